@@ -1,0 +1,1 @@
+"""What operators and developers run. The scripts in bin/ are its doors."""
