@@ -1,0 +1,19 @@
+"""How Alembic runs our revisions: on a URL that libpq reads, in one transaction."""
+
+import psycopg
+from alembic import context
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from lib.db import conninfo
+
+url = conninfo(context.config.attributes["url"])
+# libpq connects, so that several hosts, options and TLS mean what they mean everywhere else.
+engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
+with engine.connect() as connection:
+    # Whoever waits for a table keeps everybody behind them waiting: give up and try again later.
+    connection.exec_driver_sql("SET lock_timeout = '5s'")
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()

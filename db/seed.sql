@@ -1,0 +1,67 @@
+-- People and activities to look at: a feed that shows each state. Every row has a
+-- uuid of its own, so that loading this again makes no second one; the times are
+-- renewed, because what is about to expire will have expired by tomorrow.
+
+INSERT INTO users (uuid, display_name, handle, cognito_user_id, email, bio)
+VALUES
+    ('5eed0000-0000-4000-8000-000000000001', 'Andrew Brown', 'andrewbrown',
+     '5eed0000-0000-4000-9000-000000000001', 'andrew.brown@example.com', 'Cloud, and what comes down from it.'),
+    ('5eed0000-0000-4000-8000-000000000002', 'Andrew Bayko', 'bayko',
+     '5eed0000-0000-4000-9000-000000000002', 'andrew.bayko@example.com', 'The other Andrew.'),
+    ('5eed0000-0000-4000-8000-000000000003', 'Giulia Ferri', 'giulia_ferri',
+     '5eed0000-0000-4000-9000-000000000003', 'giulia.ferri@example.com', 'Caffè, databases, in this order.'),
+    ('5eed0000-0000-4000-8000-000000000004', 'Kofi Mensah', 'kofi',
+     '5eed0000-0000-4000-9000-000000000004', 'kofi.mensah@example.com', NULL),
+    ('5eed0000-0000-4000-8000-000000000005', 'Lin Yue', 'LinYue',
+     '5eed0000-0000-4000-9000-000000000005', 'lin.yue@example.com', 'On call until Sunday.')
+ON CONFLICT (uuid) DO NOTHING;
+
+INSERT INTO activities (uuid, user_uuid, message, mentions, created_at, expires_at)
+SELECT
+    seed.uuid::uuid,
+    users.uuid,
+    seed.message,
+    COALESCE((SELECT array_agg(mentioned.uuid) FROM users AS mentioned WHERE mentioned.handle = seed.mention), '{}'),
+    now() - seed.age::interval,
+    now() - seed.age::interval + seed.ttl::interval
+FROM (
+    VALUES
+    -- fresh
+    ('5eed0000-0000-4000-a000-000000000001', 'andrewbrown', 'This was imported as seed data!', NULL, '0 s', '10 days'),
+    ('5eed0000-0000-4000-a000-000000000002', 'LinYue', 'The migration is through. Nobody noticed, as it should be.', NULL, '4 minutes', '7 days'),
+    -- with replies
+    ('5eed0000-0000-4000-a000-000000000003', 'giulia_ferri', 'What does everyone use to look at query plans? @kofi surely knows.', 'kofi', '50 minutes', '3 days'),
+    -- hours old
+    ('5eed0000-0000-4000-a000-000000000004', 'bayko', 'Cloud is fun, until the bill is read aloud.', NULL, '5 hours', '12 hours'),
+    ('5eed0000-0000-4000-a000-000000000005', 'kofi', 'An index that nobody reads is a diary.', NULL, '20 hours', '3 days'),
+    -- about to expire
+    ('5eed0000-0000-4000-a000-000000000006', 'giulia_ferri', 'Last slice of cake in the kitchen, first come first served.', NULL, '55 minutes', '1 hour'),
+    -- stays
+    ('5eed0000-0000-4000-a000-000000000007', 'andrewbrown', 'Everything here disappears. Not this one.', NULL, '9 days', NULL),
+    -- expired: in the table, and in no answer
+    ('5eed0000-0000-4000-a000-000000000008', 'bayko', 'Lunch in five minutes, who comes along?', NULL, '3 hours', '1 hour')
+) AS seed (uuid, handle, message, mention, age, ttl)
+JOIN users ON users.handle = seed.handle
+ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
+
+-- A reply goes when its parent goes, so it has its parent's end.
+INSERT INTO activities (
+    uuid, user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
+)
+SELECT
+    seed.uuid::uuid,
+    users.uuid,
+    seed.message,
+    parent.uuid,
+    parent.user_uuid,
+    now() - seed.age::interval,
+    parent.expires_at
+FROM (
+    VALUES
+    ('5eed0000-0000-4000-b000-000000000001', 'kofi', '5eed0000-0000-4000-a000-000000000003', 'EXPLAIN (ANALYZE, BUFFERS) and a quiet room.', '41 minutes'),
+    ('5eed0000-0000-4000-b000-000000000002', 'bayko', '5eed0000-0000-4000-a000-000000000003', 'I ask Kofi.', '38 minutes'),
+    ('5eed0000-0000-4000-b000-000000000003', 'LinYue', '5eed0000-0000-4000-a000-000000000004', 'You read yours?', '2 hours')
+) AS seed (uuid, handle, parent_uuid, message, age)
+JOIN users ON users.handle = seed.handle
+JOIN activities AS parent ON parent.uuid = seed.parent_uuid::uuid
+ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
