@@ -1,0 +1,1 @@
+"""What every feature shares. It knows no feature."""

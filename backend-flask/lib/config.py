@@ -1,0 +1,138 @@
+"""The settings: read once from the environment, every fault in them named at the start."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from lib.failure import Failure
+
+
+def connection_url(text: str) -> str:
+    """A libpq URL or connection string that names its database. Raises `ValueError`."""
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError as error:
+        raise ValueError from error
+    # A password with a bare @ or / in it leaves its rest in what is taken for host and port.
+    host = str(parts.get("host", ""))
+    if not parts.get("dbname") or ("@" in host.lstrip("@")) or not re.fullmatch("[0-9,]*", str(parts.get("port", ""))):
+        raise ValueError
+    return text
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers send them (RFC 6454), parted by commas. Raises `ValueError`."""
+    found = tuple(part.strip() for part in text.split(","))
+    for origin in found:
+        # Lower case, and without the port that the scheme has anyway.
+        usual = f":{80 if origin.startswith('http:') else 443}"
+        if not re.fullmatch(r"https?://[^\sA-Z/?#@*]+", origin) or origin.endswith(usual):
+            raise ValueError
+        url(origin)
+    return found
+
+
+def url(text: str) -> str:
+    """A URL of HTTP with a host. Raises `ValueError`."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return text
+
+
+def address(text: str) -> str:
+    """An IPv4 or IPv6 address. Raises `ValueError`."""
+    return str(ip_address(text))
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers from `low` to `high`, which raises `ValueError`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return read
+
+
+def exporter(text: str) -> str:
+    """Where spans go, in OpenTelemetry's words. Raises `ValueError`."""
+    if text not in {"otlp", "console", "none"}:
+        raise ValueError
+    return text
+
+
+class Setting(NamedTuple):
+    """How a variable is read (`ValueError`: malformed), a right value, and what holds without it."""
+
+    read: Callable[[str], Any]
+    example: str
+    default: str | None = None
+
+
+SETTINGS = {
+    "CONNECTION_URL": Setting(connection_url, "postgresql://postgres:password@localhost:5432/cruddur"),
+    "SERVICE_CONNECTION_URL": Setting(connection_url, "postgresql://cruddur_service:password@localhost:5432/cruddur"),
+    "FRONTEND_URL": Setting(origins, "http://localhost:3000"),
+    "HOST": Setting(address, "127.0.0.1", default="127.0.0.1"),
+    "PORT": Setting(number(1, 65535), "4567", default="4567"),
+    "WEB_CONCURRENCY": Setting(number(1, 256), "2", default="2"),
+    "OTEL_TRACES_EXPORTER": Setting(exporter, "otlp"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": Setting(url, "https://api.honeycomb.io"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": Setting(url, "https://api.honeycomb.io/v1/traces"),
+}
+OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the service is told from outside."""
+
+    # Left out of the repr, which ends up in logs: it may hold a password.
+    connection_url: str = field(repr=False)
+    # Which setting it came from, to name it in a failure.
+    connection_setting: str = "CONNECTION_URL"
+    frontend_urls: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 4567
+    workers: int = 2
+    traces_exporter: str = "none"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings in `environ`. Raises `Failure` with a line for each fault."""
+        faults = []
+
+        def read(name: str, default: str | None = None) -> Any:
+            setting = SETTINGS[name]
+            text = environ.get(name) or default or setting.default
+            try:
+                if text:
+                    return setting.read(text)
+                faults.append(f"{name} is not set; a right value: {name}={setting.example}")
+            except ValueError:
+                # The value stays out of the message: it may hold a password.
+                faults.append(f"{name} is malformed; a right value: {name}={setting.example}")
+
+        # OpenTelemetry reads these itself, and tells of a malformed one with every span.
+        endpoints = [read(name) for name in OTLP_ENDPOINTS if environ.get(name)]
+        connection_setting = "SERVICE_CONNECTION_URL" if environ.get("SERVICE_CONNECTION_URL") else "CONNECTION_URL"
+        config = cls(
+            connection_url=read(connection_setting),
+            connection_setting=connection_setting,
+            frontend_urls=read("FRONTEND_URL"),
+            host=read("HOST"),
+            port=read("PORT"),
+            workers=read("WEB_CONCURRENCY"),
+            traces_exporter=read("OTEL_TRACES_EXPORTER", "otlp" if endpoints else "none"),
+        )
+        if faults:
+            raise Failure("\n".join(faults))
+        return config

@@ -1,0 +1,85 @@
+"""Places in a feed: where a page begins, and the cursors that lead to its neighbours."""
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import NamedTuple, Self
+from uuid import UUID
+
+from lib.errors import BadRequest
+
+# What Postgres made of rows, in UTF-8, as it goes to the client.
+Json = bytes
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# backwards or not, microseconds since the epoch, the uuid's bytes
+CURSOR = struct.Struct(">?q16s")
+
+
+class Position(NamedTuple):
+    """A place in a feed, given by a row's order and not by the row, so that it outlives it."""
+
+    created_at: datetime
+    uuid: UUID
+
+
+class Order(Enum):
+    """Which way a statement walks: its comparison, its direction, and where it starts."""
+
+    NEWEST_FIRST = ("<", "DESC", Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1)))
+    OLDEST_FIRST = (">", "ASC", Position(datetime.min.replace(tzinfo=UTC), UUID(int=0)))
+
+    def __init__(self, beyond: str, direction: str, start: Position) -> None:
+        self.beyond = beyond
+        self.direction = direction
+        self.start = start
+
+    @property
+    def reversed(self) -> "Order":
+        """The other way."""
+        return Order.OLDEST_FIRST if self is Order.NEWEST_FIRST else Order.NEWEST_FIRST
+
+
+class Cursor(NamedTuple):
+    """The page next to a position: the one after it, or (`backwards`) the one before."""
+
+    backwards: bool
+    position: Position
+
+    def __str__(self) -> str:
+        """The cursor as clients carry it: 34 opaque characters that need no quoting in a URL."""
+        microseconds = (self.position.created_at - EPOCH) // timedelta(microseconds=1)
+        packed = CURSOR.pack(self.backwards, microseconds, self.position.uuid.bytes)
+        return urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The cursor that reads `text`. Raises `BadRequest`."""
+        try:
+            backwards, microseconds, uuid = CURSOR.unpack(urlsafe_b64decode(text.encode("ascii") + b"=="))
+            cursor = cls(backwards, Position(EPOCH + timedelta(microseconds=microseconds), UUID(bytes=uuid)))
+        except (ValueError, OverflowError, struct.error) as error:
+            raise BadRequest("cursor_invalid") from error
+        # Base64 has several spellings for the same bytes; ours is one.
+        if str(cursor) != text:
+            raise BadRequest("cursor_invalid")
+        return cursor
+
+
+class Page(NamedTuple):
+    """What a reader asked for: up to `limit` rows, from `cursor` on or from the start."""
+
+    limit: int
+    cursor: Cursor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page as it is answered: JSON that Postgres built, how many rows it shows, its neighbours."""
+
+    json: Json
+    length: int
+    next: Cursor | None = None
+    prev: Cursor | None = None

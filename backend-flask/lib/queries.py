@@ -1,0 +1,123 @@
+"""Queries by name, each in a file of its own, wrapped so that Postgres builds the whole answer.
+
+A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
+Wrapped, its whole answer is one value of JSON.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from lib.paging import Order
+
+FOLDER = Path(__file__).parents[2] / "db" / "sql"
+
+
+class Heading(NamedTuple):
+    """What a page belongs to: the answer is then `{key: <query's row>, rows_key: <the page>}`."""
+
+    query: str
+    key: str
+    rows_key: str
+
+
+def query_wrap_object(template: str) -> str:
+    """The statement `template` as one column, `json`: its row as an object. Without a row there is none.
+
+    `template` may write (`INSERT ... RETURNING`), which a CTE can and a sub-select can't.
+    """
+    return f"""\
+WITH object_row AS (
+{template}
+)
+SELECT row_to_json(object_row) AS json FROM object_row"""
+
+
+def query_wrap_array(template: str) -> str:
+    """The statement `template` as the columns `json`, its rows in their order as an array, and `length`."""
+    return f"""\
+WITH array_row AS (
+{template}
+)
+SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM array_row"""
+
+
+def query_wrap_page(template: str) -> str:
+    """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
+
+    `template` walks its feed as `{beyond}` and `{direction}` say, from a place on, and
+    fetches one row more than the page shows. `fetched` counts that row; `created_ats`
+    and `uuids` are the places of the first row and, of a full page, the last.
+    """
+    return f"""\
+WITH {page_ctes(template)}
+SELECT page.json, page.fetched, page.created_ats, page.uuids FROM page"""
+
+
+def query_wrap_headed_page(heading: Heading, heading_template: str, template: str) -> str:
+    """The feed `template` as a page under its heading, with the columns of `query_wrap_page`.
+
+    Without the heading there is no row.
+    """
+    return f"""\
+WITH object_row AS (
+{heading_template}
+),
+{page_ctes(template)}
+SELECT
+    json_build_object('{heading.key}', object_row, '{heading.rows_key}', page.json) AS json,
+    page.fetched,
+    page.created_ats,
+    page.uuids
+FROM object_row CROSS JOIN page"""
+
+
+def page_ctes(template: str) -> str:
+    """CTEs that end in `page`: the rows of `template` that are shown, in the feed's order, and their places."""
+    return f"""\
+array_row AS (
+{template}
+),
+numbered AS (
+    SELECT array_row, array_row.created_at, array_row.uuid, row_number() OVER () AS n FROM array_row
+),
+page AS (
+    SELECT
+        COALESCE(json_agg(array_row ORDER BY n {{shown}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
+        count(*) AS fetched,
+        array_agg(created_at ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS created_ats,
+        array_agg(uuid ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS uuids
+    FROM numbered
+)"""
+
+
+@cache
+def template(name: str) -> str:
+    """The text of the query `name`, `<resource>/<verb>`."""
+    return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def object_statement(name: str) -> bytes:
+    """The query `name`, answering with an object."""
+    return query_wrap_object(template(name)).encode()
+
+
+@cache
+def array_statement(name: str) -> bytes:
+    """The query `name`, answering with an array."""
+    return query_wrap_array(template(name)).encode()
+
+
+@cache
+def page_statement(name: str, walk: Order, *, backwards: bool, heading: Heading | None) -> bytes:
+    """The feed `name`, answering with a page: two statements a feed, one for each way to walk it.
+
+    What is filled in are words of SQL out of `Order`; a value only ever comes as a parameter.
+    """
+    if heading is None:
+        wrapped = query_wrap_page(template(name))
+    else:
+        wrapped = query_wrap_headed_page(heading, template(heading.query), template(name))
+    shown = "DESC" if backwards else "ASC"
+    return wrapped.format(beyond=walk.beyond, direction=walk.direction, shown=shown).encode()
