@@ -1,0 +1,1 @@
+"""One blueprint a resource: a URL and a call."""

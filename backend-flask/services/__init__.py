@@ -1,0 +1,1 @@
+"""One class a use case. No HTTP in here, and no driver."""

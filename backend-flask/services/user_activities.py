@@ -1,0 +1,21 @@
+"""A person's page."""
+
+from lib.db import Db, Heading
+from lib.paging import Listing, Page
+from lib.tracing import span
+
+PROFILE = Heading("users/profile", key="profile", rows_key="activities")
+
+
+class UserActivities:
+    """Who somebody is, and what they post."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, handle: str, page: Page) -> Listing:
+        """The profile, and live activities without replies, newest first. Raises `NotFound`."""
+        with span("user-activities") as current:
+            listing = self.db.query_page("activities/user", page, heading=PROFILE, handle=handle)
+            current.set_attribute("app.result_length", listing.length)
+            return listing

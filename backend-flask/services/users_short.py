@@ -1,0 +1,17 @@
+"""A person in short."""
+
+from lib.db import Db
+from lib.paging import Json
+from lib.tracing import span
+
+
+class UsersShort:
+    """Who a handle is."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, handle: str) -> Json:
+        """The person's uuid, handle and display name. Raises `NotFound`."""
+        with span("users-short"):
+            return self.db.query_object("users/short", handle=handle)

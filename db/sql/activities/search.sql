@@ -1,0 +1,21 @@
+-- Live activities, replies too, that hold every word of the term, also as a part of a word.
+SELECT
+    live_activities.uuid,
+    users.display_name,
+    users.handle,
+    live_activities.message,
+    live_activities.replies_count,
+    live_activities.reposts_count,
+    live_activities.likes_count,
+    live_activities.reply_to_activity_uuid,
+    live_activities.expires_at,
+    live_activities.created_at
+FROM live_activities
+JOIN users ON users.uuid = live_activities.user_uuid
+WHERE
+    -- No index serves ILIKE ALL: the longest word goes alone, to be found by its trigrams.
+    live_activities.message ILIKE %(longest)s
+    AND live_activities.message ILIKE ALL (%(others)s)
+    AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
+LIMIT %(limit)s + 1

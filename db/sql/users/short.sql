@@ -1,0 +1,7 @@
+-- A person in short, for the head of a conversation.
+SELECT
+    users.uuid,
+    users.handle,
+    users.display_name
+FROM users
+WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
