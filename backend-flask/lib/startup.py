@@ -1,0 +1,69 @@
+"""What must hold before the service takes a request, each fault with its remedy."""
+
+import socket
+
+import psycopg
+
+from lib.config import Config
+from lib.db import conninfo
+from lib.failure import Failure
+
+# The revision in db/migrations that the queries need, or a later one.
+SCHEMA = "0001"
+OLDEST_SERVER = 15
+
+
+def check_port(config: Config) -> None:
+    """Raise `Failure` when nobody can listen on HOST and PORT.
+
+    granian binds its port for sharing (SO_REUSEPORT), and would share it with a second server.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as error:
+            raise Failure(
+                f"can't listen on {config.host}:{config.port} ({error.strerror}): "
+                "set PORT to a free one, or stop what listens there; HOST is an address of this machine"
+            ) from error
+
+
+def check_database(config: Config) -> None:
+    """Raise `Failure` when the database can't be reached, or is not one that the queries can work with."""
+    try:
+        with psycopg.connect(conninfo(config.connection_url), autocommit=True) as connection:
+            check_version(config.connection_setting, connection)
+            check_schema(connection)
+            if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
+                raise Failure("the database's time zone is not UTC: run bin/db-create, which sets it")
+    except psycopg.Error as error:
+        raise Failure(unreachable(config.connection_setting, error)) from error
+
+
+def check_version(setting: str, connection: psycopg.Connection) -> None:
+    """Raise `Failure` when the server that `setting` names is too old."""
+    version = connection.info.server_version // 10_000
+    if version < OLDEST_SERVER:
+        raise Failure(f"the server is Postgres {version}: point {setting} to version {OLDEST_SERVER} or newer")
+
+
+def check_schema(connection: psycopg.Connection) -> None:
+    """Raise `Failure` when the schema was never loaded, or is older than the queries."""
+    try:
+        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except psycopg.errors.UndefinedTable as error:
+        raise Failure("the database has no schema: run bin/db-schema-load") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Failure("the service's role may not read the schema: run bin/db-schema-load, which grants it") from error
+    if revision is None or revision[0] < SCHEMA:
+        raise Failure(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
+
+
+def unreachable(setting: str, error: psycopg.Error) -> str:
+    """What to tell when the server that `setting` names does not let us in."""
+    # libpq's own words: host, port, user and database. The password is not among them, once
+    # the settings have made sure that no part of it was taken for the host.
+    reason = " ".join(str(error).split())
+    return f"{setting}: {reason}: is the server up? bin/db-create makes a database that is missing"
