@@ -1,0 +1,134 @@
+"""What every command shares: which database is meant, and how to end with one line when it can't be done."""
+
+import ipaddress
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from lib.config import SETTINGS
+from lib.db import conninfo
+from lib.failure import Failure
+from lib.startup import check_version, unreachable
+from ops import embedded
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Database:
+    """The database that a command is about, by its owner's URL, and the setting that names it."""
+
+    setting: str
+    url: str
+    # The name that the operator has typed in full, once they have.
+    confirmed: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The database's name."""
+        return str(conninfo_to_dict(self.url)["dbname"])
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is on the Postgres that we start ourselves."""
+        return self.setting == "CRUDDUR_HOME"
+
+    def connect(self, name: str | None = None) -> Connection:
+        """A connection in autocommit, or one to the server's other database `name`. Raises `Failure`."""
+        try:
+            connection = psycopg.connect(make_conninfo(conninfo(self.url), dbname=name or self.name), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise Failure(unreachable(self.setting, error)) from error
+        check_version(self.setting, connection)
+        return connection
+
+    def exists(self) -> bool:
+        """Whether the server has it. Raises `Failure`."""
+        with self.connect("postgres") as connection:
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [self.name])
+            return found.rowcount == 1
+
+    def confirm(self, deed: str, connection: Connection) -> None:
+        """Go on with what destroys rows only on this machine, or when the name was typed. Raises `Failure`."""
+        safe = self.setting != "PROD_CONNECTION_URL" and is_local(connection.info.hostaddr)
+        if safe and self.confirmed is None:
+            return
+        if self.confirmed is None:
+            print(f"This {deed} {self.name} on {connection.info.host}.", file=sys.stderr)
+            print("Type the database's name in full to go on:", file=sys.stderr, flush=True)
+            self.confirmed = sys.stdin.readline().strip()
+        if self.confirmed != self.name:
+            raise Failure(f"nothing was done: the name typed is not {self.name}")
+
+
+def is_local(address: str) -> bool:
+    """Whether the address of the server that has answered is loopback, or none: a Unix socket."""
+    return not address or ipaddress.ip_address(address).is_loopback
+
+
+def home() -> Path:
+    """Where development keeps its data: CRUDDUR_HOME, else `.local` in the project."""
+    return Path(os.environ.get("CRUDDUR_HOME") or ROOT / ".local")
+
+
+@contextmanager
+def database(*, prod: bool = False, confirmed: str | None = None) -> Iterator[Database]:
+    """The database of PROD_CONNECTION_URL or CONNECTION_URL, else the embedded one, up while this lasts."""
+    setting = "PROD_CONNECTION_URL" if prod else "CONNECTION_URL"
+    url = os.environ.get(setting)
+    if url:
+        try:
+            SETTINGS["CONNECTION_URL"].read(url)
+        except ValueError:
+            raise Failure(f"{setting} is malformed; {right_value(setting)}") from None
+        yield Database(setting, url, confirmed)
+    elif prod:
+        raise Failure(f"{setting} is not set; {right_value(setting)}")
+    else:
+        with embedded.hold(home()) as server:
+            yield Database("CRUDDUR_HOME", make_conninfo(server, dbname="cruddur"), confirmed)
+
+
+def right_value(setting: str) -> str:
+    """An example of a setting that names a database."""
+    example = SETTINGS.get(setting, SETTINGS["CONNECTION_URL"]).example
+    return f"a right value: {setting}={example}"
+
+
+def arguments(doc: str | None, *, destroys: bool = False) -> ArgumentParser:
+    """A parser with what all commands take: `prod`, and for the destructive ones `--confirm`."""
+    parser = ArgumentParser(prog=f"bin/db-{Path(sys.argv[0]).stem.replace('_', '-')}", description=doc)
+    parser.add_argument("prod", nargs="?", choices=["prod"], help="the database of PROD_CONNECTION_URL")
+    if destroys:
+        parser.add_argument("--confirm", metavar="NAME", help="the database's name, instead of typing it when asked")
+    return parser
+
+
+def chosen(given: Namespace) -> AbstractContextManager[Database]:
+    """The database that parsed `arguments` mean."""
+    return database(prod=given.prod is not None, confirmed=getattr(given, "confirm", None))
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a command and exit: with its status, or after a failure with 1 and a line that says what to do."""
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
+    except psycopg.errors.UndefinedTable:
+        sys.exit("cruddur: the database has no schema: run bin/db-schema-load")
+    except psycopg.errors.UndefinedObject as error:
+        sys.exit(f"cruddur: {error.diag.message_primary}: run bin/db-create")
+    except psycopg.Error as error:
+        # The detail is left out: it may quote a row.
+        sys.exit(f"cruddur: the database refused: {error.diag.message_primary or error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,49 @@
+"""Open psql on the database. What follows `prod`, or stands alone, goes to psql: bin/db-connect prod --list."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from lib.failure import Failure
+from ops import embedded
+from ops.command import Database, database, run
+
+
+def psql(database: Database) -> str:
+    """The psql to use: for the embedded server its own, else the machine's, which speaks TLS. Raises `Failure`."""
+    found = None if database.is_embedded else shutil.which("psql")
+    if found is None:
+        found = shutil.which("psql", path=str(embedded.programs()))
+    if found is None:
+        raise Failure("there is no psql: install a PostgreSQL client, version 15 or newer")
+    return found
+
+
+def connect(database: Database, psql_arguments: list[str]) -> int:
+    """Run psql until it ends. Returns its exit status."""
+    parts = conninfo_to_dict(database.url)
+    # By the environment: everybody on the machine can read a command line.
+    password = {"PGPASSWORD": str(parts.pop("password"))} if "password" in parts else {}
+    # Ctrl-C is for psql alone, which cancels the statement.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return subprocess.run(
+        [psql(database), make_conninfo("", **parts), *psql_arguments],
+        env={**os.environ, "PGAPPNAME": "cruddur", **password},
+        check=False,
+    ).returncode
+
+
+def main() -> int:
+    """The command."""
+    given = sys.argv[1:]
+    prod = given[:1] == ["prod"]
+    with database(prod=prod) as meant:
+        return connect(meant, given[prod:])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,119 @@
+"""Show what each read costs on the data that are there: rows and 8 kB buffers visited, milliseconds, indexes."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from lib.failure import Failure
+from lib.paging import Order
+from lib.queries import Heading, object_statement, page_statement
+from ops.command import Database, arguments, chosen, run
+from services.show_activity import ACTIVITY
+from services.user_activities import PROFILE
+
+NEWEST, OLDEST = Order.NEWEST_FIRST, Order.OLDEST_FIRST
+# Somebody who posts, and an activity that is answered: near the middle of what lives.
+SAMPLE = """
+    SELECT live_activities.created_at, live_activities.uuid, users.handle
+    FROM live_activities JOIN users ON users.uuid = live_activities.user_uuid
+    WHERE live_activities.replies_count > 0
+    ORDER BY live_activities.created_at DESC
+    OFFSET (SELECT count(*) / 2 FROM live_activities WHERE replies_count > 0)
+    LIMIT 1
+"""
+
+
+class Cost(NamedTuple):
+    """What one run of a statement took: rows and buffers of tables and indexes, and the indexes' names."""
+
+    rows: int
+    buffers: int
+    milliseconds: float
+    indexes: tuple[str, ...]
+
+
+class Read(NamedTuple):
+    """A statement, with values for its parameters."""
+
+    title: str
+    statement: bytes
+    parameters: dict[str, Any]
+
+
+def reads(connection: Connection) -> list[Read]:
+    """Every read of the service, for a person and an activity that are there. Raises `Failure`."""
+    sample = connection.execute(SAMPLE).fetchone()
+    if sample is None:
+        raise Failure("there is no activity with a reply to look at: run bin/db-seed")
+    created_at, uuid, handle = sample
+
+    def page(title: str, name: str, order: Order = NEWEST, heading: Heading | None = None, **given: Any) -> Read:
+        start = {"limit": 20, "created_at": order.start.created_at, "uuid": order.start.uuid}
+        return Read(title, page_statement(name, order, backwards=False, heading=heading), start | given)
+
+    return [
+        page("home", "activities/home"),
+        page("home, a page in the middle", "activities/home", created_at=created_at, uuid=uuid),
+        page("home, the page before it", "activities/home", OLDEST, created_at=created_at, uuid=uuid),
+        page("profile", "activities/user", heading=PROFILE, handle=handle),
+        page("status", "activities/replies", OLDEST, ACTIVITY, handle=handle, activity_uuid=uuid),
+        page("search, a term of one activity", "activities/search", longest="%imported%", others=["%seed%"]),
+        page("search, a term of one in thirty", "activities/search", longest="%yesterday%", others=[]),
+        page("search, a term of all", "activities/search", longest="%e%", others=[]),
+        page("search, two letters of none", "activities/search", longest="%zq%", others=[]),
+        Read("users short", object_statement("users/short"), {"handle": handle}),
+    ]
+
+
+def cost(connection: Connection, read: Read) -> Cost:
+    """Run a statement and tell what it took."""
+    row: TupleRow | None = None
+    # Twice: the first time reads the catalogue too.
+    for _ in range(2):
+        explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + read.statement
+        row = connection.execute(explain, read.parameters, prepare=False).fetchone()
+    assert row is not None
+    (explained,) = row[0]
+    nodes = list(walk(explained["Plan"]))
+    scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
+    return Cost(
+        rows=sum(node["Actual Loops"] * visited(node) for node in scans),
+        buffers=explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"],
+        milliseconds=explained["Execution Time"],
+        indexes=tuple(dict.fromkeys(node["Index Name"] for node in nodes if "Index Name" in node)),
+    )
+
+
+def visited(node: dict[str, Any]) -> int:
+    """How many rows a scan looked at each time, also those that it threw away."""
+    thrown = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return int(node["Actual Rows"] + thrown)
+
+
+def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's node, and all below it."""
+    yield node
+    for child in node.get("Plans", ()):
+        yield from walk(child)
+
+
+def plans(database: Database) -> None:
+    """Print a line for each read. Raises `Failure`."""
+    with database.connect() as connection:
+        print(f"{'read':34} {'rows':>8} {'buffers':>8} {'ms':>8}  indexes")
+        for read in reads(connection):
+            took = cost(connection, read)
+            figures = f"{took.rows:8} {took.buffers:8} {took.milliseconds:8.2f}"
+            print(f"{read.title:34} {figures}  {', '.join(took.indexes) or 'none'}")
+
+
+def main() -> None:
+    """The command."""
+    with chosen(arguments(__doc__).parse_args()) as database:
+        plans(database)
+
+
+if __name__ == "__main__":
+    run(main)

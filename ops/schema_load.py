@@ -1,0 +1,43 @@
+"""Load db/schema.sql, all of it or nothing. To run it again changes nothing."""
+
+from psycopg import Connection
+
+from lib.failure import Failure
+from lib.startup import SCHEMA
+from ops.command import ROOT, Database, arguments, chosen, run
+
+# Any number, as long as all of us take the same: one loads, the others wait.
+LOADING = 4567
+
+
+def schema_load(database: Database) -> None:
+    """Load the schema. Raises `Failure` when the database has another revision of it."""
+    with database.connect() as connection, connection.transaction():
+        load_schema(connection)
+
+
+def load_schema(connection: Connection) -> None:
+    """Load the schema in the transaction that `connection` is in. Raises `Failure`."""
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOADING])
+    found = revision(connection)
+    if found not in {None, SCHEMA}:
+        raise Failure(f"the schema has revision {found} and not {SCHEMA}: bin/db-migrate takes an older one forward")
+    connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision of the schema that is loaded, if one is."""
+    if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
+        return None
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(found[0]) if found else None
+
+
+def main() -> None:
+    """The command."""
+    with chosen(arguments(__doc__).parse_args()) as database:
+        schema_load(database)
+
+
+if __name__ == "__main__":
+    run(main)
