@@ -1,0 +1,106 @@
+"""Serve the seeded feed on this machine, with the embedded Postgres unless CONNECTION_URL is set."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPConnection
+from types import FrameType
+
+from psycopg.conninfo import make_conninfo
+
+from lib.config import Config
+from lib.startup import SCHEMA, check_port
+from ops.command import ROOT, Database, database, run
+from ops.create import ROLE, create
+from ops.migrate import migrate
+from ops.schema_load import load_schema, revision
+from ops.seed import load_seed
+
+# <linux/prctl.h>
+PR_SET_PDEATHSIG = 1
+FRONTEND_URL = "http://localhost:3000"
+
+
+def prepare(database: Database, service_url: str) -> None:
+    """Create, load and seed the database where it is new; take it forward where it is old. Raises `Failure`."""
+    create(database, service_url=service_url)
+    with database.connect() as connection:
+        found = revision(connection)
+        if found is None:
+            database.confirm("puts the seed into", connection)
+            # Both or neither: an interruption in between would leave a feed that is empty for ever.
+            with connection.transaction():
+                load_schema(connection)
+                load_seed(connection)
+    if found is not None and found < SCHEMA:
+        migrate(database)
+
+
+def settings() -> dict[str, str]:
+    """The developer's environment, with our defaults where it is silent."""
+    said = {name: value for name, value in os.environ.items() if value}
+    return {"FRONTEND_URL": FRONTEND_URL, **said}
+
+
+def serve(environ: dict[str, str], config: Config) -> int:
+    """Run bin/serve until it ends or a signal ends it. Returns its exit status."""
+    server = subprocess.Popen(
+        [ROOT / "bin" / "serve"],
+        env=environ,
+        preexec_fn=end_with_parent,
+        # Of its own, so that Ctrl-C reaches it once, by us, and not each of its processes too.
+        process_group=0,
+    )
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        server.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, pass_on)
+    if answers(config, server):
+        url = environ.get("BACKEND_URL") or f"http://localhost:{config.port}"
+        print(f"Cruddur serves its feed at {url}/api/activities/home", flush=True)
+    return server.wait()
+
+
+def answers(config: Config, server: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the service answers. False when `server` ends before."""
+    while server.poll() is None:
+        try:
+            with closing(HTTPConnection(config.host, config.port, timeout=1)) as connection:
+                connection.request("HEAD", "/api/health-check")
+                return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            time.sleep(0.05)
+    return False
+
+
+def end_with_parent() -> None:
+    """Have the kernel stop this process when the one that started it is killed. On Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> int:
+    """The command."""
+    # Until the server runs, SIGTERM is Ctrl-C: what was begun is put back in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    environ = settings()
+    # Before a Postgres is started for nothing. Its URL is not known yet.
+    config = Config.from_env({"CONNECTION_URL": "dbname=cruddur", **environ})
+    check_port(config)
+    with database() as meant:
+        environ["CONNECTION_URL"] = meant.url
+        if meant.is_embedded:
+            environ["SERVICE_CONNECTION_URL"] = make_conninfo(meant.url, user=ROLE)
+        prepare(meant, environ.get("SERVICE_CONNECTION_URL", ""))
+        return serve(environ, config)
+
+
+if __name__ == "__main__":
+    run(main)
