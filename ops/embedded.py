@@ -161,6 +161,8 @@ class Server:
         capability = "-all,+dac_override"
         return [
             *(setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"),
+            # Without it access(2), by which Postgres looks for its programs, leaves the power out of account.
+            "--securebits=+no_setuid_fixup",
             *(f"--inh-caps={capability}", f"--ambient-caps={capability}", f"--bounding-set={capability}"),
         ]
 

@@ -1,0 +1,1 @@
+"""The features' stories, told through HTTP on a real Postgres."""

@@ -1,0 +1,95 @@
+"""Running the project's own scripts, as their users do."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from ops.command import ROOT
+
+# Settings of whoever runs the tests are not for the programs under test.
+OURS = {
+    *("CONNECTION_URL", "PROD_CONNECTION_URL", "SERVICE_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME"),
+    *("FRONTEND_URL", "BACKEND_URL", "HOST", "PORT", "WEB_CONCURRENCY"),
+}
+CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(("OTEL_", "PG"))}
+SECONDS = 60
+NOWHERE = "postgresql://owner:s3cret@127.0.0.1:1/cruddur"
+
+
+def script(name: str, *arguments: str, answer: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `bin/<name>` to its end, with `answer` typed."""
+    return subprocess.run(
+        [ROOT / "bin" / name, *arguments],
+        env=CLEAN | settings,
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@contextmanager
+def running(name: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    """`bin/<name>`, stopped at the end if it has not been before."""
+    with subprocess.Popen(
+        [ROOT / "bin" / name],
+        env=CLEAN | settings,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=SECONDS)
+
+
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+
+
+def rows(url: str, statement: str) -> list[tuple[object, ...]]:
+    """What a statement answers."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def succeeds(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
+    """Run a script that must succeed. What it printed."""
+    done = script(name, *arguments, answer=answer, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def fails(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
+    """Run a script that must fail. The line that it failed with."""
+    done = script(name, *arguments, answer=answer, **settings)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("cruddur: ")]
+    return line
+
+
+def runs(home: Path) -> bool:
+    """Whether the embedded server under `home` runs."""
+    return (home / "postgres" / "data" / "postmaster.pid").exists()

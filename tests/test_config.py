@@ -1,0 +1,114 @@
+"""The settings: read once, every fault named."""
+
+import pytest
+
+from lib.config import SETTINGS, Config
+from lib.failure import Failure
+
+URL = "postgresql://cruddur:p%2Fw@db:5432/cruddur"
+RIGHT = {"CONNECTION_URL": URL, "FRONTEND_URL": "http://localhost:3000"}
+
+
+def test_what_is_left_out_has_a_default() -> None:
+    assert Config.from_env(RIGHT) == Config(
+        connection_url=URL,
+        connection_setting="CONNECTION_URL",
+        frontend_urls=("http://localhost:3000",),
+        host="127.0.0.1",
+        port=4567,
+        workers=2,
+        traces_exporter="none",
+    )
+
+
+def test_the_service_takes_its_own_url_before_the_owners() -> None:
+    config = Config.from_env(RIGHT | {"SERVICE_CONNECTION_URL": "postgresql://cruddur_service@db/cruddur"})
+
+    assert config.connection_url == "postgresql://cruddur_service@db/cruddur"
+    assert config.connection_setting == "SERVICE_CONNECTION_URL"
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert Config.from_env(RIGHT | {"PORT": "", "SERVICE_CONNECTION_URL": ""}).port == 4567
+
+
+def test_every_fault_is_named_at_once_with_a_right_value() -> None:
+    with pytest.raises(Failure) as failure:
+        Config.from_env({"PORT": "none", "FRONTEND_URL": "localhost:3000"})
+
+    assert str(failure.value).splitlines() == [
+        f"CONNECTION_URL is not set; a right value: CONNECTION_URL={SETTINGS['CONNECTION_URL'].example}",
+        "FRONTEND_URL is malformed; a right value: FRONTEND_URL=http://localhost:3000",
+        "PORT is malformed; a right value: PORT=4567",
+    ]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_example_is_right(name: str) -> None:
+    SETTINGS[name].read(SETTINGS[name].example)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("PORT", value) for value in ("0", "65536", "-1", "4567 ", "4567.0", "٤", "9" * 5000)),
+        *(("FRONTEND_URL", value) for value in ("http://LOCALHOST:3000", "https://a.example:443", "http://a:x")),
+        *(("HOST", value) for value in ("localhost", "256.0.0.1", "nowhere.invalid")),
+        *(("OTEL_EXPORTER_OTLP_ENDPOINT", value) for value in ("nonsense", "api.honeycomb.io", "http://")),
+        *(("CONNECTION_URL", value) for value in ("postgresql://u:p@ss@h/d", "postgresql://u:p:w/x@h/d")),
+        *(("WEB_CONCURRENCY", value) for value in ("0", "257", "two")),
+        *(
+            ("FRONTEND_URL", value)
+            for value in ("*", "http://", "http://a/", "http://a/b", "ftp://a", "http://*.a", ",")
+        ),
+        *(("CONNECTION_URL", value) for value in ("x", "postgresql://h", "http://h/d", "postgresql://h/d?no=1")),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+    ],
+)
+def test_a_malformed_value_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(Failure) as failure:
+        Config.from_env(RIGHT | {name: value})
+
+    assert str(failure.value) == f"{name} is malformed; a right value: {name}={SETTINGS[name].example}"
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "1"), ("PORT", "65535"), ("WEB_CONCURRENCY", "256")])
+def test_a_number_at_its_limit_is_taken(name: str, value: str) -> None:
+    Config.from_env(RIGHT | {name: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:%2F%3F%23%40%25!@localhost/cruddur?sslmode=verify-full&options=-c%20geqo%3Doff",
+        "postgresql://one:5432,two:5433/cruddur?target_session_attrs=read-write",
+        "postgresql://user@/cruddur?host=%2Fvar%2Frun%2Fwith%20space",
+        "host=/tmp dbname=cruddur",
+    ],
+)
+def test_a_connection_url_is_what_libpq_takes(url: str) -> None:
+    assert Config.from_env(RIGHT | {"CONNECTION_URL": url}).connection_url == url
+
+
+def test_several_frontends_are_parted_by_commas() -> None:
+    config = Config.from_env(RIGHT | {"FRONTEND_URL": "https://cruddur.example, http://[::1]:3000"})
+
+    assert config.frontend_urls == ("https://cruddur.example", "http://[::1]:3000")
+
+
+def test_a_password_is_not_in_what_gets_printed() -> None:
+    assert "p%2Fw" not in repr(Config.from_env(RIGHT))
+
+
+@pytest.mark.parametrize(
+    ("environ", "exporter"),
+    [
+        ({}, "none"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, "otlp"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, "otlp"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_TRACES_EXPORTER": "none"}, "none"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
+    ],
+)
+def test_spans_go_where_the_standard_variables_say(environ: dict[str, str], exporter: str) -> None:
+    assert Config.from_env(RIGHT | environ).traces_exporter == exporter

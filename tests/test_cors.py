@@ -1,0 +1,83 @@
+"""Which pages may call us."""
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from lib.config import Config
+from tests.conftest import FRONTEND
+
+HOME = "/api/activities/home"
+ASKED = "authorization,content-type,idempotency-key,if-none-match,traceparent,tracestate"
+
+
+def client_of(*frontends: str) -> FlaskClient:
+    """A client of a service without a database, which no preflight needs."""
+    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=frontends))
+    app.extensions["pool"].close()
+    return app.test_client()
+
+
+def preflight(client: FlaskClient, origin: str, path: str = HOME, method: str = "GET") -> dict[str, str]:
+    """The CORS headers of a preflight's answer."""
+    asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": ASKED}
+    answer = client.options(path, headers=asked)
+    assert answer.status_code == 200
+    assert answer.data == b""
+    assert answer.headers["Vary"] == "Origin"
+    return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
+
+
+@pytest.mark.parametrize("path", [HOME, "/api/activities/@bayko", "/api/health-check", "/api/messages/@bayko"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
+def test_a_preflight_of_the_frontend_is_let_through(path: str, method: str) -> None:
+    headers = preflight(client_of(FRONTEND), FRONTEND, path, method)
+
+    assert headers["Access-Control-Allow-Origin"] == FRONTEND
+    assert set(headers["Access-Control-Allow-Methods"].split(", ")) == {
+        *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+    }
+    assert set(headers["Access-Control-Allow-Headers"].split(", ")) == set(ASKED.split(","))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("http://localhost:3001", "https://localhost:3000", "http://localhost:3000.evil.example", "null", "*"),
+        *("http://localhost", "http://evil.example/http://localhost:3000", "http://localhost:30000", ""),
+    ],
+)
+def test_no_other_page_is_let_through(origin: str) -> None:
+    client = client_of(FRONTEND)
+
+    assert preflight(client, origin) == {}
+    answer = client.get("/api/health-check", headers={"Origin": origin})
+    assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
+    assert answer.headers["Vary"] == "Origin"
+
+
+def test_an_origin_is_taken_word_for_word() -> None:
+    client = client_of("https://cruddur.example", "http://[::1]:3000")
+
+    assert preflight(client, "https://cruddur.example")["Access-Control-Allow-Origin"] == "https://cruddur.example"
+    assert preflight(client, "http://[::1]:3000")["Access-Control-Allow-Origin"] == "http://[::1]:3000"
+    assert preflight(client, "https://cruddurxexample") == {}
+    assert preflight(client, "http://1:3000") == {}
+
+
+@pytest.mark.parametrize(("path", "status"), [(HOME, 503), ("/api/health-check", 200), ("/nope", 404)])
+def test_the_frontend_may_read_answers_and_failures(path: str, status: int) -> None:
+    answer = client_of(FRONTEND).get(path, headers={"Origin": FRONTEND})
+
+    assert answer.status_code == status
+    assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
+    assert set(answer.headers["Access-Control-Expose-Headers"].split(", ")) == {
+        *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed")
+    }
+
+
+def test_options_without_a_preflight_tells_the_methods() -> None:
+    answer = client_of(FRONTEND).options(HOME)
+
+    assert answer.status_code == 200
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}

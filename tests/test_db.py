@@ -1,0 +1,150 @@
+"""The data layer: JSON that Postgres builds, as bytes, and transactions."""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+
+from lib import queries
+from lib.db import Db, query_wrap_array, query_wrap_object
+from lib.errors import NotFound
+from lib.paging import Page
+from tests.conftest import Make
+
+
+@pytest.fixture
+def db(app: Flask) -> Db:
+    """The application's own."""
+    found = app.extensions["db"]
+    assert isinstance(found, Db)
+    return found
+
+
+def answer(owner: psycopg.Connection, statement: str) -> object:
+    """The first column of the first row, None when there is no row."""
+    row = owner.execute(statement.encode()).fetchone()
+    return row[0] if row else None
+
+
+def test_an_object_is_the_one_row(owner: psycopg.Connection) -> None:
+    wrapped = query_wrap_object("SELECT 1 AS one, NULL AS nothing, 'ü\"' AS text -- a comment")
+
+    assert answer(owner, wrapped) == {"one": 1, "nothing": None, "text": 'ü"'}
+
+
+def test_no_row_is_no_object(owner: psycopg.Connection) -> None:
+    assert answer(owner, query_wrap_object("SELECT 1 AS one WHERE false")) is None
+
+
+def test_an_array_is_all_rows_in_their_order(owner: psycopg.Connection) -> None:
+    wrapped = query_wrap_array("SELECT n FROM generate_series(1, 1000) AS n ORDER BY n DESC")
+
+    assert answer(owner, wrapped) == [{"n": n} for n in range(1000, 0, -1)]
+    assert answer(owner, query_wrap_array("SELECT 1 AS one WHERE false")) == []
+
+
+def test_an_array_comes_with_its_length(owner: psycopg.Connection) -> None:
+    row = owner.execute(query_wrap_array("SELECT n FROM generate_series(1, 3) AS n").encode()).fetchone()
+
+    assert row == ([{"n": 1}, {"n": 2}, {"n": 3}], 3)
+
+
+@pytest.mark.parametrize("wrap", [query_wrap_object, query_wrap_array])
+def test_a_write_is_wrapped_like_a_read(owner: psycopg.Connection, make: Make, wrap: Callable[[str], str]) -> None:
+    make.user("bystander")
+    written = wrap(
+        "INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('new', 'New', 'sub') RETURNING handle"
+    )
+
+    assert answer(owner, written) in ({"handle": "new"}, [{"handle": "new"}])
+    assert owner.execute("SELECT handle FROM users ORDER BY handle").fetchall() == [("bystander",), ("new",)]
+
+
+def test_json_comes_as_the_bytes_that_postgres_sent(db: Db, make: Make) -> None:
+    user = make.user("LinYue", display_name="Lin ☁ Yue")
+
+    body = db.query_object("users/short", handle="linyue")
+
+    assert body == f'{{"uuid":"{user.uuid}","handle":"LinYue","display_name":"Lin ☁ Yue"}}'.encode()
+
+
+def test_a_missing_object_is_not_found(db: Db) -> None:
+    with pytest.raises(NotFound):
+        db.query_object("users/short", handle="nobody")
+
+
+def test_an_array_by_name(db: Db, make: Make) -> None:
+    make.user("LinYue")
+
+    listing = db.query_array("users/short", handle="linyue")
+
+    assert (listing.length, json.loads(listing.json)[0]["handle"]) == (1, "LinYue")
+
+
+def test_a_statement_is_prepared_at_once_unless_told(app: Flask) -> None:
+    with app.extensions["pool"].connection() as connection:
+        Db(lambda: nullcontext(connection)).query_page("activities/home", Page(20))
+        Db(lambda: nullcontext(connection)).query_page("activities/home", Page(20), prepare=False)
+        Db(lambda: nullcontext(connection)).query_page(
+            "activities/search", Page(20), prepare=False, longest="%x%", others=[]
+        )
+        prepared = connection.execute(b"SELECT statement FROM pg_prepared_statements").fetchall()
+
+    feeds = [statement for (statement,) in prepared if "live_activities" in statement]
+    assert len(feeds) == 1
+    assert "ILIKE" not in feeds[0]
+
+
+def test_a_read_leaves_no_transaction(app: Flask, db: Db) -> None:
+    db.query_page("activities/home", Page(20))
+
+    with app.extensions["pool"].connection() as connection:
+        assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        assert connection.autocommit
+        assert connection.info.get_parameters()["fallback_application_name"] == "cruddur"
+
+
+ADD = """
+INSERT INTO users (handle, display_name, cognito_user_id)
+VALUES (%(handle)s, 'Somebody', %(handle)s)
+RETURNING users.handle
+-- a wrapped statement may end in a comment, even with 100 %% in it"""
+
+
+@pytest.fixture
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a query that writes."""
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "add.sql").write_text(ADD)
+    monkeypatch.setattr(queries, "FOLDER", tmp_path)
+    return "users/add"
+
+
+def handles(owner: psycopg.Connection) -> set[str]:
+    """Everybody's."""
+    return {handle for (handle,) in owner.execute("SELECT handle FROM users")}
+
+
+def test_a_write_answers_with_what_it_returns(db: Db, owner: psycopg.Connection, add: str) -> None:
+    assert db.query_object(add, handle="new") == b'{"handle":"new"}'
+    assert handles(owner) == {"new"}
+
+
+def test_statements_of_a_transaction_happen_all_or_not_at_all(
+    db: Db, owner: psycopg.Connection, make: Make, add: str
+) -> None:
+    make.user("bystander")
+
+    with db.transaction() as together:
+        together.query_object(add, handle="first")
+        together.query_object(add, handle="second")
+        assert handles(owner) == {"bystander"}
+    with pytest.raises(psycopg.errors.UniqueViolation), db.transaction() as together:
+        together.query_object(add, handle="third")
+        together.query_object(add, handle="BYSTANDER")
+
+    assert handles(owner) == {"bystander", "first", "second"}

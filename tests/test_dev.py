@@ -1,0 +1,142 @@
+"""bin/dev: one command, and the seeded feed is served from a Postgres of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from tests.conftest import SERVICE_PASSWORD, WORKER
+from tests.running import eventually, free_port, running, runs, script
+from tests.test_serve import get, serving
+
+HOME_FEED = "/api/activities/home"
+
+
+def feed(dev: "subprocess.Popen[str]", port: str) -> list[str]:
+    """The messages of the feed that bin/dev says it serves."""
+    assert dev.stdout is not None
+    assert dev.stdout.readline() == f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}\n"
+    status, body = get(port, HOME_FEED)
+    assert status == 200
+    return [activity["message"] for activity in json.loads(body)]
+
+
+def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
+    port = free_port()
+    settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
+
+    with running("dev", **settings) as dev:
+        assert "This was imported as seed data!" in feed(dev, port)
+        # The scripts find the same server.
+        deleted = script("db-connect", "-XAtc", "DELETE FROM activities RETURNING 1", CRUDDUR_HOME=str(home))
+        assert deleted.stdout.splitlines().count("1") == 11
+        dev.send_signal(signal.SIGTERM)
+        assert dev.wait(30) == 0
+        assert not runs(home)
+
+    with running("dev", **settings) as dev:
+        assert feed(dev, port) == []
+        dev.send_signal(signal.SIGINT)
+        assert dev.wait(30) == 0
+        assert not runs(home)
+
+
+def test_it_serves_as_the_role_that_can_do_nothing_but_rows(home: Path) -> None:
+    port = free_port()
+    with running("dev", PORT=port, CRUDDUR_HOME=str(home)) as dev:
+        feed(dev, port)
+        shown = script("db-sessions", CRUDDUR_HOME=str(home)).stdout
+
+    assert "cruddur_service | cruddur" in shown
+
+
+def test_two_run_at_once_with_data_of_their_own(tmp_path: Path) -> None:
+    one, other = free_port(), free_port()
+    with (
+        running("dev", PORT=one, CRUDDUR_HOME=str(tmp_path / "one")) as first,
+        running("dev", PORT=other, CRUDDUR_HOME=str(tmp_path / "other")) as second,
+    ):
+        assert feed(first, one) == feed(second, other)
+        script("db-connect", "-Xc", "DELETE FROM activities", CRUDDUR_HOME=str(tmp_path / "one"))
+        assert get(one, HOME_FEED) == (200, b"[]")
+        assert get(other, HOME_FEED) != (200, b"[]")
+
+
+def test_a_script_starts_the_server_and_stops_it_again(home: Path) -> None:
+    assert script("db-setup", CRUDDUR_HOME=str(home)).returncode == 0
+    assert not runs(home)
+    assert script("db-connect", "-XAtc", "SELECT count(*) FROM users", CRUDDUR_HOME=str(home)).stdout == "5\n"
+    assert not runs(home)
+
+
+def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
+    port = free_port()
+    with running("dev", PORT=port, CRUDDUR_HOME=str(home)) as dev:
+        feed(dev, port)
+        dev.kill()
+        dev.wait()
+
+        eventually(lambda: not runs(home))
+
+        def refused() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", int(port))) != 0
+
+        eventually(refused)
+
+
+def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
+    port = free_port()
+    with running("dev", PORT=port, CRUDDUR_HOME=str(home), PYTHONUNBUFFERED="1") as dev:
+        assert dev.stdout is not None
+        dev.stdout.readline()
+        # As a terminal does: to all of the foreground's processes.
+        os.killpg(dev.pid, signal.SIGINT)
+        assert dev.wait(15) == 0
+        assert not runs(home)
+
+
+def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home: Path, service_url: str) -> None:
+    with serving(service_url) as port:
+        done = script("dev", PORT=port, CRUDDUR_HOME=str(home))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"cruddur: can't listen on 127.0.0.1:{port}")
+    assert not home.exists()
+
+
+def test_a_wrong_setting_is_told_before_anything_is_started(home: Path) -> None:
+    done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
+
+    assert (done.returncode, done.stderr) == (1, "cruddur: PORT is malformed; a right value: PORT=4567\n")
+    assert not home.exists()
+
+
+def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
+    for step in ("db-create", "dev"):
+        port = free_port()
+        if step == "db-create":
+            assert script(step, CRUDDUR_HOME=str(home)).returncode == 0
+        else:
+            with running(step, PORT=port, CRUDDUR_HOME=str(home)) as dev:
+                assert "This was imported as seed data!" in feed(dev, port)
+
+
+def test_with_a_connection_url_it_takes_that_server(server_url: str, home: Path) -> None:
+    name = f"tests{WORKER}_dev"
+    url = make_conninfo(server_url, dbname=name)
+    service = make_conninfo(url, user="cruddur_service", password=SERVICE_PASSWORD)
+    port = free_port()
+    settings = {"PORT": port, "CONNECTION_URL": url, "SERVICE_CONNECTION_URL": service, "CRUDDUR_HOME": str(home)}
+    try:
+        with running("dev", **settings) as dev:
+            assert "This was imported as seed data!" in feed(dev, port)
+        assert not home.exists()
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())

@@ -1,0 +1,146 @@
+"""What goes wrong, and how it is told."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg import Connection
+
+from app import create_app
+from lib.config import Config
+from tests.conftest import FRONTEND, Make
+
+PROBLEM = "application/problem+json"
+PATHS = [
+    "/api/activities/home",
+    "/api/activities/search?term=x",
+    "/api/activities/@andrewbrown",
+    "/api/activities/@andrewbrown/status/5eed0000-0000-4000-a000-000000000001",
+    "/api/users/@andrewbrown/short",
+]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/api", "/api/", "/nope", "/static/x", "/api/messages/@bayko"),
+        *("/api/activities", "/api/activities/", "/api/activities/home/", "/api/activities//home"),
+        *("/api/activities/home%00", "/api/activities/%FF", "/api/activities/home;x"),
+    ],
+)
+def test_an_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert answer.content_type == "application/json"
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/api/health-check"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+def test_another_method_is_told_which_there_are(client: FlaskClient, path: str, method: str) -> None:
+    answer = client.open(path, method=method)
+
+    assert (answer.status_code, answer.json) == (405, ["method_not_allowed"])
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+def test_a_failure_is_a_problem_document_for_whoever_asks(client: FlaskClient) -> None:
+    answer = client.get("/nope", headers={"Accept": PROBLEM})
+
+    assert (answer.status_code, answer.content_type) == (404, PROBLEM)
+    assert answer.json == {"type": "about:blank", "title": "Not Found", "status": 404, "codes": ["not_found"]}
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/json, application/problem+json", PROBLEM),
+        ("application/problem+json;q=0.1", PROBLEM),
+        ("Application/Problem+JSON; charset=utf-8", PROBLEM),
+        ("application/problem+json;q=0", "application/json"),
+        ("*/*", "application/json"),
+        ("text/html", "application/json"),
+        ("", "application/json"),
+        (";;;,,=", "application/json"),
+    ],
+)
+def test_only_who_names_problem_documents_gets_one(client: FlaskClient, accept: str, content_type: str) -> None:
+    assert client.get("/nope", headers={"Accept": accept}).content_type == content_type
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "a" * 64])
+def test_a_host_that_is_none_is_the_clients_fault(client: FlaskClient, host: str) -> None:
+    answer = client.get("/api/health-check", headers={"Host": host})
+
+    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+
+
+@pytest.mark.parametrize("path", [*(path.split("?")[0] for path in PATHS), "/api/health-check"])
+@pytest.mark.parametrize("query", ["x=%00", "%00", "x=%FF", "x=%ED%A0%80"])
+def test_a_query_that_is_no_text_is_refused_everywhere(client: FlaskClient, path: str, query: str) -> None:
+    answer = client.get(f"{path}?{query}")
+
+    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+
+
+def test_a_cache_keeps_the_two_forms_of_a_failure_apart(client: FlaskClient) -> None:
+    assert set(client.get("/nope").headers["Vary"].split(", ")) == {"Accept", "Origin"}
+
+
+@pytest.fixture
+def cut_off() -> Iterator[Flask]:
+    """The application, without a database."""
+    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,)))
+    yield app
+    app.extensions["pool"].close()
+
+
+def test_a_database_that_is_away_is_told_as_unavailable(cut_off: Flask) -> None:
+    answer = cut_off.test_client().get(PATHS[0])
+
+    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_statement_that_takes_too_long_is_told_as_unavailable(
+    client: FlaskClient, make: Make, owner: Connection, path: str
+) -> None:
+    make.user("andrewbrown")
+    with owner.transaction():
+        owner.execute("LOCK TABLE users, activities IN ACCESS EXCLUSIVE MODE")
+        answer = client.get(path)
+
+    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert client.get("/api/users/@andrewbrown/short").status_code == 200
+
+
+def test_connections_that_the_server_has_ended_cost_no_request(
+    client: FlaskClient, make: Make, owner: Connection
+) -> None:
+    make.activity(make.user())
+    assert client.get(PATHS[0]).status_code == 200
+    owner.execute(
+        """
+        SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE usename = 'cruddur_service' AND datname = current_database()
+        """
+    )
+
+    assert [client.get(PATHS[0]).status_code for _ in range(8)] == [200] * 8
+
+
+def test_our_fault_says_nothing_of_the_database(
+    client: FlaskClient, make: Make, owner: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    make.user("andrewbrown", bio="a secret of his")
+    owner.execute("ALTER TABLE users RENAME COLUMN bio TO biography")
+
+    answer = client.get("/api/activities/@andrewbrown")
+
+    assert (answer.status_code, answer.data) == (500, b'["generic_500"]')
+    # The operator learns what and where, and nobody's words.
+    assert "UndefinedColumn 42703" in caplog.text
+    assert "in query_page" in caplog.text
+    assert "bio" not in caplog.text

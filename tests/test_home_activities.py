@@ -1,0 +1,101 @@
+"""The home feed."""
+
+import re
+
+from flask.testing import FlaskClient
+
+from tests.conftest import Make, links
+
+HOME = "/api/activities/home"
+
+
+def test_home_is_an_empty_array_when_nobody_has_posted(client: FlaskClient) -> None:
+    answer = client.get(HOME)
+
+    assert (answer.status_code, answer.json) == (200, [])
+    assert answer.content_type == "application/json"
+
+
+def test_home_shows_an_activity_with_its_author(client: FlaskClient, make: Make) -> None:
+    author = make.user("andrewbrown", display_name="Andrew Brown")
+    activity = make.activity(author, "Cloud is fun! ☁️ \"quoted\" \\ 'and' <b>", ttl="1 hour")
+
+    (shown,) = client.get(HOME).json
+
+    times = {name: shown.pop(name) for name in ("created_at", "expires_at")}
+    assert shown == {
+        "uuid": str(activity.uuid),
+        "display_name": "Andrew Brown",
+        "handle": "andrewbrown",
+        "message": "Cloud is fun! ☁️ \"quoted\" \\ 'and' <b>",
+        "replies_count": 0,
+        "reposts_count": 0,
+        "likes_count": 0,
+        "reply_to_activity_uuid": None,
+    }
+    for time in times.values():
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00", time)
+
+
+def test_home_says_null_when_an_activity_stays(client: FlaskClient, make: Make) -> None:
+    make.activity(make.user(), ttl=None)
+
+    assert client.get(HOME).json[0]["expires_at"] is None
+
+
+def test_home_shows_everyones_newest_first(client: FlaskClient, make: Make) -> None:
+    someone, someone_else = make.user(), make.user()
+    make.activity(someone, "second", age="2 minutes")
+    make.activity(someone_else, "first", age="1 minute")
+    make.activity(someone, "third", age="3 days")
+
+    assert [shown["message"] for shown in client.get(HOME).json] == ["first", "second", "third"]
+
+
+def test_home_keeps_activities_of_one_instant_in_one_order(client: FlaskClient, make: Make) -> None:
+    author = make.user()
+    uuids = {str(make.activity(author).uuid) for _ in range(30)}
+    make.owner.execute("UPDATE activities SET created_at = '2026-01-01Z', expires_at = NULL")
+
+    first = client.get(HOME, query_string={"limit": "17"})
+    second = client.get(links(first)["next"])
+
+    shown = [activity["uuid"] for activity in first.json + second.json]
+    assert shown == sorted(uuids, reverse=True)
+
+
+def test_home_leaves_out_what_has_expired(client: FlaskClient, make: Make) -> None:
+    author = make.user()
+    make.activity(author, "gone", age="1 hour", ttl="1 hour")
+    make.activity(author, "long gone", age="2 hours", ttl="1 hour")
+    make.activity(author, "there", age="1 hour", ttl="1 hour 1 minute")
+
+    assert [shown["message"] for shown in client.get(HOME).json] == ["there"]
+
+
+def test_home_leaves_out_replies_and_counts_them(client: FlaskClient, make: Make) -> None:
+    author = make.user()
+    question = make.activity(author, "why?", age="1 minute")
+    make.activity(author, "nobody answers me", age="2 minutes")
+    make.activity(make.user(), "because", reply_to=question)
+    make.activity(make.user(), "why not", reply_to=question)
+
+    shown = {activity["message"]: activity["replies_count"] for activity in client.get(HOME).json}
+    assert shown == {"why?": 2, "nobody answers me": 0}
+
+
+def test_home_answers_every_visitor_whatever_they_sign_in_with(client: FlaskClient, make: Make) -> None:
+    make.activity(make.user())
+
+    for authorization in ("Bearer null", "Bearer", "Bearer a b", "garbage", "Bearer eyJh.eyJz.c2ln", "\x7f"):
+        answer = client.get(HOME, headers={"Authorization": authorization, "Content-Type": "application/json"})
+        assert (answer.status_code, len(answer.json)) == (200, 1)
+
+
+def test_home_answers_head_without_a_body(client: FlaskClient, make: Make) -> None:
+    make.activity(make.user())
+
+    answer = client.head(HOME)
+
+    assert (answer.status_code, answer.data) == (200, b"")
+    assert answer.content_length == client.get(HOME).content_length

@@ -1,0 +1,70 @@
+"""db/schema.sql and db/migrations: two ways to one schema."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from lib.startup import SCHEMA
+from ops import embedded
+from ops.command import ROOT, Database
+from ops.migrate import migrate
+from ops.schema_load import schema_load
+from tests.conftest import Make
+
+
+def test_loading_the_schema_again_changes_nothing(owner: psycopg.Connection, owner_url: str, make: Make) -> None:
+    author = make.user("LinYue")
+    make.activity(author, "a reply", reply_to=make.activity(author))
+    before = owner.execute("SELECT activities::text FROM activities ORDER BY uuid").fetchall()
+
+    schema_load(Database("CONNECTION_URL", owner_url))
+
+    assert owner.execute("SELECT activities::text FROM activities ORDER BY uuid").fetchall() == before
+    assert owner.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
+
+
+@pytest.fixture
+def empty_url(owner: psycopg.Connection, owner_url: str) -> Iterator[str]:
+    """A database without a schema."""
+    name = f"{owner.info.dbname}_empty"
+    owner.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
+    yield make_conninfo(owner_url, dbname=name)
+    owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def dump(url: str) -> str:
+    """The schema as pg_dump writes it, without what differs from one run to the next."""
+    dumped = subprocess.run(
+        [embedded.programs() / "pg_dump", "--schema-only", url], check=True, capture_output=True, text=True
+    )
+    # A word that keeps a dump from being tampered with, and a mark that Postgres 15.20 puts on each column.
+    fresh = r"^\\(un)?restrict .*$|^ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);$"
+    return re.sub(fresh, "", dumped.stdout, flags=re.MULTILINE)
+
+
+def test_the_migrations_end_where_schema_sql_is(owner_url: str, empty_url: str) -> None:
+    migrate(Database("CONNECTION_URL", empty_url))
+
+    assert dump(empty_url) == dump(owner_url)
+    with psycopg.connect(empty_url) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
+
+
+def test_the_newest_migration_is_the_one_that_the_code_needs() -> None:
+    versions = sorted((ROOT / "db" / "migrations" / "versions").glob("*.sql"))
+
+    assert versions[-1].name.startswith(f"{SCHEMA}_")
+
+
+def test_a_migrated_database_is_not_touched_by_migrating_again(owner_url: str, make: Make) -> None:
+    make.user("bystander")
+    before = dump(owner_url)
+
+    migrate(Database("CONNECTION_URL", owner_url))
+
+    assert dump(owner_url) == before
+    assert make.owner.execute("SELECT handle FROM users").fetchall() == [("bystander",)]

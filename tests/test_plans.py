@@ -1,0 +1,58 @@
+"""Every query is planned against the schema, and visits no more as the table grows."""
+
+import re
+
+import psycopg
+import pytest
+
+from lib import queries
+from lib.paging import Order
+from lib.queries import object_statement, page_statement
+from ops.bulk import bulk
+from ops.command import ROOT, Database
+from ops.plans import cost, reads
+from ops.seed import seed
+
+
+def sql_files() -> list[str]:
+    """Every query's name."""
+    return sorted(str(path.relative_to(queries.FOLDER).with_suffix("")) for path in queries.FOLDER.rglob("*.sql"))
+
+
+@pytest.mark.parametrize("name", sql_files())
+def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Connection, name: str) -> None:
+    text = queries.template(name)
+    assert text.startswith("-- ")
+    assert ";" not in text
+    parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
+    statement = (
+        page_statement(name, Order.NEWEST_FIRST, backwards=False, heading=None)
+        if "{beyond}" in text
+        else object_statement(name)
+    )
+    owner.execute(b"EXPLAIN " + statement, {**parameters, "limit": 1})
+
+    services = "".join(path.read_text() for path in (ROOT / "backend-flask" / "services").glob("*.py"))
+    assert f'"{name}"' in services
+
+
+@pytest.mark.parametrize("activities", [20_000, 50_000])
+def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activities: int) -> None:
+    database = Database("CONNECTION_URL", owner_url)
+    seed(database)
+    bulk(database, users=activities // 20, activities=activities)
+
+    with database.connect() as connection:
+        costs = {read.title: cost(connection, read) for read in reads(connection)}
+
+    # A page is 21 rows, each with its author; a status has its activity besides.
+    for title in ("home", "home, a page in the middle", "home, the page before it", "profile", "status", "users short"):
+        assert costs[title].rows <= 2 * 21 + 30
+        assert costs[title].buffers <= 150
+    assert {"activities_home_idx"} < set(costs["home"].indexes)
+    assert {"activities_user_idx", "users_handle_key"} < set(costs["profile"].indexes)
+    assert {"activities_pkey", "activities_replies_idx"} < set(costs["status"].indexes)
+    assert costs["search, a term of one activity"].rows <= 10
+    assert costs["search, a term of one activity"].indexes[0] == "activities_message_idx"
+    assert costs["search, a term of all"].indexes[0] == "activities_newest_idx"
+    assert costs["search, a term of all"].rows <= 100

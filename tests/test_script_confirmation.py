@@ -1,0 +1,64 @@
+"""The scripts for the database: what destroys rows asks for the database's name."""
+
+from io import StringIO
+from types import SimpleNamespace
+from typing import cast
+
+import psycopg
+import pytest
+
+from lib.failure import Failure
+from ops.command import Database, is_local
+from tests.conftest import NEW
+from tests.running import NOWHERE, fails, rows, script, succeeds
+
+
+@pytest.mark.parametrize("name", ["drop", "seed", "setup"])
+@pytest.mark.parametrize("answer", ["", "tests\n", f"{NEW.upper()}\n"], ids=["nothing", "a part", "capitals"])
+def test_production_is_not_touched_without_its_name(new_url: str, name: str, answer: str) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+    rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
+
+    line = fails(f"db-{name}", "prod", answer=answer, PROD_CONNECTION_URL=new_url)
+
+    assert f"nothing was done: the name typed is not {NEW}" in line
+    assert rows(new_url, "SELECT count(*) FROM users") == [(4,)]
+
+
+def test_production_is_made_anew_by_whoever_types_its_name(new_url: str) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+    rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
+
+    done = script("db-setup", "prod", answer=f"{NEW}\n", PROD_CONNECTION_URL=new_url)
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"This drops the database {NEW} on ")
+    assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
+
+    succeeds("db-seed", "prod", "--confirm", NEW, PROD_CONNECTION_URL=new_url)
+    succeeds("db-purge", "prod", PROD_CONNECTION_URL=new_url)
+
+
+def test_a_name_that_was_typed_for_nothing_has_to_be_right_as_well(new_url: str) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+
+    assert "nothing was done" in fails("db-drop", "--confirm", "another", CONNECTION_URL=new_url)
+    assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "127.9.9.9", "::1"])
+def test_a_socket_and_loopback_are_this_machine(address: str) -> None:
+    assert is_local(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", "203.0.113.9", "2001:db8::1", "::"])
+def test_any_other_address_is_beyond_this_machine(address: str) -> None:
+    assert not is_local(address)
+
+
+def test_what_destroys_asks_for_the_name_beyond_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = SimpleNamespace(info=SimpleNamespace(host="db.example", hostaddr="203.0.113.9"))
+    monkeypatch.setattr("sys.stdin", StringIO("cruddur\nother\n"))
+
+    Database("CONNECTION_URL", NOWHERE).confirm("drops", cast(psycopg.Connection, remote))
+    with pytest.raises(Failure, match="nothing was done"):
+        Database("CONNECTION_URL", NOWHERE).confirm("drops", cast(psycopg.Connection, remote))

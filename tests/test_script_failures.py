@@ -1,0 +1,89 @@
+"""The scripts for the database: each says in a line what is missing."""
+
+import psycopg
+import pytest
+
+from tests.conftest import NEW, Make
+from tests.running import NOWHERE, fails, rows, script, succeeds
+
+COMMANDS = ["create", "drop", "schema-load", "seed", "migrate", "setup", "purge", "plans", "sessions", "connect"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_server_that_is_away_is_one_line(name: str) -> None:
+    done = script(f"db-{name}", CONNECTION_URL=NOWHERE)
+
+    assert done.returncode != 0
+    assert "port 1 failed: Connection refused" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+    if name not in {"connect", "sessions"}:
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("cruddur: CONNECTION_URL: ")
+        assert "bin/db-create" in line
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in COMMANDS if name not in {"create", "drop", "setup", "connect", "sessions"}]
+)
+def test_a_database_that_is_missing_is_one_line(new_url: str, name: str) -> None:
+    line = fails(f"db-{name}", CONNECTION_URL=new_url)
+
+    assert f'database "{NEW}" does not exist' in line
+    assert "bin/db-create" in line
+
+
+@pytest.mark.parametrize("name", ["seed", "purge", "plans"])
+def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> None:
+    succeeds("db-create", CONNECTION_URL=new_url)
+
+    assert fails(f"db-{name}", CONNECTION_URL=new_url) == "cruddur: the database has no schema: run bin/db-schema-load"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_prod_means_the_url_of_production(name: str) -> None:
+    line = fails(f"db-{name}", "prod", CONNECTION_URL=NOWHERE)
+
+    assert line.startswith("cruddur: PROD_CONNECTION_URL is not set; a right value: PROD_CONNECTION_URL=postgresql://")
+
+
+@pytest.mark.parametrize(
+    "malformed", ["nonsense", "postgresql://localhost", "http://localhost/db", "postgresql://h/d?x=s3cret"]
+)
+def test_a_malformed_url_is_one_line(malformed: str) -> None:
+    line = fails("db-create", CONNECTION_URL=malformed)
+
+    assert line.startswith("cruddur: CONNECTION_URL is malformed; a right value: CONNECTION_URL=postgresql://")
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("postgresql://somebody:s3cret@h/d", "the user in SERVICE_CONNECTION_URL is not cruddur_service"),
+        ("postgresql://cruddur_service:s3%zzcret@h/d", "SERVICE_CONNECTION_URL is malformed; a right value: SERVICE_"),
+    ],
+)
+def test_a_wrong_url_of_the_services_is_told_before_anything_is_made(new_url: str, service: str, said: str) -> None:
+    line = fails("db-create", CONNECTION_URL=new_url, SERVICE_CONNECTION_URL=service)
+
+    assert line.startswith(f"cruddur: {said}")
+    assert "s3" not in line
+    with pytest.raises(psycopg.OperationalError):
+        rows(new_url, "SELECT 1")
+
+
+def test_another_revision_of_the_schema_is_left_alone(owner_url: str, make: Make) -> None:
+    make.user("bystander")
+    rows(owner_url, "UPDATE alembic_version SET version_num = '0000' RETURNING 1")
+
+    assert "bin/db-migrate takes an older one forward" in fails("db-schema-load", CONNECTION_URL=owner_url)
+    assert rows(owner_url, "SELECT handle FROM users") == [("bystander",)]
+
+
+def test_a_migration_that_can_not_be_is_one_line(owner_url: str, make: Make) -> None:
+    with make.owner.transaction():
+        make.owner.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        assert fails("db-migrate", CONNECTION_URL=owner_url).startswith("cruddur: nothing was migrated: canceling")
+
+    rows(owner_url, "UPDATE alembic_version SET version_num = '9999' RETURNING 1")
+    assert "is this version older than the database's schema?" in fails("db-migrate", CONNECTION_URL=owner_url)

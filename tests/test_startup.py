@@ -1,0 +1,41 @@
+"""What no server at hand can show: a Postgres that is too old."""
+
+import socket
+import struct
+import threading
+
+import pytest
+
+from lib.config import Config
+from lib.failure import Failure
+from lib.startup import check_database
+from tests.conftest import FRONTEND
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    """A message of the Postgres protocol, version 3."""
+    return kind + struct.pack(">i", len(body) + 4) + body
+
+
+def greet_as(version: str, listener: socket.socket) -> None:
+    """Let one client in, as a server of `version` does."""
+    client, _ = listener.accept()
+    with client:
+        while struct.unpack(">ii", client.recv(4096)[:8])[1] != 0x30000:
+            client.sendall(b"N")
+        parameters = {"server_version": version, "client_encoding": "UTF8", "TimeZone": "UTC"}
+        told = b"".join(message(b"S", f"{name}\0{value}\0".encode()) for name, value in parameters.items())
+        client.sendall(message(b"R", struct.pack(">i", 0)) + told + message(b"Z", b"I"))
+        client.recv(4096)
+
+
+def test_a_server_older_than_15_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        greeting = threading.Thread(target=greet_as, args=("14.6", listener))
+        greeting.start()
+        url = f"postgresql://owner@127.0.0.1:{listener.getsockname()[1]}/cruddur"
+        with pytest.raises(Failure) as failure:
+            check_database(Config(connection_url=url, frontend_urls=(FRONTEND,)))
+        greeting.join()
+
+    assert str(failure.value) == "the server is Postgres 14: point CONNECTION_URL to version 15 or newer"

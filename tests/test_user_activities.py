@@ -1,0 +1,77 @@
+"""A person's page."""
+
+from uuid import uuid4
+
+from flask.testing import FlaskClient
+
+from tests.conftest import Make, links
+
+
+def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskClient, make: Make) -> None:
+    andrew = make.user("andrewbrown", display_name="Andrew Brown", bio="Cloud.")
+    make.activity(andrew, "older", age="2 minutes")
+    newer = make.activity(andrew, "newer", age="1 minute")
+    make.activity(make.user("bayko"), "not his")
+    make.activity(andrew, "a reply", reply_to=newer)
+    make.activity(andrew, "gone", age="1 hour", ttl="1 hour")
+
+    answer = client.get("/api/activities/@andrewbrown")
+
+    assert answer.status_code == 200
+    assert answer.json["profile"] == {
+        "uuid": str(andrew.uuid),
+        "cognito_user_uuid": andrew.cognito_user_id,
+        "handle": "andrewbrown",
+        "display_name": "Andrew Brown",
+        "bio": "Cloud.",
+        "cruds_count": 2,
+    }
+    assert [shown["message"] for shown in answer.json["activities"]] == ["newer", "older"]
+    assert {shown["handle"] for shown in answer.json["activities"]} == {"andrewbrown"}
+
+
+def test_a_page_without_activities_has_an_empty_array(client: FlaskClient, make: Make) -> None:
+    make.user("silent")
+
+    answer = client.get("/api/activities/@silent")
+
+    assert answer.json["activities"] == []
+    assert (answer.json["profile"]["bio"], answer.json["profile"]["cruds_count"]) == (None, 0)
+    assert "Link" not in answer.headers
+
+
+def test_a_handle_is_found_without_regard_to_case(client: FlaskClient, make: Make) -> None:
+    make.user("LinYue")
+
+    assert client.get("/api/activities/@linyue").json["profile"]["handle"] == "LinYue"
+    assert client.get("/api/activities/@LINYUE").json["profile"]["handle"] == "LinYue"
+
+
+def test_an_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
+    make.user("andrewbrown")
+    paths = ["@nobody", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
+
+    for path in [*paths, str(uuid4()), "andrewbrown"]:
+        answer = client.get(f"/api/activities/{path}")
+        assert (answer.status_code, answer.json) == (404, ["not_found"])
+
+
+def test_a_handle_of_thirty_characters_is_found(client: FlaskClient, make: Make) -> None:
+    make.user("a" * 30)
+
+    assert client.get("/api/activities/@" + "a" * 30).status_code == 200
+
+
+def test_a_page_is_paged(client: FlaskClient, make: Make) -> None:
+    andrew = make.user("andrewbrown")
+    for age in range(5):
+        make.activity(andrew, str(age), age=f"{age + 1} minutes")
+        make.activity(make.user(), "a bystander's", age=f"{age + 1} minutes")
+
+    first = client.get("/api/activities/@andrewbrown?limit=3")
+    second = client.get(links(first)["next"])
+
+    assert [shown["message"] for shown in first.json["activities"]] == ["0", "1", "2"]
+    assert [shown["message"] for shown in second.json["activities"]] == ["3", "4"]
+    assert second.json["profile"] == first.json["profile"]
+    assert first.json["profile"]["cruds_count"] == 5
