@@ -6,7 +6,7 @@ from lib.config import Config
 from lib.cors import allow_origins
 from lib.db import Db, open_pool
 from lib.errors import respond
-from lib.http import HandleConverter, check_arguments
+from lib.http import HandleConverter, read_arguments
 from routes import activities, health, users
 
 
@@ -18,7 +18,7 @@ def create_app(config: Config) -> Flask:
     app.url_map.converters["handle"] = HandleConverter
     allow_origins(app, config.frontend_urls)
     app.register_error_handler(Exception, respond)
-    app.before_request(check_arguments)
+    app.before_request(read_arguments)
     pool = open_pool(config.connection_url)
     app.extensions["pool"] = pool
     app.extensions["db"] = Db(pool.connection)

@@ -4,7 +4,7 @@ import re
 from typing import cast
 from urllib.parse import parse_qsl, urlencode
 
-from flask import Response, current_app, request
+from flask import Response, current_app, g, request
 from werkzeug.routing import BaseConverter
 
 from lib.db import Db
@@ -26,21 +26,20 @@ def db() -> Db:
     return cast(Db, current_app.extensions["db"])
 
 
-def arguments() -> dict[str, str]:
-    """The query's parameters, of a repeated one the first. Raises `BadRequest`."""
+def read_arguments() -> None:
+    """Read the query once a request, strictly, also where nothing asks for it. Raises `BadRequest`."""
     try:
         pairs = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise BadRequest("json_invalid") from error
     if any("\0" in part for pair in pairs for part in pair):
         raise BadRequest("json_invalid")
-    return dict(reversed(pairs))
+    g.arguments = dict(reversed(pairs))
 
 
-def check_arguments() -> None:
-    """Refuse a query that is no text, also where nothing reads it. Raises `BadRequest`."""
-    if request.query_string:
-        arguments()
+def arguments() -> dict[str, str]:
+    """The query's parameters, of a repeated one the first."""
+    return cast(dict[str, str], g.arguments)
 
 
 def page() -> Page:
