@@ -1,6 +1,6 @@
--- People and activities to look at: a feed that shows each state. Every row has a
--- uuid of its own, so that loading this again makes no second one; the times are
--- renewed, because what is about to expire will have expired by tomorrow.
+-- People, activities and conversations to look at: a feed that shows each state. Every
+-- row has a uuid of its own, so that loading this again makes no second one; the activities'
+-- times are renewed, because what is about to expire will have expired by tomorrow.
 
 INSERT INTO users (uuid, display_name, handle, cognito_user_id, email, bio)
 VALUES
@@ -65,3 +65,28 @@ FROM (
 JOIN users ON users.handle = seed.handle
 JOIN activities AS parent ON parent.uuid = seed.parent_uuid::uuid
 ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
+
+-- What two people say to each other. A message stays, so it has its time once and for all.
+INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
+SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)
+FROM users AS one
+JOIN users AS other ON (one.handle, other.handle) IN (('andrewbrown', 'bayko'), ('LinYue', 'andrewbrown'))
+ON CONFLICT (uuid) DO NOTHING;
+
+INSERT INTO messages (uuid, message_group_uuid, user_uuid, message, created_at)
+SELECT
+    seed.uuid::uuid,
+    message_group_uuid(sender.uuid, receiver.uuid),
+    sender.uuid,
+    seed.message,
+    now() - seed.age::interval
+FROM (
+    VALUES
+    ('5eed0000-0000-4000-c000-000000000001', 'andrewbrown', 'bayko', 'Are you the other Andrew, or am I?', '2 hours'),
+    ('5eed0000-0000-4000-c000-000000000002', 'bayko', 'andrewbrown', 'Depends on who asks.', '1 hour 55 minutes'),
+    ('5eed0000-0000-4000-c000-000000000003', 'andrewbrown', 'bayko', 'The bill does.', '1 hour 50 minutes'),
+    ('5eed0000-0000-4000-c000-000000000004', 'LinYue', 'andrewbrown', 'Nothing is on fire. I thought you should know.', '20 minutes')
+) AS seed (uuid, sender, receiver, message, age)
+JOIN users AS sender ON sender.handle = seed.sender
+JOIN users AS receiver ON receiver.handle = seed.receiver
+WHERE NOT EXISTS (SELECT FROM messages WHERE messages.uuid = seed.uuid::uuid);

@@ -9,8 +9,9 @@ from lib.db import conninfo
 from lib.failure import Failure
 
 # The revision in db/migrations that the queries need, or a later one.
-SCHEMA = "0001"
+SCHEMA = "0002"
 OLDEST_SERVER = 15
+KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json there"
 
 
 def check_port(config: Config) -> None:
@@ -28,6 +29,24 @@ def check_port(config: Config) -> None:
                 f"can't listen on {config.host}:{config.port} ({error.strerror}): "
                 "set PORT to a free one, or stop what listens there; HOST is an address of this machine"
             ) from error
+
+
+def check_key_set(config: Config) -> None:
+    """Raise `Failure` when the key set is to be read from a file, and is not there.
+
+    One beyond this machine may come later: until it does, whoever signs in is answered 503.
+    """
+    # Here, so that the scripts, which want the other checks, need not load Flask.
+    from lib.cognito import read_keys
+    from lib.errors import Unavailable
+
+    url = config.user_pool.jwks_url
+    if not url.startswith("file:"):
+        return
+    try:
+        read_keys(url)
+    except Unavailable as error:
+        raise Failure(f"AWS_COGNITO_JWKS_URL: {error}: {KEY_SET_REMEDY}") from error
 
 
 def check_database(config: Config) -> None:

@@ -1,0 +1,80 @@
+-- Direct messages, and requests that may be repeated. Only new tables: what lives is
+-- touched by the moment that a foreign key takes to be added, and by one index setting.
+
+ALTER INDEX activities_mentions_idx SET (fastupdate = off);
+
+-- Two people have one conversation, whoever begins it: its uuid is made of theirs,
+-- so that two first messages at one moment meet in one primary key.
+CREATE FUNCTION message_group_uuid(one uuid, other uuid) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN encode(
+        substring(sha256(uuid_send(LEAST(one, other)) || uuid_send(GREATEST(one, other))) FROM 1 FOR 16), 'hex'
+    )::uuid;
+
+CREATE TABLE message_groups (
+    uuid uuid CONSTRAINT message_groups_pkey PRIMARY KEY,
+    lesser_user_uuid uuid NOT NULL
+        CONSTRAINT message_groups_lesser_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    greater_user_uuid uuid NOT NULL
+        CONSTRAINT message_groups_greater_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    -- Kept by the trigger below, so that the list of conversations has its order in an index.
+    last_message_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT message_groups_members_check CHECK (lesser_user_uuid < greater_user_uuid),
+    CONSTRAINT message_groups_uuid_check CHECK (uuid = message_group_uuid(lesser_user_uuid, greater_user_uuid))
+);
+
+-- A person is the lesser member of some conversations and the greater of others.
+CREATE INDEX message_groups_lesser_user_idx ON message_groups
+    (lesser_user_uuid, last_message_at DESC, uuid DESC);
+
+CREATE INDEX message_groups_greater_user_idx ON message_groups
+    (greater_user_uuid, last_message_at DESC, uuid DESC);
+
+CREATE TABLE messages (
+    uuid uuid NOT NULL DEFAULT gen_random_uuid(),
+    message_group_uuid uuid NOT NULL
+        CONSTRAINT messages_message_group_uuid_fkey REFERENCES message_groups (uuid) ON DELETE CASCADE,
+    -- The sender. Not in an index: only the rare removal of a person looks for it.
+    user_uuid uuid NOT NULL
+        CONSTRAINT messages_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    message text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- The order in which a conversation is read.
+    CONSTRAINT messages_pkey PRIMARY KEY (message_group_uuid, created_at, uuid),
+    CONSTRAINT messages_message_check CHECK (char_length(message) <= 1024 AND btrim(message, E' \t\r\n') <> '')
+);
+
+CREATE FUNCTION note_last_message() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE public.message_groups SET last_message_at = GREATEST(last_message_at, NEW.created_at)
+    WHERE uuid = NEW.message_group_uuid;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER messages_made
+    AFTER INSERT ON messages
+    FOR EACH ROW EXECUTE FUNCTION note_last_message();
+
+-- The requests that came with an Idempotency-Key and succeeded. A repetition finds
+-- here what the first one made, and is answered with that as it is now; what it said
+-- is not kept, so that this is no way to read what has expired.
+CREATE TABLE idempotency_keys (
+    user_uuid uuid NOT NULL
+        CONSTRAINT idempotency_keys_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    key text NOT NULL,
+    -- SHA-256 of the path and the body.
+    fingerprint bytea NOT NULL,
+    -- The uuid of what was made, if anything was.
+    made uuid NOT NULL,
+    -- Of that too: both are of one transaction, and have its time.
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_uuid, key),
+    CONSTRAINT idempotency_keys_key_check CHECK (key ~ '^[ -~]{1,255}$')
+);
+
+-- What bin/db-purge removes.
+CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
+
+GRANT SELECT, INSERT, UPDATE ON message_groups, idempotency_keys TO cruddur_service;
+GRANT SELECT, INSERT ON messages TO cruddur_service;
