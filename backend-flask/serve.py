@@ -13,7 +13,7 @@ from app import create_app
 from lib.config import Config
 from lib.db import THREADS
 from lib.failure import Failure
-from lib.startup import check_database, check_port
+from lib.startup import check_database, check_key_set, check_port
 from lib.tracing import start_tracing
 
 # Requests that still run at a stop are cut off after this many seconds.
@@ -38,6 +38,7 @@ def main() -> None:
     try:
         config = Config.from_env(os.environ)
         check_port(config)
+        check_key_set(config)
         check_database(config)
     except Failure as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))

@@ -18,7 +18,8 @@ OURS = {
     *("CONNECTION_URL", "PROD_CONNECTION_URL", "SERVICE_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME"),
     *("FRONTEND_URL", "BACKEND_URL", "HOST", "PORT", "WEB_CONCURRENCY"),
 }
-CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(("OTEL_", "PG"))}
+OTHERS = ("AWS_", "OTEL_", "PG")
+CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(OTHERS)}
 SECONDS = 60
 NOWHERE = "postgresql://owner:s3cret@127.0.0.1:1/cruddur"
 

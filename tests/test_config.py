@@ -2,11 +2,17 @@
 
 import pytest
 
-from lib.config import SETTINGS, Config
+from lib.config import COGNITO_SETTINGS, SETTINGS, Config, UserPool
 from lib.failure import Failure
 
 URL = "postgresql://cruddur:p%2Fw@db:5432/cruddur"
-RIGHT = {"CONNECTION_URL": URL, "FRONTEND_URL": "http://localhost:3000"}
+POOL = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_COGNITO_USER_POOL_ID": "us-east-1_AbCdEfGhI",
+    "AWS_COGNITO_USER_POOL_CLIENT_ID": "client",
+}
+RIGHT = {"CONNECTION_URL": URL, "FRONTEND_URL": "http://localhost:3000", **POOL}
+COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"
 
 
 def test_what_is_left_out_has_a_default() -> None:
@@ -14,6 +20,12 @@ def test_what_is_left_out_has_a_default() -> None:
         connection_url=URL,
         connection_setting="CONNECTION_URL",
         frontend_urls=("http://localhost:3000",),
+        user_pool=UserPool(
+            issuer=f"{COGNITO}/us-east-1_AbCdEfGhI",
+            client_id="client",
+            jwks_url=f"{COGNITO}/us-east-1_AbCdEfGhI/.well-known/jwks.json",
+            endpoint=COGNITO,
+        ),
         host="127.0.0.1",
         port=4567,
         workers=2,
@@ -39,6 +51,7 @@ def test_every_fault_is_named_at_once_with_a_right_value() -> None:
     assert str(failure.value).splitlines() == [
         f"CONNECTION_URL is not set; a right value: CONNECTION_URL={SETTINGS['CONNECTION_URL'].example}",
         "FRONTEND_URL is malformed; a right value: FRONTEND_URL=http://localhost:3000",
+        *(f"{name} is not set; a right value: {name}={SETTINGS[name].example}" for name in COGNITO_SETTINGS),
         "PORT is malformed; a right value: PORT=4567",
     ]
 
@@ -62,6 +75,14 @@ def test_every_example_is_right(name: str) -> None:
             for value in ("*", "http://", "http://a/", "http://a/b", "ftp://a", "http://*.a", ",")
         ),
         *(("CONNECTION_URL", value) for value in ("x", "postgresql://h", "http://h/d", "postgresql://h/d?no=1")),
+        *(("AWS_DEFAULT_REGION", value) for value in ("Ireland", "eu-west", "eu-west-1/", "EU-WEST-1")),
+        *(("AWS_COGNITO_USER_POOL_ID", value) for value in ("eu-west-1", "eu-west-1_a/b", "eu-west-1_a b")),
+        *(("AWS_COGNITO_USER_POOL_CLIENT_ID", value) for value in ("a b", "a-b", "a" * 129)),
+        *(
+            ("AWS_COGNITO_JWKS_URL", value)
+            for value in ("http://pool.example/jwks.json", "file://jwks.json", "jwks.json", "http://localhost.example/")
+        ),
+        *(("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", value) for value in ("http://aws.example", "file:///aws")),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
     ],
 )
@@ -94,6 +115,22 @@ def test_several_frontends_are_parted_by_commas() -> None:
     config = Config.from_env(RIGHT | {"FRONTEND_URL": "https://cruddur.example, http://[::1]:3000"})
 
     assert config.frontend_urls == ("https://cruddur.example", "http://[::1]:3000")
+
+
+@pytest.mark.parametrize(
+    ("jwks_url", "endpoint"),
+    [
+        ("file:///srv/a%20folder/jwks.json", "http://127.0.0.1:5000"),
+        ("http://localhost:5000/jwks.json", "https://cognito.example"),
+    ],
+)
+def test_the_pool_may_have_addresses_of_its_own(jwks_url: str, endpoint: str) -> None:
+    addresses = {"AWS_COGNITO_JWKS_URL": jwks_url, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": endpoint}
+
+    pool = Config.from_env(RIGHT | addresses).user_pool
+
+    assert (pool.jwks_url, pool.endpoint) == (jwks_url, endpoint)
+    assert pool.issuer == f"{COGNITO}/us-east-1_AbCdEfGhI"
 
 
 def test_a_password_is_not_in_what_gets_printed() -> None:

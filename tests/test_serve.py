@@ -1,5 +1,6 @@
 """bin/serve: production's way to run, and what keeps it from starting."""
 
+import json
 import signal
 import socket
 import time
@@ -7,15 +8,36 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.conftest import FRONTEND, Make
+from lib.startup import KEY_SET_REMEDY, SCHEMA
+from tests import tokens
+from tests.conftest import FRONTEND
+from tests.make import Make
 from tests.running import free_port, running, script
 
-RIGHT = {"CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur", "FRONTEND_URL": FRONTEND}
+RIGHT = {
+    "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
+    "FRONTEND_URL": FRONTEND,
+    "AWS_DEFAULT_REGION": tokens.REGION,
+    "AWS_COGNITO_USER_POOL_ID": tokens.POOL_ID,
+    "AWS_COGNITO_USER_POOL_CLIENT_ID": tokens.CLIENT_ID,
+    # Nobody listens there, which keeps the service from starting as little as Cognito's being away does.
+    "AWS_COGNITO_JWKS_URL": f"{tokens.CLOSED}/jwks.json",
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": tokens.CLOSED,
+}
+
+# The first key of RFC 7517, appendix A.1.
+ELLIPTIC = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+    "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+}
 
 
 def get(port: str, path: str) -> tuple[int, bytes]:
@@ -74,11 +96,12 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
 
 
 def test_every_missing_setting_is_a_line_of_its_own() -> None:
-    lines = fails(CONNECTION_URL="", FRONTEND_URL="", PORT="http")
+    lines = fails(CONNECTION_URL="", FRONTEND_URL="", AWS_COGNITO_USER_POOL_ID="", PORT="http")
 
     assert [line.split(";")[0] for line in lines] == [
         "cruddur: CONNECTION_URL is not set",
         "cruddur: FRONTEND_URL is not set",
+        "cruddur: AWS_COGNITO_USER_POOL_ID is not set",
         "cruddur: PORT is malformed",
     ]
 
@@ -94,6 +117,33 @@ def test_a_port_in_use_is_told() -> None:
     assert line.startswith(
         f"cruddur: can't listen on 127.0.0.1:{port} (Address already in use): set PORT to a free one"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no key set at {url}: FileNotFoundError"),
+        ("", "there is no key set at {url}: JSONDecodeError"),
+        ("[]", "there is no key set at {url}: TypeError"),
+        ('{"keys": []}', "there is no key set at {url}: MissingKeyError"),
+        (json.dumps({"keys": [ELLIPTIC]}), "there is no RSA key at {url}"),
+    ],
+    ids=["no file", "nothing", "no key set", "no key", "no RSA key"],
+)
+def test_a_key_set_that_is_not_in_its_file_is_told(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "a key set.json"
+    if content is not None:
+        file.write_text(content)
+
+    (line,) = fails(AWS_COGNITO_JWKS_URL=file.as_uri())
+
+    assert line == f"cruddur: AWS_COGNITO_JWKS_URL: {said.format(url=file.as_uri())}: {KEY_SET_REMEDY}"
+
+
+def test_with_a_key_set_in_a_file_it_goes_on(tmp_path: Path) -> None:
+    (line,) = fails(AWS_COGNITO_JWKS_URL=tokens.write_key_set(tmp_path / "a key set.json"))
+
+    assert line.startswith("cruddur: CONNECTION_URL: ")
 
 
 def test_a_server_that_is_away_is_told() -> None:
@@ -119,7 +169,7 @@ def test_a_schema_that_was_never_loaded_is_told(owner_url: str) -> None:
 def test_a_schema_that_is_too_old_is_told_and_a_newer_one_is_taken(service_url: str, owner: psycopg.Connection) -> None:
     owner.execute("UPDATE alembic_version SET version_num = '0000'")
     (line,) = fails(CONNECTION_URL=service_url)
-    assert line == "cruddur: the schema is older than 0001, which this version needs: run bin/db-migrate"
+    assert line == f"cruddur: the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate"
 
     owner.execute("UPDATE alembic_version SET version_num = '9999'")
     with serving(service_url) as port:

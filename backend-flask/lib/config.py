@@ -62,6 +62,33 @@ def number(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def private_url(text: str) -> str:
+    """A URL that tokens and keys may travel by: of HTTPS, or plain HTTP that stays on this machine.
+
+    Raises `ValueError`.
+    """
+    parts = urlsplit(url(text))
+    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise ValueError
+    return text
+
+
+def key_set_url(text: str) -> str:
+    """Where a key set is: a `private_url`, or a file by its full path. Raises `ValueError`."""
+    return text if text.startswith("file:///") else private_url(text)
+
+
+def matching(pattern: str) -> Callable[[str], str]:
+    """A reader of texts that are of the form `pattern`, which raises `ValueError`."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return read
+
+
 def exporter(text: str) -> str:
     """Where spans go, in OpenTelemetry's words. Raises `ValueError`."""
     if text not in {"otlp", "console", "none"}:
@@ -84,11 +111,42 @@ SETTINGS = {
     "HOST": Setting(address, "127.0.0.1", default="127.0.0.1"),
     "PORT": Setting(number(1, 65535), "4567", default="4567"),
     "WEB_CONCURRENCY": Setting(number(1, 256), "2", default="2"),
+    "AWS_DEFAULT_REGION": Setting(matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "eu-west-1"),
+    # The forms that Cognito's API reference gives for UserPoolId and ClientId.
+    "AWS_COGNITO_USER_POOL_ID": Setting(matching(r"[\w-]{1,45}_[0-9a-zA-Z]{1,54}"), "eu-west-1_AbCdEfGhI"),
+    "AWS_COGNITO_USER_POOL_CLIENT_ID": Setting(matching(r"[\w+]{1,128}"), "1h57kf5cpq17m0eml12EXAMPLE"),
+    "AWS_COGNITO_JWKS_URL": Setting(key_set_url, "file:///srv/cruddur/jwks.json"),
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": Setting(private_url, "http://127.0.0.1:5000"),
     "OTEL_TRACES_EXPORTER": Setting(exporter, "otlp"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": Setting(url, "https://api.honeycomb.io"),
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": Setting(url, "https://api.honeycomb.io/v1/traces"),
 }
+COGNITO_SETTINGS = ("AWS_DEFAULT_REGION", "AWS_COGNITO_USER_POOL_ID", "AWS_COGNITO_USER_POOL_CLIENT_ID")
+COGNITO_ADDRESSES = ("AWS_COGNITO_JWKS_URL", "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER")
 OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserPool:
+    """The Cognito user pool whose people may sign in, through the one app client."""
+
+    issuer: str
+    client_id: str
+    jwks_url: str
+    # Where Cognito's API answers.
+    endpoint: str
+
+    @classmethod
+    def of(cls, region: str, pool_id: str, client_id: str, jwks_url: str | None, endpoint: str | None) -> Self:
+        """The pool, with Cognito's own addresses for those that are left out."""
+        service = f"https://cognito-idp.{region}.amazonaws.com"
+        issuer = f"{service}/{pool_id}"
+        return cls(
+            issuer=issuer,
+            client_id=client_id,
+            jwks_url=jwks_url or f"{issuer}/.well-known/jwks.json",
+            endpoint=endpoint or service,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +158,7 @@ class Config:
     # Which setting it came from, to name it in a failure.
     connection_setting: str = "CONNECTION_URL"
     frontend_urls: tuple[str, ...]
+    user_pool: UserPool
     host: str = "127.0.0.1"
     port: int = 4567
     workers: int = 2
@@ -123,11 +182,13 @@ class Config:
 
         # OpenTelemetry reads these itself, and tells of a malformed one with every span.
         endpoints = [read(name) for name in OTLP_ENDPOINTS if environ.get(name)]
+        addresses = [read(name) if environ.get(name) else None for name in COGNITO_ADDRESSES]
         connection_setting = "SERVICE_CONNECTION_URL" if environ.get("SERVICE_CONNECTION_URL") else "CONNECTION_URL"
         config = cls(
             connection_url=read(connection_setting),
             connection_setting=connection_setting,
             frontend_urls=read("FRONTEND_URL"),
+            user_pool=UserPool.of(*(read(name) for name in COGNITO_SETTINGS), *addresses),
             host=read("HOST"),
             port=read("PORT"),
             workers=read("WEB_CONCURRENCY"),

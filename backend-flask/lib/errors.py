@@ -20,6 +20,14 @@ class NotFound(Exception):
     """There is no such thing, or its time is up."""
 
 
+class Unauthorized(Exception):
+    """Nobody is signed in, or not by a token that we accept."""
+
+
+class Unavailable(Exception):
+    """Another service that is needed to answer is away. The text, for the operator, holds no secret."""
+
+
 class Refusal(Exception):
     """The client's fault, for each of the reasons that the codes name."""
 
@@ -40,7 +48,10 @@ class Invalid(Refusal):
 ANSWERS: dict[type[BaseException], tuple[int, str]] = {
     BadRequest: (400, ""),
     Invalid: (422, ""),
+    Unauthorized: (401, "generic_401"),
     NotFound: (404, "not_found"),
+    # What the statement found had gone when it came to refer to it.
+    psycopg.errors.ForeignKeyViolation: (404, "not_found"),
     werkzeug.NotFound: (404, "not_found"),
     werkzeug.MethodNotAllowed: (405, "method_not_allowed"),
     werkzeug.RequestEntityTooLarge: (413, "payload_too_large"),
@@ -52,6 +63,7 @@ ANSWERS: dict[type[BaseException], tuple[int, str]] = {
     psycopg.InterfaceError: (503, "service_unavailable"),
     # A failover left us with a server that only reads.
     psycopg.errors.ReadOnlySqlTransaction: (503, "service_unavailable"),
+    Unavailable: (503, "service_unavailable"),
     Exception: (500, "generic_500"),
 }
 
@@ -83,7 +95,9 @@ def respond(error: Exception) -> Response:
 
 
 def headers(error: Exception, status: int) -> dict[str, str]:
-    """What a failure says beside its codes: which methods there are, when to come back."""
+    """What a failure says beside its codes: how to sign in, which methods there are, when to come back."""
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, werkzeug.MethodNotAllowed):
         return {"Allow": ", ".join(sorted(error.valid_methods or ()))}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -98,7 +112,7 @@ def wants_problem() -> bool:
 
 
 def log_fault(error: Exception) -> None:
-    """Tell the operator where it failed. The exception's text is left out: it may quote a row."""
-    sqlstate = getattr(error, "sqlstate", None) or ""
+    """Tell the operator where it failed. The exception's text is left out where it may quote a row."""
+    said = str(error) if isinstance(error, Unavailable) else getattr(error, "sqlstate", None) or ""
     stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s %s\n%s", type(error).__name__, sqlstate, stack)
+    logger.error("%s %s\n%s", type(error).__name__, said, stack)

@@ -1,0 +1,4 @@
+-- Whoever is signed in.
+SELECT users.uuid, users.handle
+FROM users
+WHERE users.cognito_user_id = %(cognito_user_id)s

@@ -1,0 +1,100 @@
+"""Cognito on this machine: its key set and GetUser, as its API reference has them."""
+
+import base64
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from joserfc.jwk import RSAKey
+
+from lib.config import UserPool
+from tests import tokens
+
+GET_USER = "AWSCognitoIdentityProviderService.GetUser"
+
+
+@dataclass
+class FakeCognito:
+    """What it answers, and what it has been asked."""
+
+    keys: list[RSAKey] = field(default_factory=lambda: [tokens.new_key("ours")])
+    # Attributes by sub.
+    people: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Answers in place of the right ones, by what is asked: status and body.
+    faults: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    # While this is not set, whoever asks gets no answer.
+    answering: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    @property
+    def pool(self) -> UserPool:
+        """The pool, with its addresses here."""
+        return tokens.pool(f"{self.url}/jwks.json", self.url)
+
+    def answer(self, asked: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body for whoever asks."""
+        self.asked[asked] += 1
+        self.answering.wait()
+        if asked in self.faults:
+            return self.faults[asked]
+        if asked == "/jwks.json":
+            return 200, tokens.key_set(*self.keys).encode()
+        return self.get_user(json.loads(body)["AccessToken"])
+
+    def get_user(self, access_token: str) -> tuple[int, bytes]:
+        """The attributes of whoever the token is for."""
+        payload = access_token.split(".")[1]
+        sub = json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]
+        if sub not in self.people:
+            return 400, b'{"__type":"UserNotFoundException","message":"User does not exist."}'
+        attributes = [{"Name": name, "Value": value} for name, value in {"sub": sub, **self.people[sub]}.items()]
+        return 200, json.dumps({"Username": sub, "UserAttributes": attributes}).encode()
+
+
+@contextmanager
+def fake_cognito() -> Iterator[FakeCognito]:
+    """Cognito, while this lasts."""
+    cognito = FakeCognito()
+    cognito.answering.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        """One request."""
+
+        def do_GET(self) -> None:
+            """The key set."""
+            self.tell(*cognito.answer(self.path, b""))
+
+        def do_POST(self) -> None:
+            """A call of the API, whose name is in a header."""
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            assert self.headers["Content-Type"] == "application/x-amz-json-1.1"
+            self.tell(*cognito.answer(self.headers["X-Amz-Target"], body))
+
+        def tell(self, status: int, body: bytes) -> None:
+            """Answer."""
+            # Whoever asked may have given up.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        cognito.url = f"http://127.0.0.1:{server.server_port}"
+        listening = threading.Thread(target=server.serve_forever)
+        listening.start()
+        try:
+            yield cognito
+        finally:
+            cognito.answering.set()
+            server.shutdown()
+            listening.join()

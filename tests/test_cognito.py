@@ -1,0 +1,168 @@
+"""The pool's keys: looked up seldom, and never forgotten because Cognito is away."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lib import cognito
+from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
+from lib.errors import Unauthorized, Unavailable
+from tests.cognito import FakeCognito, fake_cognito
+from tests.tokens import new_key, pool, token, write_key_set
+
+KEYS = "/jwks.json"
+SYMMETRIC = b'{"keys": [{"kty": "oct", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQ", "kid": "ours"}]}'
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeCognito]:
+    """Cognito on this machine."""
+    with fake_cognito() as fake:
+        yield fake
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that the keys' ages are told by."""
+    clock = Clock()
+    monkeypatch.setattr(cognito, "time", clock)
+    return clock
+
+
+def accepts(pool: Cognito, key_id: str) -> bool:
+    """Whether a token by that key is accepted."""
+    try:
+        return pool.verify(token("sub", key=new_key(key_id))).sub == "sub"
+    except Unauthorized:
+        return False
+
+
+@pytest.mark.usefixtures("clock")
+def test_keys_are_asked_for_once(fake: FakeCognito) -> None:
+    pool = Cognito(fake.pool)
+
+    assert all(accepts(pool, "ours") for _ in range(5))
+    assert fake.asked == {KEYS: 1}
+
+
+def test_an_unknown_key_is_looked_up_once_in_thirty_seconds(fake: FakeCognito, clock: Clock) -> None:
+    pool = Cognito(fake.pool)
+    assert accepts(pool, "ours")
+    fake.keys.append(new_key("new"))
+
+    assert not any(accepts(pool, key_id) for key_id in ("new", "theirs", "another"))
+    assert fake.asked[KEYS] == 1
+    clock.now += LOOK_UP_SECONDS
+    assert [accepts(pool, key_id) for key_id in ("theirs", "new", "ours", "another")] == [False, True, True, False]
+    assert fake.asked[KEYS] == 2
+
+
+@pytest.mark.usefixtures("clock")
+def test_32_who_come_at_once_with_new_keys_cost_one_look_up(fake: FakeCognito) -> None:
+    pool = Cognito(fake.pool)
+    key_ids = ["ours", "theirs"] * 16
+    for key_id in key_ids:
+        new_key(key_id)
+
+    with ThreadPoolExecutor(32) as threads:
+        accepted = list(threads.map(lambda key_id: accepts(pool, key_id), key_ids))
+
+    assert accepted == [True, False] * 16
+    assert fake.asked[KEYS] == 1
+
+
+def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito, clock: Clock) -> None:
+    pool = Cognito(fake.pool)
+    assert accepts(pool, "ours")
+    fake.keys[:] = [new_key("new")]
+
+    clock.now += FRESH_SECONDS - 1
+    assert accepts(pool, "ours")
+    clock.now += 1
+    # Whoever has it asked for is the last.
+    assert [accepts(pool, "ours"), accepts(pool, "new")] == [False, True]
+    assert fake.asked[KEYS] == 2
+
+
+def stop(fake: FakeCognito) -> None:
+    """Answer nobody any more."""
+    fake.answering.clear()
+
+
+def break_down(fake: FakeCognito) -> None:
+    """Answer with what is no key set."""
+    fake.faults[KEYS] = (500, b"oops")
+
+
+def offer_no_rsa_key(fake: FakeCognito) -> None:
+    """Answer with a key set that holds none that could have signed."""
+    fake.faults[KEYS] = (200, SYMMETRIC)
+
+
+@pytest.mark.parametrize("fail", [stop, break_down, offer_no_rsa_key])
+def test_known_keys_go_on_serving_when_cognito_fails(
+    fake: FakeCognito, clock: Clock, fail: Callable[[FakeCognito], None]
+) -> None:
+    pool = Cognito(fake.pool)
+    assert accepts(pool, "ours")
+    fail(fake)
+
+    for seconds in (LOOK_UP_SECONDS, FRESH_SECONDS, 10 * FRESH_SECONDS):
+        clock.now += seconds
+        assert [accepts(pool, key_id) for key_id in ("ours", "theirs", "ours")] == [True, False, True]
+
+
+def test_without_any_key_so_far_nobody_can_be_told_from_a_stranger(fake: FakeCognito, clock: Clock) -> None:
+    break_down(fake)
+    pool = Cognito(fake.pool)
+
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            accepts(pool, "ours")
+    assert fake.asked[KEYS] == 1
+    fake.faults.clear()
+    clock.now += LOOK_UP_SECONDS
+
+    assert accepts(pool, "ours")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"null", b"[]", b"{}", b'{"keys": 1}', b'{"keys": [1]}', b'{"keys": [{}]}', b"\xff", b"<html>"),
+        *(
+            b'{"keys": []}',
+            SYMMETRIC,
+            b'{"keys": [{"kty": "RSA"}]}',
+        ),
+    ],
+)
+def test_what_is_no_key_set_is_no_key_set(fake: FakeCognito, body: bytes) -> None:
+    fake.faults[KEYS] = (200, body)
+
+    with pytest.raises(Unavailable):
+        accepts(Cognito(fake.pool), "ours")
+
+
+def test_a_key_set_may_be_a_file_and_change(tmp_path: Path, clock: Clock) -> None:
+    url = write_key_set(tmp_path / "a key set.json")
+    ours = Cognito(pool(url))
+    assert [accepts(ours, "ours"), accepts(ours, "new")] == [True, False]
+    write_key_set(tmp_path / "a key set.json", new_key("ours"), new_key("new"))
+
+    clock.now += LOOK_UP_SECONDS
+
+    assert [accepts(ours, "new"), accepts(ours, "ours")] == [True, True]

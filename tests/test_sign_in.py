@@ -1,0 +1,215 @@
+"""Signing in for the first time: a person whose row the trigger of Cognito has not made."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+from psycopg import Connection
+from werkzeug.test import TestResponse
+
+from app import create_app
+from lib.config import Config
+from tests.cognito import GET_USER, FakeCognito, fake_cognito
+from tests.conftest import FRONTEND
+from tests.make import Make, User
+from tests.tokens import bearer
+
+PEOPLE = "SELECT handle, display_name, email, cognito_user_id FROM users WHERE handle NOT IN ('bystander', 'friend')"
+LIN = {"preferred_username": "LinYue", "name": "Lin Yue", "email": "lin@example.com"}
+
+
+@pytest.fixture
+def cognito() -> Iterator[FakeCognito]:
+    """Cognito on this machine."""
+    with fake_cognito() as cognito:
+        yield cognito
+
+
+@pytest.fixture
+def app(service_url: str, cognito: FakeCognito) -> Iterator[Flask]:
+    """The application, with that Cognito."""
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=cognito.pool))
+    yield app
+    app.extensions["pool"].close()
+
+
+@pytest.fixture
+def ask(app: Flask) -> Callable[[str], TestResponse]:
+    """What somebody is answered who wants what only the signed in are told."""
+    return lambda sub: app.test_client().get("/api/message_groups", headers=bearer(sub))
+
+
+Ask = Callable[[str], TestResponse]
+
+
+def people(owner: Connection) -> list[tuple[object, ...]]:
+    """Everybody but the bystander and their friend."""
+    return owner.execute(PEOPLE).fetchall()
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_new_person_is_made_as_cognito_knows_them_and_once(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
+    cognito.people["sub-lin"] = LIN
+
+    for _ in range(3):
+        assert (ask("sub-lin").status_code, ask("sub-lin").json) == (200, [])
+
+    assert people(owner) == [("LinYue", "Lin Yue", "lin@example.com", "sub-lin")]
+    assert cognito.asked[GET_USER] == 1
+
+
+@pytest.mark.usefixtures("bystander")
+def test_32_requests_of_a_new_person_at_once_make_one(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
+    cognito.people["sub-lin"] = LIN
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, ["sub-lin"] * 32))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert people(owner) == [("LinYue", "Lin Yue", "lin@example.com", "sub-lin")]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_new_person_writes_at_once(app: Flask, cognito: FakeCognito) -> None:
+    cognito.people["sub-lin"] = LIN
+
+    made = app.test_client().post(
+        "/api/activities", json={"message": "hello", "ttl": "1-day"}, headers=bearer("sub-lin")
+    )
+
+    assert (made.status_code, made.json["handle"]) == (200, "LinYue")
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        *(("LinYue", "LinYue"), ("x" * 30, "x" * 30), ("_", "_")),
+        *(("taken", "taken_HHHH"), ("TAKEN", "TAKEN_HHHH"), ("lin yue", "linyue_HHHH"), ("lin-yue!", "linyue_HHHH")),
+        *(("x" * 31, "x" * 25 + "_HHHH"), ("é", "user_HHHH"), ("", "user_HHHH"), ("☁️", "user_HHHH")),
+        *(("lin\0", "lin_HHHH"), ("lin\n", "lin_HHHH"), ("\ud800", "user_HHHH"), (None, "user_HHHH")),
+    ],
+)
+def test_a_handle_that_is_taken_or_invalid_gets_an_ending(
+    ask: Ask, make: Make, cognito: FakeCognito, wanted: str | None, given: str
+) -> None:
+    make.user("Taken")
+    cognito.people["new"] = {"name": "N"} | ({"preferred_username": wanted} if wanted is not None else {})
+
+    assert ask("new").status_code == 200
+
+    (handle,) = make.owner.execute("SELECT handle FROM users WHERE cognito_user_id = 'new'").fetchone()
+    assert re.fullmatch(given.replace("HHHH", "[0-9a-f]{4}"), handle)
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *((" Lin ", "Lin"), ("é" * 51, "é" * 50), ("", "LinYue"), (" \u3000", "LinYue"), ("a\0b\ud800c", "abc")),
+        ("\0", "LinYue"),
+    ],
+)
+def test_a_name_is_made_to_fit(ask: Ask, owner: Connection, cognito: FakeCognito, name: str, shown: str) -> None:
+    cognito.people["sub-lin"] = {**LIN, "name": name, "email": ""}
+
+    assert ask("sub-lin").status_code == 200
+
+    assert people(owner) == [("LinYue", shown, None, "sub-lin")]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_16_people_who_want_one_handle_at_once_are_all_let_in(
+    ask: Ask, owner: Connection, cognito: FakeCognito
+) -> None:
+    cognito.people = {f"new-{n}": LIN for n in range(16)}
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, cognito.people))
+
+    assert {answer.status_code for answer in answers} == {200}
+    handles = [str(handle) for handle, *_ in people(owner)]
+    assert handles.count("LinYue") == 1
+    assert len([handle for handle in handles if re.fullmatch("LinYue_[0-9a-f]{4}", handle)]) == 15
+
+
+def refusal(name: str) -> tuple[int, bytes]:
+    """An answer of Cognito's API that is a fault."""
+    return 400, json.dumps({"__type": name, "message": "secret"}).encode()
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refusal("NotAuthorizedException"),
+        refusal("com.amazonaws.cognito#UserNotFoundException"),
+        refusal("PasswordResetRequiredException"),
+    ],
+)
+def test_whom_cognito_refuses_is_not_signed_in(
+    ask: Ask, owner: Connection, cognito: FakeCognito, fault: tuple[int, bytes]
+) -> None:
+    cognito.people["sub-lin"] = LIN
+    cognito.faults[GET_USER] = fault
+
+    answer = ask("sub-lin")
+
+    assert (answer.status_code, answer.json) == (401, ["generic_401"])
+    assert people(owner) == []
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(refusal("TooManyRequestsException"), refusal("InternalErrorException"), refusal("ResourceNotFoundException")),
+        *((200, b""), (200, b"{}"), (200, b"null"), (200, b"[]"), (200, b'"UserAttributes"'), (200, b"\xff")),
+        *((200, b'{"UserAttributes": 1}'), (200, b'{"UserAttributes": [1]}'), (200, b'{"UserAttributes": [{}]}')),
+        *((302, b""), (403, b"<html>"), (500, b"oops"), (503, b'{"message": "no type"}')),
+    ],
+)
+def test_a_cognito_that_is_in_trouble_is_told_as_unavailable(
+    ask: Ask, owner: Connection, cognito: FakeCognito, fault: tuple[int, bytes]
+) -> None:
+    cognito.people["sub-lin"] = LIN
+    cognito.faults[GET_USER] = fault
+
+    answer = ask("sub-lin")
+
+    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert int(answer.headers["Retry-After"]) > 0
+    assert people(owner) == []
+    cognito.faults.clear()
+    assert ask("sub-lin").status_code == 200
+
+
+def test_a_cognito_that_is_away_or_silent_keeps_only_new_people_out(
+    ask: Ask, app: Flask, cognito: FakeCognito, bystander: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ask(bystander.cognito_user_id).status_code == 200
+    cognito.answering.clear()
+
+    silent = ask("sub-lin")
+
+    assert (silent.status_code, silent.json) == (503, ["service_unavailable"])
+    assert f"{cognito.url} does not answer: ReadTimeoutError" in caplog.text
+    assert ask(bystander.cognito_user_id).status_code == 200
+    visitor = app.test_client().get("/api/activities/home", headers=bearer("sub-lin"))
+    assert visitor.status_code == 200
+
+
+@pytest.mark.usefixtures("bystander")
+def test_no_token_and_no_answer_of_cognitos_is_logged(
+    ask: Ask, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    cognito.faults[GET_USER] = refusal("InternalErrorException")
+
+    assert ask("sub-lin").status_code == 503
+
+    assert "InternalErrorException" in caplog.text
+    assert "secret" not in caplog.text
+    assert "eyJ" not in caplog.text

@@ -1,0 +1,72 @@
+"""Access tokens as Cognito makes them, of a pool whose key is ours."""
+
+import json
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+
+from lib.config import UserPool
+
+REGION = "eu-west-1"
+POOL_ID = "eu-west-1_tests"
+CLIENT_ID = "testsclient"
+# Where nobody listens.
+CLOSED = "http://127.0.0.1:9"
+# The id of the pool's key.
+OURS = "ours"
+
+
+def pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> UserPool:
+    """The pool that the tests' tokens are of."""
+    return UserPool.of(REGION, POOL_ID, CLIENT_ID, jwks_url, endpoint)
+
+
+@cache
+def new_key(key_id: str) -> RSAKey:
+    """A key, one for each id."""
+    return RSAKey.generate_key(2048, {"kid": key_id, "use": "sig", "alg": "RS256"}, auto_kid=False)
+
+
+def key_set(*keys: RSAKey) -> str:
+    """What a pool publishes: the public halves."""
+    return json.dumps(KeySet(list(keys)).as_dict(private=False))
+
+
+def write_key_set(path: Path, *keys: RSAKey) -> str:
+    """A key set in a file. Its URL."""
+    path.write_text(key_set(*(keys or (new_key(OURS),))))
+    return path.as_uri()
+
+
+def claims(sub: str, /, **others: Any) -> dict[str, Any]:
+    """What an access token of an hour says, but for `others`; of None it says nothing."""
+    now = int(time.time())
+    usual = {
+        "sub": sub,
+        "iss": pool().issuer,
+        "client_id": CLIENT_ID,
+        "token_use": "access",
+        "scope": "aws.cognito.signin.user.admin",
+        "auth_time": now,
+        "iat": now,
+        "exp": now + 3600,
+        "jti": str(uuid4()),
+        "username": sub,
+    }
+    return {name: value for name, value in (usual | others).items() if value is not None}
+
+
+def token(sub: str, /, *, key: RSAKey | None = None, header: dict[str, Any] | None = None, **others: Any) -> str:
+    """An access token for `sub`, by our key unless told."""
+    signing = key or new_key(OURS)
+    return jwt.encode({"kid": signing.kid, "alg": "RS256", **(header or {})}, claims(sub, **others), signing)
+
+
+def bearer(sub: str, /, **others: Any) -> dict[str, str]:
+    """The header of a request by `sub`."""
+    return {"Authorization": f"Bearer {token(sub, **others)}"}
