@@ -13,7 +13,7 @@ from lib import queries
 from lib.db import Db, query_wrap_array, query_wrap_object
 from lib.errors import NotFound
 from lib.paging import Page
-from tests.conftest import Make
+from tests.make import Make
 
 
 @pytest.fixture

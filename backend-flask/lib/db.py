@@ -25,6 +25,7 @@ from lib.queries import (
     page_statement,
     query_wrap_array,
     query_wrap_object,
+    template,
 )
 
 __all__ = ["THREADS", "Db", "Heading", "conninfo", "open_pool", "query_wrap_array", "query_wrap_object"]
@@ -64,6 +65,10 @@ class Db:
         json, length = self._row(array_statement(name), parameters)
         return Listing(json, length)
 
+    def query_row(self, name: str, **parameters: Any) -> TupleRow:
+        """The one row of query `name` as values, for what is no answer. Raises `NotFound` when there is none."""
+        return self._row(template(name).encode(), parameters)
+
     def query_page(
         self,
         name: str,
@@ -74,7 +79,7 @@ class Db:
         prepare: bool | None = None,
         **parameters: Any,
     ) -> Listing:
-        """A page of the feed `name` as a JSON array or, with a heading, an object that has it as a member.
+        """A page of the feed `name` as a JSON array or, with a heading that has keys, an object with it as a member.
 
         `prepare=False` has the statement planned anew for the values that it comes with.
         Raises `NotFound` when the heading has no row.
@@ -83,7 +88,7 @@ class Db:
         walk = order.reversed if backwards else order
         place = page.cursor.position if page.cursor else walk.start
         json, fetched, created_ats, uuids = self._row(
-            page_statement(name, walk, backwards=backwards, heading=heading),
+            page_statement(name, walk, reverse=walk.direction != order.shown, heading=heading),
             {**parameters, "limit": page.limit, "created_at": place.created_at, "uuid": place.uuid},
             prepare=prepare,
         )

@@ -1,6 +1,7 @@
 """What routes need of HTTP: the request's parts, read strictly, and the answer."""
 
 import re
+from hashlib import sha256
 from typing import cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -9,7 +10,9 @@ from werkzeug.routing import BaseConverter
 
 from lib.db import Db
 from lib.errors import BadRequest
+from lib.idempotency import Attempt, Replay
 from lib.paging import Cursor, Json, Listing, Page
+from lib.sign_in import is_personal
 
 LIMIT = 20
 MAX_LIMIT = 100
@@ -51,15 +54,40 @@ def page() -> Page:
     return Page(int(limit), Cursor.parse(given["cursor"]) if "cursor" in given else None)
 
 
-def send(answer: Json | Listing) -> Response:
-    """The JSON as it came, and for a listing the `Link` to its neighbours (RFC 8288)."""
-    if isinstance(answer, bytes):
-        return Response(answer, mimetype="application/json")
-    response = Response(answer.json, mimetype="application/json")
-    neighbours = {"next": answer.next, "prev": answer.prev}
-    links = [f'<{request.path}?{leading_to(cursor)}>; rel="{rel}"' for rel, cursor in neighbours.items() if cursor]
-    if links:
-        response.headers["Link"] = ", ".join(links)
+def attempt() -> Attempt | None:
+    """The POST as one that may come again; None without an `Idempotency-Key`. Raises `BadRequest`."""
+    key = request.headers.get("Idempotency-Key")
+    # A PUT may be repeated as it is.
+    if key is None or request.method != "POST":
+        return None
+    if not re.fullmatch("[ -~]{1,255}", key):
+        raise BadRequest("idempotency_key_invalid")
+    return Attempt(key, sha256(request.path.encode() + b"\0" + request.get_data()).digest())
+
+
+def send(answer: Json | Listing | Replay) -> Response:
+    """The JSON as it came; for a listing the `Link` to its neighbours (RFC 8288), for a replay the sign of one.
+
+    To a read whose client has this answer already it is 304 (RFC 9110, `If-None-Match`).
+    """
+    response = Response(answer if isinstance(answer, bytes) else answer.json, mimetype="application/json")
+    if isinstance(answer, Listing):
+        neighbours = {"next": answer.next, "prev": answer.prev}
+        links = [f'<{request.path}?{leading_to(cursor)}>; rel="{rel}"' for rel, cursor in neighbours.items() if cursor]
+        if links:
+            response.headers["Link"] = ", ".join(links)
+    if isinstance(answer, Replay):
+        response.headers["Idempotency-Replayed"] = "true"
+    if request.method in {"GET", "HEAD"}:
+        response.add_etag()
+        response.make_conditional(request)
+    return response
+
+
+def forbid_caching(response: Response) -> Response:
+    """Let caches ask each time for what everybody may see, and keep nothing else."""
+    is_for_everybody = response.status_code in {200, 304} and request.method in {"GET", "HEAD"} and not is_personal()
+    response.headers.setdefault("Cache-Control", "no-cache" if is_for_everybody else "private, no-store")
     return response
 
 

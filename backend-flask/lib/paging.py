@@ -25,21 +25,28 @@ class Position(NamedTuple):
     uuid: UUID
 
 
+NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+OLDEST = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
+
+
 class Order(Enum):
-    """Which way a statement walks: its comparison, its direction, and where it starts."""
+    """Which way a statement walks: its comparison, its direction, where it starts; and how a page is shown."""
 
-    NEWEST_FIRST = ("<", "DESC", Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1)))
-    OLDEST_FIRST = (">", "ASC", Position(datetime.min.replace(tzinfo=UTC), UUID(int=0)))
+    NEWEST_FIRST = ("<", "DESC", NEWEST, "DESC")
+    OLDEST_FIRST = (">", "ASC", OLDEST, "ASC")
+    # As a conversation is read: the first page is its end, and each page's newest row the last.
+    NEWEST_LAST = ("<", "DESC", NEWEST, "ASC")
 
-    def __init__(self, beyond: str, direction: str, start: Position) -> None:
+    def __init__(self, beyond: str, direction: str, start: Position, shown: str) -> None:
         self.beyond = beyond
         self.direction = direction
         self.start = start
+        self.shown = shown
 
     @property
     def reversed(self) -> "Order":
         """The other way."""
-        return Order.OLDEST_FIRST if self is Order.NEWEST_FIRST else Order.NEWEST_FIRST
+        return Order.NEWEST_FIRST if self is Order.OLDEST_FIRST else Order.OLDEST_FIRST
 
 
 class Cursor(NamedTuple):

@@ -14,11 +14,21 @@ FOLDER = Path(__file__).parents[2] / "db" / "sql"
 
 
 class Heading(NamedTuple):
-    """What a page belongs to: the answer is then `{key: <query's row>, rows_key: <the page>}`."""
+    """What a page belongs to, and without which there is no page.
+
+    With keys the answer is `{key: <query's row>, rows_key: <the page>}`, else the page alone.
+    """
 
     query: str
-    key: str
-    rows_key: str
+    key: str | None = None
+    rows_key: str | None = None
+
+    @property
+    def json(self) -> str:
+        """The answer in SQL, of `object_row` and `page`."""
+        if self.key is None:
+            return "page.json"
+        return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
 
 
 def query_wrap_object(template: str) -> str:
@@ -65,7 +75,7 @@ WITH object_row AS (
 ),
 {page_ctes(template)}
 SELECT
-    json_build_object('{heading.key}', object_row, '{heading.rows_key}', page.json) AS json,
+    {heading.json},
     page.fetched,
     page.created_ats,
     page.uuids
@@ -110,8 +120,10 @@ def array_statement(name: str) -> bytes:
 
 
 @cache
-def page_statement(name: str, walk: Order, *, backwards: bool, heading: Heading | None) -> bytes:
+def page_statement(name: str, walk: Order, *, reverse: bool, heading: Heading | None) -> bytes:
     """The feed `name`, answering with a page: two statements a feed, one for each way to walk it.
+
+    `reverse` shows the rows against the walk.
 
     What is filled in are words of SQL out of `Order`; a value only ever comes as a parameter.
     """
@@ -119,5 +131,5 @@ def page_statement(name: str, walk: Order, *, backwards: bool, heading: Heading 
         wrapped = query_wrap_page(template(name))
     else:
         wrapped = query_wrap_headed_page(heading, template(heading.query), template(name))
-    shown = "DESC" if backwards else "ASC"
+    shown = "DESC" if reverse else "ASC"
     return wrapped.format(beyond=walk.beyond, direction=walk.direction, shown=shown).encode()

@@ -1,0 +1,81 @@
+"""A request's JSON body, read strictly (RFC 8259, and what I-JSON, RFC 7493, rules out)."""
+
+import json
+from typing import Any, NoReturn, cast
+
+from flask import g, request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from lib.errors import BadRequest
+
+
+def read_body() -> dict[str, Any]:
+    """The body, which is an object. Raises `BadRequest`, `UnsupportedMediaType` and `RequestEntityTooLarge`."""
+    if "body" not in g:
+        # First, so that what is too large is so in any type.
+        sent = request.get_data()
+        if request.mimetype != "application/json":
+            raise UnsupportedMediaType
+        try:
+            g.body = parse(sent)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("json_invalid") from error
+    return cast(dict[str, Any], g.body)
+
+
+def field(name: str) -> str | None:
+    """A member that is text; None when it is missing, or anything else."""
+    value = read_body().get(name)
+    return value if isinstance(value, str) else None
+
+
+def has_field(name: str) -> bool:
+    """Whether the body has a member of that name, whatever its value."""
+    return name in read_body()
+
+
+def nullable_field(name: str) -> str | None:
+    """A member that is text or null. Raises `BadRequest` when it is anything else."""
+    value = read_body().get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest("json_invalid")
+    return value
+
+
+def parse(sent: bytes) -> dict[str, Any]:
+    """The object that `sent` spells. Raises `ValueError`, `RecursionError`."""
+    # A number is never text, and as a float it may have any number of digits.
+    body = json.loads(sent.decode(), object_pairs_hook=unique, parse_int=float, parse_constant=refuse)
+    check_text(body)
+    if isinstance(body, dict):
+        return body
+    raise ValueError
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of members with different names. Raises `ValueError`."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError
+    return members
+
+
+def refuse(_: str) -> NoReturn:
+    """Raise `ValueError` for `NaN` and the infinities, which are not JSON."""
+    raise ValueError
+
+
+def check_text(value: Any) -> None:
+    """Raise `ValueError` when there is a text anywhere in `value` that Postgres can't hold."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            check_text(name)
+            check_text(member)
+    elif isinstance(value, list):
+        for element in value:
+            check_text(element)
+    elif isinstance(value, str):
+        # Half of a surrogate pair has no UTF-8.
+        value.encode()
+        if "\0" in value:
+            raise ValueError

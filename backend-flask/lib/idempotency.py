@@ -1,0 +1,68 @@
+"""Requests that may be repeated: the `Idempotency-Key` header.
+
+As in draft-ietf-httpapi-idempotency-key-header: who repeats a request with its key gets the answer of the
+one that succeeded, and nothing is done again. A failure is not kept: the key is free again.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from lib.db import Db
+from lib.errors import Invalid, NotFound
+from lib.paging import Json
+
+
+class Attempt(NamedTuple):
+    """A request with a key, and the hash of what it asks for."""
+
+    key: str
+    fingerprint: bytes
+
+
+class Made(NamedTuple):
+    """What the request made: the uuid that it was given, and when."""
+
+    uuid: UUID
+    created_at: datetime
+
+
+class Replay(NamedTuple):
+    """The answer of an earlier request with the same key."""
+
+    json: Json
+
+
+def once(
+    db: Db, user_uuid: UUID, attempt: Attempt | None, write: Callable[[Db, UUID], Json], replay: Callable[[Made], Json]
+) -> Json | Replay:
+    """What `write` answers, having written with the uuid that it is given; or, when that has happened, `replay`.
+
+    The key is taken in the transaction of the write; whoever has the same one waits for its end.
+    Raises `Invalid` when the key came with another request.
+    """
+    made = uuid4()
+    if attempt is None:
+        return write(db, made)
+    with db.transaction() as together:
+        if claim(together, user_uuid, attempt, made):
+            return write(together, made)
+    return Replay(replay(find(db, user_uuid, attempt)))
+
+
+def claim(db: Db, user_uuid: UUID, attempt: Attempt, made: UUID) -> bool:
+    """Take the key. False when it is taken already."""
+    try:
+        db.query_row("idempotency_keys/claim", user_uuid=user_uuid, made=made, **attempt._asdict())
+    except NotFound:
+        return False
+    return True
+
+
+def find(db: Db, user_uuid: UUID, attempt: Attempt) -> Made:
+    """What the request that took the key has made. Raises `Invalid` when it was another request."""
+    *made, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **attempt._asdict())
+    if not is_same:
+        raise Invalid("idempotency_key_reused")
+    return Made(*made)

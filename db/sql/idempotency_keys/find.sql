@@ -1,0 +1,7 @@
+-- What the request that had a person's key made, and whether it was the same request.
+SELECT
+    idempotency_keys.made,
+    idempotency_keys.created_at,
+    idempotency_keys.fingerprint = %(fingerprint)s AS is_same
+FROM idempotency_keys
+WHERE idempotency_keys.user_uuid = %(user_uuid)s AND idempotency_keys.key = %(key)s

@@ -1,0 +1,268 @@
+"""Bodies that can't be read, and headers: the contract's codes, never a 500, and nothing written."""
+
+import json
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from psycopg import Connection
+
+from app import MAX_BODY_BYTES
+from tests.conftest import SignIn
+from tests.make import Make, User
+from tests.test_authorisation import SIGNED_IN, World, encoded
+from tests.tokens import CLIENT_ID, bearer, pool, token
+
+PATHS = [
+    ("POST", "/api/activities"),
+    ("POST", "/api/activities/{activity}/reply"),
+    ("POST", "/api/messages"),
+    ("PUT", "/api/profile/update"),
+    ("POST", "/api/profile/update"),
+]
+# What each of them takes.
+RIGHT = {"message": "hello", "ttl": "1-day", "handle": "kofi", "display_name": "New"}
+# As deep as 64 KiB allow.
+NESTED = 32_000
+
+
+def with_member(member: str) -> bytes:
+    """A right body but for one member more."""
+    return f"{json.dumps(RIGHT)[:-1]}, {member}}}".encode()
+
+
+UNREADABLE = {
+    "nothing": b"",
+    "a list": b"[]",
+    "null": b"null",
+    "text": b'"x"',
+    "a number": b"1",
+    "a fraction": b"-1.5e3",
+    "a number of 5,000 digits": b"9" * 5000,
+    "true": b"true",
+    "nested lists": b"[" * NESTED,
+    "closed nested lists": b"[" * NESTED + b"]" * NESTED,
+    "nested objects": b'{"a":' * 13_000,
+    "nested within": with_member('"x": ' + "[" * 10_000 + "]" * 10_000),
+    "NaN": with_member('"x": NaN'),
+    "Infinity": with_member('"x": [Infinity]'),
+    "-Infinity": with_member('"x": {"y": -Infinity}'),
+    "a form": b"message=hello&ttl=1-day",
+    "half a body": json.dumps(RIGHT).encode()[:-1],
+    "two bodies": json.dumps(RIGHT).encode() * 2,
+    "single quotes": b"{'message': 'hello'}",
+    "a comma too many": b'{"message": "hello",}',
+    "a bare newline in a text": b'{"message": "a\nb", "ttl": "1-day"}',
+    "a byte order mark": b"\xef\xbb\xbf" + json.dumps(RIGHT).encode(),
+    "UTF-16": json.dumps(RIGHT).encode("utf-16"),
+    "UTF-32": json.dumps(RIGHT).encode("utf-32-be"),
+    "Latin-1": with_member('"x": "é"').decode().encode("latin-1"),
+    "an overlong encoding": with_member('"x": "?"').replace(b"?", b"\xc0\x80"),
+    "a surrogate in UTF-8": with_member('"x": "?"').replace(b"?", b"\xed\xa0\x80"),
+    "U+0000": with_member(r'"x": "a\u0000b"'),
+    "U+0000 in a name": with_member(r'"\u0000": 1'),
+    "U+0000 deep inside": with_member(r'"x": [[{"y": ["\u0000"]}]]'),
+    "a bare NUL": with_member('"x": "\0"'),
+    "a lone high surrogate": with_member(r'"x": "\ud83d"'),
+    "a lone low surrogate": with_member(r'"x": "\ude00"'),
+    "surrogates the wrong way round": with_member(r'"x": "\ude00\ud83d"'),
+    "a lone surrogate in a name": with_member(r'"\ud800": 1'),
+    "the same member twice": with_member('"message": "hello"'),
+    "the same member, spelled otherwise": with_member(r'"mess\u0061ge": "hello"'),
+    "the same member twice, deep inside": with_member('"x": [{"y": 1, "y": 1}]'),
+}
+
+
+@pytest.fixture
+def world(make: Make, bystander: User) -> World:
+    """Who asks, and what there is to be written about."""
+    lin, kofi = make.user("LinYue", display_name="Lin"), make.user("kofi")
+    return World(lin, kofi, make.user(), make.activity(kofi), make.conversation(kofi, make.user()), bystander)
+
+
+@pytest.mark.parametrize("sent", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_body_that_cannot_be_read_is_refused_by_every_route_and_writes_nothing(
+    app: Flask, owner: Connection, world: World, sent: bytes
+) -> None:
+    before = world.rows(owner)
+
+    for method, path in PATHS:
+        answer = app.test_client().open(
+            path.format(activity=world.activity.uuid),
+            method=method,
+            data=sent,
+            headers=bearer(world.owner.cognito_user_id) | {"Idempotency-Key": "key"},
+            content_type="application/json",
+        )
+        assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert world.rows(owner) == before
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        *('"x": 1e400', '"x": -0', f'"x": {"9" * 5000}', '"x": {"message": 1}', r'"x": "\ud83d\ude00"', '"": ""'),
+        '"x": ' + "[" * 50 + "]" * 50,
+    ],
+)
+def test_what_is_json_and_not_ours_is_passed_over(sign_in: SignIn, make: Make, member: str) -> None:
+    answer = sign_in(make.user()).post("/api/activities", data=with_member(member), content_type="application/json")
+
+    assert (answer.status_code, answer.json["message"]) == (200, "hello")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        *(("application/json", 200), ("Application/JSON", 200), ("application/json; charset=utf-8", 200)),
+        *(("", 415), ("text/plain", 415), ("application/x-www-form-urlencoded", 415), ("multipart/form-data", 415)),
+        *(("application/problem+json", 415), ("application/jsonx", 415), ("json", 415), ("\x7f", 415)),
+    ],
+)
+@pytest.mark.usefixtures("bystander")
+def test_a_body_is_of_type_json(app: Flask, make: Make, content_type: str, status: int) -> None:
+    for number, (method, path) in enumerate(PATHS):
+        question, lin = make.activity(make.user()), make.user(f"lin{number}")
+        answer = app.test_client().open(
+            path.format(activity=question.uuid),
+            method=method,
+            data=json.dumps({**RIGHT, "handle": question.author.handle}),
+            headers=bearer(lin.cognito_user_id),
+            content_type=content_type,
+        )
+        assert answer.status_code == status
+        assert status == 200 or answer.json == ["unsupported_media_type"]
+
+
+def sized(size: int) -> bytes:
+    """A right body of so many bytes."""
+    shell = with_member('"x": ""')
+    return with_member('"x": "' + "y" * (size - len(shell)) + '"')
+
+
+@pytest.mark.usefixtures("bystander")
+def test_100000_brackets_are_too_large_to_be_read(sign_in: SignIn, make: Make) -> None:
+    answer = sign_in(make.user()).post("/api/activities", data=b"[" * 100_000, content_type="application/json")
+
+    assert (answer.status_code, answer.json) == (413, ["payload_too_large"])
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_body_has_up_to_64_kib(app: Flask, make: Make) -> None:
+    question, lin = make.activity(make.user("kofi")), make.user("lin")
+
+    for size, expected in ((MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413), (65 * 1024, 413), (10**6, 413)):
+        assert len(sized(size)) == size
+        for method, path in PATHS:
+            for content_type in ("application/json", *(["text/plain"] if expected == 413 else [])):
+                answer = app.test_client().open(
+                    path.format(activity=question.uuid),
+                    method=method,
+                    data=sized(size),
+                    headers=bearer(lin.cognito_user_id) | {"Idempotency-Key": str(uuid4())},
+                    content_type=content_type,
+                )
+                assert answer.status_code == expected
+                assert expected == 200 or answer.json == ["payload_too_large"]
+    assert make.counts()[question.uuid] == 1
+
+
+def malformed(sub: str) -> list[str]:
+    """What an `Authorization` header may be, when it is not what we take."""
+    right = token(sub)
+    head, claims, signature = right.split(".")
+    return [
+        *(
+            "",
+            " ",
+            "Bearer",
+            "Bearer ",
+            "Bearer null",
+            "Bearer undefined",
+            "Bearer a b",
+            "garbage",
+            "\x7f",
+            "Bearer \xff",
+        ),
+        *(f"Bearer {right} ", f"Bearer {right} x")[1:],
+        *(right, f"Basic {right}", f"Bearer,{right}", f"Bearer: {right}", f"Token {right}", f'Bearer "{right}"'),
+        *(f"Bearer {right}.", f"Bearer .{right}", f"Bearer {right}\t{right}", f"Bearer {right},Bearer {right}"),
+        *(f"Bearer {head}.{claims}", f"Bearer {head}.{claims}.", f"Bearer {head}..{signature}", f"Bearer .{claims}."),
+        *(
+            f"Bearer {head}.{claims}.{signature}.x.y",
+            f"Bearer {head}.{claims}.{signature[:-2]}",
+            "Bearer ..",
+            "Bearer ....",
+        ),
+        *(f"Bearer {part}.{claims}.{signature}" for part in HEADERS),
+        f"Bearer {'x' * 100_000}",
+        f"Bearer {'x.' * 50_000}",
+    ]
+
+
+# A header of a token that is no header of ours.
+KEY_IDS: list[object] = [None, 1, [], {}, "", "\0", "x" * 10_000, True]
+ALGORITHMS: list[object] = [None, 1, [], {}, "", "RS512", "PS256", "none", ["RS256"]]
+HEADERS = [
+    encoded(part if isinstance(part, bytes) else json.dumps(part).encode())
+    for part in (
+        *(b"", b"\xff", b"null", b"[]", b'"x"', b"1", b"{}", b"{", b"NaN", b"[" * 50_000, b'{"alg":' * 50_000),
+        *({"alg": alg, "kid": "ours"} for alg in ALGORITHMS),
+        *({"alg": "RS256", "kid": kid} for kid in KEY_IDS),
+        {"alg": "RS256"},
+        {"alg": "RS256", "kid": "ours", "crit": ["exp"]},
+        {"alg": "RS256", "kid": "ours", "crit": 1},
+        {"alg": "RS256", "kid": "ours", "b64": False},
+        {"alg": "RS256", "kid": "ours", "zip": "DEF"},
+        {"alg": "RS256", "kid": "ours", "jwk": {"kty": "oct", "k": "x"}},
+        {"alg": "RS256", "kid": "ours", "jku": "http://127.0.0.1:9/"},
+        {"alg": "RS256", "kid": "ours", "x5c": 1, "x5u": 1, "typ": 1, "cty": 1},
+    )
+]
+
+
+def test_an_authorization_that_is_malformed_is_nobodys(app: Flask, make: Make) -> None:
+    client, lin = app.test_client(), make.user()
+
+    for header in malformed(lin.cognito_user_id):
+        environ = {"HTTP_AUTHORIZATION": header}
+        refused = client.get("/api/message_groups", environ_overrides=environ)
+        assert (refused.status_code, refused.json) == (401, ["generic_401"]), header[:80]
+        visitor = client.get("/api/activities/home", environ_overrides=environ)
+        assert (visitor.status_code, visitor.json) == (200, []), header[:80]
+
+
+NOT_TEXT: list[object] = [None, 1, [], {}, True, ""]
+UNFIT: dict[str, list[object]] = {
+    "exp": ["soon", "9999999999", [], {}, None, 0, -1],
+    "nbf": ["soon", 99_999_999_999],
+    "sub": [*NOT_TEXT, "a\0b", "a b", "é"],
+    "iss": [*NOT_TEXT, [pool().issuer], f"{pool().issuer}/", pool().issuer.upper()],
+    "client_id": [*NOT_TEXT, [CLIENT_ID], CLIENT_ID.upper()],
+    "token_use": [*NOT_TEXT, "id", "ACCESS", ["access"]],
+}
+
+
+@pytest.mark.parametrize("claim", UNFIT)
+def test_a_claim_that_is_signed_and_not_what_it_should_be_is_refused(app: Flask, make: Make, claim: str) -> None:
+    lin = make.user()
+
+    for value in UNFIT[claim]:
+        answer = app.test_client().get("/api/message_groups", headers=bearer(lin.cognito_user_id, **{claim: value}))
+        assert (answer.status_code, answer.json) == (401, ["generic_401"]), value
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+@pytest.mark.parametrize("space", [" ", "    "])
+def test_the_scheme_is_of_any_case(app: Flask, make: Make, scheme: str, space: str) -> None:
+    header = f"{scheme}{space}{token(make.user().cognito_user_id)}"
+
+    assert app.test_client().get("/api/message_groups", headers={"Authorization": header}).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "rule"), sorted(SIGNED_IN))
+def test_nobody_is_told_so_before_anything_else(app: Flask, world: World, method: str, rule: str) -> None:
+    for path, sent in ((world.path(rule), b"{"), (f"{world.path(rule)}?x=%00&limit=0", b"x" * 70_000)):
+        answer = app.test_client().open(path, method=method, data=sent, content_type="text/plain")
+
+        assert (answer.status_code, answer.json) == (401, ["generic_401"])

@@ -1,0 +1,248 @@
+"""Requests that may be repeated: the `Idempotency-Key` header."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg import Connection
+from werkzeug.test import TestResponse
+
+from tests.conftest import SignIn
+from tests.make import Activity, Make, User
+
+REPLAYED = "Idempotency-Replayed"
+ACTIVITY = {"message": "hello", "ttl": "1-day"}
+
+
+@pytest.fixture
+def lin(make: Make) -> User:
+    """Who repeats."""
+    return make.user("LinYue", display_name="Lin")
+
+
+def post(client: FlaskClient, key: str, body: dict[str, Any], path: str = "/api/activities") -> TestResponse:
+    """A request with a key."""
+    return client.post(path, json=body, headers={"Idempotency-Key": key})
+
+
+class Write(NamedTuple):
+    """A POST, and how many rows there are of what it makes."""
+
+    path: str
+    body: dict[str, Any]
+    counting: str
+
+
+ACTIVITIES = "SELECT count(*) FROM activities"
+MESSAGES = "SELECT count(*) FROM messages"
+
+
+def activity(_: Make, __: User) -> Write:
+    """A post."""
+    return Write("/api/activities", ACTIVITY, ACTIVITIES)
+
+
+def reply(make: Make, _: User) -> Write:
+    """A reply."""
+    question = make.activity(make.user())
+    return Write(f"/api/activities/{question.uuid}/reply", {"message": "because"}, ACTIVITIES)
+
+
+def message(make: Make, lin: User) -> Write:
+    """A message in a conversation."""
+    group = make.conversation(lin, make.user(), "hello")
+    return Write("/api/messages", {"message": "again", "message_group_uuid": str(group)}, MESSAGES)
+
+
+def first_message(make: Make, _: User) -> Write:
+    """A message to somebody."""
+    return Write("/api/messages", {"message": "hello", "handle": make.user().handle}, MESSAGES)
+
+
+def profile(_: Make, __: User) -> Write:
+    """A new name."""
+    return Write("/api/profile/update", {"display_name": "Lin Yue"}, "SELECT count(*) FROM users")
+
+
+ways = pytest.mark.parametrize("way", [activity, reply, message, first_message, profile])
+Way = Callable[[Make, User], Write]
+
+
+@pytest.mark.usefixtures("bystander")
+@ways
+def test_a_repeated_request_is_answered_the_same_and_does_nothing(
+    sign_in: SignIn, make: Make, lin: User, way: Way
+) -> None:
+    write = way(make, lin)
+    first = post(sign_in(lin), "key", write.body, write.path)
+    count = make.owner.execute(write.counting.encode()).fetchone()
+
+    again = post(sign_in(lin), "key", write.body, write.path)
+
+    assert (first.status_code, REPLAYED in first.headers) == (200, False)
+    assert (again.status_code, again.data, again.headers[REPLAYED]) == (200, first.data, "true")
+    assert make.owner.execute(write.counting.encode()).fetchone() == count
+    # Another key, and none, are requests of their own.
+    for other in (post(sign_in(lin), "Key", write.body, write.path), sign_in(lin).post(write.path, json=write.body)):
+        assert (other.status_code, REPLAYED in other.headers) == (200, False)
+
+
+@pytest.mark.usefixtures("bystander")
+@ways
+def test_32_at_once_do_it_once_and_get_one_answer(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
+    write = way(make, lin)
+    (before,) = make.owner.execute(write.counting.encode()).fetchone()
+    clients = [sign_in(lin) for _ in range(32)]
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda client: post(client, "key", write.body, write.path), clients))
+
+    assert {(answer.status_code, answer.data) for answer in answers} == {(200, answers[0].data)}
+    assert sum(REPLAYED in answer.headers for answer in answers) == 31
+    (after,) = make.owner.execute(write.counting.encode()).fetchone()
+    assert after - before == (0 if way is profile else 1)
+
+
+@pytest.mark.usefixtures("bystander")
+@ways
+def test_a_key_that_comes_with_another_request_is_refused(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
+    write, client = way(make, lin), sign_in(lin)
+    assert post(client, "key", write.body, write.path).status_code == HTTPStatus.OK
+
+    for path, body in (
+        (write.path, {**write.body, "message": "another", "display_name": "Another"}),
+        (write.path, {**write.body, "more": 1}),
+        ("/api/activities" if write.path != "/api/activities" else "/api/messages", {**ACTIVITY, "handle": "friend"}),
+    ):
+        answer = post(client, "key", body, path)
+        assert (answer.status_code, answer.json) == (422, ["idempotency_key_reused"])
+    assert make.owner.execute("SELECT count(*) FROM users WHERE display_name = 'Another'").fetchone() == (0,)
+    assert "another" not in make.messages()
+
+
+@pytest.mark.usefixtures("bystander")
+def test_the_same_words_to_something_else_are_another_request(sign_in: SignIn, make: Make, lin: User) -> None:
+    client, questions = sign_in(lin), [make.activity(make.user()) for _ in range(2)]
+
+    answers = [post(client, "key", {"message": "yes"}, f"/api/activities/{one.uuid}/reply") for one in questions]
+
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert answers[1].json == ["idempotency_key_reused"]
+    assert make.counts()[questions[1].uuid] == 0
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_key_is_one_persons(sign_in: SignIn, make: Make, lin: User) -> None:
+    answers = [post(sign_in(user), "key", ACTIVITY) for user in (lin, make.user())]
+
+    assert [REPLAYED in answer.headers for answer in answers] == [False, False]
+    assert answers[0].json["uuid"] != answers[1].json["uuid"]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_failure_leaves_the_key_free(sign_in: SignIn, make: Make, lin: User) -> None:
+    client, question = sign_in(lin), make.activity(make.user())
+    make.owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = %s", [question.uuid])
+    path = f"/api/activities/{question.uuid}/reply"
+
+    assert post(client, "key", {"message": ""}, path).status_code == 422
+    assert post(client, "key", {"message": "because"}, path).status_code == 404
+    answer = post(client, "key", ACTIVITY)
+
+    assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
+
+
+def end(make: Make, uuid: object) -> None:
+    """Let an activity's time be up."""
+    make.owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = %s", [uuid])
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_key_is_no_way_to_what_has_expired_or_is_deleted(sign_in: SignIn, make: Make, lin: User) -> None:
+    client, question = sign_in(lin), make.activity(make.user())
+    reply_path = f"/api/activities/{question.uuid}/reply"
+    posted = post(client, "posted", ACTIVITY).json["uuid"]
+    deleted = post(client, "deleted", ACTIVITY).json["uuid"]
+    replied = post(client, "replied", {"message": "because"}, reply_path).json["uuid"]
+    assert client.delete(f"/api/activities/{deleted}").status_code == 200
+    end(make, posted)
+    end(make, replied)
+
+    for key, body, path in (
+        *(("posted", ACTIVITY, "/api/activities"), ("deleted", ACTIVITY, "/api/activities")),
+        ("replied", {"message": "because"}, reply_path),
+    ):
+        answer = post(client, key, body, path)
+        assert (answer.status_code, answer.json) == (404, ["not_found"])
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_replay_shows_what_was_made_as_it_is_now(sign_in: SignIn, make: Make, lin: User) -> None:
+    made = post(sign_in(lin), "key", ACTIVITY).json
+    make.activity(make.user(), reply_to=Activity(made["uuid"], made["message"], lin))
+
+    assert post(sign_in(lin), "key", ACTIVITY).json == {**made, "replies_count": 1}
+
+
+def age(owner: Connection, user: User, hours: str) -> None:
+    """Let a person's keys have been taken that long ago."""
+    owner.execute(
+        "UPDATE idempotency_keys SET created_at = now() - %s::interval WHERE user_uuid = %s", [hours, user.uuid]
+    )
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_key_is_kept_for_24_hours(sign_in: SignIn, make: Make, lin: User) -> None:
+    client = sign_in(lin)
+    group = str(make.conversation(lin, make.user(), "hello"))
+    first = post(client, "key", {"display_name": "Lin Yue"}, "/api/profile/update")
+    age(make.owner, lin, "23:59:50")
+    assert REPLAYED in post(client, "key", {"display_name": "Lin Yue"}, "/api/profile/update").headers
+    age(make.owner, lin, "24:00")
+
+    again = post(client, "key", {"message": "again", "message_group_uuid": group}, "/api/messages")
+
+    assert (first.status_code, again.status_code, REPLAYED in again.headers) == (200, 200, False)
+    assert REPLAYED in post(client, "key", {"message": "again", "message_group_uuid": group}, "/api/messages").headers
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("key", ["x", " ", "~", '"quoted"', "é".encode().hex(), "k" * 255])
+def test_a_key_is_of_up_to_255_printable_characters(sign_in: SignIn, lin: User, key: str) -> None:
+    assert [post(sign_in(lin), key, ACTIVITY).headers.get(REPLAYED) for _ in range(2)] == [None, "true"]
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("key", ["", "k" * 256, "é", "\x7f", "a\tb", "☁️".encode().decode("latin-1")])
+def test_any_other_key_is_refused(sign_in: SignIn, make: Make, lin: User, key: str) -> None:
+    client = sign_in(lin)
+    environ = {"HTTP_IDEMPOTENCY_KEY": key}
+
+    for path, body in (("/api/activities", ACTIVITY), ("/api/profile/update", {"display_name": "New"})):
+        answer = client.post(path, json=body, environ_overrides=environ)
+        assert (answer.status_code, answer.json) == (400, ["idempotency_key_invalid"])
+    assert make.messages() == []
+    assert make.owner.execute("SELECT display_name FROM users WHERE uuid = %s", [lin.uuid]).fetchone() == ("Lin",)
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_put_and_a_delete_take_no_key(sign_in: SignIn, lin: User) -> None:
+    client, headers = sign_in(lin), {"Idempotency-Key": "key"}
+
+    for name in ("One", "Two"):
+        answer = client.put("/api/profile/update", json={"display_name": name}, headers=headers)
+        assert (answer.json["display_name"], REPLAYED in answer.headers) == (name, False)
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_key_and_its_write_happen_both_or_not_at_all(sign_in: SignIn, make: Make, lin: User) -> None:
+    make.owner.execute("ALTER TABLE activities ADD CONSTRAINT nothing_goes CHECK (message <> 'hello') NOT VALID")
+    assert post(sign_in(lin), "key", ACTIVITY).status_code == 500
+    make.owner.execute("ALTER TABLE activities DROP CONSTRAINT nothing_goes")
+
+    answer = post(sign_in(lin), "key", ACTIVITY)
+
+    assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
