@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Make
+from tests.make import Make
 from tests.test_serve import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -19,6 +19,8 @@ OPTIONS = [
     # It calls nobody by itself.
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
+    # And finds nobody beyond this machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     *("--virtual-time-budget=10000", "--dump-dom"),
 ]
 # What the frontend does: credentials that are none, and a content type on a GET.

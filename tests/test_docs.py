@@ -1,0 +1,213 @@
+"""The OpenAPI document and its page: what they say is what there is."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema_rs import Draft202012Validator
+
+from lib.paging import NEWEST, OLDEST, Cursor, Position
+from lib.sign_in import ATTRIBUTE
+from ops.command import ROOT
+from routes.docs import ASSETS
+from tests.test_browser import CHROMIUM, OPTIONS
+from tests.test_serve import serving
+
+SIGN_IN: dict[str, list[dict[str, list[str]]]] = {
+    "no": [],
+    "optional": [{}, {"bearer": []}],
+    "required": [{"bearer": []}],
+}
+# With a path that is none, a method that is none, or in no answer yet.
+CODES_OF_NO_OPERATION = {"method_not_allowed", "generic_403", "too_many_requests"}
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> Any:
+    """The document as it is served."""
+    return client.get("/openapi.json").json
+
+
+def nodes(part: Any) -> Iterator[dict[str, Any]]:
+    """Each object in a part of the document."""
+    inner: Iterable[Any] = part if isinstance(part, list) else ()
+    if isinstance(part, dict):
+        yield part
+        inner = part.values()
+    for each in inner:
+        yield from nodes(each)
+
+
+def resolve(document: Any, node: Any) -> Any:
+    """The component that a reference names; anything else as it is."""
+    if "$ref" not in node:
+        return node
+    _, kind, name = node["$ref"].removeprefix("#/").split("/")
+    return document["components"][kind][name]
+
+
+def examples(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Each example, and the schema that it is to be of."""
+    for node in nodes(document):
+        if "schema" in node:
+            for example in node.get("examples", {}).values():
+                yield resolve(document, example)["value"], node["schema"]
+            if "example" in node:
+                yield node["example"], node["schema"]
+        elif isinstance(node.get("examples"), list):
+            yield from ((example, node) for example in node["examples"])
+
+
+def operations(document: Any) -> dict[tuple[str, str], Any]:
+    """The operations by method and path."""
+    return {
+        (method.upper(), path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def validator(document: Any, schema: Any) -> Draft202012Validator:
+    """What tells whether a value is of `schema`, a part of the document."""
+    return Draft202012Validator({**schema, "components": document["components"]}, validate_formats=True)
+
+
+def contract(heading: str) -> list[str]:
+    """The rows of the contract's table under a heading."""
+    section = (ROOT / "docs" / "contract.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("| ")][1:]
+
+
+def test_the_document_is_valid_openapi(document: Any) -> None:
+    schemathesis.openapi.from_dict(document).validate()
+    for schema in document["components"]["schemas"].values():
+        validator(document, schema)
+
+    references = {node["$ref"] for node in nodes(document) if "$ref" in node}
+    assert references == {
+        f"#/components/{kind}/{name}"
+        for kind, components in document["components"].items()
+        for name in components
+        if kind != "securitySchemes"
+    }
+    ids = [operation["operationId"] for operation in operations(document).values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_routes_document_and_contract_agree(app: Flask, document: Any) -> None:
+    routes = {
+        (
+            method,
+            re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule),
+            getattr(app.view_functions[rule.endpoint], ATTRIBUTE).value,
+        )
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    documented = {
+        (*operation, word)
+        for operation, definition in operations(document).items()
+        for word, security in SIGN_IN.items()
+        if definition["security"] == security
+    }
+    rows = [re.match(r"\| ([A-Z]+(?: and [A-Z]+)*) `(\S+)` \| (\w+)", row) for row in contract("Endpoints")]
+
+    assert documented == routes
+    assert {(method, row[2], row[3]) for row in rows for method in row[1].split(" and ")} == routes
+
+
+def test_document_and_contract_name_the_same_codes(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    sent = {code for name, schema in schemas.items() if name.endswith("Codes") for code in schema["items"]["enum"]}
+    rows = [row.split("|")[2] for row in contract("Codes")]
+
+    assert {code for row in rows for code in re.findall("`([a-z0-9_]+)`", row)} == set(schemas["Code"]["enum"])
+    assert set(schemas["Code"]["enum"]) - sent == CODES_OF_NO_OPERATION
+
+
+def test_a_failure_has_both_its_forms(document: Any) -> None:
+    for response in document["components"]["responses"].values():
+        assert set(response.get("content", {})) in ({"application/json", "application/problem+json"}, set())
+
+
+def test_every_body_has_an_example_and_every_example_is_right(document: Any) -> None:
+    for example, schema in examples(document):
+        validator(document, schema).validate(example)
+
+    media_types = [node["content"] for node in nodes(document) if "schema" not in node and "content" in node]
+    bodies = [body for content in media_types for name, body in content.items() if name.endswith("json")]
+    assert len(bodies) > 50
+    assert [body for body in bodies if not {"example", "examples"} & body.keys()] == []
+
+
+def test_the_document_calls_blank_what_the_service_does(document: Any) -> None:
+    is_text = validator(document, {"$ref": "#/components/schemas/Message280"}).is_valid
+
+    signs = [chr(number) for number in range(1, sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF]
+    assert [sign for sign in signs if is_text(sign) != bool(sign.strip())] == []
+    assert not is_text("")
+    assert not is_text("a\0")
+    assert not is_text("\0a")
+
+
+def test_the_document_knows_our_cursors(document: Any) -> None:
+    is_cursor = validator(document, document["components"]["parameters"]["Cursor"]["schema"]).is_valid
+    places = [NEWEST, OLDEST, *(Position(datetime(year, 1, 1, tzinfo=UTC), uuid4()) for year in range(1970, 8800))]
+
+    for backwards in (False, True):
+        assert all(is_cursor(str(Cursor(backwards, place))) for place in places)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)])
+def test_who_has_it_already_is_told_so(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+    assert (again.status_code, again.data) == (304, b"")
+
+
+@pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2Fapp.py", "start.js%00", ""])
+def test_what_is_no_part_of_the_page_is_not_found(client: FlaskClient, name: str) -> None:
+    answer = client.get(f"/docs/{name}")
+
+    assert (answer.status_code, answer.json) == (404, ["not_found"])
+
+
+def test_a_browser_shows_every_operation_and_asks_nobody_else(service_url: str, document: Any, tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+
+    with serving(service_url) as port:
+        command = [
+            CHROMIUM,
+            *OPTIONS,
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path}",
+            f"http://127.0.0.1:{port}/docs",
+        ]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+
+    shown = re.findall(r'id="operations-(?!tag-)\w+?-(\w+)"', done.stdout)
+    assert sorted(shown) == sorted(operation["operationId"] for operation in operations(document).values())
+    assert set(re.findall(r'data-path="([^"]+)"', done.stdout)) == document["paths"].keys()
+    # Where the page tells of what went wrong, and the browser of what the policy forbids.
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+
+
+def test_the_page_may_ask_nobody_else(client: FlaskClient) -> None:
+    answer = client.get("/docs")
+
+    sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", answer.headers["Content-Security-Policy"])
+    assert set(sources) == {"'none'", "'self'", "data:"}
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "//" not in answer.text
