@@ -2,26 +2,36 @@
 
 from flask import Flask
 
+from lib.cognito import Cognito
 from lib.config import Config
 from lib.cors import allow_origins
 from lib.db import Db, open_pool
 from lib.errors import respond
-from lib.http import HandleConverter, read_arguments
-from routes import activities, health, users
+from lib.http import HandleConverter, forbid_caching, read_arguments
+from lib.sign_in import check_sign_in
+from routes import activities, docs, health, message_groups, messages, profile, users
+
+# Of a request's body.
+MAX_BODY_BYTES = 64 * 1024
 
 
 def create_app(config: Config) -> Flask:
     """A Flask application with a connection pool of its own, so for one process."""
     app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # An unknown path is one, and no redirect that a preflight would not follow.
     app.url_map.merge_slashes = False
     app.url_map.converters["handle"] = HandleConverter
     allow_origins(app, config.frontend_urls)
     app.register_error_handler(Exception, respond)
+    # In this order: who may not ask is not read.
+    app.before_request(check_sign_in)
     app.before_request(read_arguments)
+    app.after_request(forbid_caching)
     pool = open_pool(config.connection_url)
     app.extensions["pool"] = pool
     app.extensions["db"] = Db(pool.connection)
-    for routes in (activities, users, health):
+    app.extensions["cognito"] = Cognito(config.user_pool)
+    for routes in (activities, users, profile, message_groups, messages, docs, health):
         app.register_blueprint(routes.bp)
     return app

@@ -1,14 +1,11 @@
 """One server a run, one fresh database a test, and `make` for what a test is not about."""
 
-import itertools
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -24,15 +21,23 @@ from ops import embedded
 from ops.command import Database
 from ops.create import ROLE, create
 from ops.schema_load import schema_load
+from tests import tokens
+from tests.make import Make, User, belongings, make_bystander
 
 # Two run the tests at once, each in databases of its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 # A database that is not there before the test. The space wants quoting.
 NEW = f"tests{WORKER} scripts"
 FRONTEND = "http://localhost:3000"
+SignIn = Callable[[User], FlaskClient]
 # Of a role on a server that is there for tests alone.
 SERVICE_PASSWORD = "cruddur"
 THROWAWAY = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How many requests tests/test_fuzz.py makes up for each operation."""
+    parser.addoption("--fuzz", type=int, default=5, metavar="N")
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -100,10 +105,17 @@ def service_url(owner_url: str) -> str:
     return make_conninfo(owner_url, user=ROLE, password=SERVICE_PASSWORD)
 
 
+@pytest.fixture(scope="session")
+def jwks_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The pool's key set, in a file."""
+    return tokens.write_key_set(tmp_path_factory.mktemp("keys") / "jwks.json")
+
+
 @pytest.fixture
-def app(service_url: str) -> Iterator[Flask]:
-    """The application, as the service's role."""
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,)))
+def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
+    """The application, as the service's role. Cognito has its keys, and knows nobody."""
+    pool = tokens.pool(jwks_url)
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=pool))
     yield app
     app.extensions["pool"].close()
 
@@ -112,6 +124,18 @@ def app(service_url: str) -> Iterator[Flask]:
 def client(app: Flask) -> FlaskClient:
     """A client without a browser."""
     return app.test_client()
+
+
+@pytest.fixture
+def sign_in(app: Flask) -> SignIn:
+    """Whoever signs in gets a client of their own."""
+
+    def client(user: User) -> FlaskClient:
+        theirs = app.test_client()
+        theirs.environ_base["HTTP_AUTHORIZATION"] = tokens.bearer(user.cognito_user_id)["Authorization"]
+        return theirs
+
+    return client
 
 
 def links(answer: TestResponse) -> dict[str, str]:
@@ -134,76 +158,19 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "a home"
 
 
-@dataclass(frozen=True)
-class User:
-    """A person that a test has made."""
-
-    uuid: UUID
-    handle: str
-    display_name: str
-    cognito_user_id: str
-
-
-@dataclass(frozen=True)
-class Activity:
-    """An activity that a test has made."""
-
-    uuid: UUID
-    message: str
-    author: User
-
-
-class Make:
-    """Rows, made by the owner."""
-
-    def __init__(self, owner: psycopg.Connection) -> None:
-        self.owner = owner
-        self.numbers = itertools.count(1)
-
-    def user(self, handle: str | None = None, *, display_name: str = "Somebody", bio: str | None = None) -> User:
-        """A person, of a handle that nobody has."""
-        number = next(self.numbers)
-        user = (handle or f"somebody{number}", display_name, f"sub-{number}")
-        (uuid,) = self._row(
-            "INSERT INTO users (handle, display_name, cognito_user_id, bio) VALUES (%s, %s, %s, %s) RETURNING uuid",
-            *(*user, bio),
-        )
-        return User(uuid, *user)
-
-    def activity(
-        self,
-        author: User,
-        message: str = "hello",
-        *,
-        age: str = "0 s",
-        ttl: str | None = "7 days",
-        reply_to: Activity | None = None,
-    ) -> Activity:
-        """An activity, `age` old, that lives for `ttl`; without one it stays."""
-        (uuid,) = self._row(
-            """
-            INSERT INTO activities (
-                user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
-            )
-            SELECT %s, %s, %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
-            RETURNING uuid
-            """,
-            author.uuid,
-            message,
-            reply_to and reply_to.uuid,
-            reply_to and reply_to.author.uuid,
-            ttl,
-            age,
-        )
-        return Activity(uuid, message, author)
-
-    def _row(self, statement: str, *parameters: object) -> tuple[Any, ...]:
-        row = self.owner.execute(statement.encode(), parameters).fetchone()
-        assert row is not None
-        return row
-
-
 @pytest.fixture
 def make(owner: psycopg.Connection) -> Make:
     """What makes the rows that a test needs."""
     return Make(owner)
+
+
+@pytest.fixture
+def bystander(make: Make) -> Iterator[User]:
+    """Somebody with one of everything. A test that touches any of it fails at its end."""
+    untouched = make_bystander(make)
+    before = belongings(make.owner, untouched)
+    assert {table for table, _ in before} == {
+        *("users", "activities", "message_groups", "messages", "idempotency_keys")
+    }
+    yield untouched
+    assert belongings(make.owner, untouched) == before

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from lib.config import Config
 from tests.conftest import FRONTEND
+from tests.tokens import pool
 
 HOME = "/api/activities/home"
 ASKED = "authorization,content-type,idempotency-key,if-none-match,traceparent,tracestate"
@@ -13,7 +14,7 @@ ASKED = "authorization,content-type,idempotency-key,if-none-match,traceparent,tr
 
 def client_of(*frontends: str) -> FlaskClient:
     """A client of a service without a database, which no preflight needs."""
-    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=frontends))
+    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=frontends, user_pool=pool()))
     app.extensions["pool"].close()
     return app.test_client()
 

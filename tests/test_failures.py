@@ -9,7 +9,9 @@ from psycopg import Connection
 
 from app import create_app
 from lib.config import Config
-from tests.conftest import FRONTEND, Make
+from tests.conftest import FRONTEND
+from tests.make import Make
+from tests.tokens import pool
 
 PROBLEM = "application/problem+json"
 PATHS = [
@@ -25,7 +27,7 @@ PATHS = [
     "path",
     [
         *("/", "/api", "/api/", "/nope", "/static/x", "/api/messages/@bayko"),
-        *("/api/activities", "/api/activities/", "/api/activities/home/", "/api/activities//home"),
+        *("/api/activities/", "/api/activities/home/", "/api/activities//home"),
         *("/api/activities/home%00", "/api/activities/%FF", "/api/activities/home;x"),
     ],
 )
@@ -91,7 +93,9 @@ def test_a_cache_keeps_the_two_forms_of_a_failure_apart(client: FlaskClient) -> 
 @pytest.fixture
 def cut_off() -> Iterator[Flask]:
     """The application, without a database."""
-    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,)))
+    app = create_app(
+        Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), user_pool=pool())
+    )
     yield app
     app.extensions["pool"].close()
 

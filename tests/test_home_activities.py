@@ -4,7 +4,8 @@ import re
 
 from flask.testing import FlaskClient
 
-from tests.conftest import Make, links
+from tests.conftest import links
+from tests.make import Make
 
 HOME = "/api/activities/home"
 

@@ -12,7 +12,8 @@ from psycopg import Connection
 from werkzeug.test import TestResponse
 
 from lib.paging import Cursor, Order
-from tests.conftest import Make, links
+from tests.conftest import links
+from tests.make import Make
 
 HOME = "/api/activities/home"
 

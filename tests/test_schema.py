@@ -1,13 +1,13 @@
 """The database's own rules."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from ops.command import Database
 from ops.create import create
-from tests.conftest import Make
+from tests.make import Make, User
 
 MESSAGE_CHARS, REPLY_CHARS = 280, 1024
 
@@ -124,3 +124,97 @@ def test_the_services_role_has_its_limits_and_its_time_zone(service_url: str) ->
         shown = [service.execute(f"SHOW {name}".encode()).fetchone() for name in limits]
 
     assert shown == [("2s",), ("1s",), ("5s",), ("UTC",)]
+
+
+GROUP_ROW = """
+    INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
+    SELECT message_group_uuid(one, other), one, other FROM (VALUES (%s::uuid, %s::uuid)) AS given (one, other)
+"""
+
+
+def test_a_conversation_is_of_two_people_and_they_have_one(owner: psycopg.Connection, make: Make) -> None:
+    lesser, greater = sorted([make.user(), make.user()], key=lambda user: user.uuid)
+
+    refuses(owner, "message_groups_members_check", GROUP_ROW, greater.uuid, lesser.uuid)
+    refuses(owner, "message_groups_members_check", GROUP_ROW, lesser.uuid, lesser.uuid)
+    underived = GROUP_ROW.replace("message_group_uuid(one, other)", "gen_random_uuid()")
+    refuses(owner, "message_groups_uuid_check", underived, lesser.uuid, greater.uuid)
+    refuses(owner, "message_groups_lesser_user_uuid_fkey", GROUP_ROW, UUID(int=0), greater.uuid)
+    refuses(owner, "message_groups_greater_user_uuid_fkey", GROUP_ROW, lesser.uuid, UUID(int=2**128 - 1))
+    owner.execute(GROUP_ROW.encode(), [lesser.uuid, greater.uuid])
+    refuses(owner, "message_groups_pkey", GROUP_ROW, lesser.uuid, greater.uuid)
+
+
+def test_a_conversations_uuid_does_not_ask_who_begins(owner: psycopg.Connection) -> None:
+    pairs = """
+        SELECT count(DISTINCT message_group_uuid(a, b)), bool_and(message_group_uuid(a, b) = message_group_uuid(b, a))
+        FROM (SELECT gen_random_uuid() AS a, gen_random_uuid() AS b FROM generate_series(1, 1000)) AS pair
+    """
+
+    assert owner.execute(pairs.encode()).fetchone() == (1000, True)
+
+
+MESSAGE_ROW = "INSERT INTO messages (message_group_uuid, user_uuid, message) VALUES (%s, %s, %s)"
+
+
+def test_direct_messages_have_their_limits(owner: psycopg.Connection, make: Make) -> None:
+    lin = make.user()
+    group = make.conversation(lin, make.user(), "é" * REPLY_CHARS)
+
+    refuses(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, "é" * (REPLY_CHARS + 1))
+    refuses(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, " \t\r\n ")
+    refuses(owner, "messages_message_group_uuid_fkey", MESSAGE_ROW, uuid4(), lin.uuid, "hello")
+    refuses(owner, "messages_user_uuid_fkey", MESSAGE_ROW, group, uuid4(), "hello")
+
+
+def test_a_conversation_knows_when_its_last_message_was(owner: psycopg.Connection, make: Make) -> None:
+    lin = make.user()
+    group = make.conversation(lin, make.user(), "hello")
+    last = "SELECT last_message_at = (SELECT max(created_at) FROM messages) FROM message_groups WHERE uuid = %s"
+    make.conversation(lin, make.user())
+    assert owner.execute(last, [group]).fetchone() == (True,)
+
+    make.message(group, lin, "older", age="1 hour")
+    assert owner.execute(last, [group]).fetchone() == (True,)
+    make.message(group, lin, "newer")
+    assert owner.execute(last, [group]).fetchone() == (True,)
+
+
+def test_who_goes_takes_their_conversations_along_and_no_others(
+    owner: psycopg.Connection, make: Make, bystander: User
+) -> None:
+    lin = make.user()
+    group = make.conversation(lin, bystander, "hello")
+    before = owner.execute("SELECT count(*) FROM messages").fetchone()
+    owner.execute(MESSAGE_ROW.encode(), [group, bystander.uuid, "hello yourself"])
+
+    owner.execute("DELETE FROM users WHERE uuid = %s", [lin.uuid])
+
+    assert owner.execute("SELECT count(*) FROM messages").fetchone() == (before[0] - 1,)
+
+
+KEY_ROW = "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, %s, '', gen_random_uuid())"
+
+
+def test_a_key_is_one_persons_and_printable(owner: psycopg.Connection, make: Make) -> None:
+    lin, kofi = make.user(), make.user()
+    for user in (lin, kofi):
+        owner.execute(KEY_ROW.encode(), [user.uuid, "k" * 255])
+
+    refuses(owner, "idempotency_keys_pkey", KEY_ROW, lin.uuid, "k" * 255)
+    for key in ("", "k" * 256, "é", "a\n"):
+        refuses(owner, "idempotency_keys_key_check", KEY_ROW, lin.uuid, key)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM messages",
+        "UPDATE messages SET message = 'x'",
+        "DELETE FROM idempotency_keys",
+        "DELETE FROM message_groups",
+    ],
+)
+def test_the_service_cannot_take_back_what_was_said(service_url: str, statement: str) -> None:
+    with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        service.execute(statement.encode())

@@ -3,7 +3,8 @@
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import Make, links
+from tests.conftest import links
+from tests.make import Make
 
 SEARCH = "/api/activities/search"
 

@@ -4,7 +4,8 @@ from uuid import uuid4
 
 from flask.testing import FlaskClient
 
-from tests.conftest import Make, links
+from tests.conftest import links
+from tests.make import Make
 
 
 def test_an_activity_comes_with_its_replies_oldest_first(client: FlaskClient, make: Make) -> None:

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from tests.conftest import Make
+from tests.make import Make
 from tests.test_serve import get, serving
 
 Received = tuple[dict[str, str], ExportTraceServiceRequest]

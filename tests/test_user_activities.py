@@ -1,10 +1,9 @@
 """A person's page."""
 
-from uuid import uuid4
-
 from flask.testing import FlaskClient
 
-from tests.conftest import Make, links
+from tests.conftest import links
+from tests.make import Make
 
 
 def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskClient, make: Make) -> None:
@@ -51,7 +50,7 @@ def test_an_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None
     make.user("andrewbrown")
     paths = ["@nobody", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
 
-    for path in [*paths, str(uuid4()), "andrewbrown"]:
+    for path in [*paths, "andrewbrown"]:
         answer = client.get(f"/api/activities/{path}")
         assert (answer.status_code, answer.json) == (404, ["not_found"])
 

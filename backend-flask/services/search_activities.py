@@ -3,9 +3,9 @@
 import re
 
 from lib.db import Db
-from lib.errors import Invalid
 from lib.paging import Listing, Page
 from lib.tracing import span
+from services.rules import check, text_codes
 
 MAX_TERM_CHARS = 100
 
@@ -18,22 +18,14 @@ class SearchActivities:
 
     def run(self, *, term: str, page: Page) -> Listing:
         """Activities with every word of `term`, newest first. Raises `Invalid`."""
-        *others, longest = map(pattern, sorted(check(term).split(), key=len))
+        check(text_codes("search_term", term, MAX_TERM_CHARS))
+        *others, longest = map(pattern, sorted(term.split(), key=len))
         with span("search-activities") as current:
             # Planned for each term: a rare one is best found by its trigrams, and one that
             # many rows hold by walking the newest. A plan for any term does either badly.
             listing = self.db.query_page("activities/search", page, prepare=False, longest=longest, others=others)
             current.set_attribute("app.result_length", listing.length)
             return listing
-
-
-def check(term: str) -> str:
-    """The term. Raises `Invalid` when there is nothing in it, or too much."""
-    if not term.strip():
-        raise Invalid("search_term_blank")
-    if len(term) > MAX_TERM_CHARS:
-        raise Invalid("search_term_exceed_max_chars")
-    return term
 
 
 def pattern(word: str) -> str:

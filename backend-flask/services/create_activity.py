@@ -1,0 +1,49 @@
+"""Posting."""
+
+from datetime import timedelta
+
+from lib.db import Db
+from lib.idempotency import Attempt, Replay, once
+from lib.paging import Json
+from lib.tracing import span
+from services.rules import MAX_MESSAGE_CHARS, check, mentions, text_codes
+from services.sign_in import User
+
+TTL = {
+    "30-days": timedelta(days=30),
+    "7-days": timedelta(days=7),
+    "3-days": timedelta(days=3),
+    "1-day": timedelta(days=1),
+    "12-hours": timedelta(hours=12),
+    "3-hours": timedelta(hours=3),
+    "1-hour": timedelta(hours=1),
+}
+
+
+class CreateActivity:
+    """Publish an activity that disappears once its time is up."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, author: User, message: str | None, ttl: str | None, attempt: Attempt | None) -> Json | Replay:
+        """The new activity. Raises `Invalid` with every code that applies."""
+        lifetime = TTL.get(ttl or "")
+        check(text_codes("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
+        with span("create-activity"):
+            return once(
+                self.db,
+                author.uuid,
+                attempt,
+                write=lambda db, uuid: db.query_object(
+                    "activities/create",
+                    uuid=uuid,
+                    user_uuid=author.uuid,
+                    message=message,
+                    mentions=mentions(message),
+                    ttl=lifetime,
+                ),
+                replay=lambda made: self.db.query_object(
+                    "activities/show", activity_uuid=made.uuid, handle=author.handle
+                ),
+            )

@@ -1,0 +1,20 @@
+"""Taking back what one has posted."""
+
+from uuid import UUID
+
+from lib.db import Db
+from lib.paging import Json
+from lib.tracing import span
+from services.sign_in import User
+
+
+class DeleteActivity:
+    """Delete a live activity of one's own, and its replies."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, author: User, activity_uuid: UUID) -> Json:
+        """The uuid of what is gone. Raises `NotFound`, also when it is not by `author`."""
+        with span("delete-activity"):
+            return self.db.query_object("activities/delete", activity_uuid=activity_uuid, user_uuid=author.uuid)

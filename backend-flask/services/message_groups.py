@@ -1,0 +1,22 @@
+"""Conversations."""
+
+from lib.db import Db
+from lib.paging import Listing
+from lib.tracing import span
+from services.sign_in import User
+
+LIMIT = 20
+
+
+class MessageGroups:
+    """With whom somebody speaks."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User) -> Listing:
+        """The last conversations of `user`, the last spoken in first."""
+        with span("message-groups") as current:
+            listing = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
+            current.set_attribute("app.result_length", listing.length)
+            return listing

@@ -1,0 +1,31 @@
+"""One conversation."""
+
+from uuid import UUID
+
+from lib.db import Db, Heading
+from lib.paging import Listing, Order, Page
+from lib.tracing import span
+from services.sign_in import User
+
+MEMBERSHIP = Heading("message_groups/show")
+
+
+class Messages:
+    """What two people have said to each other."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, message_group_uuid: UUID, page: Page) -> Listing:
+        """The last messages, oldest first; the next page has older ones. Raises `NotFound`, also to a stranger."""
+        with span("messages") as current:
+            listing = self.db.query_page(
+                "messages/index",
+                page,
+                heading=MEMBERSHIP,
+                order=Order.NEWEST_LAST,
+                user_uuid=user.uuid,
+                message_group_uuid=message_group_uuid,
+            )
+            current.set_attribute("app.result_length", listing.length)
+            return listing

@@ -1,0 +1,20 @@
+"""Notifications."""
+
+from lib.db import Db
+from lib.paging import Listing, Page
+from lib.tracing import span
+from services.sign_in import User
+
+
+class NotificationsActivities:
+    """What others have written to somebody."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, page: Page) -> Listing:
+        """Live replies to `user`, and live mentions, newest first."""
+        with span("notifications-activities") as current:
+            listing = self.db.query_page("activities/notifications", page, user_uuid=user.uuid)
+            current.set_attribute("app.result_length", listing.length)
+            return listing

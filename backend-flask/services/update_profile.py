@@ -1,0 +1,37 @@
+"""What people say of themselves."""
+
+from lib.db import Db
+from lib.idempotency import Attempt, Replay, once
+from lib.paging import Json
+from lib.tracing import span
+from services.rules import MAX_DISPLAY_NAME_CHARS, check, text_codes
+from services.sign_in import User
+
+MAX_BIO_CHARS = 160
+
+
+class UpdateProfile:
+    """Change one's name, and one's bio when there is one in the request."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(
+        self, *, user: User, display_name: str | None, bio: str | None, has_bio: bool, attempt: Attempt | None
+    ) -> Json | Replay:
+        """The person in short. Raises `Invalid`."""
+        too_long = len(bio or "") > MAX_BIO_CHARS
+        check(
+            text_codes("display_name", display_name, MAX_DISPLAY_NAME_CHARS),
+            ["bio_exceed_max_chars"] if too_long else [],
+        )
+        with span("update-profile"):
+            return once(
+                self.db,
+                user.uuid,
+                attempt,
+                write=lambda db, _: db.query_object(
+                    "users/update", user_uuid=user.uuid, display_name=display_name, bio=bio, has_bio=has_bio
+                ),
+                replay=lambda _: self.db.query_object("users/short", handle=user.handle),
+            )

@@ -1,0 +1,43 @@
+-- Live replies to a person and live mentions of them, each once, never by themselves.
+WITH replies AS (
+    SELECT live_activities.uuid, live_activities.created_at
+    FROM live_activities
+    WHERE
+        live_activities.reply_to_user_uuid = %(user_uuid)s
+        AND live_activities.user_uuid <> %(user_uuid)s
+        AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+    ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
+    LIMIT %(limit)s + 1
+),
+-- Materialized: their index has no order, and the planner would walk the newest activities
+-- of everyone in the hope of meeting enough of them soon.
+mentions AS MATERIALIZED (
+    SELECT live_activities.uuid, live_activities.created_at
+    FROM live_activities
+    WHERE
+        live_activities.mentions <> '{{}}'
+        AND live_activities.mentions @> ARRAY[%(user_uuid)s]
+        AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+),
+notifications AS (
+    SELECT uuid, created_at FROM replies
+    UNION
+    SELECT uuid, created_at FROM mentions
+    ORDER BY created_at {direction}, uuid {direction}
+    LIMIT %(limit)s + 1
+)
+SELECT
+    live_activities.uuid,
+    users.display_name,
+    users.handle,
+    live_activities.message,
+    live_activities.replies_count,
+    live_activities.reposts_count,
+    live_activities.likes_count,
+    live_activities.reply_to_activity_uuid,
+    live_activities.expires_at,
+    live_activities.created_at
+FROM notifications
+JOIN live_activities ON live_activities.uuid = notifications.uuid
+JOIN users ON users.uuid = live_activities.user_uuid
+ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}

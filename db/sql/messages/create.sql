@@ -1,0 +1,14 @@
+-- A new message in a conversation, by one of its members.
+INSERT INTO messages (uuid, message_group_uuid, user_uuid, message)
+SELECT %(uuid)s, message_groups.uuid, %(user_uuid)s, %(message)s
+FROM message_groups
+WHERE
+    message_groups.uuid = %(message_group_uuid)s
+    AND %(user_uuid)s IN (message_groups.lesser_user_uuid, message_groups.greater_user_uuid)
+RETURNING
+    messages.uuid,
+    (SELECT users.display_name FROM users WHERE users.uuid = messages.user_uuid) AS display_name,
+    (SELECT users.handle FROM users WHERE users.uuid = messages.user_uuid) AS handle,
+    messages.message,
+    messages.created_at,
+    messages.message_group_uuid

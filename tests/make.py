@@ -1,0 +1,161 @@
+"""Rows that tests are about, and a bystander whose rows they are not about."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+
+# The one whom a test must not touch, and whom they speak with.
+BYSTANDER, FRIEND = "bystander", "friend"
+BELONGINGS = """
+    WITH mine AS (
+        SELECT uuid FROM message_groups WHERE %(uuid)s IN (lesser_user_uuid, greater_user_uuid)
+    )
+    SELECT 'users', users::text FROM users WHERE uuid = %(uuid)s
+    UNION ALL
+    SELECT 'activities', activities::text FROM activities WHERE %(uuid)s IN (user_uuid, reply_to_user_uuid)
+    UNION ALL
+    SELECT 'message_groups', message_groups::text FROM message_groups JOIN mine USING (uuid)
+    UNION ALL
+    SELECT 'messages', messages::text FROM messages JOIN mine ON mine.uuid = messages.message_group_uuid
+    UNION ALL
+    SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
+    ORDER BY 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class User:
+    """A person that a test has made."""
+
+    uuid: UUID
+    handle: str
+    display_name: str
+    cognito_user_id: str
+
+
+@dataclass(frozen=True)
+class Activity:
+    """An activity that a test has made."""
+
+    uuid: UUID
+    message: str
+    author: User
+
+
+class Make:
+    """Rows, made by the owner."""
+
+    def __init__(self, owner: Connection) -> None:
+        self.owner = owner
+        self.numbers = itertools.count(1)
+
+    def user(self, handle: str | None = None, *, display_name: str = "Somebody", bio: str | None = None) -> User:
+        """A person, of a handle that nobody has."""
+        number = next(self.numbers)
+        user = (handle or f"somebody{number}", display_name, f"sub-{number}")
+        (uuid,) = self._row(
+            "INSERT INTO users (handle, display_name, cognito_user_id, bio) VALUES (%s, %s, %s, %s) RETURNING uuid",
+            *(*user, bio),
+        )
+        return User(uuid, *user)
+
+    def activity(
+        self,
+        author: User,
+        message: str = "hello",
+        *,
+        age: str = "0 s",
+        ttl: str | None = "7 days",
+        reply_to: Activity | None = None,
+    ) -> Activity:
+        """An activity, `age` old, that lives for `ttl`; without one it stays."""
+        (uuid,) = self._row(
+            """
+            INSERT INTO activities (
+                user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
+            )
+            SELECT %s, %s, %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
+            RETURNING uuid
+            """,
+            author.uuid,
+            message,
+            reply_to and reply_to.uuid,
+            reply_to and reply_to.author.uuid,
+            ttl,
+            age,
+        )
+        return Activity(uuid, message, author)
+
+    def mention(self, activity: Activity, *people: User) -> None:
+        """Have an activity mention people."""
+        uuids = [person.uuid for person in people]
+        self.owner.execute("UPDATE activities SET mentions = %s WHERE uuid = %s", [uuids, activity.uuid])
+
+    def conversation(self, one: User, other: User, *messages: str) -> UUID:
+        """The conversation of two, in which `one` has said `messages`, the last a minute ago, each a minute apart."""
+        (uuid,) = self._row(
+            """
+            INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid, last_message_at)
+            SELECT message_group_uuid(one, other), LEAST(one, other), GREATEST(one, other), now() - interval '1 month'
+            FROM (VALUES (%s::uuid, %s::uuid)) AS given (one, other)
+            RETURNING uuid
+            """,
+            one.uuid,
+            other.uuid,
+        )
+        for age, message in zip(range(len(messages), 0, -1), messages, strict=True):
+            self.message(uuid, one, message, age=f"{age} minutes")
+        return UUID(str(uuid))
+
+    def message(self, message_group_uuid: UUID, sender: User, message: str, *, age: str = "0 s") -> UUID:
+        """What somebody has said in a conversation."""
+        (uuid,) = self._row(
+            """
+            INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
+            VALUES (%s, %s, %s, now() - %s::interval) RETURNING uuid
+            """,
+            *(message_group_uuid, sender.uuid, message, age),
+        )
+        return UUID(str(uuid))
+
+    def counts(self) -> dict[UUID, int]:
+        """How many replies each activity counts, without those around the bystander."""
+        return dict(self._others("uuid, replies_count"))
+
+    def messages(self) -> list[str]:
+        """What all activities say, without those around the bystander."""
+        return [message for (message,) in self._others("message")]
+
+    def _others(self, columns: str) -> list[tuple[Any, ...]]:
+        statement = f"""
+            SELECT {columns} FROM activities
+            WHERE user_uuid NOT IN (SELECT uuid FROM users WHERE handle IN ('{BYSTANDER}', '{FRIEND}'))
+        """
+        return self.owner.execute(statement.encode()).fetchall()
+
+    def _row(self, statement: str, *parameters: object) -> tuple[Any, ...]:
+        row = self.owner.execute(statement.encode(), parameters).fetchone()
+        assert row is not None
+        return row
+
+
+def make_bystander(make: Make) -> User:
+    """A person who posts, replies, is replied to, has a conversation, and has repeated a request."""
+    bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
+    posted = make.activity(bystander, "a bystander's")
+    make.activity(friend, "a reply to a bystander's", reply_to=posted)
+    make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
+    make.conversation(bystander, friend, "a bystander's message", "and one more")
+    make.owner.execute(
+        "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'key', '', %s)",
+        [bystander.uuid, posted.uuid],
+    )
+    return bystander
+
+
+def belongings(owner: Connection, user: User) -> list[tuple[str, str]]:
+    """All rows that are about a person."""
+    return owner.execute(BELONGINGS, {"uuid": user.uuid}).fetchall()

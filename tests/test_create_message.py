@@ -1,0 +1,121 @@
+"""Writing to somebody: in a conversation, or to begin one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from tests.conftest import SignIn
+from tests.make import Make, User
+from tests.test_create_activity import BLANK
+
+MESSAGES = "/api/messages"
+NO_TEXT: list[object] = ["", " ", "\u3000", None, 1, [], {}, False]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_message_to_a_group_is_answered_as_it_is_then_shown(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue", display_name="Lin Yue"), make.user("kofi")
+    group, other = make.conversation(lin, kofi, "hello"), make.conversation(lin, make.user(), "to another")
+    body = {"message": "é" * 1024, "message_group_uuid": str(group), "handle": "nobody", "user_receiver_handle": "x"}
+
+    answer = sign_in(lin).post(MESSAGES, json=body)
+
+    assert answer.status_code == 200
+    said = answer.json
+    assert (said["message"], said["handle"], said["display_name"]) == ("é" * 1024, "LinYue", "Lin Yue")
+    assert said.pop("message_group_uuid") == str(group)
+    assert sign_in(kofi).get(f"{MESSAGES}/{group}").json[-1] == said
+    assert len(sign_in(lin).get(f"{MESSAGES}/{other}").json) == 1
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_message_to_a_handle_begins_the_one_conversation_of_two(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+
+    first = sign_in(lin).post(MESSAGES, json={"message": "hello", "handle": "KOFI"})
+    second = sign_in(kofi).post(MESSAGES, json={"message": "hello yourself", "handle": "linyue"})
+
+    assert (first.status_code, set(first.json)) == (200, {"message_group_uuid"})
+    assert (second.status_code, second.json) == (200, first.json)
+    for reader in (lin, kofi):
+        shown = sign_in(reader).get(f"{MESSAGES}/{first.json['message_group_uuid']}").json
+        assert [one["message"] for one in shown] == ["hello", "hello yourself"]
+        assert len(sign_in(reader).get("/api/message_groups").json) == 1
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [
+        *(({"message": blank, "handle": "kofi"}, ["message_blank"]) for blank in BLANK),
+        ({"message": "é" * 1025, "handle": "kofi"}, ["message_exceed_max_chars_1024"]),
+        *(({"message": "hello", "handle": handle}, ["user_reciever_handle_blank"]) for handle in NO_TEXT),
+        *(({"message": "hello", "handle": handle}, ["user_reciever_handle_self"]) for handle in ("LinYue", "LINYUE")),
+        *(
+            ({"message": "hello", "message_group_uuid": group, "handle": "kofi"}, ["message_group_uuid_blank"])
+            for group in NO_TEXT
+        ),
+        ({"message": "hello"}, ["user_reciever_handle_blank"]),
+        ({}, ["message_blank", "user_reciever_handle_blank"]),
+        ({"message_group_uuid": "", "message": ""}, ["message_blank", "message_group_uuid_blank"]),
+        ({"handle": "LinYue", "message": "é" * 1025}, ["message_exceed_max_chars_1024", "user_reciever_handle_self"]),
+    ],
+)
+def test_what_breaks_a_rule_is_refused_with_every_code(
+    sign_in: SignIn, make: Make, body: object, codes: list[str]
+) -> None:
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+
+    answer = sign_in(lin).post(MESSAGES, json=body)
+
+    assert (answer.status_code, answer.json) == (422, codes)
+    assert sign_in(kofi).get("/api/message_groups").json == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_whom_and_what_there_is_not_is_not_found(sign_in: SignIn, make: Make) -> None:
+    others = make.conversation(make.user(), make.user(), "between others")
+    client = sign_in(make.user("LinYue"))
+    (count,) = make.owner.execute("SELECT count(*) FROM messages").fetchone()
+
+    for receiver in (
+        *({"handle": handle} for handle in ("nobody", "kofi ", "@kofi", "x" * 31, "é", "%")),
+        *({"message_group_uuid": group} for group in (str(others), str(uuid4()), "x", others.hex, f"{{{others}}}")),
+    ):
+        answer = client.post(MESSAGES, json={"message": "hello", **receiver})
+        assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert make.owner.execute("SELECT count(*) FROM messages").fetchone() == (count,)
+    assert client.get("/api/message_groups").json == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_32_who_begin_in_both_directions_at_once_have_one_conversation(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+
+    def begin(n: int) -> tuple[int, str]:
+        sender, receiver = (lin, kofi) if n % 2 else (kofi, lin)
+        answer = sign_in(sender).post(MESSAGES, json={"message": str(n), "handle": receiver.handle})
+        return answer.status_code, answer.json["message_group_uuid"]
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = set(pool.map(begin, range(32)))
+
+    ((status, group),) = answers
+    assert status == 200
+    shown = sign_in(lin).get(f"{MESSAGES}/{group}?limit=100").json
+    assert sorted(int(one["message"]) for one in shown) == list(range(32))
+    assert len(sign_in(kofi).get("/api/message_groups").json) == 1
+
+
+@pytest.mark.usefixtures("bystander")
+def test_each_pair_has_a_conversation_of_its_own(sign_in: SignIn, make: Make) -> None:
+    people: list[User] = [make.user() for _ in range(4)]
+    pairs = [(one, other) for one in people for other in people if one != other]
+
+    groups = {
+        frozenset(pair): sign_in(pair[0]).post(MESSAGES, json={"message": "hello", "handle": pair[1].handle}).json
+        for pair in pairs
+    }
+
+    assert len({group["message_group_uuid"] for group in groups.values()}) == 6

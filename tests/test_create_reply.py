@@ -1,0 +1,86 @@
+"""Replying."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from tests.conftest import SignIn
+from tests.make import Make
+from tests.test_create_activity import BLANK
+
+
+def reply_path(uuid: object) -> str:
+    """Where replies to an activity go."""
+    return f"/api/activities/{uuid}/reply"
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_reply_is_answered_counted_and_shown_under_what_it_answers(sign_in: SignIn, make: Make) -> None:
+    question = make.activity(make.user("asks"), "why?", age="1 hour", ttl="3 hours")
+    other = make.activity(make.user(), "another question")
+    client = sign_in(make.user("answers", display_name="Who Answers"))
+
+    answer = client.post(reply_path(question.uuid), json={"message": "because", "activity_uuid": str(other.uuid)})
+
+    assert answer.status_code == 200
+    assert (answer.json["message"], answer.json["display_name"]) == ("because", "Who Answers")
+    assert answer.json["reply_to_activity_uuid"] == str(question.uuid)
+    thread = client.get(f"/api/activities/@asks/status/{question.uuid}").json
+    assert thread["replies"] == [answer.json]
+    assert thread["activity"]["replies_count"] == 1
+    # It goes when its parent goes.
+    assert thread["activity"]["expires_at"] == answer.json["expires_at"]
+    assert client.get(f"/api/activities/@{other.author.handle}/status/{other.uuid}").json["replies"] == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_reply_can_be_replied_to_also_by_its_author(sign_in: SignIn, make: Make) -> None:
+    author = make.user("author")
+    reply = make.activity(author, "a reply", ttl=None, reply_to=make.activity(author, ttl=None))
+
+    answer = sign_in(author).post(reply_path(str(reply.uuid).upper()), json={"message": "x" * 1024})
+
+    assert (answer.status_code, answer.json["expires_at"]) == (200, None)
+    assert sign_in(author).get(f"/api/activities/@author/status/{reply.uuid}").json["replies"] == [answer.json]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_reply_has_up_to_1024_characters_and_is_not_blank(sign_in: SignIn, make: Make) -> None:
+    question = make.activity(make.user())
+    client = sign_in(make.user())
+    assert client.post(reply_path(question.uuid), json={"message": "é" * 1024}).status_code == 200
+
+    for message in BLANK:
+        answer = client.post(reply_path(question.uuid), json={"message": message})
+        assert (answer.status_code, answer.json) == (422, ["message_blank"])
+    answer = client.post(reply_path(question.uuid), json={"message": "é" * 1025})
+    assert (answer.status_code, answer.json) == (422, ["message_exceed_max_chars_1024"])
+    answer = client.post(reply_path(question.uuid), json={})
+    assert (answer.status_code, answer.json) == (422, ["message_blank"])
+    assert make.counts()[question.uuid] == 1
+
+
+@pytest.mark.usefixtures("bystander")
+def test_what_is_not_there_cannot_be_replied_to(sign_in: SignIn, make: Make) -> None:
+    expired = make.activity(make.user(), age="1 hour", ttl="1 hour")
+    client = sign_in(make.user())
+
+    for uuid in (expired.uuid, uuid4(), "home", f"{expired.uuid}0", expired.uuid.hex):
+        answer = client.post(reply_path(uuid), json={"message": "hello"})
+        assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert make.counts() == {expired.uuid: 0}
+
+
+@pytest.mark.usefixtures("bystander")
+def test_64_who_reply_at_once_are_all_counted(sign_in: SignIn, make: Make) -> None:
+    question = make.activity(make.user("asks"))
+    clients = [sign_in(make.user()) for _ in range(64)]
+
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda one: one.post(reply_path(question.uuid), json={"message": "me too"}), clients))
+
+    assert [answer.status_code for answer in answers] == [200] * 64
+    thread = clients[0].get(f"/api/activities/@asks/status/{question.uuid}", query_string={"limit": 100}).json
+    assert thread["activity"]["replies_count"] == 64
+    assert {reply["uuid"] for reply in thread["replies"]} == {answer.json["uuid"] for answer in answers}

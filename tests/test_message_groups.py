@@ -1,0 +1,50 @@
+"""Conversations."""
+
+from tests.conftest import SignIn
+from tests.make import Make
+
+GROUPS = "/api/message_groups"
+
+
+def test_who_has_not_spoken_has_no_conversations(sign_in: SignIn, make: Make) -> None:
+    make.conversation(make.user(), make.user(), "between others")
+
+    answer = sign_in(make.user()).get(GROUPS)
+
+    assert (answer.status_code, answer.json) == (200, [])
+
+
+def test_a_conversation_is_shown_with_the_other_and_what_was_said_last(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue", display_name="Lin Yue"), make.user("kofi", display_name="Kofi Mensah")
+    group = make.conversation(lin, kofi, "first", "second", "last")
+
+    (to_lin,), (to_kofi,) = sign_in(lin).get(GROUPS).json, sign_in(kofi).get(GROUPS).json
+
+    assert to_lin.pop("created_at") == to_kofi.pop("created_at")
+    assert to_lin == {"uuid": str(group), "display_name": "Kofi Mensah", "handle": "kofi", "message": "last"}
+    assert to_kofi == {"uuid": str(group), "display_name": "Lin Yue", "handle": "LinYue", "message": "last"}
+
+
+def test_the_last_spoken_in_comes_first_whoever_spoke(sign_in: SignIn, make: Make) -> None:
+    me, others = make.user("me"), [make.user(name) for name in ("a", "b", "c", "d")]
+    groups = [make.conversation(me, other, "hello") for other in others]
+    make.conversation(others[0], others[1], "not mine")
+    client = sign_in(me)
+
+    for other, group in zip(others, groups, strict=True):
+        for speaker in (client, sign_in(other)):
+            answer = speaker.post("/api/messages", json={"message": "again", "message_group_uuid": str(group)})
+            assert answer.status_code == 200
+            assert client.get(GROUPS).json[0]["uuid"] == str(group)
+    assert [shown["handle"] for shown in client.get(GROUPS).json] == ["d", "c", "b", "a"]
+
+
+def test_the_last_twenty_are_shown(sign_in: SignIn, make: Make) -> None:
+    me = make.user("me")
+    for n in range(21):
+        group = make.conversation(me, make.user(f"other{n}"))
+        make.message(group, me, "hello", age=f"{100 - n} minutes")
+
+    shown = [one["handle"] for one in sign_in(me).get(GROUPS).json]
+
+    assert shown == [f"other{n}" for n in range(20, 0, -1)]

@@ -1,0 +1,70 @@
+"""One conversation."""
+
+from itertools import pairwise
+from uuid import uuid4
+
+from tests.conftest import SignIn, links
+from tests.make import Make
+
+
+def test_a_conversation_is_read_by_both_oldest_first(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue", display_name="Lin Yue"), make.user("kofi")
+    group = make.conversation(lin, kofi, "first", "second")
+    uuid = make.message(group, kofi, "third")
+    make.conversation(lin, make.user(), "to another")
+
+    for reader in (lin, kofi):
+        answer = sign_in(reader).get(f"/api/messages/{group}")
+        assert answer.status_code == 200
+        assert [(one["handle"], one["message"]) for one in answer.json] == [
+            *(("LinYue", "first"), ("LinYue", "second"), ("kofi", "third"))
+        ]
+        assert set(answer.json[0]) == {"uuid", "display_name", "handle", "message", "created_at"}
+        assert (answer.json[0]["display_name"], answer.json[2]["uuid"]) == ("Lin Yue", str(uuid))
+
+
+def test_what_is_no_conversation_of_ones_own_is_not_found(sign_in: SignIn, make: Make) -> None:
+    stranger = sign_in(make.user("stranger"))
+    group = make.conversation(make.user(), make.user(), "between others")
+
+    for uuid in (group, uuid4(), "@bayko", "x", group.hex, f"{group}%00"):
+        answer = stranger.get(f"/api/messages/{uuid}")
+        assert (answer.status_code, answer.json) == (404, ["not_found"])
+
+
+def test_the_first_page_is_the_end_and_next_leads_to_older_ones(sign_in: SignIn, make: Make) -> None:
+    me = make.user()
+    group = make.conversation(me, make.user(), *(str(n) for n in range(50)))
+    client, in_order = sign_in(me), [str(n) for n in range(50)]
+
+    seen, path = [], f"/api/messages/{group}"
+    for expected in (in_order[30:], in_order[10:30], in_order[:10]):
+        page = client.get(path)
+        seen.append(page)
+        assert [one["message"] for one in page.json] == expected
+        path = links(page).get("next", "")
+    assert path == ""
+    assert "prev" not in links(seen[0])
+    for earlier, later in pairwise(seen):
+        back = client.get(links(later)["prev"])
+        assert back.json == earlier.json
+    assert [one["message"] for one in client.get(f"/api/messages/{group}?limit=2").json] == ["48", "49"]
+
+
+def test_a_page_that_ends_exactly_has_no_next(sign_in: SignIn, make: Make) -> None:
+    me = make.user()
+    group = make.conversation(me, make.user(), *(str(n) for n in range(20)))
+
+    assert links(sign_in(me).get(f"/api/messages/{group}")) == {}
+
+
+def test_messages_of_one_instant_keep_their_order_from_page_to_page(sign_in: SignIn, make: Make) -> None:
+    me = make.user()
+    group = make.conversation(me, make.user(), *("x" for _ in range(30)))
+    make.owner.execute("UPDATE messages SET created_at = '2026-01-01Z'")
+
+    last = sign_in(me).get(f"/api/messages/{group}?limit=17")
+    before = sign_in(me).get(links(last)["next"])
+
+    uuids = [one["uuid"] for one in before.json + last.json]
+    assert (len(uuids), uuids) == (30, sorted(set(uuids)))

@@ -1,0 +1,145 @@
+"""Notifications: what others have written to one."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.conftest import SignIn, links
+from tests.make import Make, User
+
+NOTIFICATIONS = "/api/activities/notifications"
+
+
+@pytest.fixture
+def me(make: Make) -> User:
+    """Whom it is about."""
+    return make.user("LinYue")
+
+
+def post(client: FlaskClient, message: str) -> TestResponse:
+    """Publish an activity that nobody should fail to."""
+    answer = client.post("/api/activities", json={"message": message, "ttl": "1-day"})
+    assert answer.status_code == 200
+    return answer
+
+
+def shown(client: FlaskClient) -> list[str]:
+    """What notifications say, the newest first."""
+    return [activity["message"] for activity in client.get(NOTIFICATIONS).json]
+
+
+def test_nobody_has_written_yet(sign_in: SignIn, me: User, make: Make) -> None:
+    make.activity(make.user(), "to nobody")
+
+    answer = sign_in(me).get(NOTIFICATIONS)
+
+    assert (answer.status_code, answer.json) == (200, [])
+
+
+@pytest.mark.usefixtures("bystander")
+def test_replies_and_mentions_are_told_newest_first(sign_in: SignIn, me: User, make: Make) -> None:
+    other = make.user("kofi")
+    question = make.activity(me, "why?", age="3 hours")
+    make.activity(other, "third: because", age="2 hours", reply_to=question)
+    make.mention(make.activity(other, "second: ask @LinYue", age="1 hour"), me)
+    newest = post(sign_in(other), "first: @LinYue knows")
+    make.activity(other, "to the other", reply_to=make.activity(other))
+
+    notifications = sign_in(me).get(NOTIFICATIONS).json
+
+    assert [one["message"] for one in notifications] == [
+        *("first: @LinYue knows", "second: ask @LinYue", "third: because")
+    ]
+    assert notifications[0] == newest.json
+    assert notifications[2]["reply_to_activity_uuid"] == str(question.uuid)
+    assert shown(sign_in(other)) == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_reply_that_mentions_one_is_told_once(sign_in: SignIn, me: User, make: Make) -> None:
+    question = make.activity(me, "why?")
+
+    answer = sign_in(make.user("kofi")).post(
+        f"/api/activities/{question.uuid}/reply", json={"message": "@LinYue @linyue @LINYUE because"}
+    )
+
+    assert sign_in(me).get(NOTIFICATIONS).json == [answer.json]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_one_is_not_told_of_what_one_wrote_oneself(sign_in: SignIn, me: User, make: Make) -> None:
+    question = make.activity(me, "why?")
+    client = sign_in(me)
+    post(client, "@LinYue is me")
+    client.post(f"/api/activities/{question.uuid}/reply", json={"message": "never mind, says @LinYue"})
+
+    assert shown(client) == []
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("@LinYue", "@linyue!", "(@LINYUE)", "hello,@LinYue", "@@LinYue", "@LinYue's turn", "@LinYue."),
+        *("…@LinYue…", "/@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️"),
+    ],
+)
+def test_a_mention_is_told(sign_in: SignIn, me: User, make: Make, message: str) -> None:
+    post(sign_in(make.user("kofi")), message)
+
+    assert shown(sign_in(me)) == [message]
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("LinYue", "@ LinYue", "me@LinYue", "é@LinYue", "_@LinYue", "1@LinYue", "@LinYues", "@LinYue_", "@LinYueé"),
+        *("@Lin", "@LinYue1", "@kofi@LinYue", "@" + "LinYue" * 6),
+    ],
+)
+def test_what_is_no_mention_is_not_told(sign_in: SignIn, me: User, make: Make, message: str) -> None:
+    post(sign_in(make.user("kofi")), message)
+
+    assert shown(sign_in(me)) == []
+
+
+def test_what_is_no_longer_live_is_not_told(sign_in: SignIn, me: User, make: Make) -> None:
+    other = make.user("kofi")
+    question = make.activity(me, age="3 hours", ttl=None)
+    make.activity(other, "gone", age="2 hours", ttl="1 hour", reply_to=question)
+    make.mention(make.activity(other, "gone @LinYue", age="1 hour", ttl="1 hour"), me)
+    make.mention(make.activity(other, "there @LinYue", age="1 hour", ttl="2 hours"), me)
+    deleted = make.activity(other, "deleted", reply_to=question)
+    assert sign_in(other).delete(f"/api/activities/{deleted.uuid}").status_code == 200
+
+    assert shown(sign_in(me)) == ["there @LinYue"]
+
+
+def pages(client: FlaskClient, path: str | None, relation: str) -> Iterator[list[str]]:
+    """The pages from `path` on."""
+    while path:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        yield [activity["message"] for activity in answer.json]
+        path = links(answer).get(relation)
+
+
+def test_notifications_are_paged_both_ways(sign_in: SignIn, me: User, make: Make) -> None:
+    other, question = make.user("kofi"), make.activity(me, age="1 day")
+    for n in range(25):
+        make.activity(other, f"{2 * n}", age=f"{2 * n + 1} minutes", reply_to=question)
+        both = make.activity(other, f"{2 * n + 1}", age=f"{2 * n + 2} minutes", reply_to=question if n % 2 else None)
+        make.mention(both, me)
+    client = sign_in(me)
+    in_order = [[str(n) for n in range(50)[start : start + 15]] for start in range(0, 50, 15)]
+
+    assert list(pages(client, f"{NOTIFICATIONS}?limit=15", "next")) == in_order
+    last = f"{NOTIFICATIONS}?limit=15"
+    for _ in in_order[1:]:
+        last = links(client.get(last))["next"]
+    backwards = list(pages(client, last, "prev"))
+    assert [message for page in reversed(backwards) for message in page] == [str(n) for n in range(50)]
+    assert len(client.get(NOTIFICATIONS).json) == 20
