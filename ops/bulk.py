@@ -1,4 +1,4 @@
-"""Made-up people and activities by the hundred thousand, by COPY: the same ones every time."""
+"""Made-up people and activities by the hundred thousand, by COPY, and their conversations: the same ones each time."""
 
 import random
 from collections.abc import Iterator
@@ -34,6 +34,29 @@ MONTH = timedelta(days=30)
 REPLIES, MENTIONS = 0.2, 0.05
 # A reply answers one of this many newest activities.
 RECENT = 50
+# Everybody speaks with the first of them and with the next, so that somebody has very many
+# conversations. One of those is long.
+CONVERSATIONS = """
+WITH numbered AS (
+    SELECT users.uuid, row_number() OVER (ORDER BY users.uuid) AS n FROM users WHERE users.uuid = ANY (%(people)s)
+),
+pairs AS (
+    SELECT DISTINCT LEAST(one.uuid, other.uuid) AS lesser, GREATEST(one.uuid, other.uuid) AS greater
+    FROM numbered AS one JOIN numbered AS other ON other.n > 1 AND one.n IN (1, other.n - 1)
+)
+INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid, last_message_at)
+SELECT message_group_uuid(lesser, greater), lesser, greater, now() - interval '30 days' FROM pairs
+"""
+MESSAGES = """
+WITH numbered AS (
+    SELECT message_groups.*, row_number() OVER (ORDER BY message_groups.lesser_user_uuid, message_groups.uuid) AS n
+    FROM message_groups
+    WHERE message_groups.lesser_user_uuid = ANY (%(people)s)
+)
+INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
+SELECT numbered.uuid, numbered.lesser_user_uuid, 'message ' || said, now() - said * interval '1 minute'
+FROM numbered, generate_series(1, CASE numbered.n WHEN 1 THEN 1000 ELSE 3 END) AS said
+"""
 
 
 class Activity(NamedTuple):
@@ -50,7 +73,7 @@ class Activity(NamedTuple):
 
 
 def bulk(database: Database, *, users: int, activities: int) -> None:
-    """Add `users` people and `activities` activities of theirs, half of them expired, replies among them.
+    """Add `users` people, `activities` activities of theirs, half of them expired, and conversations.
 
     Raises `Failure` when such data is there already.
     """
@@ -61,9 +84,11 @@ def bulk(database: Database, *, users: int, activities: int) -> None:
             raise Failure("the made-up data is there already: bin/db-setup makes the database anew")
         copy(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), persons(people), users)
         copy(connection, "activities", Activity._fields, posts(dice, people, activities), activities)
+        for statement in (CONVERSATIONS, MESSAGES):
+            connection.execute(statement.encode(), {"people": people})
     with database.connect() as connection:
         # The planner knows nothing of these rows until then, and an index scan visits each.
-        connection.execute("VACUUM (ANALYZE) users, activities")
+        connection.execute("VACUUM (ANALYZE) users, activities, message_groups, messages")
 
 
 def copy(

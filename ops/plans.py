@@ -8,19 +8,28 @@ from psycopg.rows import TupleRow
 
 from lib.failure import Failure
 from lib.paging import Order
-from lib.queries import Heading, object_statement, page_statement
+from lib.queries import Heading, array_statement, object_statement, page_statement
 from ops.command import Database, arguments, chosen, run
+from services.messages import MEMBERSHIP
 from services.show_activity import ACTIVITY
 from services.user_activities import PROFILE
 
-NEWEST, OLDEST = Order.NEWEST_FIRST, Order.OLDEST_FIRST
+NEWEST, OLDEST, LAST = Order.NEWEST_FIRST, Order.OLDEST_FIRST, Order.NEWEST_LAST
 # Somebody who posts, and an activity that is answered: near the middle of what lives.
 SAMPLE = """
-    SELECT live_activities.created_at, live_activities.uuid, users.handle
+    SELECT live_activities.created_at, live_activities.uuid, users.handle, users.uuid
     FROM live_activities JOIN users ON users.uuid = live_activities.user_uuid
     WHERE live_activities.replies_count > 0
     ORDER BY live_activities.created_at DESC
     OFFSET (SELECT count(*) / 2 FROM live_activities WHERE replies_count > 0)
+    LIMIT 1
+"""
+# The longest conversation, and who has said more in it.
+CONVERSATION = """
+    SELECT messages.message_group_uuid, messages.user_uuid
+    FROM messages
+    GROUP BY messages.message_group_uuid, messages.user_uuid
+    ORDER BY count(*) DESC
     LIMIT 1
 """
 
@@ -45,13 +54,11 @@ class Read(NamedTuple):
 def reads(connection: Connection) -> list[Read]:
     """Every read of the service, for a person and an activity that are there. Raises `Failure`."""
     sample = connection.execute(SAMPLE).fetchone()
-    if sample is None:
-        raise Failure("there is no activity with a reply to look at: run bin/db-seed")
-    created_at, uuid, handle = sample
-
-    def page(title: str, name: str, order: Order = NEWEST, heading: Heading | None = None, **given: Any) -> Read:
-        start = {"limit": 20, "created_at": order.start.created_at, "uuid": order.start.uuid}
-        return Read(title, page_statement(name, order, backwards=False, heading=heading), start | given)
+    conversation = connection.execute(CONVERSATION).fetchone()
+    if sample is None or conversation is None:
+        raise Failure("there is no activity with a reply, or no conversation, to look at: run bin/db-seed")
+    created_at, uuid, handle, author = sample
+    group, speaker = conversation
 
     return [
         page("home", "activities/home"),
@@ -63,8 +70,18 @@ def reads(connection: Connection) -> list[Read]:
         page("search, a term of one in thirty", "activities/search", longest="%yesterday%", others=[]),
         page("search, a term of all", "activities/search", longest="%e%", others=[]),
         page("search, two letters of none", "activities/search", longest="%zq%", others=[]),
+        page("notifications", "activities/notifications", user_uuid=author),
+        page("messages", "messages/index", LAST, MEMBERSHIP, message_group_uuid=group, user_uuid=speaker),
+        Read("message groups", array_statement("message_groups/index"), {"user_uuid": speaker, "limit": 20}),
         Read("users short", object_statement("users/short"), {"handle": handle}),
     ]
+
+
+def page(title: str, name: str, order: Order = NEWEST, heading: Heading | None = None, **given: Any) -> Read:
+    """The first page of a feed, unless `created_at` and `uuid` say where it begins."""
+    start = {"limit": 20, "created_at": order.start.created_at, "uuid": order.start.uuid}
+    reverse = order.direction != order.shown
+    return Read(title, page_statement(name, order, reverse=reverse, heading=heading), start | given)
 
 
 def cost(connection: Connection, read: Read) -> Cost:
