@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from lib.config import Config
 from lib.startup import SCHEMA, check_port
+from ops import keys
 from ops.command import ROOT, Database, database, run
 from ops.create import ROLE, create
 from ops.migrate import migrate
@@ -42,9 +43,10 @@ def prepare(database: Database, service_url: str) -> None:
 
 
 def settings() -> dict[str, str]:
-    """The developer's environment, with our defaults where it is silent."""
+    """The developer's environment, with our defaults where it is silent, and our key pair where it names no pool."""
     said = {name: value for name, value in os.environ.items() if value}
-    return {"FRONTEND_URL": FRONTEND_URL, **said}
+    pool = {} if keys.configured() else keys.settings()
+    return {"FRONTEND_URL": FRONTEND_URL, **said, **pool}
 
 
 def serve(environ: dict[str, str], config: Config) -> int:
@@ -65,6 +67,8 @@ def serve(environ: dict[str, str], config: Config) -> int:
     if answers(config, server):
         url = environ.get("BACKEND_URL") or f"http://localhost:{config.port}"
         print(f"Cruddur serves its feed at {url}/api/activities/home", flush=True)
+        if not keys.configured():
+            print("bin/dev-token andrewbrown prints a token to sign in with", flush=True)
     return server.wait()
 
 
@@ -94,6 +98,8 @@ def main() -> int:
     # Before a Postgres is started for nothing. Its URL is not known yet.
     config = Config.from_env({"CONNECTION_URL": "dbname=cruddur", **environ})
     check_port(config)
+    if not keys.configured():
+        keys.make()
     with database() as meant:
         environ["CONNECTION_URL"] = meant.url
         if meant.is_embedded:

@@ -136,7 +136,7 @@ def test_with_a_connection_url_it_takes_that_server(server_url: str, home: Path)
     try:
         with running("dev", **settings) as dev:
             assert "This was imported as seed data!" in feed(dev, port)
-        assert not home.exists()
+        assert not (home / "postgres").exists()
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())

@@ -3,7 +3,8 @@
 import psycopg
 import pytest
 
-from tests.conftest import NEW, Make
+from tests.conftest import NEW
+from tests.make import Make
 from tests.running import NOWHERE, fails, rows, script, succeeds
 
 COMMANDS = ["create", "drop", "schema-load", "seed", "migrate", "setup", "purge", "plans", "sessions", "connect"]

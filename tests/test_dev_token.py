@@ -1,0 +1,329 @@
+"""Signing in while developing: bin/dev has keys of its own, bin/dev-token prints a token of theirs."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+
+from lib.config import COGNITO_SETTINGS
+from ops import keys
+from ops.command import ROOT
+from ops.dev_token import token
+from tests import tokens
+from tests.cognito import fake_cognito
+from tests.running import CLEAN, fails, free_port, running, script, succeeds
+from tests.test_serve import RIGHT, get
+
+NOTIFICATIONS = "/api/activities/notifications"
+ANDREW = "5eed0000-0000-4000-9000-000000000001"
+STRANGER = "sub-stranger"
+# What is everybody else's.
+OTHERS = """
+    SELECT users::text, activities::text
+    FROM users LEFT JOIN activities ON activities.user_uuid = users.uuid
+    WHERE users.handle <> 'andrewbrown'
+    ORDER BY 1, 2
+"""
+# Each is enough to mean another pool than ours.
+POOLS = {
+    "AWS_COGNITO_USER_POOL_ID": "eu-west-1_AbCdEfGhI",
+    "AWS_COGNITO_USER_POOL_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
+    "AWS_COGNITO_JWKS_URL": "file:///srv/cruddur/jwks.json",
+}
+
+
+class Dev(NamedTuple):
+    """A bin/dev that runs."""
+
+    port: str
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """bin/dev, in a path with a space in it, for a developer who works with another region and a Cognito of theirs."""
+    served = Dev(free_port(), tmp_path_factory.mktemp("dev") / "a home")
+    settings = {"PORT": served.port, "CRUDDUR_HOME": str(served.home), "AWS_DEFAULT_REGION": "us-east-1"}
+    with (
+        fake_cognito() as cognito,
+        running("dev", AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=cognito.url, **settings) as process,
+    ):
+        cognito.people[STRANGER] = {"preferred_username": "stranger"}
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Cruddur serves its feed at ")
+        assert process.stdout.readline() == "bin/dev-token andrewbrown prints a token to sign in with\n"
+        yield served
+        assert not cognito.asked
+
+
+def ask(port: str, path: str, signed_in: str | None = None, body: dict[str, str] | None = None) -> tuple[int, Any]:
+    """Status and JSON of a GET, or of a POST of `body`."""
+    headers = {"Authorization": f"Bearer {signed_in}"} if signed_in else {}
+    with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
+        if body is None:
+            connection.request("GET", path, headers=headers)
+        else:
+            connection.request("POST", path, json.dumps(body), {**headers, "Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+@pytest.fixture
+def home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder, also for what runs in this process."""
+    monkeypatch.setenv("CRUDDUR_HOME", str(home))
+    for name in keys.POOL_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def test_with_a_token_one_is_signed_in(dev: Dev) -> None:
+    others = succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home))
+    body = {"message": "signed in @andrewbrown", "ttl": "1-day"}
+
+    printed = succeeds("dev-token", "andrewbrown", CRUDDUR_HOME=str(dev.home))
+
+    signed_in = printed.removesuffix("\n")
+    assert ask(dev.port, NOTIFICATIONS, signed_in) == (200, [])
+    status, activity = ask(dev.port, "/api/activities", signed_in, body)
+    assert (status, activity["handle"], activity["message"]) == (200, "andrewbrown", "signed in @andrewbrown")
+    assert succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home)) == others
+
+
+def test_without_one_nobody_is(dev: Dev) -> None:
+    assert ask(dev.port, NOTIFICATIONS) == (401, ["generic_401"])
+    assert ask(dev.port, "/api/activities", body={"message": "x", "ttl": "1-day"}) == (401, ["generic_401"])
+    assert ask(dev.port, "/api/activities/home")[0] == 200
+
+
+def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
+    stranger = token(keys.make(), ANDREW)
+
+    assert (home / "keys").exists()
+    assert ask(dev.port, NOTIFICATIONS, stranger) == (401, ["generic_401"])
+
+
+def test_nobody_is_asked_about_whoever_is_not_in_the_database(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRUDDUR_HOME", str(dev.home))
+
+    assert ask(dev.port, NOTIFICATIONS, token(keys.make(), STRANGER)) == (503, ["service_unavailable"])
+
+
+@pytest.mark.parametrize("handle", ["linyue", "LinYue", "LINYUE"])
+def test_a_handle_is_found_in_any_case_and_its_token_says_what_cognitos_would(dev: Dev, handle: str) -> None:
+    printed = succeeds("dev-token", handle, CRUDDUR_HOME=str(dev.home)).removesuffix("\n")
+
+    public = json.loads((dev.home / "keys" / "eu-west-1_development.json").read_text())
+    decoded = jwt.decode(printed, KeySet.import_key_set(public), algorithms=["RS256"])
+    claims = decoded.claims
+    assert decoded.header["kid"] == public["keys"][0]["kid"]
+    assert claims.pop("exp") - claims.pop("iat") == 24 * 60 * 60
+    assert claims.pop("jti")
+    assert claims == {
+        "sub": "5eed0000-0000-4000-9000-000000000005",
+        "iss": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_development",
+        "client_id": "development",
+        "token_use": "access",
+        "scope": "aws.cognito.signin.user.admin",
+        "username": "5eed0000-0000-4000-9000-000000000005",
+    }
+
+
+@pytest.mark.parametrize("handle", ["nobody", "andrew%", "", "caffè"])
+def test_a_handle_that_nobody_has_is_told(dev: Dev, handle: str) -> None:
+    line = fails("dev-token", handle, CRUDDUR_HOME=str(dev.home))
+
+    assert line == f"cruddur: nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others"
+
+
+def test_without_a_handle_it_says_how_it_is_used() -> None:
+    done = script("dev-token")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: bin/dev-token [-h] HANDLE\n")
+
+
+def test_it_asks_the_database_of_connection_url(new_url: str, home: Path) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+    settings = {"CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
+
+    assert succeeds("dev-token", "kofi", **settings).count(".") == 2
+    # The keys are made where they were missing, and no Postgres is started.
+    assert [path.name for path in home.iterdir()] == ["keys"]
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_where_a_pool_is_configured_there_is_no_token(home: Path, name: str) -> None:
+    line = fails("dev-token", "andrewbrown", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
+
+    assert line.startswith("cruddur: a Cognito pool is configured")
+    assert line.endswith(f"unset {name} to use the development keys")
+    assert not home.exists()
+
+
+def test_every_setting_of_a_pool_is_named(home: Path) -> None:
+    line = fails("dev-token", "andrewbrown", CRUDDUR_HOME=str(home), **POOLS)
+
+    assert f"unset {', '.join(POOLS)} to" in line
+
+
+def test_settings_that_are_those_of_the_development_pool_are_none_of_another(home: Path, new_url: str) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+
+    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **keys.settings())
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_with_a_pool_half_configured_dev_names_what_is_missing(home: Path, name: str) -> None:
+    done = script("dev", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
+
+    assert done.returncode == 1
+    assert [line.split(" is ")[0] for line in done.stderr.splitlines()] == [
+        f"cruddur: {other}" for other in COGNITO_SETTINGS if other != name
+    ]
+    assert not home.exists()
+
+
+@pytest.fixture
+def pool(jwks_url: str) -> dict[str, str]:
+    """The settings of the pool that the tests' tokens are of."""
+    settings = {name: value for name, value in RIGHT.items() if name.startswith("AWS_")}
+    return {**settings, "AWS_COGNITO_JWKS_URL": jwks_url}
+
+
+def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
+    home: Path, new_url: str, pool: dict[str, str]
+) -> None:
+    port = free_port()
+    with running("dev", PORT=port, CRUDDUR_HOME=str(home), CONNECTION_URL=new_url, **pool) as dev:
+        assert dev.stdout is not None
+        dev.stdout.readline()
+        assert not home.exists()
+        assert ask(port, NOTIFICATIONS, token(keys.make(), ANDREW)) == (401, ["generic_401"])
+        assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
+        dev.send_signal(signal.SIGTERM)
+        # No word on bin/dev-token either.
+        assert dev.communicate(timeout=30)[0] == ""
+
+
+def test_the_private_key_is_its_owners_alone(home: Path) -> None:
+    keys.make()
+
+    assert keys.private_file().stat().st_mode & 0o777 == 0o600
+    assert (home / "keys").stat().st_mode & 0o777 == 0o700
+    (public,) = json.loads(keys.public_file().read_text())["keys"]
+    assert public.keys() == {"kty", "n", "e", "use", "alg", "kid"}
+    assert (public["use"], public["alg"], keys.public_file().name) == ("sig", "RS256", "eu-west-1_development.json")
+
+
+def fit_together() -> bool:
+    """Whether what one half signs holds by the other."""
+    public = KeySet.import_key_set(json.loads(keys.public_file().read_text()))
+    private = RSAKey.import_key(json.loads(keys.private_file().read_text()))
+    return bool(jwt.decode(token(private, ANDREW), public, algorithms=["RS256"]).claims["sub"] == ANDREW)
+
+
+def test_several_at_once_make_one_pair_that_fits_and_stays(home: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: keys.make().as_dict(private=True), range(4)))
+
+    assert made == [made[0]] * 4
+    assert fit_together()
+    assert {path.name for path in (home / "keys").iterdir()} == {"making", "private.json", keys.public_file().name}
+    before = keys.private_file().read_text(), keys.public_file().read_text()
+    printed = succeeds("python", "-m", "ops.keys", CRUDDUR_HOME=str(home))
+    assert printed == "".join(f"{name}={value}\n" for name, value in keys.settings().items())
+    assert (keys.private_file().read_text(), keys.public_file().read_text()) == before
+
+
+@pytest.mark.parametrize("lost", ["private.json", "eu-west-1_development.json"])
+def test_a_half_that_has_lost_its_other_is_replaced(home: Path, lost: str) -> None:
+    keys.make()
+    (home / "keys" / lost).unlink()
+
+    keys.make()
+
+    assert fit_together()
+
+
+def test_an_interruption_leaves_no_halves_that_do_not_fit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys.make()
+    keys.private_file().unlink()
+    write = keys.write
+
+    def write_and_end(file: Path, content: Mapping[str, Any]) -> None:
+        write(file, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(keys, "write", write_and_end)
+        keys.make()
+    assert [path.name for path in (home / "keys").glob("*.json")] == ["private.json"]
+
+    keys.make()
+    assert fit_together()
+
+
+def test_where_keys_can_not_be_kept_it_is_told(home: Path) -> None:
+    home.touch()
+
+    line = fails("python", "-m", "ops.keys", CRUDDUR_HOME=str(home))
+
+    assert line.startswith(f"cruddur: the development keys can't be kept in {home}/keys (Not a directory): ")
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_where_a_pool_is_configured_there_are_no_keys(home: Path, name: str) -> None:
+    assert succeeds("python", "-m", "ops.keys", CRUDDUR_HOME=str(home), **{name: POOLS[name]}) == ""
+    assert not home.exists()
+
+
+@contextmanager
+def compose_backend(**settings: str) -> Iterator[str]:
+    """The port of what compose runs as its backend, told what compose tells it, but for `settings`."""
+    # Not with what a developer's .env says.
+    files = ["--env-file", os.devnull, "--file", str(ROOT / "docker-compose.yml")]
+    compose = [str(ROOT / ".venv" / "bin" / "docker-compose"), *files, "config", "--format=json"]
+    shown = subprocess.run(compose, env=CLEAN | settings, capture_output=True, check=True).stdout
+    backend = json.loads(shown)["services"]["backend"]
+    # The way that compose writes it, so that it is not one of its own variables.
+    command = [word.replace("$$", "$") for word in backend["command"]]
+    port = free_port()
+    environ = CLEAN | backend["environment"] | settings | {"PORT": port}
+    with subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0) as server:
+        try:
+            get(port, "/api/health-check")
+            yield port
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+
+
+def test_compose_trusts_the_keys_while_no_pool_is_configured(home: Path, new_url: str) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+    settings = {"CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
+
+    with compose_backend(**settings) as port:
+        printed = succeeds("dev-token", "andrewbrown", **settings)
+        assert ask(port, NOTIFICATIONS, printed.strip())[0] == 200
+
+
+def test_compose_trusts_the_pool_that_is_configured(home: Path, new_url: str, pool: dict[str, str]) -> None:
+    succeeds("db-setup", CONNECTION_URL=new_url)
+
+    with compose_backend(CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **pool) as port:
+        assert not home.exists()
+        assert ask(port, NOTIFICATIONS, token(keys.make(), ANDREW)) == (401, ["generic_401"])
+        assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
