@@ -1,32 +1,49 @@
-"""Remove the activities whose time is up. Readers have not seen them since; this frees their room."""
+"""Remove what is over: activities whose time is up, and idempotency keys after a day. This frees their room."""
+
+from typing import NamedTuple
 
 from psycopg import Connection
 from psycopg.errors import DeadlockDetected
 from tqdm import tqdm
 
-from ops.command import ROOT, Database, arguments, chosen, run
+from ops.command import ROOT, arguments, chosen, run
 
 BATCH = 1000
-# A reply ends when what it answers ends, so these are nearly all that get removed by themselves.
-EXPIRED = "SELECT count(*) FROM activities WHERE expires_at <= now() AND reply_to_activity_uuid IS NULL"
 
 
-def purge(database: Database) -> int:
+class Kind(NamedTuple):
+    """What is removed: the name of its table and of its file in db/purge, and a count of them."""
+
+    name: str
+    counting: str
+
+
+ACTIVITIES = Kind(
+    "activities",
+    # A reply ends when what it answers ends, so these are nearly all that get removed by themselves.
+    "SELECT count(*) FROM activities WHERE expires_at <= now() AND reply_to_activity_uuid IS NULL",
+)
+KEYS = Kind(
+    "idempotency_keys",
+    "SELECT count(*) FROM idempotency_keys WHERE created_at <= now() - interval '25 hours'",
+)
+
+
+def purge(connection: Connection, kind: Kind) -> int:
     """Remove them in batches, passing over rows that are in use. Returns how many, replies that went along left out."""
+    (over,) = connection.execute(kind.counting.encode()).fetchone() or (0,)
     total = 0
-    with database.connect() as connection:
-        (expired,) = connection.execute(EXPIRED).fetchone() or (0,)
-        # disable=None: no bar where nobody watches.
-        with tqdm(total=expired, unit=" activities", disable=None) as bar:
-            while removed := remove_batch(connection):
-                bar.update(removed)
-                total += removed
+    # disable=None: no bar where nobody watches.
+    with tqdm(total=over, unit=f" {kind.name}", disable=None) as bar:
+        while removed := remove_batch(connection, kind):
+            bar.update(removed)
+            total += removed
     return total
 
 
-def remove_batch(connection: Connection) -> int:
-    """Remove one batch, in one transaction. Returns how many activities, without the replies that went along."""
-    statement = (ROOT / "db" / "purge.sql").read_bytes()
+def remove_batch(connection: Connection, kind: Kind) -> int:
+    """Remove one batch, in one transaction. Returns how many, without the replies that went along."""
+    statement = (ROOT / "db" / "purge" / f"{kind.name}.sql").read_bytes()
     while True:
         try:
             return connection.execute(statement, {"batch": BATCH}).rowcount
@@ -37,8 +54,9 @@ def remove_batch(connection: Connection) -> int:
 
 def main() -> None:
     """The command."""
-    with chosen(arguments(__doc__).parse_args()) as database:
-        print(f"{purge(database)} activities removed, and their replies")
+    with chosen(arguments(__doc__).parse_args()) as database, database.connect() as connection:
+        print(f"{purge(connection, ACTIVITIES)} activities removed, and their replies")
+        print(f"{purge(connection, KEYS)} idempotency keys removed")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,17 @@
 """bin/db-purge: the room of what has expired is freed."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.conftest import Make
+from tests.make import Make, User
 from tests.running import rows, succeeds
+
+
+def purge(owner_url: str) -> tuple[int, int]:
+    """How many activities and idempotency keys bin/db-purge says that it has removed."""
+    said = succeeds("db-purge", CONNECTION_URL=owner_url)
+    found = re.fullmatch(r"(\d+) activities removed, and their replies\n(\d+) idempotency keys removed\n", said)
+    return int(found[1]), int(found[2])
 
 
 def test_a_purge_removes_what_has_expired_and_nothing_else(owner_url: str, make: Make) -> None:
@@ -17,7 +25,7 @@ def test_a_purge_removes_what_has_expired_and_nothing_else(owner_url: str, make:
     make.activity(author, "bystander", age="1 hour", ttl="2 hours", reply_to=live)
     make.activity(author, "bystander", ttl=None)
 
-    assert succeeds("db-purge", CONNECTION_URL=owner_url) == "1003 activities removed, and their replies\n"
+    assert purge(owner_url) == (1003, 0)
 
     left = rows(owner_url, "SELECT message, replies_count FROM activities ORDER BY replies_count")
     assert left == [("bystander", 0), ("bystander", 0), ("bystander", 1)]
@@ -30,7 +38,7 @@ def test_a_purge_leaves_rows_that_are_in_use(owner_url: str, make: Make) -> None
 
     with make.owner.transaction():
         make.owner.execute("SELECT FROM activities WHERE uuid = %s FOR UPDATE", [locked.uuid])
-        assert succeeds("db-purge", CONNECTION_URL=owner_url) == "1 activities removed, and their replies\n"
+        assert purge(owner_url) == (1, 0)
 
     assert rows(owner_url, "SELECT message FROM activities") == [("locked",)]
 
@@ -55,7 +63,29 @@ def test_several_purges_at_once_do_not_stand_in_each_others_way(owner_url: str, 
     make.activity(author, "bystander", reply_to=make.activity(author, "bystander"))
 
     with ThreadPoolExecutor() as pool:
-        said = list(pool.map(lambda _: succeeds("db-purge", CONNECTION_URL=owner_url), range(3)))
+        removed = list(pool.map(lambda _: purge(owner_url), range(3)))
 
-    assert sum(int(line.split()[0]) for line in said) == 2500
+    assert sum(activities for activities, _ in removed) == 2500
     assert rows(owner_url, "SELECT message FROM activities") == [("bystander",)] * 2
+
+
+KEYS = """
+    INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made, created_at)
+    SELECT %s, age::text || ' ' || n, '', gen_random_uuid(), now() - age
+    FROM unnest(%s::interval[]) AS age, generate_series(1, 1001) AS n
+"""
+
+
+def test_a_purge_removes_keys_once_they_have_been_free_for_an_hour(owner_url: str, make: Make) -> None:
+    ages = ["0 hours", "24 hours", "24:59:00", "25:00:00", "30 days"]
+    make.owner.execute(KEYS, [make.user().uuid, ages])
+
+    assert purge(owner_url) == (0, 2002)
+
+    left = rows(owner_url, "SELECT split_part(key, ' ', 1), count(*) FROM idempotency_keys GROUP BY 1 ORDER BY 1")
+    assert left == [("00:00:00", 1001), ("24:00:00", 1001), ("24:59:00", 1001)]
+
+
+def test_a_purge_touches_nothing_else(owner_url: str, bystander: User) -> None:
+    assert bystander
+    assert purge(owner_url) == (0, 0)
