@@ -145,13 +145,16 @@ def test_a_conversation_is_of_two_people_and_they_have_one(owner: psycopg.Connec
     refuses(owner, "message_groups_pkey", GROUP_ROW, lesser.uuid, greater.uuid)
 
 
-def test_a_conversations_uuid_does_not_ask_who_begins(owner: psycopg.Connection) -> None:
+def test_a_conversations_uuid_is_one_and_does_not_ask_who_begins(owner: psycopg.Connection) -> None:
     pairs = """
-        SELECT count(DISTINCT message_group_uuid(a, b)), bool_and(message_group_uuid(a, b) = message_group_uuid(b, a))
+        SELECT
+            count(DISTINCT message_group_uuid(a, b)),
+            bool_and(message_group_uuid(a, b) = message_group_uuid(b, a)),
+            bool_and(message_group_uuid(a, b)::text ~ '^.{8}-.{4}-8.{3}-[89ab].{3}-.{12}$')
         FROM (SELECT gen_random_uuid() AS a, gen_random_uuid() AS b FROM generate_series(1, 1000)) AS pair
     """
 
-    assert owner.execute(pairs.encode()).fetchone() == (1000, True)
+    assert owner.execute(pairs.encode()).fetchone() == (1000, True, True)
 
 
 MESSAGE_ROW = "INSERT INTO messages (message_group_uuid, user_uuid, message) VALUES (%s, %s, %s)"

@@ -4,12 +4,18 @@
 ALTER INDEX activities_mentions_idx SET (fastupdate = off);
 
 -- Two people have one conversation, whoever begins it: its uuid is made of theirs,
--- so that two first messages at one moment meet in one primary key.
+-- so that two first messages at one moment meet in one primary key. It is a hash, in
+-- version 8 of a uuid (RFC 9562).
 CREATE FUNCTION message_group_uuid(one uuid, other uuid) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN encode(
-        substring(sha256(uuid_send(LEAST(one, other)) || uuid_send(GREATEST(one, other))) FROM 1 FOR 16), 'hex'
-    )::uuid;
+    RETURN (
+        SELECT encode(
+            set_byte(set_byte(hash, 6, 128 | (get_byte(hash, 6) & 15)), 8, 128 | (get_byte(hash, 8) & 63)), 'hex'
+        )::uuid
+        FROM (
+            SELECT substring(sha256(uuid_send(LEAST(one, other)) || uuid_send(GREATEST(one, other))) FOR 16) AS hash
+        ) AS hashed
+    );
 
 CREATE TABLE message_groups (
     uuid uuid CONSTRAINT message_groups_pkey PRIMARY KEY,
