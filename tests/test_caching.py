@@ -80,6 +80,9 @@ def test_what_belongs_to_one_person_is_kept_by_nobody(app: Flask, world: World, 
     # The home feed is the same for everyone. Who is signed in still gets it from no cache.
     by_person = personal or rule == "/api/activities/home"
     assert signed_in.headers["Cache-Control"] == ("private, no-store" if by_person else "no-cache")
+    if not personal:
+        told_apart = {"Origin", "Authorization"} if by_person else {"Origin"}
+        assert set(visitor.headers["Vary"].split(", ")) == told_apart
 
 
 def test_no_write_and_no_failure_is_kept(sign_in: SignIn, make: Make) -> None:

@@ -12,7 +12,7 @@ from lib.db import Db
 from lib.errors import BadRequest
 from lib.idempotency import Attempt, Replay
 from lib.paging import Cursor, Json, Listing, Page
-from lib.sign_in import is_personal
+from lib.sign_in import is_optional, is_personal
 
 LIMIT = 20
 MAX_LIMIT = 100
@@ -86,8 +86,12 @@ def send(answer: Json | Listing | Replay) -> Response:
 
 def forbid_caching(response: Response) -> Response:
     """Let caches ask each time for what everybody may see, and keep nothing else."""
-    is_for_everybody = response.status_code in {200, 304} and request.method in {"GET", "HEAD"} and not is_personal()
+    is_read = request.method in {"GET", "HEAD"}
+    is_for_everybody = is_read and response.status_code in {200, 304} and not is_personal()
     response.headers.setdefault("Cache-Control", "no-cache" if is_for_everybody else "private, no-store")
+    if is_read and is_optional():
+        # Whoever is signed in is not to get what a cache has kept of a visitor's.
+        response.vary.add("Authorization")
     return response
 
 

@@ -78,6 +78,11 @@ def token() -> Token | None:
     return cast(Token | None, g.token)
 
 
+def is_optional() -> bool:
+    """Whether the answer is for visitors and for whoever is signed in."""
+    return needs(request.endpoint) is SignIn.OPTIONAL
+
+
 def is_personal() -> bool:
     """Whether the answer belongs to the one person who is signed in."""
     return needs(request.endpoint) is SignIn.REQUIRED or token() is not None
