@@ -32,7 +32,7 @@ REPLIES = """
         user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
     )
     SELECT %(author)s, 'ends soon', ARRAY[%(reader)s::uuid], uuid, user_uuid, created_at, expires_at
-    FROM (SELECT * FROM activities ORDER BY random() LIMIT 500) AS parent
+    FROM (SELECT uuid, user_uuid, created_at, expires_at FROM activities ORDER BY random() LIMIT 500) AS parent
 """
 FEEDS = {
     "home": "/api/activities/home?limit=100",
