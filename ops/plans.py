@@ -8,13 +8,15 @@ from psycopg.rows import TupleRow
 
 from lib.failure import Failure
 from lib.paging import Order
-from lib.queries import Heading, array_statement, object_statement, page_statement
+from lib.queries import Feed, array_statement, object_statement, page_statement
 from ops.command import Database, arguments, chosen, run
-from services.messages import MEMBERSHIP
-from services.show_activity import ACTIVITY
-from services.user_activities import PROFILE
+from services.home_activities import HOME
+from services.messages import MESSAGES
+from services.notifications_activities import NOTIFICATIONS
+from services.search_activities import SEARCH
+from services.show_activity import REPLIES
+from services.user_activities import USER
 
-NEWEST, OLDEST, LAST = Order.NEWEST_FIRST, Order.OLDEST_FIRST, Order.NEWEST_LAST
 # Somebody who posts, and an activity that is answered: near the middle of what lives.
 SAMPLE = """
     SELECT live_activities.created_at, live_activities.uuid, users.handle, users.uuid
@@ -61,27 +63,27 @@ def reads(connection: Connection) -> list[Read]:
     group, speaker = conversation
 
     return [
-        page("home", "activities/home"),
-        page("home, a page in the middle", "activities/home", created_at=created_at, uuid=uuid),
-        page("home, the page before it", "activities/home", OLDEST, created_at=created_at, uuid=uuid),
-        page("profile", "activities/user", heading=PROFILE, handle=handle),
-        page("status", "activities/replies", OLDEST, ACTIVITY, handle=handle, activity_uuid=uuid),
-        page("search, a term of one activity", "activities/search", longest="%imported%", others=["%seed%"]),
-        page("search, a term of one in thirty", "activities/search", longest="%yesterday%", others=[]),
-        page("search, a term of all", "activities/search", longest="%e%", others=[]),
-        page("search, two letters of none", "activities/search", longest="%zq%", others=[]),
-        page("notifications", "activities/notifications", user_uuid=author),
-        page("messages", "messages/index", LAST, MEMBERSHIP, message_group_uuid=group, user_uuid=speaker),
+        page("home", HOME),
+        page("home, a page in the middle", HOME, created_at=created_at, uuid=uuid),
+        page("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
+        page("profile", USER, handle=handle),
+        page("status", REPLIES, handle=handle, activity_uuid=uuid),
+        page("search, a term of one activity", SEARCH, longest="%imported%", others=["%seed%"]),
+        page("search, a term of one in thirty", SEARCH, longest="%yesterday%", others=[]),
+        page("search, a term of all", SEARCH, longest="%e%", others=[]),
+        page("search, two letters of none", SEARCH, longest="%zq%", others=[]),
+        page("notifications", NOTIFICATIONS, user_uuid=author),
+        page("messages", MESSAGES, message_group_uuid=group, user_uuid=speaker),
         Read("message groups", array_statement("message_groups/index"), {"user_uuid": speaker, "limit": 20}),
         Read("users short", object_statement("users/short"), {"handle": handle}),
     ]
 
 
-def page(title: str, name: str, order: Order = NEWEST, heading: Heading | None = None, **given: Any) -> Read:
-    """The first page of a feed, unless `created_at` and `uuid` say where it begins."""
-    start = {"limit": 20, "created_at": order.start.created_at, "uuid": order.start.uuid}
-    reverse = order.direction != order.shown
-    return Read(title, page_statement(name, order, reverse=reverse, heading=heading), start | given)
+def page(title: str, feed: Feed, walk: Order | None = None, **given: Any) -> Read:
+    """The first page of a feed, unless `created_at` and `uuid` say where it begins, and `walk` which way."""
+    way = walk or feed.order
+    start = {"limit": 20, "created_at": way.start.created_at, "uuid": way.start.uuid}
+    return Read(title, page_statement(feed, way), start | given)
 
 
 def cost(connection: Connection, read: Read) -> Cost:

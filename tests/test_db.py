@@ -13,6 +13,8 @@ from lib import queries
 from lib.db import Db, query_wrap_array, query_wrap_object
 from lib.errors import NotFound
 from lib.paging import Page
+from services.home_activities import HOME
+from services.search_activities import SEARCH
 from tests.make import Make
 
 
@@ -87,11 +89,9 @@ def test_an_array_by_name(db: Db, make: Make) -> None:
 
 def test_a_statement_is_prepared_at_once_unless_told(app: Flask) -> None:
     with app.extensions["pool"].connection() as connection:
-        Db(lambda: nullcontext(connection)).query_page("activities/home", Page(20))
-        Db(lambda: nullcontext(connection)).query_page("activities/home", Page(20), prepare=False)
-        Db(lambda: nullcontext(connection)).query_page(
-            "activities/search", Page(20), prepare=False, longest="%x%", others=[]
-        )
+        Db(lambda: nullcontext(connection)).query_page(HOME, Page(20))
+        Db(lambda: nullcontext(connection)).query_page(HOME, Page(20), prepare=False)
+        Db(lambda: nullcontext(connection)).query_page(SEARCH, Page(20), prepare=False, longest="%x%", others=[])
         prepared = connection.execute(b"SELECT statement FROM pg_prepared_statements").fetchall()
 
     feeds = [statement for (statement,) in prepared if "live_activities" in statement]
@@ -100,7 +100,7 @@ def test_a_statement_is_prepared_at_once_unless_told(app: Flask) -> None:
 
 
 def test_a_read_leaves_no_transaction(app: Flask, db: Db) -> None:
-    db.query_page("activities/home", Page(20))
+    db.query_page(HOME, Page(20))
 
     with app.extensions["pool"].connection() as connection:
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE

@@ -7,7 +7,7 @@ import pytest
 
 from lib import queries
 from lib.paging import Order
-from lib.queries import object_statement, page_statement
+from lib.queries import Feed, object_statement, page_statement
 from ops.bulk import bulk
 from ops.command import ROOT, Database
 from ops.plans import cost, reads
@@ -25,11 +25,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     assert text.startswith("-- ")
     assert ";" not in text
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
-    statement = (
-        page_statement(name, Order.NEWEST_FIRST, reverse=False, heading=None)
-        if "{beyond}" in text
-        else object_statement(name)
-    )
+    statement = page_statement(Feed(name), Order.NEWEST_FIRST) if "{beyond}" in text else object_statement(name)
     owner.execute(b"EXPLAIN " + statement, {**parameters, "limit": 1})
 
     code = "".join(path.read_text() for path in (ROOT / "backend-flask").rglob("*.py"))

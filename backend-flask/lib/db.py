@@ -17,8 +17,9 @@ from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool
 
 from lib.errors import NotFound
-from lib.paging import Cursor, Json, Listing, Order, Page, Position
+from lib.paging import Cursor, Json, Listing, Page, Position
 from lib.queries import (
+    Feed,
     Heading,
     array_statement,
     object_statement,
@@ -28,7 +29,7 @@ from lib.queries import (
     template,
 )
 
-__all__ = ["THREADS", "Db", "Heading", "conninfo", "open_pool", "query_wrap_array", "query_wrap_object"]
+__all__ = ["THREADS", "Db", "Feed", "Heading", "conninfo", "open_pool", "query_wrap_array", "query_wrap_object"]
 
 # A worker process has this many threads, and a connection for each.
 THREADS = 4
@@ -69,26 +70,17 @@ class Db:
         """The one row of query `name` as values, for what is no answer. Raises `NotFound` when there is none."""
         return self._row(template(name).encode(), parameters)
 
-    def query_page(
-        self,
-        name: str,
-        page: Page,
-        *,
-        order: Order = Order.NEWEST_FIRST,
-        heading: Heading | None = None,
-        prepare: bool | None = None,
-        **parameters: Any,
-    ) -> Listing:
-        """A page of the feed `name` as a JSON array or, with a heading that has keys, an object with it as a member.
+    def query_page(self, feed: Feed, page: Page, *, prepare: bool | None = None, **parameters: Any) -> Listing:
+        """A page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
 
         `prepare=False` has the statement planned anew for the values that it comes with.
         Raises `NotFound` when the heading has no row.
         """
         backwards = page.cursor is not None and page.cursor.backwards
-        walk = order.reversed if backwards else order
+        walk = feed.order.reversed if backwards else feed.order
         place = page.cursor.position if page.cursor else walk.start
-        json, fetched, created_ats, uuids = self._row(
-            page_statement(name, walk, reverse=walk.direction != order.shown, heading=heading),
+        json, fetched, created_ats, uuids, ends_in = self._row(
+            page_statement(feed, walk),
             {**parameters, "limit": page.limit, "created_at": place.created_at, "uuid": place.uuid},
             prepare=prepare,
         )
@@ -98,7 +90,7 @@ class Db:
         behind = Cursor(not backwards, first) if page.cursor else None
         ahead = Cursor(backwards, last) if last and fetched > page.limit else None
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
-        return Listing(json, min(fetched, page.limit), following, preceding)
+        return Listing(json, min(fetched, page.limit), following, preceding, ends_in)
 
     @contextmanager
     def transaction(self) -> Iterator["Db"]:

@@ -90,3 +90,5 @@ class Listing:
     length: int
     next: Cursor | None = None
     prev: Cursor | None = None
+    # In how many seconds the first of its rows comes to its end, to be counted from before it was asked for.
+    ends_in: float | None = None

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from lib.paging import Order
 
+# In how many seconds a page comes to its end: when the first of its rows does, or not that we knew.
+FIRST_END = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
+NEVER = "NULL::float8"
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
 
 
@@ -29,6 +32,16 @@ class Heading(NamedTuple):
         if self.key is None:
             return "page.json"
         return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
+
+
+class Feed(NamedTuple):
+    """A query whose rows are read page by page."""
+
+    query: str
+    order: Order = Order.NEWEST_FIRST
+    heading: Heading | None = None
+    # Whether its rows have an `expires_at`, so that a page tells when it comes to its end.
+    expires: bool = False
 
 
 def query_wrap_object(template: str) -> str:
@@ -52,16 +65,17 @@ WITH array_row AS (
 SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM array_row"""
 
 
-def query_wrap_page(template: str) -> str:
+def query_wrap_page(template: str, *, ends_in: str = NEVER) -> str:
     """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
 
     `template` walks its feed as `{beyond}` and `{direction}` say, from a place on, and
     fetches one row more than the page shows. `fetched` counts that row; `created_ats`
-    and `uuids` are the places of the first row and, of a full page, the last.
+    and `uuids` are the places of the first row and, of a full page, the last. `ends_in`
+    says in how many seconds the first of the rows that are shown comes to its end.
     """
     return f"""\
-WITH {page_ctes(template)}
-SELECT page.json, page.fetched, page.created_ats, page.uuids FROM page"""
+WITH {page_ctes(template, ends_in)}
+SELECT page.json, page.fetched, page.created_ats, page.uuids, page.ends_in FROM page"""
 
 
 def query_wrap_headed_page(heading: Heading, heading_template: str, template: str) -> str:
@@ -73,16 +87,17 @@ def query_wrap_headed_page(heading: Heading, heading_template: str, template: st
 WITH object_row AS (
 {heading_template}
 ),
-{page_ctes(template)}
+{page_ctes(template, NEVER)}
 SELECT
     {heading.json},
     page.fetched,
     page.created_ats,
-    page.uuids
+    page.uuids,
+    page.ends_in
 FROM object_row CROSS JOIN page"""
 
 
-def page_ctes(template: str) -> str:
+def page_ctes(template: str, ends_in: str) -> str:
     """CTEs that end in `page`: the rows of `template` that are shown, in the feed's order, and their places."""
     return f"""\
 array_row AS (
@@ -96,7 +111,8 @@ page AS (
         COALESCE(json_agg(array_row ORDER BY n {{shown}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
         count(*) AS fetched,
         array_agg(created_at ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS created_ats,
-        array_agg(uuid ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS uuids
+        array_agg(uuid ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS uuids,
+        {ends_in} AS ends_in
     FROM numbered
 )"""
 
@@ -120,16 +136,15 @@ def array_statement(name: str) -> bytes:
 
 
 @cache
-def page_statement(name: str, walk: Order, *, reverse: bool, heading: Heading | None) -> bytes:
-    """The feed `name`, answering with a page: two statements a feed, one for each way to walk it.
-
-    `reverse` shows the rows against the walk.
+def page_statement(feed: Feed, walk: Order) -> bytes:
+    """The feed, answering with a page: two statements a feed, one for each way to walk it.
 
     What is filled in are words of SQL out of `Order`; a value only ever comes as a parameter.
     """
-    if heading is None:
-        wrapped = query_wrap_page(template(name))
+    if feed.heading is None:
+        wrapped = query_wrap_page(template(feed.query), ends_in=FIRST_END if feed.expires else NEVER)
     else:
-        wrapped = query_wrap_headed_page(heading, template(heading.query), template(name))
-    shown = "DESC" if reverse else "ASC"
+        wrapped = query_wrap_headed_page(feed.heading, template(feed.heading.query), template(feed.query))
+    # Against the walk, where it is not the way that the feed is shown.
+    shown = "ASC" if walk.direction == feed.order.shown else "DESC"
     return wrapped.format(beyond=walk.beyond, direction=walk.direction, shown=shown).encode()

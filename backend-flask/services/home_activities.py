@@ -1,8 +1,10 @@
 """The home feed."""
 
-from lib.db import Db
+from lib.db import Db, Feed
 from lib.paging import Listing, Page
 from lib.tracing import span
+
+HOME = Feed("activities/home", expires=True)
 
 
 class HomeActivities:
@@ -14,6 +16,6 @@ class HomeActivities:
     def run(self, *, page: Page) -> Listing:
         """Live activities without replies, newest first."""
         with span("home-activities") as current:
-            listing = self.db.query_page("activities/home", page)
+            listing = self.db.query_page(HOME, page)
             current.set_attribute("app.result_length", listing.length)
             return listing

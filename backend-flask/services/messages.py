@@ -2,12 +2,13 @@
 
 from uuid import UUID
 
-from lib.db import Db, Heading
+from lib.db import Db, Feed, Heading
 from lib.paging import Listing, Order, Page
 from lib.tracing import span
 from services.sign_in import User
 
-MEMBERSHIP = Heading("message_groups/show")
+# Under a heading without keys: whoever is no member finds none, and no page.
+MESSAGES = Feed("messages/index", Order.NEWEST_LAST, Heading("message_groups/show"))
 
 
 class Messages:
@@ -19,13 +20,6 @@ class Messages:
     def run(self, *, user: User, message_group_uuid: UUID, page: Page) -> Listing:
         """The last messages, oldest first; the next page has older ones. Raises `NotFound`, also to a stranger."""
         with span("messages") as current:
-            listing = self.db.query_page(
-                "messages/index",
-                page,
-                heading=MEMBERSHIP,
-                order=Order.NEWEST_LAST,
-                user_uuid=user.uuid,
-                message_group_uuid=message_group_uuid,
-            )
+            listing = self.db.query_page(MESSAGES, page, user_uuid=user.uuid, message_group_uuid=message_group_uuid)
             current.set_attribute("app.result_length", listing.length)
             return listing

@@ -1,9 +1,11 @@
 """Notifications."""
 
-from lib.db import Db
+from lib.db import Db, Feed
 from lib.paging import Listing, Page
 from lib.tracing import span
 from services.sign_in import User
+
+NOTIFICATIONS = Feed("activities/notifications")
 
 
 class NotificationsActivities:
@@ -15,6 +17,6 @@ class NotificationsActivities:
     def run(self, *, user: User, page: Page) -> Listing:
         """Live replies to `user`, and live mentions, newest first."""
         with span("notifications-activities") as current:
-            listing = self.db.query_page("activities/notifications", page, user_uuid=user.uuid)
+            listing = self.db.query_page(NOTIFICATIONS, page, user_uuid=user.uuid)
             current.set_attribute("app.result_length", listing.length)
             return listing

@@ -2,11 +2,12 @@
 
 import re
 
-from lib.db import Db
+from lib.db import Db, Feed
 from lib.paging import Listing, Page
 from lib.tracing import span
 from services.rules import check, text_codes
 
+SEARCH = Feed("activities/search")
 MAX_TERM_CHARS = 100
 
 
@@ -23,7 +24,7 @@ class SearchActivities:
         with span("search-activities") as current:
             # Planned for each term: a rare one is best found by its trigrams, and one that
             # many rows hold by walking the newest. A plan for any term does either badly.
-            listing = self.db.query_page("activities/search", page, prepare=False, longest=longest, others=others)
+            listing = self.db.query_page(SEARCH, page, prepare=False, longest=longest, others=others)
             current.set_attribute("app.result_length", listing.length)
             return listing
 

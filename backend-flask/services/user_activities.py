@@ -1,10 +1,10 @@
 """A person's page."""
 
-from lib.db import Db, Heading
+from lib.db import Db, Feed, Heading
 from lib.paging import Listing, Page
 from lib.tracing import span
 
-PROFILE = Heading("users/profile", key="profile", rows_key="activities")
+USER = Feed("activities/user", heading=Heading("users/profile", key="profile", rows_key="activities"))
 
 
 class UserActivities:
@@ -16,6 +16,6 @@ class UserActivities:
     def run(self, *, handle: str, page: Page) -> Listing:
         """The profile, and live activities without replies, newest first. Raises `NotFound`."""
         with span("user-activities") as current:
-            listing = self.db.query_page("activities/user", page, heading=PROFILE, handle=handle)
+            listing = self.db.query_page(USER, page, handle=handle)
             current.set_attribute("app.result_length", listing.length)
             return listing
