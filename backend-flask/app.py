@@ -10,6 +10,7 @@ from lib.errors import respond
 from lib.http import HandleConverter, forbid_caching, read_arguments
 from lib.sign_in import check_sign_in
 from routes import activities, docs, health, message_groups, messages, profile, users
+from services.home_activities import VisitorsHome
 
 # Of a request's body.
 MAX_BODY_BYTES = 64 * 1024
@@ -30,7 +31,9 @@ def create_app(config: Config) -> Flask:
     app.after_request(forbid_caching)
     pool = open_pool(config.connection_url)
     app.extensions["pool"] = pool
-    app.extensions["db"] = Db(pool.connection)
+    db = Db(pool.connection)
+    app.extensions["db"] = db
+    app.extensions["visitors_home"] = VisitorsHome(db)
     app.extensions["cognito"] = Cognito(config.user_pool)
     for routes in (activities, users, profile, message_groups, messages, docs, health):
         app.register_blueprint(routes.bp)

@@ -9,6 +9,7 @@ import pytest
 from lib import cognito
 from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
 from lib.errors import Unauthorized, Unavailable
+from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
 from tests.tokens import new_key, pool, token, write_key_set
 
@@ -21,17 +22,6 @@ def fake() -> Iterator[FakeCognito]:
     """Cognito on this machine."""
     with fake_cognito() as fake:
         yield fake
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
 
 
 @pytest.fixture

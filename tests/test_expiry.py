@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -35,6 +35,7 @@ REPLIES = """
     FROM (SELECT uuid, user_uuid, created_at, expires_at FROM activities ORDER BY random() LIMIT 500) AS parent
 """
 FEEDS = {
+    "visitors": "/api/activities/home",
     "home": "/api/activities/home?limit=100",
     "search": "/api/activities/search?term=ends+soon&limit=100",
     "profile": "/api/activities/@author?limit=100",
@@ -115,19 +116,28 @@ def ask(watch: Watch, way: str, uuid: UUID, request: Callable[[UUID], TestRespon
         watch.seen[f"{way}, gone"] += 1
 
 
+class People(NamedTuple):
+    """The author with the keys that they have posted with, the reader, and somebody who is not signed in."""
+
+    author: FlaskClient
+    keys: dict[UUID, str]
+    reader: FlaskClient
+    visitor: FlaskClient
+
+
 @pytest.fixture
-def people(sign_in: SignIn, make: Make) -> tuple[FlaskClient, FlaskClient, dict[UUID, str]]:
-    """The author, the reader, and the keys that the author has posted with."""
+def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
+    """Those who post and read."""
     author, reader = make.user("author"), make.user("reader")
-    client, keys = sign_in(author), {}
+    keys = {}
     for n in range(POSTED):
-        made = post(client, str(n))
+        made = post(sign_in(author), str(n))
         keys[UUID(made.json["uuid"])] = str(n)
     given = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
         for statement in (END, POSTS, REPLIES):
             make.owner.execute(statement.encode(), given)
-    return client, sign_in(reader), keys
+    return People(sign_in(author), keys, sign_in(reader), client)
 
 
 def post(client: FlaskClient, key: str) -> TestResponse:
@@ -143,10 +153,8 @@ def until_all_are_over(watch: Watch, *steps: Callable[[], None]) -> None:
             step()
 
 
-def test_nothing_is_seen_at_or_after_its_end(
-    people: tuple[FlaskClient, FlaskClient, dict[UUID, str]], make: Make
-) -> None:
-    author, reader, keys = people
+def test_nothing_is_seen_at_or_after_its_end(people: People, make: Make) -> None:
+    author, keys, reader, visitor = people
     watch = Watch(make.owner)
     assert len(watch.ends) == 2000
 
@@ -159,21 +167,26 @@ def test_nothing_is_seen_at_or_after_its_end(
     def replay(uuid: UUID) -> TestResponse:
         return post(author, keys[uuid])
 
-    feeds = {way: partial(walk, watch, reader, way) for way in FEEDS}
+    feeds = {way: partial(walk, watch, visitor if way == "visitors" else reader, way) for way in FEEDS}
     singles = {
         "status": partial(ask_nearest, watch, "status", watch.ends, show),
         "reply": partial(ask_nearest, watch, "reply", watch.ends, reply),
         "replay": partial(ask_nearest, watch, "replay", keys, replay),
     }
     with ThreadPoolExecutor() as pool:
-        threads = ([feeds["home"], feeds["search"]], [feeds["notifications"], feeds["profile"]], singles.values())
+        threads = (
+            *([feeds["visitors"]], [feeds["home"], feeds["search"]], [feeds["notifications"], feeds["profile"]]),
+            singles.values(),
+        )
         running = [pool.submit(until_all_are_over, watch, *steps) for steps in threads]
     for each in running:
         each.result()
 
     # For the report: pytest -s.
     print(watch.seen)
-    ways = {*FEEDS, *singles, *(f"{way}, gone" for way in singles), "home, 304"}
+    ways = {*FEEDS, *singles, *(f"{way}, gone" for way in singles), "home, 304", "visitors, 304"}
     assert ways <= watch.seen.keys()
     assert all(watch.seen.values())
-    assert [page(reader.get(path)) for path in FEEDS.values()] == [[]] * len(FEEDS)
+    for client in (reader, visitor):
+        assert [page(client.get(path)) for path in FEEDS.values() if path != FEEDS["notifications"]] == [[]] * 4
+    assert page(reader.get(FEEDS["notifications"])) == []

@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import links
+from lib import sharing
+from tests.clock import Clock
+from tests.conftest import SignIn, links
 from tests.make import Make
 
 HOME = "/api/activities/home"
@@ -100,3 +103,45 @@ def test_home_answers_head_without_a_body(client: FlaskClient, make: Make) -> No
 
     assert (answer.status_code, answer.data) == (200, b"")
     assert answer.content_length == client.get(HOME).content_length
+
+
+def test_whoever_is_signed_in_sees_all_that_was_posted_before(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+    author, reader = sign_in(make.user("author")), sign_in(make.user("reader"))
+    assert client.get(HOME).json == []
+
+    for n in range(5):
+        made = author.post("/api/activities", json={"message": str(n), "ttl": "1-day"}).json
+        assert author.get(HOME).json[0] == made
+        assert reader.get(HOME).json[0] == made
+        assert client.get(f"{HOME}?limit=19").json[0] == made
+
+
+def test_a_visitors_first_page_is_a_second_old_at_most(
+    client: FlaskClient, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(sharing, "time", clock)
+    author = make.user()
+    make.activity(author, "first")
+    first = client.get(HOME)
+    make.activity(author, "second")
+
+    clock.now += 0.999
+    shared = client.get(HOME)
+    assert (shared.data, shared.headers["ETag"]) == (first.data, first.headers["ETag"])
+    assert client.get(HOME, headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+    clock.now += 0.001
+
+    assert [activity["message"] for activity in client.get(HOME).json] == ["second", "first"]
+    assert client.get(HOME, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_a_visitors_first_page_leads_on_as_everybodys_does(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+    author = make.user()
+    for _ in range(21):
+        make.activity(author)
+
+    visitors, signed_in = client.get(HOME), sign_in(author).get(HOME)
+
+    assert (visitors.data, links(visitors)) == (signed_in.data, links(signed_in))
+    assert len(client.get(links(visitors)["next"]).json) == 1

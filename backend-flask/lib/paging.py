@@ -82,6 +82,9 @@ class Page(NamedTuple):
     cursor: Cursor | None = None
 
 
+FIRST_PAGE = Page(20)
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A page as it is answered: JSON that Postgres built, how many rows it shows, its neighbours."""

@@ -1,17 +1,19 @@
 """Activities: feeds, threads, search, and what people post."""
 
+from typing import cast
 from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, current_app
 
 from lib.body import field
 from lib.http import arguments, attempt, db, page, send
-from lib.sign_in import optional, public, required
+from lib.paging import FIRST_PAGE
+from lib.sign_in import optional, public, required, token
 from routes.viewer import viewer
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
 from services.delete_activity import DeleteActivity
-from services.home_activities import HomeActivities
+from services.home_activities import HomeActivities, VisitorsHome
 from services.notifications_activities import NotificationsActivities
 from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
@@ -24,7 +26,10 @@ bp = Blueprint("activities", __name__, url_prefix="/api/activities")
 @optional
 def home() -> Response:
     """Everyone's live activities."""
-    return send(HomeActivities(db()).run(page=page()))
+    wanted = page()
+    if wanted == FIRST_PAGE and token() is None:
+        return send(cast(VisitorsHome, current_app.extensions["visitors_home"]).run())
+    return send(HomeActivities(db()).run(page=wanted))
 
 
 @bp.get("/search")

@@ -1,7 +1,8 @@
 """The home feed."""
 
 from lib.db import Db, Feed
-from lib.paging import Listing, Page
+from lib.paging import FIRST_PAGE, Listing, Page
+from lib.sharing import Shared
 from lib.tracing import span
 
 HOME = Feed("activities/home", expires=True)
@@ -17,5 +18,19 @@ class HomeActivities:
         """Live activities without replies, newest first."""
         with span("home-activities") as current:
             listing = self.db.query_page(HOME, page)
+            current.set_attribute("app.result_length", listing.length)
+            return listing
+
+
+class VisitorsHome:
+    """The first page of it, which is the same for all visitors, and read once for all who ask meanwhile."""
+
+    def __init__(self, db: Db) -> None:
+        self._shared = Shared(lambda: HomeActivities(db).run(page=FIRST_PAGE))
+
+    def run(self) -> Listing:
+        """Live activities without replies, newest first, as of a second ago at the earliest."""
+        with span("visitors-home") as current:
+            listing = self._shared.get()
             current.set_attribute("app.result_length", listing.length)
             return listing
