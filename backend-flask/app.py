@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from lib.body import MAX_BYTES
 from lib.cognito import Cognito
 from lib.config import Config
 from lib.cors import allow_origins
@@ -12,14 +13,12 @@ from lib.sign_in import check_sign_in
 from routes import activities, docs, health, message_groups, messages, profile, users
 from services.home_activities import VisitorsHome
 
-# Of a request's body.
-MAX_BODY_BYTES = 64 * 1024
-
 
 def create_app(config: Config) -> Flask:
     """A Flask application with a connection pool of its own, so for one process."""
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    # Not to read on for ever; one more than is taken, so that lib/body.py sees that it is too many.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 1
     # An unknown path is one, and no redirect that a preflight would not follow.
     app.url_map.merge_slashes = False
     app.url_map.converters["handle"] = HandleConverter

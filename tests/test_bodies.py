@@ -1,16 +1,19 @@
 """Bodies that can't be read, and headers: the contract's codes, never a 500, and nothing written."""
 
 import json
+import socket
+from http.client import HTTPResponse
 from uuid import uuid4
 
 import pytest
 from flask import Flask
 from psycopg import Connection
 
-from app import MAX_BODY_BYTES
+from lib.body import MAX_BYTES
 from tests.conftest import SignIn
 from tests.make import Make, User
 from tests.test_authorisation import SIGNED_IN, World, encoded
+from tests.test_serve import serving
 from tests.tokens import CLIENT_ID, bearer, pool, token
 
 PATHS = [
@@ -151,7 +154,7 @@ def test_100000_brackets_are_too_large_to_be_read(sign_in: SignIn, make: Make) -
 def test_a_body_has_up_to_64_kib(app: Flask, make: Make) -> None:
     question, lin = make.activity(make.user("kofi")), make.user("lin")
 
-    for size, expected in ((MAX_BODY_BYTES, 200), (MAX_BODY_BYTES + 1, 413), (65 * 1024, 413), (10**6, 413)):
+    for size, expected in ((MAX_BYTES, 200), (MAX_BYTES + 1, 413), (65 * 1024, 413), (10**6, 413)):
         assert len(sized(size)) == size
         for method, path in PATHS:
             for content_type in ("application/json", *(["text/plain"] if expected == 413 else [])):
@@ -165,6 +168,56 @@ def test_a_body_has_up_to_64_kib(app: Flask, make: Make) -> None:
                 assert answer.status_code == expected
                 assert expected == 200 or answer.json == ["payload_too_large"]
     assert make.counts()[question.uuid] == 1
+
+
+RAW = """\
+POST /api/activities HTTP/1.1
+Host: 127.0.0.1
+Content-Type: application/json
+Idempotency-Key: key
+Authorization: Bearer {token}
+{framing}
+
+"""
+
+
+def raw(port: str, sub: str, framing: str, sent: bytes) -> tuple[int, bytes]:
+    """Status and body for a request whose bytes are told one by one; what has a length, and is shorter, ends there."""
+    head = RAW.format(token=token(sub), framing=framing).replace("\n", "\r\n").encode()
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+        connection.sendall(head + sent)
+        if "chunked" not in framing:
+            connection.shutdown(socket.SHUT_WR)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+def chunked(sent: bytes) -> bytes:
+    """A body in two chunks (RFC 9112)."""
+    half = len(sent) // 2
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (sent[:half], sent[half:], b""))
+
+
+def test_a_body_that_is_not_all_there_or_too_large_in_chunks_is_refused(
+    service_url: str, jwks_url: str, make: Make, bystander: User
+) -> None:
+    lin = make.user()
+    body = with_member('"x": 1')
+
+    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url) as port:
+
+        def send(framing: str, sent: bytes) -> tuple[int, bytes]:
+            return raw(port, lin.cognito_user_id, framing, sent)
+
+        length, chunks = f"Content-Length: {len(body) + 1}", "Transfer-Encoding: chunked"
+        assert send(length, body) == (400, b'["json_invalid"]')
+        assert send(chunks, chunked(sized(MAX_BYTES) + b" ")) == (413, b'["payload_too_large"]')
+        assert send(chunks, chunked(sized(MAX_BYTES) + b"x" * 10_000)) == (413, b'["payload_too_large"]')
+        assert make.messages() == []
+        assert send(chunks, chunked(sized(MAX_BYTES)))[0] == 200
+    assert make.messages() == ["hello"]
+    assert bystander
 
 
 def malformed(sub: str) -> list[str]:

@@ -41,6 +41,20 @@ def test_a_read_is_not_sent_again_to_whoever_has_it(app: Flask, world: World, ru
         assert (again.status_code, again.data) == (200, first.data)
 
 
+def test_conditions_that_are_for_files_are_passed_over(client: FlaskClient, make: Make) -> None:
+    make.activity(make.user())
+    first = client.get("/api/activities/home")
+
+    for name, value in (
+        *(("If-Match", '"other"'), ("If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT")),
+        *(("If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT"), ("Range", "bytes=0-1")),
+    ):
+        answer = client.get("/api/activities/home", headers={name: value})
+        assert (answer.status_code, answer.data) == (200, first.data)
+        both = client.get("/api/activities/home", headers={name: value, "If-None-Match": first.headers["ETag"]})
+        assert (both.status_code, both.data) == (304, b"")
+
+
 def test_what_has_changed_is_sent_again(client: FlaskClient, make: Make) -> None:
     author = make.user()
     activity = make.activity(author, ttl=None)
