@@ -11,6 +11,7 @@ from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
 from lib.errors import Unauthorized, Unavailable
 from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
+from tests.running import eventually
 from tests.tokens import new_key, pool, token, write_key_set
 
 KEYS = "/jwks.json"
@@ -82,9 +83,26 @@ def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito
     clock.now += FRESH_SECONDS - 1
     assert accepts(pool, "ours")
     clock.now += 1
-    # Whoever has it asked for is the last.
-    assert [accepts(pool, "ours"), accepts(pool, "new")] == [False, True]
+    # Asked for by those who come, and waited for by none of them.
+    eventually(lambda: not accepts(pool, "ours"))
+    assert accepts(pool, "new")
     assert fake.asked[KEYS] == 2
+
+
+def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCognito, clock: Clock) -> None:
+    pool = Cognito(fake.pool)
+    assert accepts(pool, "ours")
+    break_down(fake)
+    clock.now += FRESH_SECONDS
+    assert accepts(pool, "ours")
+    eventually(lambda: fake.asked[KEYS] == 2)
+    fake.faults.clear()
+    fake.keys[:] = [new_key("new")]
+
+    clock.now += LOOK_UP_SECONDS
+
+    eventually(lambda: not accepts(pool, "ours"))
+    assert fake.asked[KEYS] == 3
 
 
 def stop(fake: FakeCognito) -> None:

@@ -10,8 +10,11 @@ from flask import Flask
 from psycopg import Connection
 from werkzeug.test import TestResponse
 
+import lib.cognito
 from app import create_app
+from lib.cognito import AWAY_SECONDS
 from lib.config import Config
+from tests.clock import Clock
 from tests.cognito import GET_USER, FakeCognito, fake_cognito
 from tests.conftest import FRONTEND
 from tests.make import Make, User
@@ -196,10 +199,29 @@ def test_a_cognito_that_is_away_or_silent_keeps_only_new_people_out(
     silent = ask("sub-lin")
 
     assert (silent.status_code, silent.json) == (503, ["service_unavailable"])
-    assert f"{cognito.url} does not answer: ReadTimeoutError" in caplog.text
+    assert f"{cognito.url} does not answer GetUser" in caplog.text
     assert ask(bystander.cognito_user_id).status_code == 200
     visitor = app.test_client().get("/api/activities/home", headers=bearer("sub-lin"))
     assert visitor.status_code == 200
+
+
+def test_a_silent_cognito_is_not_waited_for_again_for_a_while(
+    ask: Ask, cognito: FakeCognito, bystander: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(lib.cognito, "time", clock)
+    assert ask(bystander.cognito_user_id).status_code == 200
+    cognito.people["sub-lin"] = LIN
+    cognito.answering.clear()
+    assert ask("sub-lin").status_code == 503
+    cognito.answering.set()
+
+    clock.now += AWAY_SECONDS - 0.001
+    assert ask("sub-lin").status_code == 503
+    assert cognito.asked[GET_USER] == 1
+    clock.now += 0.001
+
+    assert ask("sub-lin").status_code == 200
 
 
 @pytest.mark.usefixtures("bystander")

@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -31,6 +32,10 @@ LOOK_UP_SECONDS = 30
 FRESH_SECONDS = 3600
 # For Cognito to connect and answer.
 TIMEOUT_SECONDS = 2.0
+# When it has not, nobody waits for it again for this long: each who does takes a thread from all others.
+AWAY_SECONDS = 5
+# At once, by one process.
+CALLS = 4
 # What Cognito answers when the token is no good any more. All else is trouble of its own.
 REFUSALS = {
     *("NotAuthorizedException", "UserNotFoundException", "UserNotConfirmedException"),
@@ -48,38 +53,40 @@ class Token(NamedTuple):
 class Keys:
     """The pool's keys. What is known goes on serving while Cognito is away."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, threads: ThreadPoolExecutor) -> None:
         self._url = url
+        self._threads = threads
         self._known: dict[str | None, RSAKey] = {}
+        self._stale_at = float("-inf")
         self._asked_at = float("-inf")
+        self._answer: Future[None] = Future()
         self._asking = threading.Lock()
 
     def get(self, key_id: str | None) -> RSAKey:
         """The key of that id. Raises `InvalidKeyIdError`, and `Unavailable` as long as there never was a key."""
+        if key_id not in self._known or time.monotonic() >= self._stale_at:
+            self._ask()
         if key_id not in self._known:
-            # Whoever waits here for another to ask finds the answer.
-            with self._asking:
-                if key_id not in self._known:
-                    self._ask(LOOK_UP_SECONDS)
-        elif self._asking.acquire(blocking=False):
-            # One asks whether the keys still hold, the others go on with what is known.
-            try:
-                self._ask(FRESH_SECONDS)
-            finally:
-                self._asking.release()
-        if not self._known:
+            # Nobody waits for longer than this after the question, whoever asked it.
+            wait([self._answer], max(0, self._asked_at + TIMEOUT_SECONDS - time.monotonic()))
+        known = self._known
+        if not known:
             raise Unavailable(f"there never was a key set at {self._url}")
-        if key_id not in self._known:
+        if key_id not in known:
             raise InvalidKeyIdError
-        return self._known[key_id]
+        return known[key_id]
 
-    def _ask(self, seconds: int) -> None:
-        # Not again before that many seconds are over, also after a failure.
-        if time.monotonic() - self._asked_at < seconds:
-            return
-        self._asked_at = time.monotonic()
+    def _ask(self) -> None:
+        # In a thread of its own: who comes with a known key goes on with that.
+        with self._asking:
+            if time.monotonic() - self._asked_at >= LOOK_UP_SECONDS:
+                self._asked_at = time.monotonic()
+                self._answer = self._threads.submit(self._read)
+
+    def _read(self) -> None:
         try:
             self._known = read_keys(self._url)
+            self._stale_at = time.monotonic() + FRESH_SECONDS
         except Unavailable as failure:
             logger.warning("%s", failure)
 
@@ -114,7 +121,11 @@ class Cognito:
 
     def __init__(self, pool: UserPool) -> None:
         self._endpoint = pool.endpoint
-        self._keys = Keys(pool.jwks_url)
+        # What urllib3 bounds is each step: each of a name's addresses, each read. Whoever waits for
+        # one of these threads has a limit for the whole.
+        self._threads = ThreadPoolExecutor(CALLS, "cognito")
+        self._keys = Keys(pool.jwks_url, self._threads)
+        self._away_until = float("-inf")
         # An ID token is meant for the client itself, and signed with the same keys.
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
 
@@ -135,15 +146,7 @@ class Cognito:
 
     def attributes(self, token: Token) -> dict[str, str]:
         """What Cognito knows of the person (GetUser), by attribute. Raises `Unauthorized`, `Unavailable`."""
-        answer = call(
-            "POST",
-            self._endpoint,
-            body=json.dumps({"AccessToken": token.text}),
-            headers={
-                "Content-Type": "application/x-amz-json-1.1",
-                "X-Amz-Target": "AWSCognitoIdentityProviderService.GetUser",
-            },
-        )
+        answer = self._get_user(token)
         try:
             said = json.loads(answer.data)
             if "UserAttributes" in said:
@@ -155,6 +158,21 @@ class Cognito:
         if fault in REFUSALS:
             raise Unauthorized
         raise Unavailable(f"{self._endpoint} answers GetUser with {fault}")
+
+    def _get_user(self, token: Token) -> urllib3.BaseHTTPResponse:
+        if time.monotonic() < self._away_until:
+            raise Unavailable(f"{self._endpoint} did not answer a moment ago")
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": "AWSCognitoIdentityProviderService.GetUser",
+        }
+        body = json.dumps({"AccessToken": token.text})
+        try:
+            answering = self._threads.submit(call, "POST", self._endpoint, body=body, headers=headers)
+            return answering.result(TIMEOUT_SECONDS)
+        except (Unavailable, TimeoutError) as error:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            raise Unavailable(f"{self._endpoint} does not answer GetUser") from error
 
     def _key(self, token: GuestProtocol) -> RSAKey:
         return self._keys.get(token.headers().get("kid"))
