@@ -140,6 +140,17 @@ def test_a_key_set_that_is_not_in_its_file_is_told(tmp_path: Path, content: str 
     assert line == f"cruddur: AWS_COGNITO_JWKS_URL: {said.format(url=file.as_uri())}: {KEY_SET_REMEDY}"
 
 
+def test_a_key_set_of_another_pool_is_told(tmp_path: Path) -> None:
+    url = tokens.write_key_set(tmp_path / "eu-west-1_development.json")
+
+    (line,) = fails(AWS_COGNITO_JWKS_URL=url)
+
+    assert line == (
+        f"cruddur: AWS_COGNITO_JWKS_URL: {url} is of the pool eu-west-1_development, "
+        "and AWS_COGNITO_USER_POOL_ID is another"
+    )
+
+
 def test_with_a_key_set_in_a_file_it_goes_on(tmp_path: Path) -> None:
     (line,) = fails(AWS_COGNITO_JWKS_URL=tokens.write_key_set(tmp_path / "a key set.json"))
 

@@ -1,5 +1,6 @@
 """What must hold before the service takes a request, each fault with its remedy."""
 
+import re
 import socket
 
 import psycopg
@@ -40,9 +41,13 @@ def check_key_set(config: Config) -> None:
     from lib.cognito import read_keys
     from lib.errors import Unavailable
 
-    url = config.user_pool.jwks_url
+    url, pool_id = config.user_pool.jwks_url, config.user_pool.issuer.rpartition("/")[2]
     if not url.startswith("file:"):
         return
+    # Such as that of the development keys, of which everybody may have made some.
+    named = re.search(r"/([\w-]+_[0-9a-zA-Z]+)\.json$", url)
+    if named and named[1] != pool_id:
+        raise Failure(f"AWS_COGNITO_JWKS_URL: {url} is of the pool {named[1]}, and AWS_COGNITO_USER_POOL_ID is another")
     try:
         read_keys(url)
     except Unavailable as error:
