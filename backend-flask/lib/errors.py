@@ -61,6 +61,8 @@ ANSWERS: dict[type[BaseException], tuple[int, str]] = {
     # The database refuses, is lost, is too slow or full; the pool's errors are of this class too.
     psycopg.OperationalError: (503, "service_unavailable"),
     psycopg.InterfaceError: (503, "service_unavailable"),
+    # We were away from it for too long: a process that was paused.
+    psycopg.errors.IdleInTransactionSessionTimeout: (503, "service_unavailable"),
     # A failover left us with a server that only reads.
     psycopg.errors.ReadOnlySqlTransaction: (503, "service_unavailable"),
     Unavailable: (503, "service_unavailable"),

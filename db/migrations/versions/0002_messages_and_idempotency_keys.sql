@@ -1,8 +1,6 @@
 -- Direct messages, and requests that may be repeated. Only new tables: what lives is
 -- touched by the moment that a foreign key takes to be added, and by one index setting.
 
-ALTER INDEX activities_mentions_idx SET (fastupdate = off);
-
 -- Two people have one conversation, whoever begins it: its uuid is made of theirs,
 -- so that two first messages at one moment meet in one primary key. It is a hash, in
 -- version 8 of a uuid (RFC 9562).
@@ -84,3 +82,6 @@ CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
 
 GRANT SELECT, INSERT, UPDATE ON message_groups, idempotency_keys TO cruddur_service;
 GRANT SELECT, INSERT ON messages TO cruddur_service;
+
+-- Last, because a read that is planned anew waits for it, from here to the end.
+ALTER INDEX activities_mentions_idx SET (fastupdate = off);
