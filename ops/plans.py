@@ -82,8 +82,8 @@ def reads(connection: Connection) -> list[Read]:
 def page(title: str, feed: Feed, walk: Order | None = None, **given: Any) -> Read:
     """The first page of a feed, unless `created_at` and `uuid` say where it begins, and `walk` which way."""
     way = walk or feed.order
-    start = {"limit": 20, "created_at": way.start.created_at, "uuid": way.start.uuid}
-    return Read(title, page_statement(feed, way), start | given)
+    start = {"created_at": way.start.created_at, "uuid": way.start.uuid}
+    return Read(title, page_statement(feed, way, usual=True), start | given)
 
 
 def cost(connection: Connection, read: Read) -> Cost:

@@ -17,7 +17,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool
 
 from lib.errors import NotFound
-from lib.paging import Cursor, Json, Listing, Page, Position
+from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page, Position
 from lib.queries import (
     Feed,
     Heading,
@@ -80,7 +80,7 @@ class Db:
         walk = feed.order.reversed if backwards else feed.order
         place = page.cursor.position if page.cursor else walk.start
         json, fetched, created_ats, uuids, ends_in = self._row(
-            page_statement(feed, walk),
+            page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page.limit, "created_at": place.created_at, "uuid": place.uuid},
             prepare=prepare,
         )

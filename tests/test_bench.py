@@ -1,0 +1,144 @@
+"""What bin/bench makes of what it measures. How fast anything is, no test says."""
+
+import os
+import re
+from pathlib import Path
+from xml.dom.minidom import parseString
+
+import pytest
+
+from bench.chart import Bar, chart
+from bench.load import Request, Sample, pgbench_script, read_pgbench, read_wrk
+from bench.processes import cpu_seconds, tree
+from bench.race import Race, figures, ratio
+from bench.report import BEGIN, END, Findings, at_least, at_most, load, replaced, table, write
+from lib.failure import Failure
+from lib.queries import page_statement
+from ops.command import ROOT
+from services.user_activities import USER
+from tests.running import script
+
+PEERS = ROOT / "bench" / "peers"
+FOUND = Sample(requests=1000, rate=200.0, p50=1.5, p99=9.0, server_us=100.0, postgres_us=50.0, memory_mb=80.0)
+BAR = Bar("Feeds <&>", "Cruddur", "16 connections", 200.0, "200")
+
+
+def test_what_wrk_tells_is_its_last_line() -> None:
+    said = 'Running 5s test\n  1 threads\n{"requests": 7, "seconds": 5.0, "p50": 1.0, "p99": 2.0, "faults": {}}\n'
+
+    assert read_wrk(said)["requests"] == 7
+
+
+def test_what_pgbench_tells_is_its_rate() -> None:
+    assert read_pgbench("latency average = 1 ms\ntps = 1234.5 (without initial connection time)\n") == 1234.5
+    with pytest.raises(Failure, match="pgbench: aborted"):
+        read_pgbench("aborted\n")
+
+
+def test_pgbench_runs_the_services_own_statement() -> None:
+    made = pgbench_script(
+        page_statement(USER, USER.order), limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle"
+    )
+
+    assert ":handle" in made
+    assert "%" not in made
+    assert made.endswith(";\n")
+
+
+def test_a_request_with_a_body_is_a_post() -> None:
+    assert Request("/api/activities/home").line() == "GET\t/api/activities/home\t\t"
+    assert Request("/api/activities", "token", "{}").line() == "POST\t/api/activities\ttoken\t{}"
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    ours = [FOUND._replace(rate=rate) for rate in (100.0, 400.0, 90.0)]
+    theirs = [FOUND._replace(rate=rate) for rate in (100.0, 200.0, 100.0)]
+
+    assert ratio(ours, theirs) == 1.0
+
+
+def test_one_failed_request_makes_a_figure_void() -> None:
+    race = Race()
+    for number in (16, 64):
+        race.add("ours", number, FOUND)
+        race.add("theirs", number, FOUND._replace(faults="1 not 200" if number == 64 else ""))
+
+    assert race.ratios("ours", "theirs") == [1.0, None]
+    assert race.table()[4][:3] == ["theirs", "64", "void: 1 not 200"]
+    assert [bar.text for bar in race.bars("Feeds")] == ["200", "200", "200", "void"]
+    assert not at_least("feeds", 0.5, race.ratios("ours", "theirs")).reached
+
+
+def test_what_does_not_apply_is_left_blank() -> None:
+    assert figures([FOUND, FOUND._replace(memory_mb=float("nan"))])[-1] == ""
+    assert figures([FOUND]) == ["200", "1.50", "9.0", "100", "50", "80"]
+
+
+def test_a_limit_is_reached_on_its_own_side_with_every_figure() -> None:
+    assert at_least("speed", 1.2, [1.2, 1.3]).reached
+    assert not at_least("speed", 1.2, [1.19, 1.3]).reached
+    assert at_most("memory", 90, [90.0], " MB") == ("memory", "≤ 90 MB", "90.00 MB", True)
+    assert not at_most("memory", 90, [90.1], " MB").reached
+
+
+def test_the_document_keeps_what_is_around_the_marks(tmp_path: Path) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(f"# Performance\n\nby hand\n\n{BEGIN}\n\nof last time\n\n{END}\n\nby hand too\n")
+    findings = Findings("Feeds", "today", [["a", "b"], ["1", "2"]], [at_least("speed", 1, [1.0])], [BAR])
+
+    for _ in range(2):
+        write({"feeds": findings}, "Two cores.", document)
+
+    text = document.read_text()
+    assert text.startswith(f"# Performance\n\nby hand\n\n{BEGIN}\n\nTwo cores.\n\n![")
+    assert text.endswith(f"{END}\n\nby hand too\n")
+    assert "of last time" not in text
+    assert text.count("### Feeds") == 1
+    assert parseString((tmp_path / "performance.svg").read_text())
+
+
+def test_a_document_without_marks_is_left_alone() -> None:
+    with pytest.raises(ValueError, match="unpack"):
+        replaced("# Performance\n", "what was found")
+
+
+def test_the_document_of_the_project_has_its_marks() -> None:
+    assert BEGIN in replaced((ROOT / "docs" / "performance.md").read_text(), "what was found")
+
+
+def test_nothing_was_found_before_the_first_time(tmp_path: Path) -> None:
+    assert load(tmp_path / "performance.json") == {}
+
+
+def test_the_chart_is_xml_also_when_all_is_void() -> None:
+    drawn = parseString(chart([BAR, BAR._replace(panel="others", value=0.0, text="void")]))
+
+    assert next(node.firstChild.nodeValue for node in drawn.getElementsByTagName("text")) == "Feeds <&>"
+    assert "prefers-color-scheme: dark" in chart([BAR])
+
+
+def test_a_table_is_aligned() -> None:
+    assert table([["a", "bb"], ["ccc", "d"]]) == "| a   | bb |\n|-----|----|\n| ccc | d  |"
+
+
+def test_this_process_is_the_first_of_its_tree_and_takes_time() -> None:
+    assert tree(os.getpid())[0] == os.getpid()
+    assert cpu_seconds(os.getpid()) > 0
+
+
+def test_the_peers_are_pinned_by_hash_and_name_no_address() -> None:
+    text = (PEERS / "requirements.txt").read_text()
+    pins = re.findall(r"^[\w.\[\]-]+==\S+", text, re.MULTILINE)
+    lock = (PEERS / "fastify" / "package-lock.json").read_text()
+
+    assert len(re.findall(r"^[\w.\[\]-]+==.* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)) == len(pins) > 20
+    assert "://" not in text
+    assert lock.count('"integrity": "sha512-') == lock.count('"node_modules/')
+    assert '"resolved"' not in lock
+
+
+def test_an_unknown_scenario_is_refused_before_anything_starts() -> None:
+    done = script("bench", "guesses")
+
+    assert done.returncode == 2
+    assert "there are reads, home, signed-in, traced, posting, growth, worker" in done.stderr
