@@ -36,9 +36,8 @@ def test_what_pgbench_tells_is_its_rate() -> None:
 
 
 def test_pgbench_runs_the_services_own_statement() -> None:
-    made = pgbench_script(
-        page_statement(USER, USER.order), limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle"
-    )
+    statement = page_statement(USER, USER.order, usual=False)
+    made = pgbench_script(statement, limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle")
 
     assert ":handle" in made
     assert "%" not in made
@@ -58,7 +57,7 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
 
 
 def test_one_failed_request_makes_a_figure_void() -> None:
-    race = Race()
+    race = Race({(name, number): [] for name in ("ours", "theirs") for number in (16, 64)})
     for number in (16, 64):
         race.add("ours", number, FOUND)
         race.add("theirs", number, FOUND._replace(faults="1 not 200" if number == 64 else ""))

@@ -1,0 +1,1 @@
+"""What the service is measured by, and against whom. bin/bench is its door."""

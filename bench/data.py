@@ -1,0 +1,160 @@
+"""The databases that are measured: made when they are first asked for, and kept as long as their activities live."""
+
+import os
+import random
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from bench.processes import command_name, parent
+from lib.db import Db, conninfo, pass_json_on
+from lib.startup import SCHEMA
+from ops.bulk import Activity, copy, persons, posts
+from ops.command import Database, is_local
+from ops.create import ROLE, create
+from ops.drop import drop
+from ops.schema_load import revision, schema_load
+
+# Words that no made-up message has. Every activity gets the one, and this many get the other.
+COMMON, RARE, HOLDERS = "cruddur", "zephyr", 20
+# Those that have not expired live for 30 days. Before that, all is made anew.
+FRESH = "SELECT max(activities.created_at) > now() - interval '20 days' FROM activities"
+EXPIRE = """
+    UPDATE activities
+    SET expires_at = now() + CASE WHEN newest.n % 20 = 0 THEN interval '29 days' ELSE interval '-1 second' END
+    FROM (
+        SELECT activities.uuid, row_number() OVER (ORDER BY activities.created_at DESC, activities.uuid DESC) AS n
+        FROM activities
+        ORDER BY activities.created_at DESC, activities.uuid DESC
+        LIMIT 10000
+    ) AS newest
+    WHERE activities.uuid = newest.uuid
+"""
+
+
+class Data(NamedTuple):
+    """A database's name, and how much is in it. Half of the activities have expired."""
+
+    name: str
+    users: int
+    activities: int
+
+
+READS = Data("bench_reads", users=10_000, activities=200_000)
+SMALL = Data("bench_small", users=500, activities=10_000)
+LARGE = Data("bench_large", users=50_000, activities=1_000_000)
+
+
+def kept(server: Database, data: Data) -> Database:
+    """The database of `data`, made where there is none that is fresh."""
+    database = named(server, data.name)
+    if not is_fresh(database):
+        tell(f"making {data.name}: {data.activities:,} activities of {data.users:,} people")
+        drop(database)
+        create(database)
+        schema_load(database)
+        fill(database, data)
+    return database
+
+
+def expired(server: Database) -> Database:
+    """The large database again, where 95 % of the newest 10,000 activities have expired, and none was purged."""
+    large = kept(server, LARGE)
+    database = named(server, "bench_expired")
+    if not is_fresh(database):
+        tell(f"making bench_expired of {LARGE.name}")
+        clone(large, database)
+        with database.connect() as connection:
+            connection.execute(EXPIRE)
+            connection.execute("VACUUM (ANALYZE) activities")
+    return database
+
+
+def clone(source: Database, target: Database) -> None:
+    """Make `target` anew as a copy of `source`."""
+    drop(target)
+    names = SQL("{} TEMPLATE {}").format(Identifier(target.name), Identifier(source.name))
+    with source.connect("postgres") as connection:
+        connection.execute(SQL("CREATE DATABASE {} STRATEGY FILE_COPY").format(names))
+    # A copy has the rows, and not the database's own settings.
+    create(target)
+
+
+def named(server: Database, name: str) -> Database:
+    """The database `name` on the server."""
+    return Database(server.setting, make_conninfo(server.url, dbname=name))
+
+
+def is_fresh(database: Database) -> bool:
+    """Whether it is there, with the schema of today, filled to the end, and not long ago."""
+    if not database.exists():
+        return False
+    with database.connect() as connection:
+        return revision(connection) == SCHEMA and connection.execute(FRESH).fetchone() == (True,)
+
+
+def fill(database: Database, data: Data) -> None:
+    """Make up the people and the activities, all of them or none."""
+    dice = random.Random(4567)
+    people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(data.users)]
+    with database.connect() as connection, connection.transaction():
+        copy(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), persons(people), data.users)
+        activities = with_terms(posts(dice, people, data.activities), data.activities)
+        copy(connection, "activities", Activity._fields, activities, data.activities)
+    with database.connect() as connection:
+        connection.execute("VACUUM (ANALYZE) users, activities")
+
+
+def with_terms(activities: Iterator[Activity], count: int) -> Iterator[Activity]:
+    """The activities, with the words that are searched for in their messages."""
+    for n, activity in enumerate(activities):
+        terms = f"{COMMON} {RARE}" if n % (count // HOLDERS) == 1 else COMMON
+        yield activity._replace(message=f"{activity.message} {terms}")
+
+
+def service_url(database: Database) -> str:
+    """The database by the service's role; by its owner where the service has no URL on the owner's server."""
+    if database.is_embedded:
+        return make_conninfo(database.url, user=ROLE)
+    return make_conninfo(os.environ.get("SERVICE_CONNECTION_URL") or database.url, dbname=database.name)
+
+
+@contextmanager
+def as_service(database: Database) -> Iterator[Db]:
+    """The service's own queries, on a connection like those of its pool."""
+    url = conninfo(service_url(database))
+    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
+        pass_json_on(connection)
+        yield Db(lambda: nullcontext(connection))
+
+
+def postmaster(database: Database) -> int | None:
+    """The process of its server, if that is on this machine."""
+    with database.connect() as connection:
+        session = connection.info.backend_pid
+        if is_local(connection.info.hostaddr) and "postgres" in command_name(session):
+            return parent(session)
+    return None
+
+
+def machine(server: Database) -> str:
+    """What is measured on."""
+    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    with server.connect("postgres") as connection:
+        version = connection.info.server_version
+    python = ".".join(map(str, sys.version_info[:2]))
+    model = models[0] if models else "an unnamed processor"
+    return f"{os.cpu_count()} cores of {model}; PostgreSQL {version // 10_000}, Python {python}."
+
+
+def tell(line: str) -> None:
+    """Tell whoever waits what they wait for."""
+    print(f"bench: {line}", file=sys.stderr, flush=True)

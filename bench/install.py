@@ -1,0 +1,66 @@
+"""What the measurement needs besides the service: wrk, Node.js, and the peers' packages, pinned by their hashes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.data import tell
+from lib.failure import Failure
+from ops.command import ROOT, home
+
+PEERS = ROOT / "bench" / "peers"
+
+
+def venv() -> Path:
+    """The environment of the peers that are Python."""
+    return home() / "venv"
+
+
+def install() -> None:
+    """See to it that all that is needed is there. Raises `Failure`, naming what can't be had and its remedy."""
+    if shutil.which("wrk") is None:
+        install_wrk()
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            raise Failure(f"{program} is missing: install Node.js 20 or newer, with npm")
+    wanted = PEERS / "requirements.txt"
+    install_once(wanted, venv() / wanted.name, install_venv)
+    lock = PEERS / "fastify" / "package-lock.json"
+    install_once(lock, PEERS / "fastify" / "node_modules" / lock.name, install_node_modules)
+
+
+def install_once(pins: Path, installed: Path, how: Callable[[Path], None]) -> None:
+    """Install what `pins` names unless that has been done, to the end: then a copy of it is at `installed`."""
+    if installed.exists() and installed.read_bytes() == pins.read_bytes():
+        return
+    tell(f"installing {pins.relative_to(ROOT)}")
+    try:
+        how(pins)
+    except subprocess.CalledProcessError as error:
+        raise Failure(f"{pins.relative_to(ROOT)} could not be installed: see above; run this again to go on") from error
+    shutil.copy(pins, installed)
+
+
+def install_venv(requirements: Path) -> None:
+    """Install Python packages, wheels only and each by its hash."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", venv()], check=True)
+    options = ["-qq", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
+    subprocess.run([venv() / "bin" / "python", "-m", "pip", "install", *options, "-r", requirements], check=True)
+
+
+def install_node_modules(lock: Path) -> None:
+    """Install node packages, each by its hash."""
+    subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=lock.parent, check=True)
+
+
+def install_wrk() -> None:
+    """Install wrk where we may. Raises `Failure`."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Failure("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
+    tell("installing wrk")
+    for step in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", "wrk"]):
+        if subprocess.run(["apt-get", *step], stdout=subprocess.DEVNULL, check=False).returncode:
+            raise Failure("wrk is missing, and apt-get can't install it: see above")
