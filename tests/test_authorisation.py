@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from psycopg import Connection
 
 from app import create_app
@@ -83,7 +85,7 @@ def forgeries(sub: str) -> dict[str, dict[str, str]]:
     return {
         "nobody": {},
         "a visitor": {"Authorization": "Bearer null"},
-        "expired": bearer(sub, exp=1),
+        "expired": bearer(sub, exp=int(time.time()) - 1),
         "never expiring": bearer(sub, exp=None),
         "ID token": bearer(sub, token_use="id", client_id=None, aud=CLIENT_ID),
         "token of no use": bearer(sub, token_use=None),
@@ -221,3 +223,24 @@ def test_every_route_says_for_whom_it_is(app: Flask) -> None:
     unmarked = [name for name, view in app.view_functions.items() if not hasattr(view, "sign_in")]
 
     assert unmarked == []
+
+
+@pytest.mark.parametrize("rule", sorted({rule for _, rule in PUBLIC | SIGNED_IN.keys()}))
+def test_everybody_may_ask_what_a_route_takes(client: FlaskClient, world: World, rule: str) -> None:
+    answer = client.options(world.path(rule))
+
+    assert (answer.status_code, answer.data) == (200, b"")
+    assert "OPTIONS" in answer.headers["Allow"]
+
+
+def test_without_any_keys_so_far_only_what_needs_them_is_unavailable(service_url: str, make: Make) -> None:
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=pool()))
+    client, headers = app.test_client(), bearer(make.user().cognito_user_id)
+
+    assert client.get("/api/activities/home", headers=headers).status_code == HTTPStatus.OK
+    answer = client.get("/api/message_groups", headers=headers)
+    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert int(answer.headers["Retry-After"]) > 0
+    # What is no token at all needs no keys.
+    assert client.get("/api/message_groups", headers={"Authorization": "Bearer null"}).status_code == 401
+    app.extensions["pool"].close()

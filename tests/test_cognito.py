@@ -41,6 +41,10 @@ def accepts(pool: Cognito, key_id: str) -> bool:
         return False
 
 
+def test_an_unknown_key_costs_a_look_up_in_thirty_seconds_at_most() -> None:
+    assert LOOK_UP_SECONDS >= 30
+
+
 @pytest.mark.usefixtures("clock")
 def test_keys_are_asked_for_once(fake: FakeCognito) -> None:
     pool = Cognito(fake.pool)

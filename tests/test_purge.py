@@ -86,6 +86,16 @@ def test_a_purge_removes_keys_once_they_have_been_free_for_an_hour(owner_url: st
     assert left == [("00:00:00", 1001), ("24:00:00", 1001), ("24:59:00", 1001)]
 
 
+def test_a_purge_leaves_keys_that_are_in_use(owner_url: str, make: Make) -> None:
+    make.owner.execute(KEYS, [make.user().uuid, ["30 days"]])
+
+    with make.owner.transaction():
+        make.owner.execute("SELECT FROM idempotency_keys WHERE key LIKE '% 7' FOR UPDATE")
+        assert purge(owner_url) == (0, 1000)
+
+    assert rows(owner_url, "SELECT split_part(key, ' ', 3) FROM idempotency_keys") == [("7",)]
+
+
 def test_a_purge_touches_nothing_else(owner_url: str, bystander: User) -> None:
     assert bystander
     assert purge(owner_url) == (0, 0)

@@ -151,6 +151,8 @@ def refusal(name: str) -> tuple[int, bytes]:
         refusal("NotAuthorizedException"),
         refusal("com.amazonaws.cognito#UserNotFoundException"),
         refusal("PasswordResetRequiredException"),
+        refusal("UserNotConfirmedException"),
+        refusal("InvalidParameterException"),
     ],
 )
 def test_whom_cognito_refuses_is_not_signed_in(
