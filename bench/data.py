@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from bench.processes import command_name, parent
-from lib.db import Db, conninfo, pass_json_on
+from lib.db import Db
+from lib.pool import Connection, conninfo, pass_json_on
 from lib.startup import SCHEMA
 from ops.bulk import Activity, copy, persons, posts
 from ops.command import Database, is_local
@@ -131,7 +131,7 @@ def service_url(database: Database) -> str:
 def as_service(database: Database) -> Iterator[Db]:
     """The service's own queries, on a connection like those of its pool."""
     url = conninfo(service_url(database))
-    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
+    with Connection.connect(url, autocommit=True, prepare_threshold=0) as connection:
         pass_json_on(connection)
         yield Db(lambda: nullcontext(connection))
 

@@ -70,7 +70,7 @@ def of_bytes(packed: bytes) -> str:
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-OURS = str(Cursor(backwards=False, position=Order.NEWEST_FIRST.start))
+OURS = str(Cursor(backwards=False, place=Order.NEWEST_FIRST.start.place))
 
 
 @pytest.mark.parametrize(

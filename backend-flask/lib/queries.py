@@ -4,6 +4,7 @@ A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
 Wrapped, its whole answer is one value of JSON.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,9 @@ class Heading(NamedTuple):
         return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
 
 
-class Feed(NamedTuple):
+# Told apart by which it is, and not by what it says: that is compared for every page that is read.
+@dataclass(frozen=True, eq=False)
+class Feed:
     """A query whose rows are read page by page."""
 
     query: str
@@ -69,13 +72,13 @@ def query_wrap_page(template: str, *, ends_in: str = NEVER) -> str:
     """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
 
     `template` walks its feed as `{beyond}` and `{direction}` say, from a place on, and
-    fetches one row more than the page shows. `fetched` counts that row; `created_ats`
-    and `uuids` are the places of the first row and, of a full page, the last. `ends_in`
-    says in how many seconds the first of the rows that are shown comes to its end.
+    fetches one row more than the page shows. `fetched` counts that row; `places` are those
+    of the first row and, of a full page, the last. `ends_in` says in how many seconds the
+    first of the rows that are shown comes to its end.
     """
     return f"""\
 WITH {page_ctes(template, ends_in)}
-SELECT page.json, page.fetched, page.created_ats, page.uuids, page.ends_in FROM page"""
+SELECT page.json, page.fetched, page.places, page.ends_in FROM page"""
 
 
 def query_wrap_headed_page(heading: Heading, heading_template: str, template: str) -> str:
@@ -91,8 +94,7 @@ WITH object_row AS (
 SELECT
     {heading.json},
     page.fetched,
-    page.created_ats,
-    page.uuids,
+    page.places,
     page.ends_in
 FROM object_row CROSS JOIN page"""
 
@@ -110,8 +112,8 @@ page AS (
     SELECT
         COALESCE(json_agg(array_row ORDER BY n {{shown}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
         count(*) AS fetched,
-        array_agg(created_at ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS created_ats,
-        array_agg(uuid ORDER BY n) FILTER (WHERE n IN (1, %(limit)s)) AS uuids,
+        array_agg(timestamptz_send(created_at) || uuid_send(uuid) ORDER BY n)
+            FILTER (WHERE n IN (1, %(limit)s)) AS places,
         {ends_in} AS ends_in
     FROM numbered
 )"""

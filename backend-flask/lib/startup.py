@@ -6,8 +6,8 @@ import socket
 import psycopg
 
 from lib.config import Config
-from lib.db import conninfo
 from lib.failure import Failure
+from lib.pool import conninfo
 
 # The revision in db/migrations that the queries need, or a later one.
 SCHEMA = "0002"
