@@ -1,10 +1,13 @@
 """The pool's keys: looked up seldom, and never forgotten because Cognito is away."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from joserfc import jwt
 
 from lib import cognito
 from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
@@ -91,6 +94,64 @@ def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito
     eventually(lambda: not accepts(pool, "ours"))
     assert accepts(pool, "new")
     assert fake.asked[KEYS] == 2
+
+
+def test_a_withdrawn_key_takes_with_it_what_it_has_signed(fake: FakeCognito, clock: Clock) -> None:
+    pool = Cognito(fake.pool)
+    by_it = token("sub", key=new_key("ours"))
+    assert pool.verify(by_it).sub == "sub"
+    fake.keys[:] = [new_key("new")]
+    clock.now += FRESH_SECONDS
+
+    assert pool.verify(by_it).sub == "sub"
+    eventually(lambda: not accepts(pool, "ours"))
+
+    with pytest.raises(Unauthorized):
+        pool.verify(by_it)
+
+
+def test_a_token_that_was_accepted_expires_all_the_same(fake: FakeCognito) -> None:
+    pool = Cognito(fake.pool)
+    ends = int(time.time()) + 2
+    short = token("sub", exp=ends)
+    assert pool.verify(short).sub == "sub"
+
+    time.sleep(ends - time.time())
+
+    with pytest.raises(Unauthorized):
+        pool.verify(short)
+
+
+def test_a_signature_is_verified_once_while_it_is_remembered(
+    fake: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Cognito(fake.pool)
+    verified: list[str] = []
+    decode = jwt.decode
+
+    def counted(text: str, *given: Any, **others: Any) -> jwt.Token:
+        verified.append(text)
+        return decode(text, *given, **others)
+
+    monkeypatch.setattr(jwt, "decode", counted)
+    monkeypatch.setattr(cognito, "REMEMBERED", 2)
+    one, two, three = (token(sub) for sub in ("one", "two", "three"))
+
+    assert [pool.verify(text).sub for text in (one, two, one, two)] == ["one", "two", "one", "two"]
+    assert verified == [one, two]
+    # There is no room for a third: all are forgotten.
+    assert [pool.verify(text).sub for text in (three, one, three)] == ["three", "one", "three"]
+    assert verified == [one, two, three, one]
+
+
+@pytest.mark.parametrize("end", ["", "x", "AAAA"])
+def test_another_signature_is_another_token(fake: FakeCognito, end: str) -> None:
+    pool = Cognito(fake.pool)
+    text = token("sub")
+    pool.verify(text)
+
+    with pytest.raises(Unauthorized):
+        pool.verify(text[:-4] + end)
 
 
 def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCognito, clock: Clock) -> None:

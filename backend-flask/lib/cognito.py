@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ logger = logging.getLogger("cruddur")
 
 ALGORITHM = "RS256"
 TIMES = jwt.JWTClaimsRegistry(exp={"essential": True})
+TIMED = {"exp", "nbf"}
 SUB = re.compile("[!-~]+")
 # A key that we don't know is looked up this often at most, however many tokens name one.
 LOOK_UP_SECONDS = 30
@@ -36,6 +38,8 @@ TIMEOUT_SECONDS = 2.0
 AWAY_SECONDS = 5
 # At once, by one process.
 CALLS = 4
+# Tokens whose signature need not be verified again, by their SHA-256: half a megabyte a thousand.
+REMEMBERED = 4096
 # What Cognito answers when the token is no good any more. All else is trouble of its own.
 REFUSALS = {
     *("NotAuthorizedException", "UserNotFoundException", "UserNotConfirmedException"),
@@ -50,6 +54,15 @@ class Token(NamedTuple):
     sub: str
 
 
+class Signed(NamedTuple):
+    """What is found once in a token, by its signature and claims: all but whether its time is up stays so."""
+
+    sub: str
+    times: dict[str, Any]
+    key_id: str | None
+    key: RSAKey
+
+
 class Keys:
     """The pool's keys. What is known goes on serving while Cognito is away."""
 
@@ -62,7 +75,7 @@ class Keys:
         self._answer: Future[None] = Future()
         self._asking = threading.Lock()
 
-    def get(self, key_id: str | None) -> RSAKey:
+    def find(self, key_id: str | None) -> RSAKey:
         """The key of that id. Raises `InvalidKeyIdError`, and `Unavailable` as long as there never was a key."""
         if key_id not in self._known or time.monotonic() >= self._stale_at:
             self._ask()
@@ -125,6 +138,7 @@ class Cognito:
         # one of these threads has a limit for the whole.
         self._threads = ThreadPoolExecutor(CALLS, "cognito")
         self._keys = Keys(pool.jwks_url, self._threads)
+        self._signed: dict[bytes, Signed] = {}
         self._away_until = float("-inf")
         # An ID token is meant for the client itself, and signed with the same keys.
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
@@ -132,16 +146,32 @@ class Cognito:
     def verify(self, text: str) -> Token:
         """The access token that reads `text`. Raises `Unauthorized`, and `Unavailable` without any keys."""
         try:
-            claims = jwt.decode(text, self._key, algorithms=[ALGORITHM]).claims
-            # `iat` is left alone: a token of this second is from the future by a slower clock.
-            TIMES.validate({name: claims[name] for name in ("exp", "nbf") if name in claims})
+            signed = self._remembered(sha256(text.encode()).digest(), text)
+            TIMES.validate(signed.times)
         except (JoseError, ValueError, TypeError) as error:
             # TypeError: the library takes it for granted that `crit` is a list.
             raise Unauthorized from error
+        return Token(text, signed.sub)
+
+    def _remembered(self, digest: bytes, text: str) -> Signed:
+        signed = self._signed.get(digest)
+        # A key that Cognito withdraws takes with it what it has signed.
+        if signed is None or self._keys.find(signed.key_id) is not signed.key:
+            signed = self._check(text)
+            if len(self._signed) >= REMEMBERED:
+                self._signed.clear()
+            self._signed[digest] = signed
+        return signed
+
+    def _check(self, text: str) -> Signed:
+        token = jwt.decode(text, self._key, algorithms=[ALGORITHM])
+        claims, key_id = token.claims, token.header.get("kid")
         sub = claims.get("sub")
         # Compared whole: the library's own check takes a list that holds the value, too.
         if self._claims.items() <= claims.items() and isinstance(sub, str) and SUB.fullmatch(sub):
-            return Token(text, sub)
+            # `iat` is left alone: a token of this second is from the future by a slower clock.
+            times = {name: value for name, value in claims.items() if name in TIMED}
+            return Signed(sub, times, key_id, self._keys.find(key_id))
         raise Unauthorized
 
     def attributes(self, token: Token) -> dict[str, str]:
@@ -175,4 +205,4 @@ class Cognito:
             raise Unavailable(f"{self._endpoint} does not answer GetUser") from error
 
     def _key(self, token: GuestProtocol) -> RSAKey:
-        return self._keys.get(token.headers().get("kid"))
+        return self._keys.find(token.headers().get("kid"))
