@@ -1,28 +1,30 @@
 """The application, put together. No rule lives here."""
 
-from flask import Flask
-
 from lib.body import MAX_BYTES
 from lib.cognito import Cognito
 from lib.config import Config
 from lib.cors import allow_origins
-from lib.db import Db, open_pool
+from lib.db import Db
 from lib.errors import respond
 from lib.http import HandleConverter, forbid_caching, read_arguments
+from lib.pool import open_pool
 from lib.sign_in import check_sign_in
+from lib.wsgi import Service
 from routes import activities, docs, health, message_groups, messages, profile, users
+from routes.visitors_home import FirstPage
 from services.home_activities import VisitorsHome
 
 
-def create_app(config: Config) -> Flask:
+def create_app(config: Config) -> Service:
     """A Flask application with a connection pool of its own, so for one process."""
-    app = Flask(__name__, static_folder=None)
+    app = Service(__name__, static_folder=None)
     # Not to read on for ever; one more than is taken, so that lib/body.py sees that it is too many.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 1
     # An unknown path is one, and no redirect that a preflight would not follow.
     app.url_map.merge_slashes = False
     app.url_map.converters["handle"] = HandleConverter
-    allow_origins(app, config.frontend_urls)
+    origins = frozenset(config.frontend_urls)
+    allow_origins(app, origins)
     app.register_error_handler(Exception, respond)
     # In this order: who may not ask is not read.
     app.before_request(check_sign_in)
@@ -32,8 +34,11 @@ def create_app(config: Config) -> Flask:
     app.extensions["pool"] = pool
     db = Db(pool.connection)
     app.extensions["db"] = db
-    app.extensions["visitors_home"] = VisitorsHome(db)
+    home = VisitorsHome(db)
+    app.extensions["visitors_home"] = home
     app.extensions["cognito"] = Cognito(config.user_pool)
     for routes in (activities, users, profile, message_groups, messages, docs, health):
         app.register_blueprint(routes.bp)
+    # How Flask's documentation puts middleware in front: https://flask.palletsprojects.com/en/stable/api/#flask.Flask.wsgi_app
+    app.wsgi_app = FirstPage(app.wsgi_app, home, origins)  # type: ignore[method-assign]
     return app

@@ -11,8 +11,8 @@ from granian.log import LogLevels
 
 from app import create_app
 from lib.config import Config
-from lib.db import THREADS
 from lib.failure import Failure
+from lib.pool import THREADS
 from lib.startup import check_database, check_key_set, check_port
 from lib.tracing import start_tracing
 

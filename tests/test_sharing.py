@@ -76,6 +76,40 @@ def test_an_answer_is_as_old_as_the_moment_before_it_was_asked_for(clock: Clock)
     assert [shared.get().json for _ in range(3)] == [b"1", b"2", b"3"]
 
 
+def test_only_what_may_be_shared_is_at_hand(clock: Clock) -> None:
+    source = Source(ends_in=0.25)
+    shared = Shared(source.read)
+
+    assert shared.at_hand() is None
+    first = shared.get()
+    clock.now += 0.249
+    assert shared.at_hand() is first
+    clock.now += 0.001
+    assert shared.at_hand() is None
+    source.ends_in = None
+    second = shared.get()
+    clock.now += MAX_AGE_SECONDS - 0.001
+    assert shared.at_hand() is second
+    clock.now += 0.001
+    assert shared.at_hand() is None
+    assert source.reads == 2
+
+
+@pytest.mark.usefixtures("clock")
+def test_neither_a_failure_nor_what_is_under_way_is_at_hand() -> None:
+    source = Source()
+    shared = Shared(source.read)
+    source.fails = True
+
+    with ThreadPoolExecutor(1) as pool:
+        (asking,) = waiting(shared, pool, source, 1)
+        assert shared.at_hand() is None
+        source.is_open.set()
+        assert asking.exception() is not None
+
+    assert shared.at_hand() is None
+
+
 def waiting(shared: Shared, pool: ThreadPoolExecutor, source: Source, count: int) -> list[Future[Listing]]:
     """So many who ask while the source is closed, the first of whom reads."""
     source.is_open.clear()

@@ -1,41 +1,48 @@
-"""Which browsers may call us (the Fetch standard's CORS protocol), through flask-cors."""
+"""Which browsers may call us: the CORS protocol of the Fetch standard (fetch.spec.whatwg.org, section 3.3)."""
 
-import re
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, request
-from flask_cors import CORS
+from flask import Flask, request
+
+from lib.wsgi import Answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 ALLOWED_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
 ALLOWED_HEADERS = ["authorization", "content-type", "idempotency-key", "if-none-match", "traceparent", "tracestate"]
 EXPOSED_HEADERS = ["Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"]
 # How long a browser may go without asking again. Chromium caps it at two hours.
 MAX_AGE_SECONDS = 7200
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": ", ".join(ALLOWED_METHODS),
+    "Access-Control-Allow-Headers": ", ".join(ALLOWED_HEADERS),
+    "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
+}
+EXPOSED = {"Access-Control-Expose-Headers": ", ".join(EXPOSED_HEADERS)}
 
 
-def allow_origins(app: Flask, origins: tuple[str, ...]) -> None:
+def allow_origins(app: Flask, origins: frozenset[str]) -> None:
     """Let pages of `origins`, and of no other, call `app`."""
 
     @app.before_request
-    def answer_preflight() -> Response | None:
-        # Before routing, so that a page can read our 404 for a path that we don't have,
+    def answer_preflight() -> Answer | None:
+        # Whatever its path, so that a page can read our 404 for one that we don't have,
         # and before anything that could need the database.
         preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        return Response() if preflight else None
+        return Answer() if preflight else None
 
     @app.after_request
-    def vary(response: Response) -> Response:
+    def allow(answer: Answer) -> Answer:
         # On every answer: without Origin there are no CORS headers, and a cache must not mix the two.
-        response.vary.add("Origin")
-        return response
+        answer.vary_by("Origin")
+        answer.headers.extend(allowed(origins, request.environ))
+        return answer
 
-    CORS(
-        app,
-        # As expressions, because flask-cors takes a string with brackets (an IPv6 address) for one.
-        origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
-        methods=ALLOWED_METHODS,
-        allow_headers=ALLOWED_HEADERS,
-        expose_headers=EXPOSED_HEADERS,
-        max_age=MAX_AGE_SECONDS,
-        always_send=False,
-        vary_header=False,
-    )
+
+def allowed(origins: frozenset[str], environ: "WSGIEnvironment") -> dict[str, str]:
+    """The headers by which a page of `origins` may read the answer; none for any other."""
+    origin = environ.get("HTTP_ORIGIN")
+    if origin not in origins:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, **(PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else EXPOSED)}

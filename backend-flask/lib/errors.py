@@ -6,8 +6,10 @@ from http import HTTPStatus
 
 import psycopg
 import psycopg.errors
-from flask import Response, json, request
+from flask import json, request
 from werkzeug import exceptions as werkzeug
+
+from lib.wsgi import Answer
 
 logger = logging.getLogger("cruddur")
 
@@ -81,7 +83,7 @@ def is_fault(error: Exception) -> bool:
     return answer(error)[0] >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def respond(error: Exception) -> Response:
+def respond(error: Exception) -> Answer:
     """A failure as the contract wants it: an array of codes, or an RFC 9457 document."""
     status, codes = answer(error)
     if is_fault(error):
@@ -91,8 +93,8 @@ def respond(error: Exception) -> Response:
     if wants_problem():
         body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "codes": codes}
         mimetype = PROBLEM_JSON
-    response = Response(json.dumps(body), status, headers(error, status), mimetype=mimetype)
-    response.vary.add("Accept")
+    response = Answer(json.dumps(body), status, headers(error, status), mimetype=mimetype)
+    response.vary_by("Accept")
     return response
 
 

@@ -1,11 +1,13 @@
 """What routes need of HTTP: the request's parts, read strictly, and the answer."""
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import cast
 from urllib.parse import parse_qsl, urlencode
 
-from flask import Response, current_app, g, request
+from flask import current_app, g, request
+from werkzeug.http import generate_etag, quote_etag
 from werkzeug.routing import BaseConverter
 
 from lib.body import read_bytes
@@ -14,7 +16,12 @@ from lib.errors import BadRequest
 from lib.idempotency import Attempt, Replay
 from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
 from lib.sign_in import is_optional, is_personal
+from lib.wsgi import Answer
 
+JSON = "application/json"
+READS = {"GET", "HEAD"}
+# What caches are told (RFC 9111).
+ASK_EACH_TIME, KEEP_NOTHING = "no-cache", "private, no-store"
 MAX_LIMIT = 100
 
 
@@ -32,7 +39,8 @@ def db() -> Db:
 def read_arguments() -> None:
     """Read the query once a request, strictly, also where nothing asks for it. Raises `BadRequest`."""
     try:
-        pairs = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")
+        query = request.query_string.decode()
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict") if query else []
     except ValueError as error:
         raise BadRequest("json_invalid") from error
     if any("\0" in part for pair in pairs for part in pair):
@@ -48,6 +56,8 @@ def arguments() -> dict[str, str]:
 def page() -> Page:
     """The page that `cursor` and `limit` ask for. Raises `BadRequest`."""
     given = arguments()
+    if not given:
+        return FIRST_PAGE
     limit = given.get("limit", str(FIRST_PAGE.limit))
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
         raise BadRequest("limit_invalid")
@@ -65,40 +75,45 @@ def attempt() -> Attempt | None:
     return Attempt(key, sha256(request.path.encode() + b"\0" + read_bytes()).digest())
 
 
-def send(answer: Json | Listing | Replay) -> Response:
-    """The JSON as it came; for a listing the `Link` to its neighbours (RFC 8288), for a replay the sign of one.
+def send(answer: Json | Listing | Replay, content_type: str = JSON) -> Answer:
+    """The JSON as it came; for a listing the `Link` to its neighbours, for a replay the sign of one.
 
     To a read whose client has this answer already it is 304 (RFC 9110, `If-None-Match`).
     """
-    response = Response(answer if isinstance(answer, bytes) else answer.json, mimetype="application/json")
+    body = answer if isinstance(answer, bytes) else answer.json
+    headers = {}
     if isinstance(answer, Listing):
-        neighbours = {"next": answer.next, "prev": answer.prev}
-        links = [f'<{request.path}?{leading_to(cursor)}>; rel="{rel}"' for rel, cursor in neighbours.items() if cursor]
-        if links:
-            response.headers["Link"] = ", ".join(links)
-    if isinstance(answer, Replay):
-        response.headers["Idempotency-Replayed"] = "true"
-    if request.method in {"GET", "HEAD"}:
-        response.add_etag()
-        # Not by `make_conditional`: what it makes of `If-Match` and of dates is for files.
-        if request.if_none_match.contains_weak(response.get_etag()[0] or ""):
-            response.status_code = 304
-    return response
+        headers = link(request.path, arguments(), answer)
+    elif isinstance(answer, Replay):
+        headers = {"Idempotency-Replayed": "true"}
+    if request.method in READS:
+        tag = generate_etag(body)
+        headers["ETag"] = quote_etag(tag)
+        # Not by werkzeug's `make_conditional`: what it makes of `If-Match` and of dates is for files.
+        if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(tag):
+            return Answer(status=304, headers=headers)
+    return Answer(body, headers=headers, content_type=content_type)
 
 
-def forbid_caching(response: Response) -> Response:
+def link(path: str, given: Mapping[str, str], listing: Listing) -> dict[str, str]:
+    """The header `Link` (RFC 8288) to the listing's neighbours; with what the feed at `path` was asked by."""
+    kept = {name: given[name] for name in ("term", "limit") if name in given}
+    # A cursor needs no quoting.
+    query = f"{urlencode(kept)}&cursor=" if kept else "cursor="
+    links = [
+        f'<{path}?{query}{cursor}>; rel="{rel}"'
+        for rel, cursor in (("next", listing.next), ("prev", listing.prev))
+        if cursor
+    ]
+    return {"Link": ", ".join(links)} if links else {}
+
+
+def forbid_caching(answer: Answer) -> Answer:
     """Let caches ask each time for what everybody may see, and keep nothing else."""
-    is_read = request.method in {"GET", "HEAD"}
-    is_for_everybody = is_read and response.status_code in {200, 304} and not is_personal()
-    response.headers.setdefault("Cache-Control", "no-cache" if is_for_everybody else "private, no-store")
+    is_read = request.method in READS
+    is_for_everybody = is_read and answer.status_code in {200, 304} and not is_personal()
+    answer.headers["Cache-Control"] = ASK_EACH_TIME if is_for_everybody else KEEP_NOTHING
     if is_read and is_optional():
         # Whoever is signed in is not to get what a cache has kept of a visitor's.
-        response.vary.add("Authorization")
-    return response
-
-
-def leading_to(cursor: Cursor) -> str:
-    """This request's query string, with what a feed is asked by and `cursor`."""
-    given = arguments()
-    kept = [(name, given[name]) for name in ("term", "limit") if name in given]
-    return urlencode([*kept, ("cursor", str(cursor))])
+        answer.vary_by("Authorization")
+    return answer

@@ -53,6 +53,12 @@ class Shared:
             if flight.is_live(asked):
                 return answer
 
+    def at_hand(self) -> Listing | None:
+        """The answer without a wait or a read; None where it takes one."""
+        asked = time.monotonic()
+        flight = self._flight
+        return flight.landed.result() if flight and flight.landed.done() and flight.may_serve(asked) else None
+
     def _board(self, asked: float) -> Flight:
         with self._starting:
             if self._flight is not None and self._flight.may_serve(asked):

@@ -55,7 +55,7 @@ def needs(endpoint: str | None) -> SignIn:
 def check_sign_in() -> None:
     """Verify the request's token where the route wants one. Raises `Unauthorized`, `Unavailable`."""
     g.token = None
-    needed = needs(request.endpoint)
+    g.sign_in = needed = needs(request.endpoint)
     if needed is SignIn.NO or request.method == "OPTIONS":
         return
     try:
@@ -80,9 +80,9 @@ def token() -> Token | None:
 
 def is_optional() -> bool:
     """Whether the answer is for visitors and for whoever is signed in."""
-    return needs(request.endpoint) is SignIn.OPTIONAL
+    return g.sign_in is SignIn.OPTIONAL
 
 
 def is_personal() -> bool:
     """Whether the answer belongs to the one person who is signed in."""
-    return needs(request.endpoint) is SignIn.REQUIRED or token() is not None
+    return g.sign_in is SignIn.REQUIRED or token() is not None

@@ -20,9 +20,9 @@ PAGE = BACKEND / "docs" / "index.html"
 SWAGGER_UI = files("flask_swagger_ui") / "dist"
 # What the page is made of, and of what type it is.
 ASSETS: dict[str, tuple[Traversable, str]] = {
-    "start.js": (BACKEND / "docs" / "start.js", "text/javascript"),
-    "swagger-ui-bundle.js": (SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript"),
-    "swagger-ui.css": (SWAGGER_UI / "swagger-ui.css", "text/css"),
+    "start.js": (BACKEND / "docs" / "start.js", "text/javascript; charset=utf-8"),
+    "swagger-ui-bundle.js": (SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    "swagger-ui.css": (SWAGGER_UI / "swagger-ui.css", "text/css; charset=utf-8"),
     "favicon-32x32.png": (SWAGGER_UI / "favicon-32x32.png", "image/png"),
 }
 # The page needs nobody but us.
@@ -45,7 +45,7 @@ def document() -> Response:
 @public
 def page() -> Response:
     """The document, to read and to try."""
-    response = as_type("text/html", send(PAGE.read_bytes()))
+    response = send_file("text/html; charset=utf-8", PAGE)
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
@@ -56,8 +56,8 @@ def asset(name: str) -> Response:
     """A part of the page."""
     if name not in ASSETS:
         raise NotFound
-    file, mimetype = ASSETS[name]
-    return as_type(mimetype, send(file.read_bytes()))
+    file, content_type = ASSETS[name]
+    return send_file(content_type, file)
 
 
 @cache
@@ -67,8 +67,8 @@ def openapi() -> bytes:
     return json.dumps(yaml.load(text, Loader=yaml.CSafeLoader), ensure_ascii=False).encode()
 
 
-def as_type(mimetype: str, response: Response) -> Response:
-    """The answer as a browser is to take it, which is not to guess."""
-    response.mimetype = mimetype
+def send_file(content_type: str, file: Traversable) -> Response:
+    """The file as a browser is to take it, which is not to guess."""
+    response = send(file.read_bytes(), content_type)
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -34,3 +34,11 @@ class VisitorsHome:
             listing = self._shared.get()
             current.set_attribute("app.result_length", listing.length)
             return listing
+
+    def at_hand(self) -> Listing | None:
+        """The same where it is at hand; None where somebody has to read it."""
+        listing = self._shared.at_hand()
+        if listing is not None:
+            with span("visitors-home") as current:
+                current.set_attribute("app.result_length", listing.length)
+        return listing

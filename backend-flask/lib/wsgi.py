@@ -1,0 +1,61 @@
+"""Flask without what this service has no use for, which would cost each request its time.
+
+What each part of it gave is told in docs/performance.md.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Request, Response
+from werkzeug.exceptions import BadRequest
+from werkzeug.routing import MapAdapter
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+NOT_MODIFIED = 304
+# RFC 9110, section 7.2: a host as RFC 3986 writes it, or nothing, and perhaps a port.
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+
+
+class Answer(Response):
+    """A response whose body is at hand and whose headers are complete, so that nothing is left to be seen to."""
+
+    # Of what has no body, nothing is said about one.
+    default_mimetype = None
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """The body, as a list: what is none, granian sends piece by piece."""
+        start_response(self.status, self.headers.to_wsgi_list())
+        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code == NOT_MODIFIED:
+            return []
+        return [self.get_data()]
+
+    def vary_by(self, field: str) -> None:
+        """Let a cache keep answers apart by that header of the request."""
+        known = self.headers.get("Vary")
+        self.headers["Vary"] = f"{known}, {field}" if known else field
+
+
+class Service(Flask):
+    """A Flask application that has no asynchronous views and never names its own address."""
+
+    response_class = Answer
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, which is a synchronous one."""
+        return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """What finds the request's route. Raises werkzeug's `BadRequest` for a `Host` that is none."""
+        if request is None:
+            return None
+        if not is_host(request.environ):
+            raise BadRequest
+        return MapAdapter(self.url_map, "localhost", "/", "", "http", request.path, request.method)
+
+
+def is_host(environ: "WSGIEnvironment") -> bool:
+    """Whether the header `Host` names a host, where there is one."""
+    return HOST.fullmatch(environ.get("HTTP_HOST", "")) is not None
