@@ -1,5 +1,6 @@
 """The application, put together. No rule lives here."""
 
+from lib import deadline
 from lib.body import MAX_BYTES
 from lib.cognito import Cognito
 from lib.config import Config
@@ -7,9 +8,9 @@ from lib.cors import allow_origins
 from lib.db import Db
 from lib.errors import respond
 from lib.http import HandleConverter, forbid_caching, read_arguments
-from lib.pool import open_pool
+from lib.pool import Lender
+from lib.service import Service
 from lib.sign_in import check_sign_in
-from lib.wsgi import Service
 from routes import activities, docs, health, message_groups, messages, profile, users
 from routes.visitors_home import FirstPage
 from services.home_activities import VisitorsHome
@@ -26,13 +27,15 @@ def create_app(config: Config) -> Service:
     origins = frozenset(config.frontend_urls)
     allow_origins(app, origins)
     app.register_error_handler(Exception, respond)
+    app.before_request(lambda: deadline.begin(config.database_timeout))
     # In this order: who may not ask is not read.
     app.before_request(check_sign_in)
     app.before_request(read_arguments)
     app.after_request(forbid_caching)
-    pool = open_pool(config.connection_url)
-    app.extensions["pool"] = pool
-    db = Db(pool.connection)
+    lender = Lender(config.connection_url)
+    app.extensions["lender"] = lender
+    app.extensions["pool"] = lender.pool
+    db = Db(lender.connection)
     app.extensions["db"] = db
     home = VisitorsHome(db)
     app.extensions["visitors_home"] = home

@@ -3,28 +3,53 @@
 import os
 import signal
 import sys
+import time
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
 from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
 from app import create_app
 from lib.config import Config
+from lib.draining import HangUp, drain
 from lib.failure import Failure
 from lib.pool import THREADS
 from lib.startup import check_database, check_key_set, check_port
 from lib.tracing import start_tracing
 
-# Requests that still run at a stop are cut off after this many seconds.
-KILL_TIMEOUT = 20
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+# From the word to stop to the end, drained or not: what still runs is cut off after this many seconds.
+STOP_SECONDS = 24
 
 
-def worker() -> Flask:
+class Server(Granian):
+    """granian, which on SIGTERM first has everybody told to go elsewhere, while it serves on."""
+
+    drain_seconds = 0
+
+    def signal_handler_interrupt(self, *given: Any, **named: Any) -> None:
+        """Note that it is to stop. Ctrl-C is in a hurry, and so is whoever says it twice."""
+        if given[0] == signal.SIGINT or self.interrupt_signal:
+            self.drain_seconds = 0
+        super().signal_handler_interrupt(*given, **named)
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        """Drain, and stop."""
+        drain()
+        end = time.monotonic() + self.drain_seconds
+        while time.monotonic() < end and self.drain_seconds:
+            time.sleep(0.05)
+        super().shutdown(exit_code)
+
+
+def worker() -> "WSGIApplication":
     """The application of one worker process, whose pool and exporter start after the fork."""
     config = Config.from_env(os.environ)
     start_tracing(config.traces_exporter)
-    return create_app(config)
+    return HangUp(create_app(config))
 
 
 def end_on_signals() -> None:
@@ -45,7 +70,7 @@ def main() -> None:
     # A worker inherits the handlers of granian's main process, which in a worker do nothing: a
     # signal that comes before granian has set the worker's own would be lost, and the worker stay.
     os.register_at_fork(after_in_child=end_on_signals)
-    Granian(
+    server = Server(
         "serve:worker",
         factory=True,
         interface=Interfaces.WSGI,
@@ -57,8 +82,10 @@ def main() -> None:
         log_level=LogLevels.error,
         respawn_failed_workers=True,
         respawn_interval=0.2,
-        workers_kill_timeout=KILL_TIMEOUT,
-    ).serve()
+        workers_kill_timeout=STOP_SECONDS - config.drain,
+    )
+    server.drain_seconds = config.drain
+    server.serve()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ def settings() -> dict[str, str]:
     """The developer's environment, with our defaults where it is silent, and our key pair where it names no pool."""
     said = {name: value for name, value in os.environ.items() if value}
     pool = {} if keys.configured() else keys.settings()
-    return {"FRONTEND_URL": FRONTEND_URL, **said, **pool}
+    # Nobody is to be told to go elsewhere: there is nobody else.
+    return {"FRONTEND_URL": FRONTEND_URL, "DRAIN_SECONDS": "0", **said, **pool}
 
 
 def serve(environ: dict[str, str], config: Config) -> int:

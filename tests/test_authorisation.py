@@ -121,6 +121,8 @@ def a_name(_: World) -> dict[str, Any]:
 # Answered to everybody, whatever they sign in with.
 PUBLIC = {
     ("GET", "/api/health-check"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
     ("GET", "/api/activities/home"),
     ("GET", "/api/activities/search"),
     ("GET", "/api/activities/@<handle:handle>"),

@@ -18,7 +18,7 @@ from lib.startup import KEY_SET_REMEDY, SCHEMA
 from tests import tokens
 from tests.conftest import FRONTEND
 from tests.make import Make
-from tests.running import free_port, running, script
+from tests.running import eventually, free_port, running, script
 
 RIGHT = {
     "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
@@ -29,6 +29,7 @@ RIGHT = {
     # Nobody listens there, which keeps the service from starting as little as Cognito's being away does.
     "AWS_COGNITO_JWKS_URL": f"{tokens.CLOSED}/jwks.json",
     "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": tokens.CLOSED,
+    "DRAIN_SECONDS": "0",
 }
 
 # The first key of RFC 7517, appendix A.1.
@@ -196,3 +197,50 @@ def test_a_time_zone_that_is_not_utc_is_told(owner_url: str, owner: psycopg.Conn
     assert script("db-create", CONNECTION_URL=owner_url).returncode == 0
     with serving(owner_url) as port:
         assert get(port, "/api/activities/home") == (200, b"[]")
+
+
+def test_more_processes_than_there_are_connections_for_are_told(service_url: str, owner: psycopg.Connection) -> None:
+    limit = f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT"
+    # Two processes, each with a pool of four and one that asks whether the server is back.
+    owner.execute(f"{limit} 9".encode())
+    (line,) = fails(CONNECTION_URL=service_url, WEB_CONCURRENCY="2")
+    assert line == (
+        "cruddur: WEB_CONCURRENCY=2 wants 10 connections, and the server has 9 for us: lower it, or raise the server's "
+        "max_connections or the role's and the database's CONNECTION LIMIT"
+    )
+
+    owner.execute(f"{limit} 10".encode())
+    with serving(service_url, WEB_CONCURRENCY="2") as port:
+        assert get(port, "/readyz")[0] == HTTPStatus.OK
+
+
+def test_on_sigterm_it_sends_everybody_elsewhere_before_it_stops(service_url: str) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "DRAIN_SECONDS": "2"}
+    with running("serve", **settings) as server, closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as kept:
+        assert get(port, "/readyz")[0] == HTTPStatus.OK
+        kept.request("GET", "/api/activities/home")
+        assert kept.getresponse().read() == b"[]"
+        server.send_signal(signal.SIGTERM)
+
+        eventually(lambda: get(port, "/readyz") == (503, b'["draining"]'))
+        kept.request("GET", "/api/activities/home")
+        answer = kept.getresponse()
+        assert (answer.status, answer.read(), answer.headers["Connection"]) == (200, b"[]", "close")
+        assert get(port, "/livez")[0] == HTTPStatus.OK
+        out, err = server.communicate(timeout=30)
+
+    assert (server.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("hurry", [signal.SIGTERM, signal.SIGINT])
+def test_told_twice_it_does_not_wait(service_url: str, hurry: signal.Signals) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "DRAIN_SECONDS": "10"}
+    with running("serve", **settings) as server:
+        assert get(port, "/readyz")[0] == HTTPStatus.OK
+        server.send_signal(signal.SIGTERM)
+        eventually(lambda: get(port, "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE)
+        server.send_signal(hurry)
+        # Far less than it would have drained for.
+        assert server.wait(timeout=8) == 0

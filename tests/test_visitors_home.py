@@ -7,7 +7,7 @@ from flask import Flask, request_started
 from flask.testing import FlaskClient
 from werkzeug.test import Client, TestResponse
 
-from lib.wsgi import Service
+from lib.service import Service
 from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
 

@@ -111,6 +111,8 @@ SETTINGS = {
     "HOST": Setting(address, "127.0.0.1", default="127.0.0.1"),
     "PORT": Setting(number(1, 65535), "4567", default="4567"),
     "WEB_CONCURRENCY": Setting(number(1, 256), "2", default="2"),
+    "DATABASE_TIMEOUT_SECONDS": Setting(number(1, 60), "2", default="2"),
+    "DRAIN_SECONDS": Setting(number(0, 10), "5", default="5"),
     "AWS_DEFAULT_REGION": Setting(matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "eu-west-1"),
     # The forms that Cognito's API reference gives for UserPoolId and ClientId.
     "AWS_COGNITO_USER_POOL_ID": Setting(matching(r"[\w-]{1,45}_[0-9a-zA-Z]{1,54}"), "eu-west-1_AbCdEfGhI"),
@@ -162,6 +164,10 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 4567
     workers: int = 2
+    # Seconds that a request may wait for the database.
+    database_timeout: int = 2
+    # Seconds between the word to stop and the stop.
+    drain: int = 5
     traces_exporter: str = "none"
 
     @classmethod
@@ -192,6 +198,8 @@ class Config:
             host=read("HOST"),
             port=read("PORT"),
             workers=read("WEB_CONCURRENCY"),
+            database_timeout=read("DATABASE_TIMEOUT_SECONDS"),
+            drain=read("DRAIN_SECONDS"),
             traces_exporter=read("OTEL_TRACES_EXPORTER", "otlp" if endpoints else "none"),
         )
         if faults:

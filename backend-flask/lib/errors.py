@@ -30,6 +30,10 @@ class Unavailable(Exception):
     """Another service that is needed to answer is away. The text, for the operator, holds no secret."""
 
 
+class Away(Exception):
+    """The database is, as the operator has been told."""
+
+
 class Refusal(Exception):
     """The client's fault, for each of the reasons that the codes name."""
 
@@ -44,6 +48,10 @@ class BadRequest(Refusal):
 
 class Invalid(Refusal):
     """The request is understood and breaks a rule."""
+
+
+class NotReady(Refusal):
+    """Others should be asked instead."""
 
 
 # The first class in an exception's line of ancestors that stands here decides.
@@ -68,6 +76,8 @@ ANSWERS: dict[type[BaseException], tuple[int, str]] = {
     # A failover left us with a server that only reads.
     psycopg.errors.ReadOnlySqlTransaction: (503, "service_unavailable"),
     Unavailable: (503, "service_unavailable"),
+    Away: (503, "service_unavailable"),
+    NotReady: (503, ""),
     Exception: (500, "generic_500"),
 }
 
@@ -86,7 +96,7 @@ def is_fault(error: Exception) -> bool:
 def respond(error: Exception) -> Answer:
     """A failure as the contract wants it: an array of codes, or an RFC 9457 document."""
     status, codes = answer(error)
-    if is_fault(error):
+    if is_fault(error) and not isinstance(error, Away | NotReady):
         log_fault(error)
     body: object = codes
     mimetype = "application/json"

@@ -1,24 +1,36 @@
-"""Connections to Postgres, and the pool that lends them."""
+"""Connections to Postgres: the pool that lends them, and what happens to it on bad days."""
 
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from typing import TypeVar
 
 import psycopg
 from psycopg import Cursor, OperationalError
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool
 
+from lib import deadline
+from lib.breaker import Breaker
+
+T = TypeVar("T")
+
 # A worker process has this many threads, and a connection for each.
 THREADS = 4
-# How long a request waits for a connection, and the pool between two tries to make one, in seconds.
-POOL_TIMEOUT = 2.0
+# Between the pool's last try to make a connection and its next, in seconds.
+RECONNECT_SECONDS = 2.0
+# For the one question whether the database answers.
+ASK_SECONDS = 1.0
 # What a connection string leaves open. libpq alone would wait 130 s for a server that
 # swallows packets, and for hours on a connection whose other end is gone.
 DEFAULTS = {
     "fallback_application_name": "cruddur",
-    "connect_timeout": "3",
+    "connect_timeout": "2",
     "keepalives_idle": "15",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -27,48 +39,85 @@ DEFAULTS = {
 
 
 class Connection(psycopg.Connection[TupleRow]):
-    """A connection that keeps a cursor for its statements: to make one, and what it knows of types, takes 6 us."""
+    """A connection that waits no longer than the request may, and keeps a cursor for its statements."""
 
     @cached_property
     def statements(self) -> Cursor[TupleRow]:
-        """The cursor, whose values come in binary."""
+        """The cursor, whose values come in binary. To make one, and what it knows of types, takes 6 us."""
         return self.cursor(binary=True)
 
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """As psycopg's. A server that is frozen, or whose packets are lost, would be waited for for ever."""
+        return super().wait(gen, interval, deadline.left() if timeout is None else timeout)
 
-def conninfo(url: str) -> str:
-    """The connection string `url` with our defaults for what it leaves open."""
-    return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url)})
 
+class Lender:
+    """A pool of connections to `url`, opening in the background, and a breaker. For one process: not to be forked."""
 
-def open_pool(url: str) -> ConnectionPool[Connection]:
-    """A pool of connections to `url`, opening in the background. For one process: not to be forked."""
+    def __init__(self, url: str) -> None:
+        self._conninfo = conninfo(url)
+        self._breaker = Breaker(self._ask)
+        self.pool = ConnectionPool(
+            self._conninfo,
+            connection_class=Connection,
+            kwargs={"autocommit": True, "prepare_threshold": 0},
+            configure=pass_json_on,
+            check=self._check,
+            min_size=THREADS,
+            # Unless told, the pool waits longer with each try, and 23 s too long after an outage of 35.
+            reconnect_timeout=RECONNECT_SECONDS,
+            reconnect_failed=lambda pool: pool.check(),
+            open=False,
+            name="cruddur",
+        )
+        self.pool.open()
 
-    def check(connection: Connection) -> None:
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection, for as long as this lasts. Raises psycopg's errors, and `Away`."""
+        self._breaker.check()
+        try:
+            connection = self.pool.getconn(deadline.left())
+            try:
+                yield connection
+            finally:
+                self.pool.putconn(connection)
+        except OperationalError as error:
+            if is_lost(error):
+                self._breaker.suspect(error)
+            raise
+        except ReadOnlySqlTransaction:
+            # A failover has left us with a server that only reads: the others lead there too.
+            self.pool.drain()
+            raise
+
+    def _check(self, connection: Connection) -> None:
         # A connection that idles has nothing to read, but for the news that the server has
         # ended it. Then the others have ended too, and trying each of them takes its time.
         # No round trip, unlike `ConnectionPool.check_connection`: 3 us.
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
-            pool.drain()
+            self.pool.drain()
             raise OperationalError("the server has closed this connection")
 
-    pool = ConnectionPool(
-        conninfo(url),
-        connection_class=Connection,
-        kwargs={"autocommit": True, "prepare_threshold": 0},
-        configure=pass_json_on,
-        check=check,
-        min_size=THREADS,
-        timeout=POOL_TIMEOUT,
-        # Unless told, the pool waits longer with each try, and 23 s too long after an outage of 35.
-        reconnect_timeout=POOL_TIMEOUT,
-        reconnect_failed=lambda pool: pool.check(),
-        open=False,
-        name="cruddur",
-    )
-    pool.open()
-    return pool
+    def _ask(self) -> None:
+        # On a connection of its own: the pool's may all be waiting, and would tell of the past.
+        deadline.begin(ASK_SECONDS)
+        with Connection.connect(self._conninfo, autocommit=True) as connection:
+            connection.execute("SELECT 1")
+        self.pool.check()
+
+
+def is_lost(error: OperationalError) -> bool:
+    """Whether the connection was lost, or none was to be had: not a statement that Postgres has refused."""
+    # Without a SQLSTATE it is libpq, psycopg or the pool that speaks. 08: connection exceptions. 57P: shut down.
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+
+
+def conninfo(url: str) -> str:
+    """The connection string `url` with our defaults for what it leaves open."""
+    return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url)})
 
 
 def pass_json_on(connection: Connection) -> None:

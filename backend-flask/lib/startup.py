@@ -7,11 +7,21 @@ import psycopg
 
 from lib.config import Config
 from lib.failure import Failure
-from lib.pool import conninfo
+from lib.pool import THREADS, conninfo
 
 # The revision in db/migrations that the queries need, or a later one.
 SCHEMA = "0002"
 OLDEST_SERVER = 15
+# How many connections the role may have: the lowest limit that there is. -1 is none.
+ROOM = """
+    SELECT least(
+        current_setting('max_connections')::int
+            - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true)::int, 0),
+        (SELECT nullif(pg_roles.rolconnlimit, -1) FROM pg_roles WHERE pg_roles.rolname = current_user),
+        (SELECT nullif(pg_database.datconnlimit, -1) FROM pg_database WHERE pg_database.datname = current_database())
+    )
+"""
 KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json there"
 
 
@@ -60,6 +70,7 @@ def check_database(config: Config) -> None:
         with psycopg.connect(conninfo(config.connection_url), autocommit=True) as connection:
             check_version(config.connection_setting, connection)
             check_schema(connection)
+            check_room(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise Failure("the database's time zone is not UTC: run bin/db-create, which sets it")
     except psycopg.Error as error:
@@ -83,6 +94,18 @@ def check_schema(connection: psycopg.Connection) -> None:
         raise Failure("the service's role may not read the schema: run bin/db-schema-load, which grants it") from error
     if revision is None or revision[0] < SCHEMA:
         raise Failure(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
+
+
+def check_room(config: Config, connection: psycopg.Connection) -> None:
+    """Raise `Failure` when the server has not enough connections for all of our processes."""
+    # Each has its pool's, and one that asks whether the server is back.
+    wanted = config.workers * (THREADS + 1)
+    room = connection.execute(ROOM).fetchone()
+    if room and room[0] < wanted:
+        raise Failure(
+            f"WEB_CONCURRENCY={config.workers} wants {wanted} connections, and the server has {room[0]} for us: "
+            "lower it, or raise the server's max_connections or the role's and the database's CONNECTION LIMIT"
+        )
 
 
 def unreachable(setting: str, error: psycopg.Error) -> str:

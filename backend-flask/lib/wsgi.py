@@ -1,15 +1,10 @@
-"""Flask without what this service has no use for, which would cost each request its time.
-
-What each part of it gave is told in docs/performance.md.
-"""
+"""What Flask answers with, and what it is asked by, in WSGI's terms (PEP 3333)."""
 
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from flask import Flask, Request, Response
-from werkzeug.exceptions import BadRequest
-from werkzeug.routing import MapAdapter
+from flask import Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -36,24 +31,6 @@ class Answer(Response):
         """Let a cache keep answers apart by that header of the request."""
         known = self.headers.get("Vary")
         self.headers["Vary"] = f"{known}, {field}" if known else field
-
-
-class Service(Flask):
-    """A Flask application that has no asynchronous views and never names its own address."""
-
-    response_class = Answer
-
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, which is a synchronous one."""
-        return func
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """What finds the request's route. Raises werkzeug's `BadRequest` for a `Host` that is none."""
-        if request is None:
-            return None
-        if not is_host(request.environ):
-            raise BadRequest
-        return MapAdapter(self.url_map, "localhost", "/", "", "http", request.path, request.method)
 
 
 def is_host(environ: "WSGIEnvironment") -> bool:

@@ -1,0 +1,48 @@
+"""Flask without what this service has no use for, which would cost each request its time, and with a second try.
+
+What each part of it gave is told in docs/performance.md.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Request, request
+from flask.typing import ResponseReturnValue
+from psycopg import OperationalError
+from werkzeug.exceptions import BadRequest
+from werkzeug.routing import MapAdapter
+
+from lib.pool import is_lost
+from lib.wsgi import Answer, is_host
+
+
+class Service(Flask):
+    """A Flask application that has no asynchronous views and never names its own address."""
+
+    response_class = Answer
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, which is a synchronous one."""
+        return func
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """What the route answers. Where the database cut it off, it is asked once more if that does no harm."""
+        try:
+            return super().dispatch_request()
+        except OperationalError as error:
+            if not is_lost(error) or not may_be_repeated(request):
+                raise
+        return super().dispatch_request()
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """What finds the request's route. Raises werkzeug's `BadRequest` for a `Host` that is none."""
+        if request is None:
+            return None
+        if not is_host(request.environ):
+            raise BadRequest
+        return MapAdapter(self.url_map, "localhost", "/", "", "http", request.path, request.method)
+
+
+def may_be_repeated(request: Request) -> bool:
+    """Whether it does the same when it is asked twice: a read (RFC 9110, section 9.2.1), or a POST with its key."""
+    return request.method in {"GET", "HEAD"} or (request.method == "POST" and "Idempotency-Key" in request.headers)

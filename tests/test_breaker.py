@@ -1,0 +1,111 @@
+"""The circuit breaker: who waits while the database is away, and who finds out that it is back."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from lib import breaker as module
+from lib.breaker import Breaker
+from lib.errors import Away
+from tests.running import eventually
+
+
+class Server:
+    """A database that is asked whether it answers."""
+
+    def __init__(self) -> None:
+        self.is_up = threading.Event()
+        self.is_up.set()
+        self.answers = threading.Event()
+        self.answers.set()
+        self.asked = 0
+
+    def ask(self) -> None:
+        """As the pool asks it."""
+        self.asked += 1
+        self.answers.wait()
+        if not self.is_up.is_set():
+            raise psycopg.OperationalError("connection refused")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One that no thread is left to wait for."""
+    server = Server()
+    yield server
+    server.is_up.set()
+    server.answers.set()
+
+
+def is_closed(breaker: Breaker) -> bool:
+    """Whether requests go through."""
+    try:
+        breaker.check()
+    except Away:
+        return False
+    return True
+
+
+LOST = psycopg.OperationalError("the connection was lost")
+
+
+def test_one_lost_connection_fails_nobody(server: Server) -> None:
+    breaker = Breaker(server.ask)
+
+    breaker.suspect(LOST)
+
+    assert all(is_closed(breaker) for _ in range(100))
+    assert server.asked == 1
+
+
+def test_while_the_database_is_away_nobody_waits(server: Server) -> None:
+    breaker = Breaker(server.ask)
+    server.is_up.clear()
+    breaker.suspect(LOST)
+    assert not is_closed(breaker)
+
+    # Nobody asks any more: 10,000 times the patience would be 40 minutes.
+    assert not any(is_closed(breaker) for _ in range(10_000))
+    server.is_up.set()
+
+    eventually(lambda: is_closed(breaker))
+
+
+def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None:
+    breaker = Breaker(server.ask)
+    server.answers.clear()
+    breaker.suspect(LOST)
+
+    eventually(lambda: server.asked == module.QUESTIONS)
+    time.sleep(2 * module.PAUSE_SECONDS)
+    assert server.asked == module.QUESTIONS
+    assert not is_closed(breaker)
+    server.answers.set()
+
+    eventually(lambda: is_closed(breaker))
+
+
+def test_64_who_find_it_away_at_once_ask_in_one_thread(server: Server) -> None:
+    breaker = Breaker(server.ask)
+    server.answers.clear()
+
+    with ThreadPoolExecutor(64) as threads:
+        list(threads.map(lambda _: breaker.suspect(LOST), range(64)))
+        assert [thread.name for thread in threading.enumerate()].count("breaker") == 1
+        server.answers.set()
+
+    eventually(lambda: is_closed(breaker))
+
+
+def test_its_log_tells_the_class_and_not_the_text(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    breaker = Breaker(server.ask)
+
+    breaker.suspect(psycopg.errors.AdminShutdown("terminating the connection of somebody"))
+
+    eventually(lambda: len(caplog.messages) == 2)
+    assert caplog.messages[0] == "the database may be away: AdminShutdown 57P01"
+    assert caplog.messages[1].startswith("the database answers: ")
