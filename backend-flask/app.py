@@ -28,6 +28,7 @@ def create_app(config: Config) -> Service:
     allow_origins(app, origins)
     app.register_error_handler(Exception, respond)
     app.before_request(lambda: deadline.begin(config.database_timeout))
+    app.teardown_request(lambda _: deadline.finish())
     # In this order: who may not ask is not read.
     app.before_request(check_sign_in)
     app.before_request(read_arguments)

@@ -6,9 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
+from granian.server import MPServer
 
 from app import create_app
 from lib.config import Config
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 24
 
 
-class Server(Granian):
+class Server(MPServer):
     """granian, which on SIGTERM first has everybody told to go elsewhere, while it serves on."""
 
     drain_seconds = 0
@@ -34,7 +34,7 @@ class Server(Granian):
         """Note that it is to stop. Ctrl-C is in a hurry, and so is whoever says it twice."""
         if given[0] == signal.SIGINT or self.interrupt_signal:
             self.drain_seconds = 0
-        super().signal_handler_interrupt(*given, **named)
+        super().signal_handler_interrupt(*given, **named)  # type: ignore[no-untyped-call]
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Drain, and stop."""
@@ -42,7 +42,7 @@ class Server(Granian):
         end = time.monotonic() + self.drain_seconds
         while time.monotonic() < end and self.drain_seconds:
             time.sleep(0.05)
-        super().shutdown(exit_code)
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
 def worker() -> "WSGIApplication":

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
 
@@ -49,13 +48,15 @@ class Breaker:
         threading.Thread(target=self._find_out, name="breaker", daemon=True).start()
 
     def _find_out(self) -> None:
-        with ThreadPoolExecutor(QUESTIONS, "breaker") as threads:
-            asked: set[Future[None]] = set()
-            while not self._is_well.is_set():
-                asked = {question for question in asked if not question.done()}
-                if len(asked) < QUESTIONS:
-                    asked.add(threads.submit(self._question))
-                self._is_well.wait(PAUSE_SECONDS)
+        asked: list[threading.Thread] = []
+        while not self._is_well.is_set():
+            asked = [question for question in asked if question.is_alive()]
+            if len(asked) < QUESTIONS:
+                # Daemons, as this thread is: a process that ends does not wait for them.
+                question = threading.Thread(target=self._question, name="breaker", daemon=True)
+                question.start()
+                asked.append(question)
+            self._is_well.wait(PAUSE_SECONDS)
 
     def _question(self) -> None:
         try:

@@ -3,9 +3,9 @@
 import time
 from contextvars import ContextVar
 
-# What holds where nothing else was said, such as in the pool's own threads.
+# For each step of what is no request, such as in the pool's own threads.
 SECONDS = 2.0
-_allowed: ContextVar[float] = ContextVar("allowed", default=SECONDS)
+_allowed: ContextVar[float | None] = ContextVar("allowed", default=None)
 _end: ContextVar[float | None] = ContextVar("end", default=None)
 
 
@@ -15,11 +15,19 @@ def begin(seconds: float) -> None:
     _end.set(None)
 
 
+def finish() -> None:
+    """The request is over."""
+    _allowed.set(None)
+
+
 def left() -> float:
-    """How many seconds are left. The first to ask starts the clock."""
+    """How many seconds are left. The first of a request's steps to ask starts the clock."""
+    allowed = _allowed.get()
+    if allowed is None:
+        return SECONDS
     now = time.monotonic()
     end = _end.get()
     if end is None:
-        end = now + _allowed.get()
+        end = now + allowed
         _end.set(end)
     return max(0.0, end - now)
