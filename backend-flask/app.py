@@ -1,5 +1,7 @@
 """The application, put together. No rule lives here."""
 
+from collections.abc import Callable
+
 from lib import deadline
 from lib.body import MAX_BYTES
 from lib.cognito import Cognito
@@ -8,16 +10,18 @@ from lib.cors import allow_origins
 from lib.db import Db
 from lib.errors import respond
 from lib.http import HandleConverter, forbid_caching, read_arguments
+from lib.observers import start_observing
+from lib.observing import Observe, Observed
 from lib.pool import Lender
-from lib.service import Service
+from lib.service import Service, note_route
 from lib.sign_in import check_sign_in
 from routes import activities, docs, health, message_groups, messages, profile, users
 from routes.visitors_home import FirstPage
 from services.home_activities import VisitorsHome
 
 
-def create_app(config: Config) -> Service:
-    """A Flask application with a connection pool of its own, so for one process."""
+def create_app(config: Config, log: Callable[[Observed, float], None] | None = None) -> Service:
+    """A Flask application with a connection pool of its own, so for one process. `log` is told of each request."""
     app = Service(__name__, static_folder=None)
     # Not to read on for ever; one more than is taken, so that lib/body.py sees that it is too many.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 1
@@ -29,6 +33,7 @@ def create_app(config: Config) -> Service:
     app.register_error_handler(Exception, respond)
     app.before_request(lambda: deadline.begin(config.database_timeout))
     app.teardown_request(lambda _: deadline.finish())
+    app.before_request(note_route)
     # In this order: who may not ask is not read.
     app.before_request(check_sign_in)
     app.before_request(read_arguments)
@@ -44,5 +49,7 @@ def create_app(config: Config) -> Service:
     for routes in (activities, users, profile, message_groups, messages, docs, health):
         app.register_blueprint(routes.bp)
     # How Flask's documentation puts middleware in front: https://flask.palletsprojects.com/en/stable/api/#flask.Flask.wsgi_app
-    app.wsgi_app = FirstPage(app.wsgi_app, home, origins)  # type: ignore[method-assign]
+    first_page = FirstPage(app.wsgi_app, home, origins)
+    observers = app.extensions["observers"] = start_observing(config.telemetry, lender.pool, log)
+    app.wsgi_app = Observe(first_page, observers)  # type: ignore[method-assign]
     return app

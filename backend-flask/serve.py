@@ -14,9 +14,9 @@ from app import create_app
 from lib.config import Config
 from lib.draining import HangUp, drain
 from lib.failure import Failure
+from lib.logs import log_as_json, log_as_text, start_logging
 from lib.pool import THREADS
 from lib.startup import check_database, check_key_set, check_port
-from lib.tracing import start_tracing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -48,8 +48,10 @@ class Server(MPServer):
 def worker() -> "WSGIApplication":
     """The application of one worker process, whose pool and exporter start after the fork."""
     config = Config.from_env(os.environ)
-    start_tracing(config.traces_exporter)
-    return HangUp(create_app(config))
+    is_json = not sys.stderr.isatty()
+    start_logging(is_json=is_json)
+    log = log_as_json if is_json else log_as_text
+    return HangUp(create_app(config, log if config.log_level == "info" else None))
 
 
 def end_on_signals() -> None:

@@ -76,7 +76,8 @@ def environment(database: Database) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     parts = {PG[name]: str(value) for name, value in conninfo_to_dict(url).items() if name in PG}
     ours = {"SERVICE_CONNECTION_URL": url, "FRONTEND_URL": "http://localhost:3000", "HOST": "127.0.0.1"}
-    ours |= {"DRAIN_SECONDS": "0"}
+    # The others log no requests either.
+    ours |= {"DRAIN_SECONDS": "0", "LOG_LEVEL": "warning"}
     path = {"PATH": f"{venv() / 'bin'}:{os.environ['PATH']}", "NODE_ENV": "production"}
     return kept | parts | ours | path | keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
 

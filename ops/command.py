@@ -80,8 +80,11 @@ def home() -> Path:
 
 
 @contextmanager
-def database(*, prod: bool = False, confirmed: str | None = None) -> Iterator[Database]:
-    """The database of PROD_CONNECTION_URL or CONNECTION_URL, else the embedded one, up while this lasts."""
+def database(*, prod: bool = False, confirmed: str | None = None, options: str = "") -> Iterator[Database]:
+    """The database of PROD_CONNECTION_URL or CONNECTION_URL, else the embedded one, up while this lasts.
+
+    `options` are for the embedded server (`-c name=value`), if it does not run yet.
+    """
     setting = "PROD_CONNECTION_URL" if prod else "CONNECTION_URL"
     url = os.environ.get(setting)
     if url:
@@ -93,7 +96,7 @@ def database(*, prod: bool = False, confirmed: str | None = None) -> Iterator[Da
     elif prod:
         raise Failure(f"{setting} is not set; {right_value(setting)}")
     else:
-        with embedded.hold(home()) as server:
+        with embedded.hold(home(), options=options) as server:
             yield Database("CRUDDUR_HOME", make_conninfo(server, dbname="cruddur"), confirmed)
 
 

@@ -6,8 +6,8 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
-from lib.config import connection_url
 from lib.failure import Failure
+from lib.readers import connection_url
 from ops.command import ROOT, Database, arguments, chosen, right_value, run
 
 ROLE = "cruddur_service"

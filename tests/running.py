@@ -17,7 +17,7 @@ from ops.command import ROOT
 OURS = {
     *("CONNECTION_URL", "PROD_CONNECTION_URL", "SERVICE_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME"),
     *("FRONTEND_URL", "BACKEND_URL", "HOST", "PORT", "WEB_CONCURRENCY"),
-    *("DATABASE_TIMEOUT_SECONDS", "DRAIN_SECONDS"),
+    *("DATABASE_TIMEOUT_SECONDS", "DRAIN_SECONDS", "LOG_LEVEL"),
 }
 OTHERS = ("AWS_", "OTEL_", "PG")
 CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(OTHERS)}
@@ -39,10 +39,10 @@ def script(name: str, *arguments: str, answer: str = "", **settings: str) -> sub
 
 
 @contextmanager
-def running(name: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+def running(name: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
     """`bin/<name>`, stopped at the end if it has not been before."""
     with subprocess.Popen(
-        [ROOT / "bin" / name],
+        [ROOT / "bin" / name, *arguments],
         env=CLEAN | settings,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.config import COGNITO_SETTINGS, SETTINGS, Config, UserPool
+from lib.config import COGNITO_SETTINGS, SAID, Config, UserPool
 from lib.failure import Failure
 
 URL = "postgresql://cruddur:p%2Fw@db:5432/cruddur"
@@ -16,7 +16,9 @@ COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"
 
 
 def test_what_is_left_out_has_a_default() -> None:
-    assert Config.from_env(RIGHT) == Config(
+    config = Config.from_env(RIGHT)
+
+    assert config == Config(
         connection_url=URL,
         connection_setting="CONNECTION_URL",
         frontend_urls=("http://localhost:3000",),
@@ -29,8 +31,12 @@ def test_what_is_left_out_has_a_default() -> None:
         host="127.0.0.1",
         port=4567,
         workers=2,
-        traces_exporter="none",
+        database_timeout=2,
+        drain=5,
+        log_level="info",
+        telemetry=config.telemetry,
     )
+    assert (config.telemetry.traces, config.telemetry.metrics, config.telemetry.is_console) == (None, None, False)
 
 
 def test_the_service_takes_its_own_url_before_the_owners() -> None:
@@ -49,16 +55,16 @@ def test_every_fault_is_named_at_once_with_a_right_value() -> None:
         Config.from_env({"PORT": "none", "FRONTEND_URL": "localhost:3000"})
 
     assert str(failure.value).splitlines() == [
-        f"CONNECTION_URL is not set; a right value: CONNECTION_URL={SETTINGS['CONNECTION_URL'].example}",
+        f"CONNECTION_URL is not set; a right value: CONNECTION_URL={SAID['CONNECTION_URL'].example}",
         "FRONTEND_URL is malformed; a right value: FRONTEND_URL=http://localhost:3000",
-        *(f"{name} is not set; a right value: {name}={SETTINGS[name].example}" for name in COGNITO_SETTINGS),
+        *(f"{name} is not set; a right value: {name}={SAID[name].example}" for name in COGNITO_SETTINGS),
         "PORT is malformed; a right value: PORT=4567",
     ]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", SAID)
 def test_every_example_is_right(name: str) -> None:
-    SETTINGS[name].read(SETTINGS[name].example)
+    SAID[name].read(SAID[name].example)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +90,35 @@ def test_every_example_is_right(name: str) -> None:
         ),
         *(("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", value) for value in ("http://aws.example", "file:///aws")),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
+        *(("OTEL_TRACES_SAMPLER", value) for value in ("always", "parentbased_jaeger_remote")),
+        *(("OTEL_TRACES_SAMPLER_ARG", value) for value in ("-0.1", "1.1", "half")),
+        *(("OTEL_EXPORTER_OTLP_HEADERS", value) for value in ("key", "=value")),
+        *(("OTEL_BSP_SCHEDULE_DELAY", value) for value in ("0", "5s")),
+        *(("DATABASE_TIMEOUT_SECONDS", value) for value in ("0", "61", "2.5")),
+        *(("DRAIN_SECONDS", value) for value in ("-1", "11")),
+        ("LOG_LEVEL", "debug"),
     ],
 )
 def test_a_malformed_value_is_named_and_not_shown(name: str, value: str) -> None:
     with pytest.raises(Failure) as failure:
         Config.from_env(RIGHT | {name: value})
 
-    assert str(failure.value) == f"{name} is malformed; a right value: {name}={SETTINGS[name].example}"
+    assert str(failure.value) == f"{name} is malformed; a right value: {name}={SAID[name].example}"
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "1"), ("PORT", "65535"), ("WEB_CONCURRENCY", "256")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("PORT", "1"),
+            ("PORT", "65535"),
+            ("WEB_CONCURRENCY", "256"),
+            ("DRAIN_SECONDS", "0"),
+            ("DRAIN_SECONDS", "10"),
+        ),
+        *(("DATABASE_TIMEOUT_SECONDS", "1"), ("DATABASE_TIMEOUT_SECONDS", "60"), ("OTEL_TRACES_SAMPLER_ARG", "0")),
+    ],
+)
 def test_a_number_at_its_limit_is_taken(name: str, value: str) -> None:
     Config.from_env(RIGHT | {name: value})
 
@@ -135,17 +160,3 @@ def test_the_pool_may_have_addresses_of_its_own(jwks_url: str, endpoint: str) ->
 
 def test_a_password_is_not_in_what_gets_printed() -> None:
     assert "p%2Fw" not in repr(Config.from_env(RIGHT))
-
-
-@pytest.mark.parametrize(
-    ("environ", "exporter"),
-    [
-        ({}, "none"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, "otlp"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, "otlp"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "OTEL_TRACES_EXPORTER": "none"}, "none"),
-        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
-    ],
-)
-def test_spans_go_where_the_standard_variables_say(environ: dict[str, str], exporter: str) -> None:
-    assert Config.from_env(RIGHT | environ).traces_exporter == exporter

@@ -1,90 +1,381 @@
-"""Spans, received by a collector of our own."""
+"""What a collector is told of each request: the spans, the figures, and nothing that people wrote."""
 
-import gzip
-import threading
+import json
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import psycopg
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from flask.testing import FlaskClient
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from psycopg import Connection
 
-from tests.make import Make
-from tests.test_serve import get, serving
+from app import create_app
+from lib.config import Config
+from lib.service import Service
+from lib.telemetry import Destination, Telemetry
+from lib.tracing import Sampler
+from tests import tokens
+from tests.collector import Collector, attributes, collecting
+from tests.conftest import FRONTEND
+from tests.make import Make, User
+from tests.running import free_port, running
+from tests.test_authorisation import PUBLIC, SIGNED_IN, World
+from tests.test_serve import RIGHT, faults, get
+from tests.tokens import bearer
 
-Received = tuple[dict[str, str], ExportTraceServiceRequest]
+HOME = "/api/activities/home"
+# What nobody must find in what is exported: in messages, names, addresses, keys and the query.
+MARKER = "f1nd-me"
+# The use case of each route, and the statements below it, in their order.
+SIGN_IN = ("sign-in", ("users/viewer",))
+READS = {
+    "/api/activities/home": [("home-activities", ("activities/home",))],
+    "/api/activities/search": [("search-activities", ("activities/search",))],
+    "/api/activities/notifications": [SIGN_IN, ("notifications-activities", ("activities/notifications",))],
+    "/api/activities/@<handle:handle>": [("user-activities", ("activities/user",))],
+    "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [("show-activity", ("activities/replies",))],
+    "/api/users/@<handle:handle>/short": [("users-short", ("users/short",))],
+    "/api/message_groups": [SIGN_IN, ("message-groups", ("message_groups/index",))],
+    "/api/messages/<uuid:message_group_uuid>": [SIGN_IN, ("messages", ("messages/index",))],
+}
+WRITES = {
+    ("POST", "/api/activities"): [SIGN_IN, ("create-activity", ("activities/create",))],
+    ("POST", "/api/activities/<uuid:activity_uuid>/reply"): [SIGN_IN, ("create-reply", ("activities/reply",))],
+    ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
+    ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
+    ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
+    ("POST", "/api/messages"): [SIGN_IN, ("create-message", ("messages/create",))],
+}
+EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
 
 
-@contextmanager
-def collector() -> Iterator[tuple[str, "Queue[Received]"]]:
-    """A collector that takes OTLP over HTTP: its URL, and what has arrived."""
-    received: Queue[Received] = Queue()
+class Watched(NamedTuple):
+    """A service whose telemetry goes to a collector."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers["Content-Encoding"] == "gzip":
-                body = gzip.decompress(body)
-            received.put(({"path": self.path, **self.headers}, ExportTraceServiceRequest.FromString(body)))
-            self.send_response(200)
-            self.end_headers()
+    app: Service
+    collector: Collector
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        listening = threading.Thread(target=server.serve_forever)
-        listening.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", received
-        finally:
-            server.shutdown()
-            listening.join()
+    def trees(self) -> Any:
+        """All that has been told of the requests so far. Ends the exporter."""
+        self.app.extensions["observers"].close()
+        return self.collector.trees()
 
 
-@pytest.mark.parametrize("name", ["cruddur", "cruddur-staging"])
-def test_the_home_feed_leaves_a_span_with_its_length(service_url: str, make: Make, name: str) -> None:
+def watched(service_url: str, jwks_url: str, collector: Collector, **rules: Any) -> Watched:
+    """The service, which tells that collector."""
+    telemetry = Telemetry(
+        traces=Destination(f"{collector.url}/v1/traces", {"x-honeycomb-team": "key"}),
+        metrics=Destination(f"{collector.url}/v1/metrics", {"x-honeycomb-team": "key"}),
+        resource={"service.name": "tests", "service.instance.id": str(uuid4())},
+        **rules,
+    )
+    config = Config(
+        connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=tokens.pool(jwks_url), telemetry=telemetry
+    )
+    return Watched(create_app(config), collector)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """The collector."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
+def service(service_url: str, jwks_url: str, collector: Collector) -> Iterator[Watched]:
+    """The service."""
+    found = watched(service_url, jwks_url, collector)
+    yield found
+    found.app.extensions["observers"].close()
+    found.app.extensions["pool"].close()
+
+
+@pytest.fixture
+def world(make: Make, bystander: User) -> World:
+    """Somebody, an activity and a conversation."""
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+    return World(lin, kofi, kofi, make.activity(lin, MARKER), make.conversation(lin, kofi, MARKER), bystander)
+
+
+def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
+    """The status of a request by the owner, with a marker wherever there is room for one."""
+    body = {"message": MARKER, "ttl": "1-day", "message_group_uuid": str(world.group), "display_name": MARKER}
+    answer = client.open(
+        world.path(rule),
+        method=method,
+        headers=bearer(world.owner.cognito_user_id) | {"User-Agent": MARKER},
+        query_string={"term": MARKER, "other": MARKER},
+        json=None if method == "GET" else body,
+    )
+    return answer.status_code
+
+
+@pytest.mark.parametrize(("method", "rule"), EXPECTED)
+def test_each_route_leaves_its_tree(service: Watched, world: World, method: str, rule: str) -> None:
+    assert call(service.app.test_client(), world, method, rule) == 200
+
+    (tree,) = service.trees()
+    route = rule.replace("<handle:", "<").replace("<uuid:", "<")
+    assert tree.names() == (
+        f"{method} {route}",
+        *((use_case, *((name,) for name in statements)) for use_case, statements in EXPECTED[method, rule]),
+    )
+    said = attributes(tree.span.attributes)
+    assert tree.span.kind == Span.SPAN_KIND_SERVER
+    user = said.pop("app.user_id", None)
+    assert user == (str(world.owner.uuid) if len(EXPECTED[method, rule]) > 1 else None)
+    assert said == {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": 200,
+        "url.scheme": "http",
+    }
+    for use_case in tree.below:
+        for statement in use_case.below:
+            said = attributes(statement.span.attributes)
+            assert statement.span.kind == Span.SPAN_KIND_CLIENT
+            assert float(said.pop("app.pool_wait_ms")) >= 0
+            assert said == {"db.system.name": "postgresql", "db.query.summary": statement.span.name}
+    last = attributes(tree.below[-1].span.attributes)
+    assert "app.now" in last
+    assert ("app.result_length" in last) == (method == "GET" and rule not in {"/api/users/@<handle:handle>/short"})
+
+
+def test_every_route_is_among_them() -> None:
+    unseen = {("GET", path) for path in ("/api/health-check", "/livez", "/readyz")}
+    documents = {("GET", path) for path in ("/openapi.json", "/docs", "/docs/<name>")}
+
+    assert EXPECTED.keys() == (PUBLIC | SIGNED_IN.keys()) - unseen - documents
+
+
+def test_nothing_that_people_wrote_and_no_secret_is_exported(
+    service: Watched, world: World, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = service.app.test_client()
+    for method, rule in EXPECTED:
+        call(client, world, method, rule)
+    token = tokens.token(world.owner.cognito_user_id)
+    refused = client.get("/api/message_groups", headers={"Authorization": f"Bearer {token}x"})
+    unknown = client.get(f"/{MARKER}/somebody@example.com")
+    client.post("/api/activities", json={"message": MARKER * 1000, "ttl": MARKER}, headers=bearer("nobody"))
+
+    assert (refused.status_code, unknown.status_code) == (401, 404)
+    assert len(service.trees()) == len(EXPECTED) + 3
+    told = b"".join(service.collector.bodies) + repr((capsys.readouterr(), caplog.messages)).encode()
+    for secret in (MARKER, token, token.split(".")[2], "somebody@example.com", world.owner.cognito_user_id, "cruddur@"):
+        assert secret.encode() not in told
+
+
+def test_a_visitors_first_page_leaves_its_tree_each_time(service: Watched, world: World) -> None:
+    client = service.app.test_client()
     for _ in range(3):
-        make.activity(make.user())
+        assert client.get(HOME).status_code == 200
 
-    with collector() as (url, received):
-        settings = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": url,
-            "OTEL_EXPORTER_OTLP_HEADERS": "x-honeycomb-team=key",
-            **({} if name == "cruddur" else {"OTEL_SERVICE_NAME": name}),
-        }
-        with serving(service_url, WEB_CONCURRENCY="1", **settings) as port:
-            assert get(port, "/api/activities/home")[0] == 200
-        # Sent at the latest when the service is told to stop.
-        headers, request = received.get(timeout=1)
+    names = [tree.names() for tree in service.trees()]
 
-    assert (headers["path"], headers["x-honeycomb-team"]) == ("/v1/traces", "key")
-    (resource_spans,) = request.resource_spans
-    resource = {each.key: each.value.string_value for each in resource_spans.resource.attributes}
-    assert resource["service.name"] == name
-    (span,) = [span for scope in resource_spans.scope_spans for span in scope.spans if span.name == "home-activities"]
-    assert {each.key: each.value.int_value for each in span.attributes} == {"app.result_length": 3}
+    read = ("visitors-home", ("home-activities", ("activities/home",)))
+    assert names == [(f"GET {HOME}", read), (f"GET {HOME}", ("visitors-home",)), (f"GET {HOME}", ("visitors-home",))]
+    assert world.activity.message == MARKER
 
 
-def test_a_span_is_marked_by_our_faults_alone_and_quotes_nothing(service_url: str, owner: psycopg.Connection) -> None:
-    spans = []
-    for status, says in ((404, ""), (500, "UndefinedColumn 42703")):
-        with collector() as (url, received):
-            settings = {"WEB_CONCURRENCY": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": url}
-            with serving(service_url, says=says, **settings) as port:
-                assert get(port, "/api/activities/@nobody")[0] == status
-            _, request = received.get(timeout=1)
-        spans += [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
-        owner.execute("ALTER TABLE users DROP COLUMN IF EXISTS bio")
+def test_an_unknown_path_is_named_by_its_method_alone(service: Watched) -> None:
+    client = service.app.test_client()
+    statuses = [client.open(path, method=method).status_code for method, path in (("GET", "/nope"), ("BREW", "/nope"))]
+
+    trees = service.trees()
+
+    assert statuses == [404, 404]
+    assert [tree.span.name for tree in trees] == ["GET", "_OTHER"]
+    assert all("http.route" not in attributes(tree.span.attributes) for tree in trees)
+
+
+@pytest.mark.parametrize("path", ["/api/health-check", "/livez", "/readyz"])
+def test_health_checks_leave_no_trace(service: Watched, path: str) -> None:
+    assert service.app.test_client().get(path).status_code == 200
+
+    assert service.trees() == []
+
+
+def test_our_faults_mark_their_spans_and_quote_nothing(service: Watched, owner: Connection) -> None:
+    client = service.app.test_client()
+    assert client.get("/api/activities/@nobody").status_code == 404
+    owner.execute("ALTER TABLE users DROP COLUMN bio")
+    assert client.get("/api/activities/@nobody").status_code == 500
+
+    right, wrong = service.trees()
 
     unset, error = Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR
-    assert [(span.status.code, span.status.message) for span in spans] == [(unset, ""), (error, "UndefinedColumn")]
-    assert [list(span.events) for span in spans] == [[], []]
+    assert [span.status.code for span in service.collector.spans()] == [unset] * 3 + [error] * 3
+    (use_case,) = wrong.below
+    (statement,) = use_case.below
+    assert [tree.span.status.message for tree in (wrong, use_case, statement)] == ["500", *["UndefinedColumn"] * 2]
+    assert attributes(statement.span.attributes)["db.response.status_code"] == "42703"
+    assert attributes(wrong.span.attributes)["error.type"] == "500"
+    assert "error.type" not in attributes(right.span.attributes)
 
 
-def test_without_the_variables_nothing_is_exported(service_url: str) -> None:
-    with serving(service_url, OTEL_TRACES_EXPORTER="") as port:
-        assert get(port, "/api/activities/home")[0] == 200
+def test_a_trace_that_began_elsewhere_goes_on(service: Watched) -> None:
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = {"traceparent": f"00-{trace_id}-{span_id}-01", "tracestate": "vendor=value"}
+
+    assert service.app.test_client().get(HOME, headers=headers).status_code == 200
+
+    (tree,) = service.trees()
+    found = tree.span.trace_id.hex(), tree.span.parent_span_id.hex(), tree.span.trace_state, tree.span.kind
+    assert found == (trace_id, span_id, "vendor=value", Span.SPAN_KIND_SERVER)
+    assert {span.trace_id.hex() for span in service.collector.spans()} == {trace_id}
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        *("", "x", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", f"00-{'0' * 32}-b7ad6b7169203331-01"),
+        *(
+            f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+        *("00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01",),
+        *("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",),
+    ],
+)
+def test_a_traceparent_that_is_none_begins_a_trace(service: Watched, traceparent: str) -> None:
+    service.app.test_client().get(HOME, headers={"traceparent": traceparent})
+
+    (tree,) = service.trees()
+    assert tree.span.parent_span_id == b""
+    assert tree.span.trace_id.hex() != "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collector: Collector) -> None:
+    service = watched(service_url, jwks_url, collector, sampler=Sampler(share=0.0))
+    client = service.app.test_client()
+    client.get(HOME)
+    client.get(HOME, headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"})
+    client.get(HOME, headers={"traceparent": "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more"})
+
+    (tree,) = service.trees()
+    assert tree.span.parent_span_id.hex() == "b7ad6b7169203331"
+    service.app.extensions["pool"].close()
+
+
+def test_a_queue_that_is_full_takes_no_more(service_url: str, jwks_url: str, collector: Collector) -> None:
+    service = watched(service_url, jwks_url, collector, queue=4, batch=100, delay=3600)
+    client = service.app.test_client()
+
+    # Three spans for the first, two for each that follows.
+    assert [client.get(HOME).status_code for _ in range(5)] == [200] * 5
+
+    assert len(service.trees()) == 1
+    service.app.extensions["pool"].close()
+
+
+def test_what_it_answers_names_the_request_and_times_its_parts(service: Watched, world: World) -> None:
+    client = service.app.test_client()
+    made = client.get("/api/message_groups", headers=bearer(world.owner.cognito_user_id))
+    given = client.get(HOME, headers={"X-Request-Id": "abc-123"})
+    malformed = client.get(HOME, headers={"X-Request-Id": 'a"b'})
+
+    assert given.headers["X-Request-Id"] == "abc-123"
+    trees = service.trees()
+    assert [attributes(tree.span.attributes).get("app.request_id") for tree in trees] == [None, "abc-123", None]
+    assert made.headers["X-Request-Id"] == trees[0].span.trace_id.hex()
+    assert malformed.headers["X-Request-Id"] == trees[2].span.trace_id.hex()
+    timing = dict(part.split(";dur=") for part in made.headers["Server-Timing"].split(", "))
+    assert list(timing) == ["auth", "pool", "db", "total"]
+    assert 0 < float(timing["db"]) <= float(timing["total"])
+
+
+def test_two_processes_lose_nothing_at_sigterm(service_url: str, make: Make) -> None:
+    author = make.user()
+    with collecting() as collector:
+        port = free_port()
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        }
+        with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
+            assert get(port, "/livez")[0] == 200
+            for _ in range(300):
+                assert get(port, f"/api/activities/@{author.handle}")[0] == 200
+            server.send_signal(signal.SIGTERM)
+            _, err = server.communicate(timeout=30)
+
+        assert faults(err) == []
+        assert len(collector.trees()) == 300
+        assert len(collector.instances()) == 2
+        figures = collector.last_metrics()
+        assert figures.keys() == collector.instances().keys()
+        counts = [
+            sum(point.count for point in metrics[name].histogram.data_points)
+            for name in ("http.server.request.duration", "db.client.operation.duration")
+            for metrics in figures.values()
+        ]
+        assert (sum(counts[:2]), sum(counts[2:])) == (300, 300)
+        for metrics in figures.values():
+            connections = {
+                str(attributes(point.attributes)["state"]): point.as_int
+                for name in ("db.client.connection.count",)
+                for metric in (metrics[name],)
+                for point in metric.gauge.data_points
+            }
+            assert connections.keys() <= {"idle", "used"}
+
+
+def test_the_log_has_one_object_a_line(service_url: str, owner: psycopg.Connection, make: Make) -> None:
+    make.activity(make.user("lin"), MARKER)
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    with running("serve", **settings) as server:
+        assert get(port, "/livez")[0] == 200
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
+            connection.request("GET", f"/api/activities/@lin?term={MARKER}", headers={"X-Request-Id": "mine"})
+            assert connection.getresponse().status == 200
+        owner.execute("ALTER TABLE users DROP COLUMN bio")
+        assert get(port, "/api/activities/@lin")[0] == 500
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=30)
+
+    first, fault, last = (json.loads(line) for line in err.splitlines())
+    keys = {"time", "level", "message", "trace_id", "request_id", "method", "route", "status", "duration_ms"}
+    assert first.keys() == last.keys() == keys
+    assert (first["request_id"], first["route"], first["status"]) == ("mine", "/api/activities/@<handle>", 200)
+    assert (last["status"], last["trace_id"]) == (500, fault["trace_id"])
+    assert fault["message"].startswith("UndefinedColumn 42703\n")
+    assert MARKER not in err
+
+
+def test_a_log_of_warnings_tells_of_no_request(service_url: str) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port}
+    with running("serve", **settings) as server:
+        assert get(port, HOME)[0] == 200
+        server.send_signal(signal.SIGTERM)
+
+        assert server.communicate(timeout=30) == ("", "")
+
+
+def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
+    author = make.user()
+    port = free_port()
+    settings = {"OTEL_TRACES_EXPORTER": "console"}
+    with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
+        assert get(port, f"/api/activities/@{author.handle}")[0] == 200
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=30)
+
+    names = [line[: len(line) - len(line.lstrip())] + line.split(" ms ")[0].split()[0] for line in err.splitlines()]
+    assert names == ["GET", "  user-activities", "    activities/user"]
+
+
+def test_with_no_variable_set_there_is_no_thread_and_no_span(service_url: str, jwks_url: str) -> None:
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=tokens.pool(jwks_url)))
+
+    assert app.extensions["observers"][:3] == (None, None, None)
+    assert app.test_client().get(HOME).headers["Server-Timing"]
+    app.extensions["pool"].close()

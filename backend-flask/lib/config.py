@@ -1,99 +1,25 @@
 """The settings: read once from the environment, every fault in them named at the start."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit
-
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 
 from lib.failure import Failure
-
-
-def connection_url(text: str) -> str:
-    """A libpq URL or connection string that names its database. Raises `ValueError`."""
-    try:
-        parts = conninfo_to_dict(text)
-    except ProgrammingError as error:
-        raise ValueError from error
-    # A password with a bare @ or / in it leaves its rest in what is taken for host and port.
-    host = str(parts.get("host", ""))
-    if not parts.get("dbname") or ("@" in host.lstrip("@")) or not re.fullmatch("[0-9,]*", str(parts.get("port", ""))):
-        raise ValueError
-    return text
-
-
-def origins(text: str) -> tuple[str, ...]:
-    """Origins as browsers send them (RFC 6454), parted by commas. Raises `ValueError`."""
-    found = tuple(part.strip() for part in text.split(","))
-    for origin in found:
-        # Lower case, and without the port that the scheme has anyway.
-        usual = f":{80 if origin.startswith('http:') else 443}"
-        if not re.fullmatch(r"https?://[^\sA-Z/?#@*]+", origin) or origin.endswith(usual):
-            raise ValueError
-        url(origin)
-    return found
-
-
-def url(text: str) -> str:
-    """A URL of HTTP with a host. Raises `ValueError`."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError
-    return text
-
-
-def address(text: str) -> str:
-    """An IPv4 or IPv6 address. Raises `ValueError`."""
-    return str(ip_address(text))
-
-
-def number(low: int, high: int) -> Callable[[str], int]:
-    """A reader of whole numbers from `low` to `high`, which raises `ValueError`."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError
-        return int(text)
-
-    return read
-
-
-def private_url(text: str) -> str:
-    """A URL that tokens and keys may travel by: of HTTPS, or plain HTTP that stays on this machine.
-
-    Raises `ValueError`.
-    """
-    parts = urlsplit(url(text))
-    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
-        raise ValueError
-    return text
-
-
-def key_set_url(text: str) -> str:
-    """Where a key set is: a `private_url`, or a file by its full path. Raises `ValueError`."""
-    return text if text.startswith("file:///") else private_url(text)
-
-
-def matching(pattern: str) -> Callable[[str], str]:
-    """A reader of texts that are of the form `pattern`, which raises `ValueError`."""
-
-    def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError
-        return text
-
-    return read
-
-
-def exporter(text: str) -> str:
-    """Where spans go, in OpenTelemetry's words. Raises `ValueError`."""
-    if text not in {"otlp", "console", "none"}:
-        raise ValueError
-    return text
+from lib.readers import (
+    address,
+    connection_url,
+    key_set_url,
+    matching,
+    number,
+    one_of,
+    origins,
+    pairs,
+    private_url,
+    share,
+    url,
+)
+from lib.telemetry import Telemetry
+from lib.tracing import SAMPLERS
 
 
 class Setting(NamedTuple):
@@ -113,19 +39,40 @@ SETTINGS = {
     "WEB_CONCURRENCY": Setting(number(1, 256), "2", default="2"),
     "DATABASE_TIMEOUT_SECONDS": Setting(number(1, 60), "2", default="2"),
     "DRAIN_SECONDS": Setting(number(0, 10), "5", default="5"),
+    "LOG_LEVEL": Setting(one_of("info", "warning"), "info", default="info"),
     "AWS_DEFAULT_REGION": Setting(matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "eu-west-1"),
     # The forms that Cognito's API reference gives for UserPoolId and ClientId.
     "AWS_COGNITO_USER_POOL_ID": Setting(matching(r"[\w-]{1,45}_[0-9a-zA-Z]{1,54}"), "eu-west-1_AbCdEfGhI"),
     "AWS_COGNITO_USER_POOL_CLIENT_ID": Setting(matching(r"[\w+]{1,128}"), "1h57kf5cpq17m0eml12EXAMPLE"),
     "AWS_COGNITO_JWKS_URL": Setting(key_set_url, "file:///srv/cruddur/jwks.json"),
     "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": Setting(private_url, "http://127.0.0.1:5000"),
-    "OTEL_TRACES_EXPORTER": Setting(exporter, "otlp"),
+}
+# OpenTelemetry's own, with its defaults; its times are in milliseconds.
+MILLISECONDS = number(1, 3_600_000)
+OTEL_SETTINGS = {
+    "OTEL_SDK_DISABLED": Setting(one_of("true", "false"), "false", default="false"),
+    "OTEL_TRACES_EXPORTER": Setting(one_of("otlp", "console", "none"), "otlp", default="otlp"),
+    "OTEL_METRICS_EXPORTER": Setting(one_of("otlp", "none"), "otlp", default="otlp"),
     "OTEL_EXPORTER_OTLP_ENDPOINT": Setting(url, "https://api.honeycomb.io"),
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": Setting(url, "https://api.honeycomb.io/v1/traces"),
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": Setting(url, "https://api.honeycomb.io/v1/metrics"),
+    "OTEL_EXPORTER_OTLP_HEADERS": Setting(pairs, "x-honeycomb-team=the-key", default=","),
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": Setting(pairs, "x-honeycomb-team=the-key", default=","),
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS": Setting(pairs, "x-honeycomb-dataset=cruddur", default=","),
+    "OTEL_EXPORTER_OTLP_TIMEOUT": Setting(MILLISECONDS, "10000", default="10000"),
+    "OTEL_EXPORTER_OTLP_COMPRESSION": Setting(one_of("gzip", "none"), "gzip", default="none"),
+    "OTEL_SERVICE_NAME": Setting(matching(r"(?s).+"), "cruddur", default="cruddur"),
+    "OTEL_RESOURCE_ATTRIBUTES": Setting(pairs, "deployment.environment.name=production", default=","),
+    "OTEL_TRACES_SAMPLER": Setting(one_of(*SAMPLERS), "parentbased_traceidratio", default="parentbased_always_on"),
+    "OTEL_TRACES_SAMPLER_ARG": Setting(share, "0.1", default="1"),
+    "OTEL_BSP_SCHEDULE_DELAY": Setting(MILLISECONDS, "5000", default="5000"),
+    "OTEL_BSP_MAX_QUEUE_SIZE": Setting(number(1, 1_000_000), "8192", default="8192"),
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": Setting(number(1, 100_000), "512", default="512"),
+    "OTEL_METRIC_EXPORT_INTERVAL": Setting(MILLISECONDS, "60000", default="60000"),
 }
 COGNITO_SETTINGS = ("AWS_DEFAULT_REGION", "AWS_COGNITO_USER_POOL_ID", "AWS_COGNITO_USER_POOL_CLIENT_ID")
 COGNITO_ADDRESSES = ("AWS_COGNITO_JWKS_URL", "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER")
-OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+SAID = {**SETTINGS, **OTEL_SETTINGS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,16 +115,18 @@ class Config:
     database_timeout: int = 2
     # Seconds between the word to stop and the stop.
     drain: int = 5
-    traces_exporter: str = "none"
+    # Whether the log tells of each request.
+    log_level: str = "info"
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """The settings in `environ`. Raises `Failure` with a line for each fault."""
         faults = []
 
-        def read(name: str, default: str | None = None) -> Any:
-            setting = SETTINGS[name]
-            text = environ.get(name) or default or setting.default
+        def read(name: str) -> Any:
+            setting = SAID[name]
+            text = environ.get(name) or setting.default
             try:
                 if text:
                     return setting.read(text)
@@ -185,9 +134,11 @@ class Config:
             except ValueError:
                 # The value stays out of the message: it may hold a password.
                 faults.append(f"{name} is malformed; a right value: {name}={setting.example}")
+            # To go on with, and find the other faults.
+            return setting.read(setting.default or setting.example)
 
-        # OpenTelemetry reads these itself, and tells of a malformed one with every span.
-        endpoints = [read(name) for name in OTLP_ENDPOINTS if environ.get(name)]
+        given = [name for name in OTEL_SETTINGS if environ.get(name)]
+        otel = {name: read(name) for name in OTEL_SETTINGS if name in given or OTEL_SETTINGS[name].default}
         addresses = [read(name) if environ.get(name) else None for name in COGNITO_ADDRESSES]
         connection_setting = "SERVICE_CONNECTION_URL" if environ.get("SERVICE_CONNECTION_URL") else "CONNECTION_URL"
         config = cls(
@@ -200,7 +151,8 @@ class Config:
             workers=read("WEB_CONCURRENCY"),
             database_timeout=read("DATABASE_TIMEOUT_SECONDS"),
             drain=read("DRAIN_SECONDS"),
-            traces_exporter=read("OTEL_TRACES_EXPORTER", "otlp" if endpoints else "none"),
+            log_level=read("LOG_LEVEL"),
+            telemetry=Telemetry.of(otel, given),
         )
         if faults:
             raise Failure("\n".join(faults))

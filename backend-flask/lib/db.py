@@ -12,6 +12,7 @@ from typing import Any, cast
 from psycopg.rows import TupleRow
 
 from lib.errors import NotFound
+from lib.observing import Query
 from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
 from lib.pool import Connection
 from lib.queries import (
@@ -39,17 +40,17 @@ class Db:
 
     def query_object(self, name: str, **parameters: Any) -> Json:
         """The one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
-        (json,) = self._row(object_statement(name), parameters)
+        (json,) = self._row(name, object_statement(name), parameters)
         return cast(Json, json)
 
     def query_array(self, name: str, **parameters: Any) -> Listing:
         """The rows of query `name` as a JSON array."""
-        json, length = self._row(array_statement(name), parameters)
+        json, length = self._row(name, array_statement(name), parameters)
         return Listing(json, length)
 
     def query_row(self, name: str, **parameters: Any) -> TupleRow:
         """The one row of query `name` as values, for what is no answer. Raises `NotFound` when there is none."""
-        return self._row(template(name).encode(), parameters)
+        return self._row(name, template(name).encode(), parameters)
 
     def query_page(self, feed: Feed, page: Page, *, prepare: bool | None = None, **parameters: Any) -> Listing:
         """A page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
@@ -61,6 +62,7 @@ class Db:
         walk = feed.order.reversed if backwards else feed.order
         start = page.cursor.position if page.cursor else walk.start
         json, fetched, places, ends_in = self._row(
+            feed.query,
             page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
             prepare=prepare,
@@ -78,8 +80,9 @@ class Db:
         with self._connect() as connection, connection.transaction():
             yield Db(lambda: nullcontext(connection))
 
-    def _row(self, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None = None) -> TupleRow:
-        with self._connect() as connection:
+    def _row(self, name: str, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None = None) -> TupleRow:
+        with Query(name) as query, self._connect() as connection:
+            query.is_lent()
             row = connection.statements.execute(statement, parameters, prepare=prepare).fetchone()
         if row is None:
             raise NotFound

@@ -3,7 +3,9 @@
 What each part of it gave is told in docs/performance.md.
 """
 
+import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from flask import Flask, Request, request
@@ -12,6 +14,7 @@ from psycopg import OperationalError
 from werkzeug.exceptions import BadRequest
 from werkzeug.routing import MapAdapter
 
+from lib.observing import found_route
 from lib.pool import is_lost
 from lib.wsgi import Answer, is_host
 
@@ -46,3 +49,15 @@ class Service(Flask):
 def may_be_repeated(request: Request) -> bool:
     """Whether it does the same when it is asked twice: a read (RFC 9110, section 9.2.1), or a POST with its key."""
     return request.method in {"GET", "HEAD"} or (request.method == "POST" and "Idempotency-Key" in request.headers)
+
+
+def note_route() -> None:
+    """Have the request seen under its route."""
+    if request.url_rule is not None:
+        found_route(shown(request.url_rule.rule))
+
+
+@cache
+def shown(rule: str) -> str:
+    """A route as people write it: `/api/activities/@<handle>`."""
+    return re.sub(r"<\w+:", "<", rule)

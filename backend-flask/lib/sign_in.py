@@ -4,6 +4,7 @@ The word is checked before the request is looked at any further.
 """
 
 import re
+import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -12,6 +13,7 @@ from flask import current_app, g, request
 
 from lib.cognito import Cognito, Token
 from lib.errors import Unauthorized, Unavailable
+from lib.observing import observed
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -58,11 +60,16 @@ def check_sign_in() -> None:
     g.sign_in = needed = needs(request.endpoint)
     if needed is SignIn.NO or request.method == "OPTIONS":
         return
+    begun = time.perf_counter()
     try:
         g.token = cast(Cognito, current_app.extensions["cognito"]).verify(bearer_token())
     except (Unauthorized, Unavailable):
         if needed is SignIn.REQUIRED:
             raise
+    finally:
+        current = observed()
+        if current is not None:
+            current.auth += time.perf_counter() - begun
 
 
 def bearer_token() -> str:

@@ -8,6 +8,7 @@ from lib.cognito import Cognito
 from lib.errors import Unauthorized
 from lib.http import db
 from lib.sign_in import token
+from lib.tracing import set_attribute
 from services.sign_in import SignIn, User
 
 
@@ -16,4 +17,6 @@ def viewer() -> User:
     signed_in = token()
     if signed_in is None:
         raise Unauthorized
-    return SignIn(db(), cast(Cognito, current_app.extensions["cognito"])).run(token=signed_in)
+    user = SignIn(db(), cast(Cognito, current_app.extensions["cognito"])).run(token=signed_in)
+    set_attribute("app.user_id", str(user.uuid))
+    return user

@@ -11,6 +11,7 @@ from werkzeug.http import generate_etag, quote_etag
 
 from lib.cors import allowed
 from lib.http import ASK_EACH_TIME, JSON, link
+from lib.observing import found_route
 from lib.paging import Listing
 from lib.wsgi import is_host
 from services.home_activities import VisitorsHome
@@ -45,6 +46,7 @@ class FirstPage:
         listing = self._home.at_hand() if is_plain(environ) else None
         if listing is None:
             return self._app(environ, start_response)
+        found_route(PATH)
         _, tag, headers = self._prepare(listing)
         asked = environ.get("HTTP_IF_NONE_MATCH")
         if asked not in {None, tag}:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from lib.db import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import span
+from lib.tracing import use_case
 from services.rules import MAX_MESSAGE_CHARS, check, mentions, text_codes
 from services.sign_in import User
 
@@ -30,7 +30,7 @@ class CreateActivity:
         """The new activity. Raises `Invalid` with every code that applies."""
         lifetime = TTL.get(ttl or "")
         check(text_codes("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
-        with span("create-activity"):
+        with use_case("create-activity"):
             return once(
                 self.db,
                 author.uuid,

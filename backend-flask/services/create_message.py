@@ -7,7 +7,7 @@ from lib.db import Db
 from lib.errors import NotFound
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import span
+from lib.tracing import use_case
 from services.rules import check, reply_codes
 from services.sign_in import User
 
@@ -25,7 +25,7 @@ class CreateMessage:
         given = message_group_uuid or ""
         check(reply_codes(message), [] if given.strip() else ["message_group_uuid_blank"])
         group = uuid_of(given)
-        with span("create-message"):
+        with use_case("create-message"):
             return once(
                 self.db,
                 sender.uuid,

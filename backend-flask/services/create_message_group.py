@@ -6,7 +6,7 @@ from uuid import UUID
 from lib.db import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import span
+from lib.tracing import use_case
 from services.rules import check, reply_codes
 from services.sign_in import User
 
@@ -36,7 +36,7 @@ class CreateMessageGroup:
                 )
             return answer
 
-        with span("create-message-group"):
+        with use_case("create-message-group"):
             return once(self.db, sender.uuid, attempt, write=write, replay=lambda _: group(self.db))
 
 

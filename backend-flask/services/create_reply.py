@@ -5,7 +5,7 @@ from uuid import UUID
 from lib.db import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import span
+from lib.tracing import use_case
 from services.rules import check, mentions, reply_codes
 from services.sign_in import User
 
@@ -19,7 +19,7 @@ class CreateReply:
     def run(self, *, author: User, activity_uuid: UUID, message: str | None, attempt: Attempt | None) -> Json | Replay:
         """The reply. Raises `Invalid`, and `NotFound` when what it answers is not there."""
         check(reply_codes(message))
-        with span("create-reply"):
+        with use_case("create-reply"):
             return once(
                 self.db,
                 author.uuid,

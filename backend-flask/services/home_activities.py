@@ -3,7 +3,7 @@
 from lib.db import Db, Feed
 from lib.paging import FIRST_PAGE, Listing, Page
 from lib.sharing import Shared
-from lib.tracing import span
+from lib.tracing import use_case
 
 HOME = Feed("activities/home", expires=True)
 
@@ -16,7 +16,7 @@ class HomeActivities:
 
     def run(self, *, page: Page) -> Listing:
         """Live activities without replies, newest first."""
-        with span("home-activities") as current:
+        with use_case("home-activities") as current:
             listing = self.db.query_page(HOME, page)
             current.set_attribute("app.result_length", listing.length)
             return listing
@@ -30,7 +30,7 @@ class VisitorsHome:
 
     def run(self) -> Listing:
         """Live activities without replies, newest first, as of a second ago at the earliest."""
-        with span("visitors-home") as current:
+        with use_case("visitors-home") as current:
             listing = self._shared.get()
             current.set_attribute("app.result_length", listing.length)
             return listing
@@ -39,6 +39,6 @@ class VisitorsHome:
         """The same where it is at hand; None where somebody has to read it."""
         listing = self._shared.at_hand()
         if listing is not None:
-            with span("visitors-home") as current:
+            with use_case("visitors-home") as current:
                 current.set_attribute("app.result_length", listing.length)
         return listing

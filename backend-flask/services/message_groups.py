@@ -2,7 +2,7 @@
 
 from lib.db import Db
 from lib.paging import Listing
-from lib.tracing import span
+from lib.tracing import use_case
 from services.sign_in import User
 
 LIMIT = 20
@@ -16,7 +16,7 @@ class MessageGroups:
 
     def run(self, *, user: User) -> Listing:
         """The last conversations of `user`, the last spoken in first."""
-        with span("message-groups") as current:
+        with use_case("message-groups") as current:
             listing = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
             current.set_attribute("app.result_length", listing.length)
             return listing

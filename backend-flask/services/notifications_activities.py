@@ -2,7 +2,7 @@
 
 from lib.db import Db, Feed
 from lib.paging import Listing, Page
-from lib.tracing import span
+from lib.tracing import use_case
 from services.sign_in import User
 
 NOTIFICATIONS = Feed("activities/notifications")
@@ -16,7 +16,7 @@ class NotificationsActivities:
 
     def run(self, *, user: User, page: Page) -> Listing:
         """Live replies to `user`, and live mentions, newest first."""
-        with span("notifications-activities") as current:
+        with use_case("notifications-activities") as current:
             listing = self.db.query_page(NOTIFICATIONS, page, user_uuid=user.uuid)
             current.set_attribute("app.result_length", listing.length)
             return listing

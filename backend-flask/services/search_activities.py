@@ -4,7 +4,7 @@ import re
 
 from lib.db import Db, Feed
 from lib.paging import Listing, Page
-from lib.tracing import span
+from lib.tracing import use_case
 from services.rules import check, text_codes
 
 SEARCH = Feed("activities/search")
@@ -21,7 +21,7 @@ class SearchActivities:
         """Activities with every word of `term`, newest first. Raises `Invalid`."""
         check(text_codes("search_term", term, MAX_TERM_CHARS))
         *others, longest = map(pattern, sorted(term.split(), key=len))
-        with span("search-activities") as current:
+        with use_case("search-activities") as current:
             # Planned for each term: a rare one is best found by its trigrams, and one that
             # many rows hold by walking the newest. A plan for any term does either badly.
             listing = self.db.query_page(SEARCH, page, prepare=False, longest=longest, others=others)

@@ -3,7 +3,7 @@
 from lib.db import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import span
+from lib.tracing import use_case
 from services.rules import MAX_DISPLAY_NAME_CHARS, check, text_codes
 from services.sign_in import User
 
@@ -25,7 +25,7 @@ class UpdateProfile:
             text_codes("display_name", display_name, MAX_DISPLAY_NAME_CHARS),
             ["bio_exceed_max_chars"] if too_long else [],
         )
-        with span("update-profile"):
+        with use_case("update-profile"):
             return once(
                 self.db,
                 user.uuid,

@@ -2,7 +2,7 @@
 
 from lib.db import Db, Feed, Heading
 from lib.paging import Listing, Page
-from lib.tracing import span
+from lib.tracing import use_case
 
 USER = Feed("activities/user", heading=Heading("users/profile", key="profile", rows_key="activities"))
 
@@ -15,7 +15,7 @@ class UserActivities:
 
     def run(self, *, handle: str, page: Page) -> Listing:
         """The profile, and live activities without replies, newest first. Raises `NotFound`."""
-        with span("user-activities") as current:
+        with use_case("user-activities") as current:
             listing = self.db.query_page(USER, page, handle=handle)
             current.set_attribute("app.result_length", listing.length)
             return listing

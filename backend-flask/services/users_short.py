@@ -2,7 +2,7 @@
 
 from lib.db import Db
 from lib.paging import Json
-from lib.tracing import span
+from lib.tracing import use_case
 
 
 class UsersShort:
@@ -13,5 +13,5 @@ class UsersShort:
 
     def run(self, *, handle: str) -> Json:
         """The person's uuid, handle and display name. Raises `NotFound`."""
-        with span("users-short"):
+        with use_case("users-short"):
             return self.db.query_object("users/short", handle=handle)
