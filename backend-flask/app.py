@@ -38,7 +38,7 @@ def create_app(config: Config, log: Callable[[Observed, float], None] | None = N
     app.before_request(check_sign_in)
     app.before_request(read_arguments)
     app.after_request(forbid_caching)
-    lender = Lender(config.connection_url)
+    lender = Lender(config.conninfo())
     app.extensions["lender"] = lender
     app.extensions["pool"] = lender.pool
     db = Db(lender.connection)

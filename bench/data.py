@@ -14,8 +14,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from bench.processes import command_name, parent
+from lib.credentials import conninfo
 from lib.db import Db
-from lib.pool import Connection, conninfo, pass_json_on
+from lib.pool import Connection, pass_json_on
 from lib.startup import SCHEMA
 from ops.bulk import Activity, copy, persons, posts
 from ops.command import Database, is_local

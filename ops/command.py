@@ -14,8 +14,8 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.config import SETTINGS
+from lib.credentials import conninfo
 from lib.failure import Failure
-from lib.pool import conninfo
 from lib.startup import check_version, unreachable
 from ops import embedded
 

@@ -31,6 +31,8 @@ def test_what_is_left_out_has_a_default() -> None:
         host="127.0.0.1",
         port=4567,
         workers=2,
+        database_auth="password",
+        region="us-east-1",
         database_timeout=2,
         drain=5,
         log_level="info",
@@ -96,7 +98,7 @@ def test_every_example_is_right(name: str) -> None:
         *(("OTEL_BSP_SCHEDULE_DELAY", value) for value in ("0", "5s")),
         *(("DATABASE_TIMEOUT_SECONDS", value) for value in ("0", "61", "2.5")),
         *(("DRAIN_SECONDS", value) for value in ("-1", "11")),
-        ("LOG_LEVEL", "debug"),
+        *(("LOG_LEVEL", "debug"), ("DATABASE_AUTH", "kerberos")),
     ],
 )
 def test_a_malformed_value_is_named_and_not_shown(name: str, value: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
+from lib.credentials import conninfo_source
 from lib.failure import Failure
 from lib.readers import (
     address,
@@ -37,6 +38,7 @@ SETTINGS = {
     "HOST": Setting(address, "127.0.0.1", default="127.0.0.1"),
     "PORT": Setting(number(1, 65535), "4567", default="4567"),
     "WEB_CONCURRENCY": Setting(number(1, 256), "2", default="2"),
+    "DATABASE_AUTH": Setting(one_of("password", "iam"), "iam", default="password"),
     "DATABASE_TIMEOUT_SECONDS": Setting(number(1, 60), "2", default="2"),
     "DRAIN_SECONDS": Setting(number(0, 10), "5", default="5"),
     "LOG_LEVEL": Setting(one_of("info", "warning"), "info", default="info"),
@@ -111,6 +113,9 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 4567
     workers: int = 2
+    # `iam` when tokens of RDS's stand for a password.
+    database_auth: str = "password"
+    region: str = ""
     # Seconds that a request may wait for the database.
     database_timeout: int = 2
     # Seconds between the word to stop and the stop.
@@ -118,6 +123,10 @@ class Config:
     # Whether the log tells of each request.
     log_level: str = "info"
     telemetry: Telemetry = field(default_factory=Telemetry)
+
+    def conninfo(self) -> Callable[[], str]:
+        """What gives the connection string for each new connection. Raises `Failure`."""
+        return conninfo_source(self.connection_url, self.database_auth, self.region)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -149,11 +158,14 @@ class Config:
             host=read("HOST"),
             port=read("PORT"),
             workers=read("WEB_CONCURRENCY"),
+            database_auth=read("DATABASE_AUTH"),
+            region=read("AWS_DEFAULT_REGION"),
             database_timeout=read("DATABASE_TIMEOUT_SECONDS"),
             drain=read("DRAIN_SECONDS"),
             log_level=read("LOG_LEVEL"),
             telemetry=Telemetry.of(otel, given),
         )
         if faults:
-            raise Failure("\n".join(faults))
+            # A setting that several ask for is told once.
+            raise Failure("\n".join(dict.fromkeys(faults)))
         return config

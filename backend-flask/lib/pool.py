@@ -1,7 +1,7 @@
 """Connections to Postgres: the pool that lends them, and what happens to it on bad days."""
 
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TypeVar
@@ -9,7 +9,6 @@ from typing import TypeVar
 import psycopg
 from psycopg import Cursor, OperationalError
 from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
@@ -26,16 +25,6 @@ THREADS = 4
 RECONNECT_SECONDS = 2.0
 # For the one question whether the database answers.
 ASK_SECONDS = 1.0
-# What a connection string leaves open. libpq alone would wait 130 s for a server that
-# swallows packets, and for hours on a connection whose other end is gone.
-DEFAULTS = {
-    "fallback_application_name": "cruddur",
-    "connect_timeout": "2",
-    "keepalives_idle": "15",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "8000",
-}
 
 
 class Connection(psycopg.Connection[TupleRow]):
@@ -52,10 +41,13 @@ class Connection(psycopg.Connection[TupleRow]):
 
 
 class Lender:
-    """A pool of connections to `url`, opening in the background, and a breaker. For one process: not to be forked."""
+    """A pool of connections to where `conninfo` says, each time anew, opening in the background, and a breaker.
 
-    def __init__(self, url: str) -> None:
-        self._conninfo = conninfo(url)
+    For one process: not to be forked.
+    """
+
+    def __init__(self, conninfo: Callable[[], str]) -> None:
+        self._conninfo = conninfo
         self._breaker = Breaker(self._ask)
         self.pool = ConnectionPool(
             self._conninfo,
@@ -104,7 +96,7 @@ class Lender:
     def _ask(self) -> None:
         # On a connection of its own: the pool's may all be waiting, and would tell of the past.
         deadline.begin(ASK_SECONDS)
-        with Connection.connect(self._conninfo, autocommit=True) as connection:
+        with Connection.connect(self._conninfo(), autocommit=True) as connection:
             connection.execute("SELECT 1")
         self.pool.check()
 
@@ -113,11 +105,6 @@ def is_lost(error: OperationalError) -> bool:
     """Whether the connection was lost, or none was to be had: not a statement that Postgres has refused."""
     # Without a SQLSTATE it is libpq, psycopg or the pool that speaks. 08: connection exceptions. 57P: shut down.
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
-
-
-def conninfo(url: str) -> str:
-    """The connection string `url` with our defaults for what it leaves open."""
-    return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url)})
 
 
 def pass_json_on(connection: Connection) -> None:

@@ -7,7 +7,7 @@ import psycopg
 
 from lib.config import Config
 from lib.failure import Failure
-from lib.pool import THREADS, conninfo
+from lib.pool import THREADS
 
 # The revision in db/migrations that the queries need, or a later one.
 SCHEMA = "0002"
@@ -67,7 +67,7 @@ def check_key_set(config: Config) -> None:
 def check_database(config: Config) -> None:
     """Raise `Failure` when the database can't be reached, or is not one that the queries can work with."""
     try:
-        with psycopg.connect(conninfo(config.connection_url), autocommit=True) as connection:
+        with psycopg.connect(config.conninfo()(), autocommit=True) as connection:
             check_version(config.connection_setting, connection)
             check_schema(connection)
             check_room(config, connection)

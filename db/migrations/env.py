@@ -5,7 +5,7 @@ from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from lib.pool import conninfo
+from lib.credentials import conninfo
 
 url = conninfo(context.config.attributes["url"])
 # libpq connects, so that several hosts, options and TLS mean what they mean everywhere else.

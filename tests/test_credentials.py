@@ -1,0 +1,86 @@
+"""What new connections are opened with: a token of RDS's, made anew for each."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from lib.config import Config
+from lib.credentials import conninfo_source
+from lib.failure import Failure
+from lib.pool import Lender
+from tests.running import eventually
+from tests.test_config import RIGHT
+
+RDS = "postgresql://cruddur_service@db.example.eu-west-1.rds.amazonaws.com/cruddur?sslmode=verify-full"
+REGION = "eu-west-1"
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """AWS credentials that are nobody's, and none of this machine's."""
+    nothing = str(tmp_path_factory.mktemp("aws") / "none")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_CONFIG_FILE": nothing,
+        "AWS_SHARED_CREDENTIALS_FILE": nothing,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_password_is_the_urls() -> None:
+    source = conninfo_source("postgresql://user:secret@host/cruddur", "password", REGION)
+
+    assert conninfo_to_dict(source())["password"] == "secret"
+
+
+def test_a_token_is_signed_for_host_and_user_and_a_quarter_of_an_hour() -> None:
+    parts = conninfo_to_dict(conninfo_source(RDS, "iam", REGION)())
+
+    token = urlsplit(f"https://{parts['password']}")
+    said = parse_qs(token.query)
+    assert (token.netloc, token.path) == ("db.example.eu-west-1.rds.amazonaws.com:5432", "/")
+    assert (said["Action"], said["DBUser"], said["X-Amz-Expires"]) == (["connect"], ["cruddur_service"], ["900"])
+    assert said["X-Amz-Credential"][0].split("/")[2:] == ["eu-west-1", "rds-db", "aws4_request"]
+    assert parts["sslmode"] == "verify-full"
+    assert "EXAMPLEKEY" not in str(parts)
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        (RDS.replace("verify-full", "require"), "sslmode=verify-full"),
+        (RDS.replace("?sslmode=verify-full", ""), "sslmode=verify-full"),
+        (RDS.replace("db.example", "db.example,other.example"), "one host"),
+        (RDS.replace("cruddur_service@", ""), "a user"),
+        ("postgresql://user@/cruddur?host=%2Ftmp&sslmode=verify-full", "one host"),
+    ],
+)
+def test_a_url_that_is_not_for_tokens_is_told(url: str, remedy: str) -> None:
+    with pytest.raises(Failure, match=remedy):
+        Config.from_env(RIGHT | {"CONNECTION_URL": url, "DATABASE_AUTH": "iam"}).conninfo()
+
+
+def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+    with pytest.raises(Failure, match="no AWS credentials"):
+        conninfo_source(RDS, "iam", REGION)
+
+
+def test_each_new_connection_asks_anew(service_url: str) -> None:
+    asked: list[str] = []
+
+    def source() -> str:
+        asked.append(service_url)
+        return service_url
+
+    lender = Lender(source)
+    eventually(lambda: lender.pool.get_stats()["pool_size"] == 4 and len(asked) == 4)
+    with lender.connection() as connection:
+        connection.close()
+    eventually(lambda: len(asked) == 5)
+    lender.pool.close()
