@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lib import deadline
-from lib.body import MAX_BYTES
+from lib.body import MAX_BYTES, leave_nothing_unread
 from lib.cognito import Cognito
 from lib.config import Config
 from lib.cors import allow_origins
@@ -38,6 +38,7 @@ def create_app(config: Config, log: Callable[[Observed, float], None] | None = N
     app.before_request(check_sign_in)
     app.before_request(read_arguments)
     app.after_request(forbid_caching)
+    app.after_request(leave_nothing_unread)
     lender = Lender(config.conninfo())
     app.extensions["lender"] = lender
     app.extensions["pool"] = lender.pool

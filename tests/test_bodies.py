@@ -2,7 +2,8 @@
 
 import json
 import socket
-from http.client import HTTPResponse
+import time
+from http.client import HTTPConnection, HTTPResponse
 from uuid import uuid4
 
 import pytest
@@ -226,3 +227,43 @@ def test_nobody_is_told_so_before_anything_else(app: Flask, world: World, method
         answer = app.test_client().open(path, method=method, data=sent, content_type="text/plain")
 
         assert (answer.status_code, answer.json) == (401, ["generic_401"])
+
+
+def test_a_body_that_nobody_wants_does_not_spoil_the_next_request(
+    service_url: str, jwks_url: str, make: Make, bystander: User
+) -> None:
+    lin, body = make.user(), b"x" * 1000
+    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url) as port:
+        connection = HTTPConnection("127.0.0.1", int(port), timeout=10)
+        for _ in range(20):
+            connection.putrequest("DELETE", f"/api/activities/{uuid4()}")
+            for name, value in {**bearer(lin.cognito_user_id), "Content-Length": str(len(body))}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            # The body comes when the server has had time to answer.
+            time.sleep(0.01)
+            connection.send(body)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read(), answer.headers["Connection"]) == (404, b'["not_found"]', None)
+        connection.close()
+    assert bystander.handle
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body"),
+    [
+        ("/api/activities", {}, b"{}"),
+        ("/api/activities", {"Authorization": "Bearer null"}, b"{}"),
+        ("/nope", {}, b"{}"),
+        ("/api/activities", None, b" " * (MAX_BYTES + 1)),
+    ],
+)
+def test_who_is_not_waited_for_is_told_that_the_connection_ends(
+    app: Flask, make: Make, path: str, headers: dict[str, str] | None, body: bytes
+) -> None:
+    signed_in = bearer(make.user().cognito_user_id) if headers is None else headers
+
+    answer = app.test_client().post(path, data=body, headers=signed_in, content_type="application/json")
+
+    assert (answer.status_code in {401, 404, 413}, answer.headers["Connection"]) == (True, "close")
+    assert "Connection" not in app.test_client().post(path, headers=headers or {}).headers

@@ -1,12 +1,15 @@
 """A request's JSON body, read strictly (RFC 8259, and what I-JSON, RFC 7493, rules out)."""
 
 import json
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 from flask import g, request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from lib.errors import BadRequest
+from lib.sign_in import token
+from lib.wsgi import Answer
 
 MAX_BYTES = 64 * 1024
 
@@ -21,6 +24,25 @@ def read_bytes() -> bytes:
     if request.content_length not in {None, len(sent)}:
         raise BadRequest("json_invalid")
     return sent
+
+
+def leave_nothing_unread(answer: Answer) -> Answer:
+    """Read what came with a request that was answered without it, or else say that the connection ends.
+
+    What nobody reads would come after the answer, where the next request is looked for: the server hangs up then, and
+    only sometimes says so. Whoever is not signed in is not waited for.
+    """
+    environ = request.environ
+    if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
+        return answer
+    is_read = False
+    if token() is not None:
+        with suppress(HTTPException, BadRequest):
+            read_bytes()
+            is_read = True
+    if not is_read:
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 def read_body() -> dict[str, Any]:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import psycopg
 
+from lib import deadline
 from lib.errors import Away
 
 logger = logging.getLogger("cruddur")
 
 # How long requests wait to hear whether it is really away. Most of the time one connection was, and no more.
-PATIENCE_SECONDS = 0.25
+PATIENCE_SECONDS = 0.4
 # Between two questions, of which so many may be under way: one that hangs does not hold up the next.
 PAUSE_SECONDS = 0.1
 QUESTIONS = 4
@@ -33,7 +34,7 @@ class Breaker:
         if self._is_well.is_set():
             return
         patience = self._suspected_at + PATIENCE_SECONDS - time.monotonic()
-        if not self._is_well.wait(max(0.0, patience)):
+        if not self._is_well.wait(max(0.0, min(patience, deadline.left()))):
             raise Away
 
     def suspect(self, error: psycopg.Error) -> None:

@@ -12,7 +12,7 @@ from psycopg.abc import PQGen
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from lib import deadline
 from lib.breaker import Breaker
@@ -23,6 +23,8 @@ T = TypeVar("T")
 THREADS = 4
 # Between the pool's last try to make a connection and its next, in seconds.
 RECONNECT_SECONDS = 2.0
+# Who has waited for so long for a connection asks what is the matter.
+SUSPICIOUS_SECONDS = 0.5
 # For the one question whether the database answers.
 ASK_SECONDS = 1.0
 
@@ -69,7 +71,7 @@ class Lender:
         """A connection, for as long as this lasts. Raises psycopg's errors, and `Away`."""
         self._breaker.check()
         try:
-            connection = self.pool.getconn(deadline.left())
+            connection = self._connection()
             try:
                 yield connection
             finally:
@@ -82,6 +84,17 @@ class Lender:
             # A failover has left us with a server that only reads: the others lead there too.
             self.pool.drain()
             raise
+
+    def _connection(self) -> Connection:
+        while True:
+            try:
+                return self.pool.getconn(min(deadline.left(), SUSPICIOUS_SECONDS))
+            except PoolTimeout as error:
+                # There is one for each thread: to wait for one is to wait for it to be made.
+                if deadline.left() <= 0:
+                    raise
+                self._breaker.suspect(error)
+                self._breaker.check()
 
     def _check(self, connection: Connection) -> None:
         # A connection that idles has nothing to read, but for the news that the server has
