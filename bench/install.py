@@ -21,8 +21,7 @@ def venv() -> Path:
 
 def install() -> None:
     """See to it that all that is needed is there. Raises `Failure`, naming what can't be had and its remedy."""
-    if shutil.which("wrk") is None:
-        install_wrk()
+    install_wrk()
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             raise Failure(f"{program} is missing: install Node.js 20 or newer, with npm")
@@ -57,7 +56,9 @@ def install_node_modules(lock: Path) -> None:
 
 
 def install_wrk() -> None:
-    """Install wrk where we may. Raises `Failure`."""
+    """Install wrk where it is missing and we may. Raises `Failure`."""
+    if shutil.which("wrk") is not None:
+        return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise Failure("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
     tell("installing wrk")
