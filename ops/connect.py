@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from lib.failure import Failure
-from ops import embedded
+from ops import client, embedded
 from ops.command import Database, database, run
 
 
@@ -25,14 +25,12 @@ def psql(database: Database) -> str:
 
 def connect(database: Database, psql_arguments: list[str]) -> int:
     """Run psql until it ends. Returns its exit status."""
-    parts = conninfo_to_dict(database.url)
-    # By the environment: everybody on the machine can read a command line.
-    password = {"PGPASSWORD": str(parts.pop("password"))} if "password" in parts else {}
+    meant, environ = client.told(conninfo_to_dict(database.url))
     # Ctrl-C is for psql alone, which cancels the statement.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return subprocess.run(
-        [psql(database), make_conninfo("", **parts), *psql_arguments],
-        env={**os.environ, "PGAPPNAME": "cruddur", **password},
+        [psql(database), meant, *psql_arguments],
+        env={**os.environ, **environ},
         check=False,
     ).returncode
 

@@ -139,7 +139,7 @@ class Server:
         # The output goes through a file: the server inherits it, and a pipe would stay open.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
-                [*self._unprivileged(), programs() / program, *arguments],
+                [*unprivileged(self.owner), programs() / program, *arguments],
                 env=os.environ | {"PGDATA": str(self.data)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -149,22 +149,25 @@ class Server:
             output.seek(0)
             return subprocess.CompletedProcess(done.args, done.returncode, output.read())
 
-    def _unprivileged(self) -> list[str]:
-        # Postgres refuses root. It runs as the user whose folder it is, or as nobody in root's,
-        # and keeps of root's powers the one to pass through folders that are root's alone.
-        if os.geteuid() != 0:
-            return []
-        setpriv = shutil.which("setpriv")
-        if setpriv is None:
-            raise Failure("Postgres refuses to run as root: be an ordinary user, or install setpriv (util-linux)")
-        user, group = self.owner.st_uid or NOBODY, self.owner.st_gid or NOBODY
-        capability = "-all,+dac_override"
-        return [
-            *(setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"),
-            # Without it access(2), by which Postgres looks for its programs, leaves the power out of account.
-            "--securebits=+no_setuid_fixup",
-            *(f"--inh-caps={capability}", f"--ambient-caps={capability}", f"--bounding-set={capability}"),
-        ]
+
+def unprivileged(owner: os.stat_result, *options: str) -> list[str]:
+    """What a command of Postgres's is run by, in a folder of `owner`; `options` are setpriv's. Raises `Failure`."""
+    # Postgres refuses root. It runs as the user whose folder it is, or as nobody in root's,
+    # and keeps of root's powers the one to pass through folders that are root's alone.
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise Failure("Postgres refuses to run as root: be an ordinary user, or install setpriv (util-linux)")
+    user, group = owner.st_uid or NOBODY, owner.st_gid or NOBODY
+    capability = "-all,+dac_override"
+    return [
+        *(setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"),
+        # Without it access(2), by which Postgres looks for its programs, leaves the power out of account.
+        "--securebits=+no_setuid_fixup",
+        *(f"--inh-caps={capability}", f"--ambient-caps={capability}", f"--bounding-set={capability}"),
+        *options,
+    ]
 
 
 def programs() -> Path:

@@ -77,6 +77,11 @@ def rows(url: str, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement.encode()).fetchall()
 
 
+def waits(url: str) -> bool:
+    """Whether somebody on the server waits for a lock."""
+    return rows(url, "SELECT FROM pg_locks WHERE NOT granted") != []
+
+
 def succeeds(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
     """Run a script that must succeed. What it printed."""
     done = script(name, *arguments, answer=answer, **settings)

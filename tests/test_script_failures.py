@@ -7,7 +7,19 @@ from tests.conftest import NEW
 from tests.make import Make
 from tests.running import NOWHERE, fails, rows, script, succeeds
 
-COMMANDS = ["create", "drop", "schema-load", "seed", "migrate", "setup", "purge", "plans", "sessions", "connect"]
+COMMANDS = [
+    "create",
+    "drop",
+    "schema-load",
+    "seed",
+    "migrate",
+    "setup",
+    "purge",
+    "plans",
+    "sessions",
+    "connect",
+    "backup",
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -33,7 +45,7 @@ def test_a_database_that_is_missing_is_one_line(new_url: str, name: str) -> None
     assert "bin/db-create" in line
 
 
-@pytest.mark.parametrize("name", ["seed", "purge", "plans"])
+@pytest.mark.parametrize("name", ["seed", "purge", "plans", "backup"])
 def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 

@@ -1,0 +1,109 @@
+"""Restore a backup into a new database on the same server, and verify every row of it.
+
+The database in use is left alone; what is not restored whole is dropped again.
+"""
+
+import signal
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import DuplicateDatabase
+from psycopg.sql import SQL, Identifier
+
+from lib.failure import Failure
+from ops import client, manifest
+from ops.command import Database, arguments, chosen, run
+from ops.create import create, create_database
+from ops.manifest import Manifest
+
+RENAME = (
+    r"bin/db-connect -c '\c postgres'"
+    """ -c 'ALTER DATABASE "{in_use}" RENAME TO "{in_use}_before"'"""
+    """ -c 'ALTER DATABASE "{restored}" RENAME TO "{in_use}"'"""
+)
+SWITCH = {
+    "CONNECTION_URL": "name it in CONNECTION_URL, and in SERVICE_CONNECTION_URL where that is set, and start "
+    "bin/serve again",
+    "PROD_CONNECTION_URL": "name it in PROD_CONNECTION_URL, and in SERVICE_CONNECTION_URL or CONNECTION_URL where "
+    "bin/serve runs, and start that again",
+    # The embedded one has no setting for a database's name.
+    "CRUDDUR_HOME": f"stop bin/dev and give it the name of the one in use: {RENAME}",
+}
+
+
+def restore(server: Database, file: Path, name: str) -> Manifest:
+    """Make the database `name` of `file`. Returns what it holds. Raises `Failure`, and then there is none."""
+    wanted = manifest.read(manifest.beside(file))
+    if not file.is_file():
+        raise Failure(f"{file} is not there")
+    target = Database(server.setting, make_conninfo(server.url, dbname=name))
+    make(target)
+    try:
+        create(target)
+        fill(target, file)
+        verify(target, wanted)
+    except BaseException:
+        # After Ctrl-C neither is a part of it to be taken for the whole.
+        unmake(target)
+        raise
+    return wanted
+
+
+def make(target: Database) -> None:
+    """Make the database, empty. Raises `Failure` when there is one of that name."""
+    with target.connect("postgres") as connection:
+        try:
+            create_database(connection, target.name)
+        except DuplicateDatabase as error:
+            raise Failure(f"there is a database {target.name} already: name one that is not there") from error
+
+
+def unmake(target: Database) -> None:
+    """Drop the database that `make` has made."""
+    with target.connect("postgres") as connection:
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(target.name)))
+
+
+def fill(target: Database, file: Path) -> None:
+    """Have pg_restore load `file`, all of it or nothing. Raises `Failure`."""
+    with target.connect() as connection:
+        server = connection.info.server_version // 10_000
+        pg_restore = client.program("pg_restore", server)
+        # Whoever restores owns it all: the owner's role need not be there.
+        options = ("--exit-on-error", "--single-transaction", "--no-owner", str(file.absolute()))
+        try:
+            client.call(pg_restore, target.url, connection, *options)
+        except Failure as failure:
+            asked = (
+                f"is it whole, of a Postgres no newer than {server}, and pg_restore ({pg_restore.version}) of that too?"
+            )
+            raise Failure(f"{file} can't be restored: {failure}: {asked}") from failure
+
+
+def verify(target: Database, wanted: Manifest) -> None:
+    """Raise `Failure` unless every table holds what the manifest says."""
+    with target.connect() as connection, connection.transaction():
+        manifest.same_texts(connection)
+        differing = list(manifest.differences(manifest.take(connection), wanted))
+        if differing:
+            raise Failure("\n".join(["what was restored is not what was backed up, and was dropped:", *differing]))
+        # A backup holds no statistics, without which queries have bad plans.
+        connection.execute("ANALYZE")
+
+
+def main() -> None:
+    """The command."""
+    # As Ctrl-C: what is unfinished is dropped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parser = arguments(__doc__)
+    parser.add_argument("file", metavar="FILE", type=Path, help="what bin/db-backup has written")
+    parser.add_argument("name", metavar="NAME", help="the new database's name")
+    given = parser.parse_args()
+    with chosen(given) as database:
+        held = restore(database, given.file, given.name)
+        print(f"{given.name}: every row as it was backed up, schema {held.revision}\n{held}")
+        print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=given.name)}.")
+
+
+if __name__ == "__main__":
+    run(main)
