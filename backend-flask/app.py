@@ -49,7 +49,7 @@ def create_app(config: Config, log: Callable[[Observed, float], None] | None = N
     app.extensions["cognito"] = Cognito(config.user_pool)
     for routes in (activities, users, profile, message_groups, messages, docs, health):
         app.register_blueprint(routes.bp)
-    # How Flask's documentation puts middleware in front: https://flask.palletsprojects.com/en/stable/api/#flask.Flask.wsgi_app
+    # As Flask's documentation of `wsgi_app` puts middleware in front; mypy takes that for a mistake.
     first_page = FirstPage(app.wsgi_app, home, origins)
     observers = app.extensions["observers"] = start_observing(config.telemetry, lender.pool, log)
     app.wsgi_app = Observe(first_page, observers)  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 24
 
 
+# What is called of granian here has no types: hence each `no-untyped-call`.
 class Server(MPServer):
     """granian, which on SIGTERM first has everybody told to go elsewhere, while it serves on."""
 
@@ -40,6 +41,7 @@ class Server(MPServer):
         """Drain, and stop."""
         drain()
         end = time.monotonic() + self.drain_seconds
+        # Not by an event: the handler that would set it runs in this thread, perhaps while the event's lock is held.
         while time.monotonic() < end and self.drain_seconds:
             time.sleep(0.05)
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from lib import breaker as module
+from lib import deadline
 from lib.breaker import Breaker
 from lib.errors import Away
 from tests.running import eventually
@@ -73,6 +74,26 @@ def test_while_the_database_is_away_nobody_waits(server: Server) -> None:
     server.is_up.set()
 
     eventually(lambda: is_closed(breaker))
+
+
+def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 3600)
+    breaker = Breaker(server.ask)
+    server.answers.clear()
+    breaker.suspect(LOST)
+
+    def ask() -> bool:
+        deadline.begin(0.05)
+        return is_closed(breaker)
+
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(ask)
+        try:
+            assert asking.result(timeout=30) is False
+        finally:
+            server.answers.set()
 
 
 def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None:
