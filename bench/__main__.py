@@ -6,7 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.data import machine
+from bench.data import is_autogrouping, machine
+from bench.data import tell as say
 from bench.growth import growth
 from bench.install import install
 from bench.race import Given
@@ -27,6 +28,7 @@ SCENARIOS: dict[str, Callable[[Database, Given], Findings]] = {
 }
 # As an operator sets a server up that has a few gigabytes: its own is 128 MB, less than the large database.
 MEMORY = "-c shared_buffers=1GB"
+AUTOGROUP_OFF = "set it right by sysctl -w kernel.sched_autogroup_enabled=0"
 DOCUMENT = ROOT / "docs" / "performance.md"
 
 
@@ -50,6 +52,8 @@ def main() -> None:
     # As Ctrl-C: what was started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = arguments()
+    if is_autogrouping():
+        say(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
     install()
     keys.make()
     # Those of scenarios that are not measured now stay as they were.

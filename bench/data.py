@@ -153,7 +153,14 @@ def machine(server: Database) -> str:
         version = connection.info.server_version
     python = ".".join(map(str, sys.version_info[:2]))
     model = models[0] if models else "an unnamed processor"
-    return f"{os.cpu_count()} cores of {model}; PostgreSQL {version // 10_000}, Python {python}."
+    grouped = "on" if is_autogrouping() else "off"
+    return f"{os.cpu_count()} cores of {model}; PostgreSQL {version // 10_000}, Python {python}; autogroup {grouped}."
+
+
+def is_autogrouping() -> bool:
+    """Whether the kernel shares processors among sessions (sched(7)), of which each process of Postgres is one."""
+    setting = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    return setting.exists() and setting.read_text().strip() == "1"
 
 
 def tell(line: str) -> None:

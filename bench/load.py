@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-from bench.processes import Running, cpu_seconds, peak_memory_mb
+from bench.data import tell
+from bench.processes import Running, cpu_seconds, last_words, peak_memory_mb
 from lib.failure import Failure
 from ops import embedded
 
@@ -67,6 +68,9 @@ def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Samp
     server_us, postgres_us = (
         (end - start) * 1e6 / max(found["requests"], 1) for start, end in zip(before, after, strict=True)
     )
+    faults = ", ".join(f"{count} {what}" for what, count in found["faults"].items() if count)
+    if faults:
+        tell(f"{faults}; the log of {server.url} ends: {last_words(server.log)}")
     return Sample(
         requests=found["requests"],
         rate=found["requests"] / found["seconds"],
@@ -75,7 +79,7 @@ def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Samp
         server_us=server_us,
         postgres_us=postgres_us,
         memory_mb=peak_memory_mb(server.pid),
-        faults=", ".join(f"{count} {what}" for what, count in found["faults"].items() if count),
+        faults=faults,
     )
 
 

@@ -22,11 +22,12 @@ START_SECONDS, STOP_SECONDS = 30, 25
 
 
 class Running(NamedTuple):
-    """A server that answers: its process, where, and how many seconds it took to the first answer."""
+    """A server that answers: its process, where, how many seconds it took to the first answer, and its log."""
 
     pid: int
     url: str
     seconds: float
+    log: Path
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def started(
     try:
         wait_for_answer(process, url, log)
         parts = urlsplit(url)
-        yield Running(process.pid, f"{parts.scheme}://{parts.netloc}", time.monotonic() - begun)
+        yield Running(process.pid, f"{parts.scheme}://{parts.netloc}", time.monotonic() - begun, log)
     finally:
         stop(process)
 
@@ -64,8 +65,12 @@ def wait_for_answer(process: "subprocess.Popen[bytes]", url: str, log: Path) -> 
                 if http.request("GET", url).status == HTTPStatus.OK:
                     return
             time.sleep(0.01)
-    said = " ".join(log.read_text(errors="replace").split()[-100:])
-    raise Failure(f"a server of the measurement does not answer: {said}")
+    raise Failure(f"a server of the measurement does not answer: {last_words(log)}")
+
+
+def last_words(log: Path) -> str:
+    """What a server said last."""
+    return " ".join(log.read_text(errors="replace").split()[-100:])
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
