@@ -1,12 +1,14 @@
 """The visitor's first page in front of Flask: which requests get it there, and that Flask would answer the same."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from flask import Flask, request_started
 from flask.testing import FlaskClient
 from werkzeug.test import Client, TestResponse
 
+from lib.cors import Cors
 from lib.service import Service
 from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
@@ -32,8 +34,9 @@ def asked(app: Flask) -> Iterator[list[object]]:
 
 @pytest.fixture
 def behind(app: Service) -> Client:
-    """A client of Flask itself, which has nothing in front of it."""
-    return Client(lambda environ, start_response: Service.wsgi_app(app, environ, start_response))
+    """A client of Flask itself, which has nothing in front of it but the rules about origins."""
+    flask = partial(Service.wsgi_app, app)
+    return Client(Cors(flask, frozenset([FRONTEND])))
 
 
 def told(answer: TestResponse) -> tuple[str, bytes, list[tuple[str, str]]]:

@@ -2,13 +2,12 @@
 
 import json
 from contextlib import suppress
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from flask import g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
+from lib.asked import Asked, asked
 from lib.errors import BadRequest
-from lib.sign_in import token
 from lib.wsgi import Answer
 
 MAX_BYTES = 64 * 1024
@@ -16,6 +15,7 @@ MAX_BYTES = 64 * 1024
 
 def read_bytes() -> bytes:
     """The body as it was sent, all of it. Raises `BadRequest` and `RequestEntityTooLarge`."""
+    request = asked()
     sent = request.get_data()
     # Of a body in chunks nobody has said the size: one byte more than is taken shows that it has too many.
     if len(sent) > MAX_BYTES:
@@ -26,7 +26,7 @@ def read_bytes() -> bytes:
     return sent
 
 
-def leave_nothing_unread(answer: Answer) -> Answer:
+def leave_nothing_unread(request: Asked, answer: Answer) -> None:
     """Read what came with a request that was answered without it, or else say that the connection ends.
 
     What nobody reads would come after the answer, where the next request is looked for: the server hangs up then, and
@@ -34,29 +34,29 @@ def leave_nothing_unread(answer: Answer) -> Answer:
     """
     environ = request.environ
     if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
-        return answer
+        return
     is_read = False
-    if token() is not None:
+    if request.token is not None:
         with suppress(HTTPException, BadRequest):
             read_bytes()
             is_read = True
     if not is_read:
         answer.headers["Connection"] = "close"
-    return answer
 
 
 def read_body() -> dict[str, Any]:
     """The body, which is an object. Raises `BadRequest`, `UnsupportedMediaType` and `RequestEntityTooLarge`."""
-    if "body" not in g:
+    request = asked()
+    if request.body is None:
         # First, so that what is too large is so in any type.
         sent = read_bytes()
         if request.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            g.body = parse(sent)
+            request.body = parse(sent)
         except (ValueError, RecursionError) as error:
             raise BadRequest("json_invalid") from error
-    return cast(dict[str, Any], g.body)
+    return request.body
 
 
 def field(name: str) -> str | None:

@@ -1,48 +1,51 @@
 """Which browsers may call us: the CORS protocol of the Fetch standard (fetch.spec.whatwg.org, section 3.3)."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, request
-
-from lib.wsgi import Answer
+from lib.http import KEEP_NOTHING
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ALLOWED_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
 ALLOWED_HEADERS = ["authorization", "content-type", "idempotency-key", "if-none-match", "traceparent", "tracestate"]
 EXPOSED_HEADERS = ["Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"]
 # How long a browser may go without asking again. Chromium caps it at two hours.
 MAX_AGE_SECONDS = 7200
-PREFLIGHT = {
-    "Access-Control-Allow-Methods": ", ".join(ALLOWED_METHODS),
-    "Access-Control-Allow-Headers": ", ".join(ALLOWED_HEADERS),
-    "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
-}
-EXPOSED = {"Access-Control-Expose-Headers": ", ".join(EXPOSED_HEADERS)}
+PREFLIGHT = [
+    ("Access-Control-Allow-Methods", ", ".join(ALLOWED_METHODS)),
+    ("Access-Control-Allow-Headers", ", ".join(ALLOWED_HEADERS)),
+    ("Access-Control-Max-Age", str(MAX_AGE_SECONDS)),
+]
+EXPOSED = [("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS))]
 
 
-def allow_origins(app: Flask, origins: frozenset[str]) -> None:
-    """Let pages of `origins`, and of no other, call `app`."""
+class Cors:
+    """WSGI middleware: pages of `origins`, and of no other, may call the application."""
 
-    @app.before_request
-    def answer_preflight() -> Answer | None:
+    def __init__(self, app: "WSGIApplication", origins: frozenset[str]) -> None:
+        self._app = app
+        self._origins = origins
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """The application's answer, or that to a preflight."""
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            # On every answer: without Origin there are no CORS headers, and a cache must not mix the two.
+            return start_response(status, [*headers, ("Vary", "Origin"), *self._allowed(environ)], *rest)
+
         # Whatever its path, so that a page can read our 404 for one that we don't have,
         # and before anything that could need the database.
-        preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        return Answer() if preflight else None
+        if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+            start("200 OK", [("Cache-Control", KEEP_NOTHING), ("Content-Length", "0")])
+            return []
+        return self._app(environ, start)
 
-    @app.after_request
-    def allow(answer: Answer) -> Answer:
-        # On every answer: without Origin there are no CORS headers, and a cache must not mix the two.
-        answer.vary_by("Origin")
-        answer.headers.extend(allowed(origins, request.environ))
-        return answer
-
-
-def allowed(origins: frozenset[str], environ: "WSGIEnvironment") -> dict[str, str]:
-    """The headers by which a page of `origins` may read the answer; none for any other."""
-    origin = environ.get("HTTP_ORIGIN")
-    if origin not in origins:
-        return {}
-    return {"Access-Control-Allow-Origin": origin, **(PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else EXPOSED)}
+    def _allowed(self, environ: "WSGIEnvironment") -> list[tuple[str, str]]:
+        """The headers by which a page of `origins` may read the answer; none for any other."""
+        origin = environ.get("HTTP_ORIGIN")
+        if origin not in self._origins:
+            return []
+        told = PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else EXPOSED
+        return [("Access-Control-Allow-Origin", origin), *told]

@@ -104,7 +104,7 @@ def respond(error: Exception) -> Answer:
         body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "codes": codes}
         mimetype = PROBLEM_JSON
     response = Answer(json.dumps(body), status, headers(error, status), mimetype=mimetype)
-    response.vary_by("Accept")
+    response.headers.add("Vary", "Accept")
     return response
 
 

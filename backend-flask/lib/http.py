@@ -6,16 +6,17 @@ from hashlib import sha256
 from typing import cast
 from urllib.parse import parse_qsl, urlencode
 
-from flask import current_app, g, request
+from flask import current_app
 from werkzeug.http import generate_etag, quote_etag
 from werkzeug.routing import BaseConverter
 
+from lib.asked import Asked, asked
 from lib.body import read_bytes
 from lib.db import Db
 from lib.errors import BadRequest
 from lib.idempotency import Attempt, Replay
 from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
-from lib.sign_in import is_optional, is_personal
+from lib.sign_in import SignIn, is_personal
 from lib.wsgi import Answer
 
 JSON = "application/json"
@@ -36,7 +37,7 @@ def db() -> Db:
     return cast(Db, current_app.extensions["db"])
 
 
-def read_arguments() -> None:
+def read_arguments(request: Asked) -> None:
     """Read the query once a request, strictly, also where nothing asks for it. Raises `BadRequest`."""
     try:
         query = request.query_string.decode()
@@ -45,12 +46,12 @@ def read_arguments() -> None:
         raise BadRequest("json_invalid") from error
     if any("\0" in part for pair in pairs for part in pair):
         raise BadRequest("json_invalid")
-    g.arguments = dict(reversed(pairs))
+    request.arguments = dict(reversed(pairs))
 
 
 def arguments() -> dict[str, str]:
     """The query's parameters, of a repeated one the first."""
-    return cast(dict[str, str], g.arguments)
+    return asked().arguments
 
 
 def page() -> Page:
@@ -66,6 +67,7 @@ def page() -> Page:
 
 def attempt() -> Attempt | None:
     """The POST as one that may come again; None without an `Idempotency-Key`. Raises `BadRequest`."""
+    request = asked()
     key = request.headers.get("Idempotency-Key")
     # A PUT may be repeated as it is.
     if key is None or request.method != "POST":
@@ -80,10 +82,11 @@ def send(answer: Json | Listing | Replay, content_type: str = JSON) -> Answer:
 
     To a read whose client has this answer already it is 304 (RFC 9110, `If-None-Match`).
     """
+    request = asked()
     body = answer if isinstance(answer, bytes) else answer.json
     headers = {}
     if isinstance(answer, Listing):
-        headers = link(request.path, arguments(), answer)
+        headers = link(request.path, request.arguments, answer)
     elif isinstance(answer, Replay):
         headers = {"Idempotency-Replayed": "true"}
     if request.method in READS:
@@ -92,7 +95,8 @@ def send(answer: Json | Listing | Replay, content_type: str = JSON) -> Answer:
         # Not by werkzeug's `make_conditional`: what it makes of `If-Match` and of dates is for files.
         if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(tag):
             return Answer(status=304, headers=headers)
-    return Answer(body, headers=headers, content_type=content_type)
+    headers["Content-Type"] = content_type
+    return Answer(body, headers=headers)
 
 
 def link(path: str, given: Mapping[str, str], listing: Listing) -> dict[str, str]:
@@ -108,12 +112,11 @@ def link(path: str, given: Mapping[str, str], listing: Listing) -> dict[str, str
     return {"Link": ", ".join(links)} if links else {}
 
 
-def forbid_caching(answer: Answer) -> Answer:
+def forbid_caching(request: Asked, answer: Answer) -> None:
     """Let caches ask each time for what everybody may see, and keep nothing else."""
     is_read = request.method in READS
-    is_for_everybody = is_read and answer.status_code in {200, 304} and not is_personal()
-    answer.headers["Cache-Control"] = ASK_EACH_TIME if is_for_everybody else KEEP_NOTHING
-    if is_read and is_optional():
+    is_for_everybody = is_read and answer.status_code in {200, 304} and not is_personal(request)
+    answer.headers.add("Cache-Control", ASK_EACH_TIME if is_for_everybody else KEEP_NOTHING)
+    if is_read and request.sign_in is SignIn.OPTIONAL:
         # Whoever is signed in is not to get what a cache has kept of a visitor's.
-        answer.vary_by("Authorization")
-    return answer
+        answer.headers.add("Vary", "Authorization")

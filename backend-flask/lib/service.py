@@ -6,27 +6,46 @@ What each part of it gave is told in docs/performance.md.
 import re
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from flask import Flask, Request, request
+from flask import Flask, Request, Response, request
 from flask.typing import ResponseReturnValue
 from psycopg import OperationalError
 from werkzeug.exceptions import BadRequest
 from werkzeug.routing import MapAdapter
 
+from lib.asked import Asked, asked
+from lib.body import leave_nothing_unread
+from lib.http import forbid_caching, read_arguments
 from lib.observing import found_route
 from lib.pool import is_lost
+from lib.sign_in import check_sign_in
 from lib.wsgi import Answer, is_host
 
 
 class Service(Flask):
-    """A Flask application that has no asynchronous views and never names its own address."""
+    """A Flask application without asynchronous views, sessions or hooks, which never names its own address."""
 
+    request_class = Asked
     response_class = Answer
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function, which is a synchronous one."""
         return func
+
+    def preprocess_request(self) -> None:
+        """Find out what is asked, and by whom. In this order: who may not ask is not read."""
+        request = asked()
+        note_route(request)
+        check_sign_in(request)
+        read_arguments(request)
+
+    def process_response(self, response: Response) -> Response:
+        """See to what every answer needs, whether a route gave it or a failure."""
+        request, answer = asked(), cast(Answer, response)
+        forbid_caching(request, answer)
+        leave_nothing_unread(request, answer)
+        return answer
 
     def dispatch_request(self) -> ResponseReturnValue:
         """What the route answers. Where the database cut it off, it is asked once more if that does no harm."""
@@ -51,7 +70,7 @@ def may_be_repeated(request: Request) -> bool:
     return request.method in {"GET", "HEAD"} or (request.method == "POST" and "Idempotency-Key" in request.headers)
 
 
-def note_route() -> None:
+def note_route(request: Asked) -> None:
     """Have the request seen under its route."""
     if request.url_rule is not None:
         found_route(shown(request.url_rule.rule))

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar, cast
 
-from flask import current_app, g, request
+from flask import current_app
 
+from lib.asked import Asked, asked
 from lib.cognito import Cognito, Token
 from lib.errors import Unauthorized, Unavailable
 from lib.observing import observed
@@ -54,15 +55,14 @@ def needs(endpoint: str | None) -> SignIn:
     return cast(SignIn, getattr(current_app.view_functions[endpoint], ATTRIBUTE, SignIn.REQUIRED))
 
 
-def check_sign_in() -> None:
+def check_sign_in(request: Asked) -> None:
     """Verify the request's token where the route wants one. Raises `Unauthorized`, `Unavailable`."""
-    g.token = None
-    g.sign_in = needed = needs(request.endpoint)
+    request.sign_in = needed = needs(request.endpoint)
     if needed is SignIn.NO or request.method == "OPTIONS":
         return
     begun = time.perf_counter()
     try:
-        g.token = cast(Cognito, current_app.extensions["cognito"]).verify(bearer_token())
+        request.token = cast(Cognito, current_app.extensions["cognito"]).verify(bearer_token(request))
     except (Unauthorized, Unavailable):
         if needed is SignIn.REQUIRED:
             raise
@@ -72,7 +72,7 @@ def check_sign_in() -> None:
             current.auth += time.perf_counter() - begun
 
 
-def bearer_token() -> str:
+def bearer_token(request: Asked) -> str:
     """The token in the `Authorization` header (RFC 6750). Raises `Unauthorized`."""
     bearer = re.fullmatch(r"(?i:bearer) +(\S+)", request.headers.get("Authorization", ""), re.ASCII)
     if bearer is None:
@@ -82,14 +82,9 @@ def bearer_token() -> str:
 
 def token() -> Token | None:
     """The token of whoever is signed in; None for a visitor, and where none is looked at."""
-    return cast(Token | None, g.token)
+    return asked().token
 
 
-def is_optional() -> bool:
-    """Whether the answer is for visitors and for whoever is signed in."""
-    return g.sign_in is SignIn.OPTIONAL
-
-
-def is_personal() -> bool:
+def is_personal(request: Asked) -> bool:
     """Whether the answer belongs to the one person who is signed in."""
-    return g.sign_in is SignIn.REQUIRED or token() is not None
+    return request.sign_in is SignIn.REQUIRED or request.token is not None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from flask import Response
 
@@ -25,12 +25,8 @@ class Answer(Response):
         start_response(self.status, self.headers.to_wsgi_list())
         if environ["REQUEST_METHOD"] == "HEAD" or self.status_code == NOT_MODIFIED:
             return []
-        return [self.get_data()]
-
-    def vary_by(self, field: str) -> None:
-        """Let a cache keep answers apart by that header of the request."""
-        known = self.headers.get("Vary")
-        self.headers["Vary"] = f"{known}, {field}" if known else field
+        # As `set_data` left it.
+        return cast(list[bytes], self.response)
 
 
 def is_host(environ: "WSGIEnvironment") -> bool:

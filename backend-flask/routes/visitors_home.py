@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from werkzeug.http import generate_etag, quote_etag
 
-from lib.cors import allowed
 from lib.http import ASK_EACH_TIME, JSON, link
 from lib.observing import found_route
 from lib.paging import Listing
@@ -29,16 +28,15 @@ class Prepared(NamedTuple):
 
     listing: Listing
     tag: str
-    headers: dict[str, str]
+    headers: list[tuple[str, str]]
 
 
 class FirstPage:
     """WSGI middleware that answers it."""
 
-    def __init__(self, app: "WSGIApplication", home: VisitorsHome, origins: frozenset[str]) -> None:
+    def __init__(self, app: "WSGIApplication", home: VisitorsHome) -> None:
         self._app = app
         self._home = home
-        self._origins = origins
         self._prepared: Prepared | None = None
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -51,12 +49,11 @@ class FirstPage:
         asked = environ.get("HTTP_IF_NONE_MATCH")
         if asked not in {None, tag}:
             return self._app(environ, start_response)
-        readable = {**headers, **allowed(self._origins, environ)}
         if asked == tag:
-            start_response("304 NOT MODIFIED", [*readable.items()])
+            start_response("304 NOT MODIFIED", headers)
             return []
         length = str(len(listing.json))
-        start_response("200 OK", [*readable.items(), ("Content-Type", JSON), ("Content-Length", length)])
+        start_response("200 OK", [*headers, ("Content-Type", JSON), ("Content-Length", length)])
         return [listing.json]
 
     def _prepare(self, listing: Listing) -> Prepared:
@@ -65,8 +62,8 @@ class FirstPage:
         if prepared is None or prepared.listing is not listing:
             tag = quote_etag(generate_etag(listing.json))
             headers = {"ETag": tag, **link(PATH, {}, listing)}
-            headers |= {"Cache-Control": ASK_EACH_TIME, "Vary": "Authorization, Origin"}
-            prepared = self._prepared = Prepared(listing, tag, headers)
+            headers |= {"Cache-Control": ASK_EACH_TIME, "Vary": "Authorization"}
+            prepared = self._prepared = Prepared(listing, tag, [*headers.items()])
         return prepared
 
 
