@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from lib.otlp_messages import fill, pair
+from lib.otlp_messages import add, pair
 from lib.telemetry import Destination, Telemetry
 from lib.tracing import Trace
 
@@ -83,7 +83,7 @@ class Exporter:
             while self._traces and taken < self._telemetry.batch:
                 trace = self._traces.popleft()
                 for span in trace.spans:
-                    fill(scope_spans.spans.add(), trace, span)
+                    add(scope_spans, trace, span)
                 taken += len(trace.spans)
             with self._counting:
                 self._spans -= taken

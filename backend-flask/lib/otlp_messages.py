@@ -13,8 +13,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     Sum,
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Histogram as HistogramMessage
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Status
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from lib.metrics import Histogram
 from lib.tracing import Span, Trace
@@ -25,11 +25,19 @@ OWN = {"app.now", "app.pool_wait_ms", "app.request_id", "app.user_id"}
 
 def pair(name: str, value: str | float) -> KeyValue:
     """An attribute."""
+    attribute = KeyValue(key=name)
+    set_value(attribute.value, value)
+    return attribute
+
+
+def set_value(message: AnyValue, value: str | float) -> None:
+    """Fill an attribute's value in where it is: to make one and hand it over takes three times as long."""
     if isinstance(value, str):
-        return KeyValue(key=name, value=AnyValue(string_value=value))
-    if isinstance(value, int):
-        return KeyValue(key=name, value=AnyValue(int_value=value))
-    return KeyValue(key=name, value=AnyValue(double_value=value))
+        message.string_value = value
+    elif isinstance(value, int):
+        message.int_value = value
+    else:
+        message.double_value = value
 
 
 @lru_cache(maxsize=4096)
@@ -40,23 +48,25 @@ def usual(name: str, kind: SpanMessage.SpanKind.ValueType, attributes: tuple[tup
     return encoded
 
 
-def fill(message: SpanMessage, trace: Trace, span: Span) -> None:
-    """Tell in the protocol's terms what the span is."""
+def add(batch: ScopeSpans, trace: Trace, span: Span) -> None:
+    """Add the span to the batch, in the protocol's terms."""
+    message = batch.spans.add(
+        trace_id=trace.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_id,
+        start_time_unix_nano=span.start,
+        end_time_unix_nano=span.end,
+    )
     kind = SpanMessage.SPAN_KIND_INTERNAL
     if "db.system.name" in span.attributes:
         kind = SpanMessage.SPAN_KIND_CLIENT
     elif "http.request.method" in span.attributes:
         kind = SpanMessage.SPAN_KIND_SERVER
         message.trace_state = trace.parent.state if trace.parent else ""
-    alike = tuple(each for each in span.attributes.items() if each[0] not in OWN)
+    alike = tuple([each for each in span.attributes.items() if each[0] not in OWN])
     message.MergeFromString(usual(span.name, kind, alike))
-    message.trace_id = trace.trace_id
-    message.span_id = span.span_id
-    message.parent_span_id = span.parent_id
-    message.start_time_unix_nano = span.start
-    message.end_time_unix_nano = span.end
     for name in OWN & span.attributes.keys():
-        message.attributes.append(pair(name, span.attributes[name]))
+        set_value(message.attributes.add(key=name).value, span.attributes[name])
     if span.error:
         message.status.code = Status.STATUS_CODE_ERROR
         message.status.message = span.error
