@@ -41,7 +41,8 @@ def make() -> None:
 def install(requirements: Path) -> None:
     """Install `requirements`, wheels only and each by its hash."""
     print(f"cruddur: installing {requirements.name} into .venv", file=sys.stderr)
-    options = ["-qq", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
+    # The file names all that is needed, and leaves out on purpose what pyproject.toml excludes.
+    options = ["-qq", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--only-binary=:all:"]
     subprocess.run([PYTHON, "-m", "pip", "install", *options, "-r", requirements], check=True)
     (VENV / requirements.name).write_bytes(requirements.read_bytes())
 

@@ -1,0 +1,186 @@
+"""The templates for AWS, by AWS's own tools: cfn-lint, and cfn-guard with the rules of Control Tower."""
+
+import json
+import platform
+import re
+import subprocess
+import tarfile
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ops.command import ROOT
+from tests.templates import NAMES, TEMPLATES, Template, planted, template
+
+DOCUMENT = (ROOT / "docs" / "aws.md").read_text()
+README = (ROOT / "README.md").read_text()
+# Those of the European Union.
+REGIONS = {"eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3"}
+SYSTEMS = {"Linux": "ubuntu", "Darwin": "macos"}
+MACHINES = {"arm64": "aarch64"}
+# What cfn-guard ends with when all rules are kept, and when one is broken.
+KEPT, BROKEN = 0, 19
+
+
+class Guard(NamedTuple):
+    """cfn-guard and the rules, unpacked."""
+
+    program: Path
+    rules: Path
+
+    def failures(self, file: Path) -> set[tuple[str, str]]:
+        """The rules that a template breaks, each with the resource that does it."""
+        options = ["--output-format", "json", "--structured", "--show-summary", "none"]
+        command = [str(self.program), "validate", "--rules", str(self.rules), "--data", str(file), *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode in (KEPT, BROKEN), done.stderr
+        (report,) = json.loads(done.stdout)
+        assert report["compliant"]
+        return {found for rule in report["not_compliant"] for found in broken(json.dumps(rule))}
+
+
+def broken(report: str) -> set[tuple[str, str]]:
+    """The rule of a report, with each resource named in it."""
+    rule = re.findall(r"\[(CT\.\w+\.PR\.\d+)\]", report)[0]
+    return {(rule, resource) for resource in re.findall(r"/Resources/(\w+)/", report)}
+
+
+@pytest.fixture(scope="session")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Guard:
+    """cfn-guard and the rules, out of the package that has them for the CDK."""
+    folder = tmp_path_factory.mktemp("guard")
+    package = distribution("cdklabs.cdk-validator-cfnguard")
+    (archive,) = (file for file in package.files or () if file.name.endswith(".tgz"))
+    machine = MACHINES.get(platform.machine(), platform.machine())
+    program = f"package/bin/{SYSTEMS[platform.system()]}/{machine}/cfn-guard"
+    with tarfile.open(str(package.locate_file(archive))) as tar:
+        for member in tar:
+            if member.name == program or member.name.endswith(".guard"):
+                (folder / member.name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / member.name).write_bytes(tar.extractfile(member).read())
+    (folder / program).chmod(0o755)
+    return Guard(folder / program, folder / "package" / "rules")
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the document's table under a heading."""
+    section = DOCUMENT.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
+def lint(file: Path) -> list[str]:
+    """What cfn-lint has to say of a template in any of our regions, hints too."""
+    options = ["--include-checks", "I", "--format", "json", "--regions", *sorted(REGIONS)]
+    command = [str(ROOT / ".venv" / "bin" / "cfn-lint"), str(file), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [f"{each['Rule']['Id']} {each['Message']}" for each in json.loads(done.stdout)]
+
+
+def saved(faulty: Template, folder: Path) -> Path:
+    """The template as a file."""
+    file = folder / "template.json"
+    file.write_text(json.dumps(faulty))
+    return file
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cfn_lint_finds_nothing(name: str) -> None:
+    assert lint(TEMPLATES / name) == []
+
+
+def test_cfn_lint_would_find_something(tmp_path: Path) -> None:
+    faulty = planted(template("database.yaml"), "Database.Properties.BackupRetentionPeriod", 36)
+
+    assert any("36" in found for found in lint(saved(faulty, tmp_path)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_control_towers_rules_are_kept_but_for_what_the_document_gives_reasons_for(name: str, guard: Guard) -> None:
+    accepted = {
+        (rule, resource)
+        for template, rule, resources, _ in table("What Control Tower wants besides")
+        for resource in re.findall(r"\w+", resources)
+        if template == f"`{name}`"
+    }
+
+    assert guard.failures(TEMPLATES / name) == accepted
+
+
+def test_each_exception_has_a_reason_and_a_template() -> None:
+    for file, *_, reason in table("What Control Tower wants besides"):
+        assert file.strip("`") in NAMES
+        assert reason
+
+
+FAULTS: list[tuple[str, str, Any, str]] = [
+    ("database", "Database.Properties.PubliclyAccessible", True, "CT.RDS.PR.23"),
+    ("database", "Database.Properties.StorageEncrypted", False, "CT.RDS.PR.24"),
+    ("database", "Database.Properties.KmsKeyId", None, "CT.RDS.PR.30"),
+    ("database", "Database.Properties.EnableIAMDatabaseAuthentication", False, "CT.RDS.PR.7"),
+    ("database", "Database.Properties.BackupRetentionPeriod", 6, "CT.RDS.PR.8"),
+    ("database", "Database.Properties.DeletionProtection", False, "CT.RDS.PR.13"),
+    ("database", "Database.Properties.MasterUsername", "postgres", "CT.RDS.PR.22"),
+    ("database", "Database.Properties.EnableCloudwatchLogsExports", ["upgrade"], "CT.RDS.PR.14"),
+    ("database", "ParameterGroup.Properties.Parameters", {"rds.force_ssl": "0"}, "CT.RDS.PR.28"),
+    ("database", "OperatorRule.Properties.CidrIp", "0.0.0.0/0", "CT.EC2.PR.4"),
+    ("database", "Key.Properties.EnableKeyRotation", False, "CT.KMS.PR.1"),
+    ("database", "Key.Properties.KeyPolicy.Statement.1", None, "CT.KMS.PR.3"),
+    ("database", "PostgresLog.Properties.KmsKeyId", None, "CT.CLOUDWATCH.PR.3"),
+    ("database", "ServicePolicy.Properties.PolicyDocument.Statement.0.Action", "rds:*", "CT.IAM.PR.3"),
+    ("sign-in", "Permission.Properties.SourceArn", None, "CT.LAMBDA.PR.2"),
+    ("sign-in", "Role.Properties.Policies.0.PolicyDocument.Statement.0.Action", "rds:*", "CT.IAM.PR.5"),
+    ("guardrails", "Trail.Properties.KMSKeyId", None, "CT.CLOUDTRAIL.PR.1"),
+    ("guardrails", "Trail.Properties.EnableLogFileValidation", False, "CT.CLOUDTRAIL.PR.2"),
+    ("guardrails", "Bucket.Properties.PublicAccessBlockConfiguration.BlockPublicPolicy", False, "CT.S3.PR.1"),
+    ("guardrails", "BucketPolicy.Properties.PolicyDocument.Statement.2", None, "CT.S3.PR.8"),
+    ("guardrails", "Bucket.Properties.ObjectLockEnabled", False, "CT.S3.PR.9"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault[3]}-{fault[1]}")
+def test_a_fault_breaks_its_rule(fault: tuple[str, str, Any, str], guard: Guard, tmp_path: Path) -> None:
+    name, path, value, rule = fault
+    faulty = planted(template(f"{name}.yaml"), path, value)
+
+    assert (rule, path.partition(".")[0]) in guard.failures(saved(faulty, tmp_path))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stack_is_made_in_the_union_only(name: str) -> None:
+    (assertion,) = template(name)["Rules"]["InTheUnion"]["Assertions"]
+
+    allowed, asked = assertion["Assert"]["Fn::Contains"]
+    assert set(allowed) == REGIONS
+    assert asked == {"Ref": "AWS::Region"}
+
+
+def test_the_practices_are_checked_by_what_there_is() -> None:
+    checks = "".join(row[2] for row in table("Good practices"))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+
+    assert set(re.findall(r"CT\.\w+\.PR\.\d+", checks)) <= {fault[3] for fault in FAULTS}
+    assert [name for name in re.findall(r"test_\w+", checks) if f"def {name}(" not in tests] == []
+
+
+def test_the_documents_commands_give_each_parameter_that_must_be_given() -> None:
+    commands = re.findall(r"--template-file aws/cloudformation/(\S+) \\\n(.*?)\n(?=aws |```)", DOCUMENT, re.DOTALL)
+    outputs = template("database.yaml")["Outputs"]
+
+    assert sorted({name for name, _ in commands}) == NAMES
+    for name, rest in commands:
+        parameters = template(name)["Parameters"]
+        given = set(re.findall(r"\b([A-Z]\w+)=", rest))
+        if "starts_with(OutputKey, 'Database')" in rest:
+            given |= {output for output in outputs if output.startswith("Database")}
+        assert given <= parameters.keys()
+        assert {parameter for parameter in parameters if "Default" not in parameters[parameter]} <= given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_output_that_is_a_setting_is_one_of_ours(name: str) -> None:
+    for output in template(name)["Outputs"].values():
+        for setting in re.findall(r"^[A-Z]\w+_[A-Z_]+", output["Description"]):
+            assert f"`{setting}`" in README

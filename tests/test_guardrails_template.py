@@ -1,0 +1,154 @@
+"""The guardrails on AWS: what neither cfn-lint nor Control Tower's rules ask of the template."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.templates import Template, planted, properties, template
+from tests.test_cloudformation import REGIONS
+
+# https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
+POLICY_CHARS = 5120
+TRAIL = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail/cruddur-trail"
+
+
+@pytest.fixture
+def guardrails() -> Template:
+    """The template."""
+    return template("guardrails.yaml")
+
+
+def content(guardrails: Template) -> dict[str, dict[str, Any]]:
+    """The statements of the organisation's policy."""
+    statements = properties(guardrails, "Policy")["Content"]["Statement"]
+    return {statement["Sid"]: statement for statement in statements}
+
+
+def test_the_trail_is_of_all_regions_and_runs(guardrails: Template) -> None:
+    trail = properties(guardrails, "Trail")
+
+    assert trail["IsLogging"] is True
+    assert trail["IsMultiRegionTrail"] is True
+    assert trail["IncludeGlobalServiceEvents"] is True
+
+
+def test_only_the_trail_writes_into_its_bucket(guardrails: Template) -> None:
+    statements = properties(guardrails, "BucketPolicy")["PolicyDocument"]["Statement"]
+    allowed = [statement for statement in statements if statement["Effect"] == "Allow"]
+
+    assert properties(guardrails, "Trail")["TrailName"] == TRAIL.rpartition("/")[2]
+    assert {statement["Action"] for statement in allowed} == {"s3:GetBucketAcl", "s3:PutObject"}
+    for statement in allowed:
+        assert statement["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
+        assert statement["Condition"]["StringEquals"]["aws:SourceArn"] == {"Fn::Sub": TRAIL}
+
+
+def test_what_the_trail_wrote_stays_for_a_year(guardrails: Template) -> None:
+    bucket = properties(guardrails, "Bucket")
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+
+    assert guardrails["Resources"]["Bucket"]["DeletionPolicy"] == "Retain"
+    assert guardrails["Resources"]["Key"]["DeletionPolicy"] == "Retain"
+    locked = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Days"]
+    assert rule["ExpirationInDays"] > locked >= 365
+
+
+def test_guardduty_looks_at_the_databases_logins(guardrails: Template) -> None:
+    detector = properties(guardrails, "Detector")
+    enabled = {feature["Name"] for feature in detector["Features"] if feature["Status"] == "ENABLED"}
+
+    assert detector["Enable"] is True
+    # S3's is what CT.GUARDDUTY.PR.1 would ask for.
+    assert enabled == {"RDS_LOGIN_EVENTS", "S3_DATA_EVENTS"}
+
+
+def test_the_policy_only_denies_and_is_short_enough(guardrails: Template) -> None:
+    policy = properties(guardrails, "Policy")
+
+    assert policy["Type"] == "SERVICE_CONTROL_POLICY"
+    assert len(json.dumps(policy["Content"])) <= POLICY_CHARS
+    assert {(statement["Effect"], statement["Resource"]) for statement in content(guardrails).values()} == {
+        ("Deny", "*")
+    }
+
+
+def test_the_policy_is_made_where_somebody_names_whom_it_is_for(guardrails: Template) -> None:
+    assert guardrails["Parameters"]["PolicyTargetId"]["Default"] == ""
+    assert guardrails["Conditions"] == {
+        "ManagementAccount": {"Fn::Not": [{"Fn::Equals": [{"Ref": "PolicyTargetId"}, ""]}]}
+    }
+    assert guardrails["Resources"]["Policy"]["Condition"] == "ManagementAccount"
+    assert properties(guardrails, "Policy")["TargetIds"] == [{"Ref": "PolicyTargetId"}]
+
+
+def test_nothing_is_done_outside_the_union_but_by_global_services(guardrails: Template) -> None:
+    statement = content(guardrails)["TheUnionOnly"]
+
+    assert "Action" not in statement
+    assert set(statement["Condition"]["StringNotEquals"]["aws:RequestedRegion"]) == REGIONS
+    # Without these nobody could sign in or leave; with those there would be data elsewhere.
+    assert {"iam:*", "organizations:*", "sts:*", "support:*"} <= set(statement["NotAction"])
+    regional = ("rds", "ec2", "s3", "lambda", "cognito-idp", "logs", "kms", "secretsmanager", "dynamodb", "*")
+    assert [action for action in statement["NotAction"] if action.split(":")[0] in regional] == []
+
+
+def test_no_database_is_made_open_or_unencrypted(guardrails: Template) -> None:
+    statements = content(guardrails)
+
+    assert statements["NoOpenDatabase"]["Action"] == "rds:CreateDBInstance"
+    assert statements["NoOpenDatabase"]["Condition"] == {"Bool": {"rds:PubliclyAccessible": "true"}}
+    assert "rds:CreateDBInstance" in statements["NoUnencryptedDatabase"]["Action"]
+    assert statements["NoUnencryptedDatabase"]["Condition"] == {"Bool": {"rds:StorageEncrypted": "false"}}
+
+
+def test_nobody_turns_off_who_watches_or_leaves(guardrails: Template) -> None:
+    statements = content(guardrails)
+    named = ("TheTrailGoesOn", "GuardDutyGoesOn", "NobodyLeaves")
+
+    assert {"cloudtrail:StopLogging", "cloudtrail:DeleteTrail"} <= set(statements["TheTrailGoesOn"]["Action"])
+    assert {"guardduty:DeleteDetector", "guardduty:UpdateDetector"} <= set(statements["GuardDutyGoesOn"]["Action"])
+    assert statements["NobodyLeaves"]["Action"] == "organizations:LeaveOrganization"
+    assert [name for name in named if "Condition" in statements[name]] == []
+
+
+STATEMENTS = "Policy.Properties.Content.Statement"
+FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
+    ("Trail.Properties.IsMultiRegionTrail", False, test_the_trail_is_of_all_regions_and_runs),
+    ("Trail.Properties.IsLogging", False, test_the_trail_is_of_all_regions_and_runs),
+    ("Trail.Properties.TrailName", "other", test_only_the_trail_writes_into_its_bucket),
+    (
+        "BucketPolicy.Properties.PolicyDocument.Statement.1.Principal",
+        "*",
+        test_only_the_trail_writes_into_its_bucket,
+    ),
+    (
+        "Bucket.Properties.ObjectLockConfiguration.Rule.DefaultRetention.Days",
+        364,
+        test_what_the_trail_wrote_stays_for_a_year,
+    ),
+    ("Bucket.DeletionPolicy", "Delete", test_what_the_trail_wrote_stays_for_a_year),
+    ("Detector.Properties.Enable", False, test_guardduty_looks_at_the_databases_logins),
+    ("Detector.Properties.Features.0.Status", "DISABLED", test_guardduty_looks_at_the_databases_logins),
+    (f"{STATEMENTS}.0.NotAction.0", "x" * POLICY_CHARS, test_the_policy_only_denies_and_is_short_enough),
+    (f"{STATEMENTS}.5.Effect", "Allow", test_the_policy_only_denies_and_is_short_enough),
+    ("Policy.Properties.TargetIds", ["r-root"], test_the_policy_is_made_where_somebody_names_whom_it_is_for),
+    (
+        f"{STATEMENTS}.0.Condition.StringNotEquals.aws:RequestedRegion",
+        [*REGIONS, "eu-west-2"],
+        test_nothing_is_done_outside_the_union_but_by_global_services,
+    ),
+    (f"{STATEMENTS}.0.NotAction.0", "rds:*", test_nothing_is_done_outside_the_union_but_by_global_services),
+    (f"{STATEMENTS}.1.Condition", {"Bool": {}}, test_no_database_is_made_open_or_unencrypted),
+    (f"{STATEMENTS}.2.Condition", {"Bool": {}}, test_no_database_is_made_open_or_unencrypted),
+    (f"{STATEMENTS}.3.Action", ["cloudtrail:DeleteTrail"], test_nobody_turns_off_who_watches_or_leaves),
+    (f"{STATEMENTS}.4.Condition", {"Bool": {}}, test_nobody_turns_off_who_watches_or_leaves),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "check"), FAULTS)
+def test_a_fault_is_seen(guardrails: Template, path: str, value: object, check: Callable[[Template], None]) -> None:
+    check(guardrails)
+    with pytest.raises(AssertionError):
+        check(planted(guardrails, path, value))
