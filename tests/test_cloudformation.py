@@ -171,11 +171,12 @@ def test_the_documents_commands_give_each_parameter_that_must_be_given() -> None
     assert sorted({name for name, _ in commands}) == NAMES
     for name, rest in commands:
         parameters = template(name)["Parameters"]
-        given = set(re.findall(r"\b([A-Z]\w+)=", rest))
-        if "starts_with(OutputKey, 'Database')" in rest:
-            given |= {output for output in outputs if output.startswith("Database")}
-        assert given <= parameters.keys()
-        assert {parameter for parameter in parameters if "Default" not in parameters[parameter]} <= given
+        given = dict(re.findall(r"\b([A-Z]\w+)=([^\s,]+)", rest))
+        taken = {output for output in outputs if output.startswith("Database") and "'Database'" in rest}
+        assert given.keys() | taken <= parameters.keys()
+        assert {parameter for parameter in parameters if "Default" not in parameters[parameter]} <= given.keys() | taken
+        for parameter, value in given.items():
+            assert re.fullmatch(parameters[parameter].get("AllowedPattern", ".*"), value)
 
 
 @pytest.mark.parametrize("name", NAMES)

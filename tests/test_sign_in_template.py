@@ -34,9 +34,7 @@ def test_the_lambda_connects_by_token_and_verifies_the_server(sign_in: Template)
     assert (function["FunctionName"], function["Runtime"]) == ("cruddur-post-confirmation", "python3.13")
     assert variables.keys() == {"CONNECTION_URL", "DATABASE_AUTH"}
     assert variables["DATABASE_AUTH"] == "iam"
-    assert url.startswith(
-        "postgresql://cruddur_post_confirmation@${DatabaseHost}:5432/cruddur?sslmode=verify-full&sslrootcert="
-    )
+    assert url == "postgresql://cruddur_post_confirmation@${DatabaseHost}:5432/cruddur?sslmode=verify-full"
 
 
 def test_the_lambda_may_connect_as_its_one_role(sign_in: Template) -> None:
