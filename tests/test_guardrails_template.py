@@ -107,7 +107,8 @@ def test_nobody_turns_off_who_watches_or_leaves(guardrails: Template) -> None:
     statements = content(guardrails)
     named = ("TheTrailGoesOn", "GuardDutyGoesOn", "NobodyLeaves")
 
-    assert {"cloudtrail:StopLogging", "cloudtrail:DeleteTrail"} <= set(statements["TheTrailGoesOn"]["Action"])
+    trail = set(statements["TheTrailGoesOn"]["Action"])
+    assert {"cloudtrail:StopLogging", "cloudtrail:DeleteTrail", "s3:BypassGovernanceRetention"} <= trail
     assert {"guardduty:DeleteDetector", "guardduty:UpdateDetector"} <= set(statements["GuardDutyGoesOn"]["Action"])
     assert statements["NobodyLeaves"]["Action"] == "organizations:LeaveOrganization"
     assert [name for name in named if "Condition" in statements[name]] == []
