@@ -1,0 +1,203 @@
+"""Workspaces in the cloud: what Gitpod and the devcontainer run when one starts, with their own commands."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from ops.command import ROOT
+from ops.create import ROLE
+from tests.conftest import SERVICE_PASSWORD
+from tests.running import CLEAN, free_port, rows
+from tests.test_workspace_files import DEVCONTAINER, GITPOD
+
+ADDRESS = "203.0.114.7"
+
+
+class Start(NamedTuple):
+    """How a workspace starts: the commands of its file, and what its maker sets."""
+
+    commands: list[str]
+    settings: dict[str, str]
+    frontend: str
+    backend: str
+
+
+def gitpod(*names: str) -> list[str]:
+    """Commands of Gitpod's first task: each runs only when those before it went well."""
+    return [GITPOD["tasks"][0][name] for name in names]
+
+
+STARTS = {
+    "Gitpod, the first": Start(
+        gitpod("before", "init", "command"),
+        {"GITPOD_WORKSPACE_URL": "https://cruddur.ws-eu1.gitpod.io"},
+        "https://3000-cruddur.ws-eu1.gitpod.io",
+        "https://{port}-cruddur.ws-eu1.gitpod.io",
+    ),
+    "Codespaces": Start(
+        [DEVCONTAINER[name] for name in ("updateContentCommand", "postStartCommand", "postAttachCommand")],
+        {"CODESPACE_NAME": "cruddur-x7", "GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN": "app.github.dev"},
+        "https://cruddur-x7-3000.app.github.dev",
+        "https://cruddur-x7-{port}.app.github.dev",
+    ),
+    "any other, not its first": Start(
+        [DEVCONTAINER[name] for name in ("postStartCommand", "postAttachCommand")],
+        {},
+        "http://localhost:3000",
+        "http://localhost:{port}",
+    ),
+}
+PROGRAMS = {
+    "gp": '[ "$1" = url ] && echo "https://$2-cruddur.ws-eu1.gitpod.io"',
+    "docker": 'echo "$@"',
+    "curl": "exit 6",
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A PATH with what a workspace has: its `gp`, a `docker`, and a `curl` that gets no answer. Each keeps its words."""
+    for name, does in PROGRAMS.items():
+        program = tmp_path / "programs" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "$@" >> "$0.asked"\n{does}\n')
+        program.chmod(0o755)
+    return f"{tmp_path / 'programs'}:{os.environ['PATH']}"
+
+
+def asked(tmp_path: Path, name: str) -> list[str]:
+    """What a program was asked, a line each time."""
+    file = tmp_path / "programs" / f"{name}.asked"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@contextmanager
+def started(start: Start, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    """A workspace that has started: what ran at the end, in a shell of its own as its maker runs it."""
+    command = " && ".join(f"{{ {command}\n}}" for command in start.commands)
+    with subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=CLEAN | start.settings | settings,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    ) as process:
+        try:
+            yield process
+        finally:
+            # As a terminal that is closed: all of it.
+            os.killpg(process.pid, signal.SIGINT)
+            process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_start_serves_the_seeded_feed_also_when_rds_can_not_be_reached(
+    name: str, new_url: str, tmp_path: Path, path: str
+) -> None:
+    start, port = STARTS[name], free_port()
+    service_url = make_conninfo(new_url, user=ROLE, password=SERVICE_PASSWORD)
+    database = {"CONNECTION_URL": new_url, "SERVICE_CONNECTION_URL": service_url}
+    rule = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
+
+    settings = {"PATH": path, "PORT": port, "CRUDDUR_HOME": str(tmp_path / "home"), **database, **rule}
+    with started(start, **settings) as process:
+        assert process.stdout is not None
+        says = f"Cruddur serves its feed at {start.backend.format(port=port)}/api/activities/home\n"
+        assert says in iter(process.stdout.readline, "")
+        connection = HTTPConnection("127.0.0.1", int(port), timeout=5)
+        connection.request("GET", "/api/activities/home", headers={"Origin": start.frontend})
+        answer = connection.getresponse()
+        assert b"This was imported as seed data!" in answer.read()
+        assert answer.headers["Access-Control-Allow-Origin"] == start.frontend
+        connection.close()
+        roles = rows(new_url, "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'cruddur'")
+        assert roles == [(ROLE,)]
+
+    assert len(asked(tmp_path, "curl")) == 1
+    assert asked(tmp_path, "docker") == (["compose up --wait db"] if "Gitpod" in name else [])
+
+
+def test_an_address_of_ones_own_is_kept(tmp_path: Path) -> None:
+    project = tmp_path / "a project"
+    (project / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "bin" / "workspace", project / "bin" / "workspace")
+    (project / "bin" / "dev").write_text('#!/bin/sh\necho "$FRONTEND_URL $BACKEND_URL"\n')
+    (project / "bin" / "dev").chmod(0o755)
+    settings = {"FRONTEND_URL": "https://cruddur.com", **STARTS["Codespaces"].settings}
+
+    done = subprocess.run([project / "bin" / "workspace"], env=CLEAN | settings, capture_output=True, check=True)
+
+    assert done.stdout == b"https://cruddur.com https://cruddur-x7-4567.app.github.dev\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, path: str) -> Path:
+    """A project whose rule is changed by a script that only writes down what it was told."""
+    project = tmp_path / "a project"
+    (project / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "bin" / "workspace-rule", project / "bin" / "workspace-rule")
+    script = project / "bin" / "rds-update-sg-rule"
+    script.write_text('#!/bin/sh\necho "$DB_SG_ID $DB_SG_RULE_ID $GITPOD_IP" >> "$0.told"\nexit "$STATUS"\n')
+    script.chmod(0o755)
+    (tmp_path / "programs" / "curl").write_text(f'#!/bin/sh\necho "$@" >> "$0.asked"\necho {ADDRESS}\n')
+    return project
+
+
+def update(project: Path, path: str, **settings: str) -> tuple[list[str], str]:
+    """Run bin/workspace-rule, which never fails: what the rule's script was told, and what was said."""
+    script = project / "bin" / "workspace-rule"
+    environ = CLEAN | {"PATH": path, "STATUS": "0", **settings}
+    done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    told = project / "bin" / "rds-update-sg-rule.told"
+    return told.read_text().splitlines() if told.exists() else [], done.stderr
+
+
+def test_the_rule_gets_the_address_of_this_start_and_not_one_that_was_kept(
+    project: Path, path: str, tmp_path: Path
+) -> None:
+    told, said = update(project, path, DB_SG_ID="sg-1", DB_SG_RULE_ID="sgr-1", GITPOD_IP="198.51.100.9")
+
+    assert (told, said) == ([f"sg-1 sgr-1 {ADDRESS}"], "")
+    (words,) = asked(tmp_path, "curl")
+    assert "--max-time 5" in words
+    assert words.endswith(" https://checkip.amazonaws.com")
+
+
+@pytest.mark.parametrize("settings", [{}, {"DB_SG_ID": "sg-1"}, {"DB_SG_ID": "", "DB_SG_RULE_ID": "sgr-1"}])
+def test_without_a_rule_nobody_is_asked_for_the_address(
+    project: Path, path: str, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    assert update(project, path, **settings) == ([], "")
+    assert asked(tmp_path, "curl") == []
+
+
+def test_a_rule_that_can_not_be_changed_stops_nothing_and_is_told(project: Path, path: str) -> None:
+    told, said = update(project, path, DB_SG_ID="sg-1", DB_SG_RULE_ID="sgr-1", STATUS="1")
+
+    assert len(told) == 1
+    assert said.startswith("cruddur: RDS does not let this workspace in: ")
+
+
+def test_what_the_rules_own_script_refuses_stops_nothing_and_is_told(path: str, tmp_path: Path) -> None:
+    (tmp_path / "programs" / "curl").write_text("#!/bin/sh\necho 10.0.0.1\n")
+    settings = {"PATH": path, "DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
+
+    done = subprocess.run(
+        [ROOT / "bin" / "workspace-rule"], env=CLEAN | settings, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0
+    assert [line.split(" ")[1] for line in done.stderr.splitlines()] == ["GITPOD_IP", "RDS"]
