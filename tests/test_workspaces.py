@@ -19,6 +19,7 @@ from tests.conftest import SERVICE_PASSWORD
 from tests.running import CLEAN, free_port, rows
 from tests.test_workspace_files import DEVCONTAINER, GITPOD
 
+RULE = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
 ADDRESS = "203.0.114.7"
 
 
@@ -56,6 +57,11 @@ STARTS = {
         "http://localhost:{port}",
     ),
 }
+# A session that only begins has no user yet.
+SERVES_AS = """
+    SELECT DISTINCT usename FROM pg_stat_activity
+    WHERE application_name = 'cruddur' AND datname = current_database() AND usename IS NOT NULL
+"""
 PROGRAMS = {
     "gp": '[ "$1" = url ] && echo "https://$2-cruddur.ws-eu1.gitpod.io"',
     "docker": 'echo "$@"',
@@ -63,14 +69,19 @@ PROGRAMS = {
 }
 
 
+def put(tmp_path: Path, name: str, does: str) -> None:
+    """Put a program into the workspace's folder of them, which keeps the words that it is given."""
+    program = tmp_path / "programs" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\necho "$@" >> "$0.asked"\n{does}\n')
+    program.chmod(0o755)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A PATH with what a workspace has: its `gp`, a `docker`, and a `curl` that gets no answer. Each keeps its words."""
+    """A PATH with what a workspace has: Gitpod's `gp`, a `docker`, and a `curl` that gets no answer."""
     for name, does in PROGRAMS.items():
-        program = tmp_path / "programs" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\necho "$@" >> "$0.asked"\n{does}\n')
-        program.chmod(0o755)
+        put(tmp_path, name, does)
     return f"{tmp_path / 'programs'}:{os.environ['PATH']}"
 
 
@@ -109,9 +120,8 @@ def test_a_start_serves_the_seeded_feed_also_when_rds_can_not_be_reached(
     start, port = STARTS[name], free_port()
     service_url = make_conninfo(new_url, user=ROLE, password=SERVICE_PASSWORD)
     database = {"CONNECTION_URL": new_url, "SERVICE_CONNECTION_URL": service_url}
-    rule = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
 
-    settings = {"PATH": path, "PORT": port, "CRUDDUR_HOME": str(tmp_path / "home"), **database, **rule}
+    settings = {"PATH": path, "PORT": port, "CRUDDUR_HOME": str(tmp_path / "home"), **database, **RULE}
     with started(start, **settings) as process:
         assert process.stdout is not None
         says = f"Cruddur serves its feed at {start.backend.format(port=port)}/api/activities/home\n"
@@ -122,8 +132,7 @@ def test_a_start_serves_the_seeded_feed_also_when_rds_can_not_be_reached(
         assert b"This was imported as seed data!" in answer.read()
         assert answer.headers["Access-Control-Allow-Origin"] == start.frontend
         connection.close()
-        roles = rows(new_url, "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = 'cruddur'")
-        assert roles == [(ROLE,)]
+        assert rows(new_url, SERVES_AS) == [(ROLE,)]
 
     assert len(asked(tmp_path, "curl")) == 1
     assert asked(tmp_path, "docker") == (["compose up --wait db"] if "Gitpod" in name else [])
@@ -142,33 +151,28 @@ def test_an_address_of_ones_own_is_kept(tmp_path: Path) -> None:
     assert done.stdout == b"https://cruddur.com https://cruddur-x7-4567.app.github.dev\n"
 
 
-@pytest.fixture
-def project(tmp_path: Path, path: str) -> Path:
-    """A project whose rule is changed by a script that only writes down what it was told."""
-    project = tmp_path / "a project"
-    (project / "bin").mkdir(parents=True)
-    shutil.copy(ROOT / "bin" / "workspace-rule", project / "bin" / "workspace-rule")
-    script = project / "bin" / "rds-update-sg-rule"
-    script.write_text('#!/bin/sh\necho "$DB_SG_ID $DB_SG_RULE_ID $GITPOD_IP" >> "$0.told"\nexit "$STATUS"\n')
-    script.chmod(0o755)
-    (tmp_path / "programs" / "curl").write_text(f'#!/bin/sh\necho "$@" >> "$0.asked"\necho {ADDRESS}\n')
-    return project
+def update(tmp_path: Path, path: str, **settings: str) -> tuple[list[str], str]:
+    """Run bin/workspace-rule, which never fails, with a script of the rule's that exits with STATUS.
 
-
-def update(project: Path, path: str, **settings: str) -> tuple[list[str], str]:
-    """Run bin/workspace-rule, which never fails: what the rule's script was told, and what was said."""
-    script = project / "bin" / "workspace-rule"
+    What that script was told, and what was said.
+    """
+    put(tmp_path, "curl", f"echo {ADDRESS}")
+    scripts = tmp_path / "a project" / "bin"
+    scripts.mkdir(parents=True)
+    shutil.copy(ROOT / "bin" / "workspace-rule", scripts)
+    (scripts / "rds-update-sg-rule").write_text(
+        '#!/bin/sh\necho "$DB_SG_ID $DB_SG_RULE_ID $GITPOD_IP" >> "$0.told"\nexit "$STATUS"\n'
+    )
+    (scripts / "rds-update-sg-rule").chmod(0o755)
     environ = CLEAN | {"PATH": path, "STATUS": "0", **settings}
-    done = subprocess.run([script], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run([scripts / "workspace-rule"], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
-    told = project / "bin" / "rds-update-sg-rule.told"
+    told = scripts / "rds-update-sg-rule.told"
     return told.read_text().splitlines() if told.exists() else [], done.stderr
 
 
-def test_the_rule_gets_the_address_of_this_start_and_not_one_that_was_kept(
-    project: Path, path: str, tmp_path: Path
-) -> None:
-    told, said = update(project, path, DB_SG_ID="sg-1", DB_SG_RULE_ID="sgr-1", GITPOD_IP="198.51.100.9")
+def test_the_rule_gets_the_address_of_this_start_and_not_one_that_was_kept(tmp_path: Path, path: str) -> None:
+    told, said = update(tmp_path, path, **RULE, GITPOD_IP="198.51.100.9")
 
     assert (told, said) == ([f"sg-1 sgr-1 {ADDRESS}"], "")
     (words,) = asked(tmp_path, "curl")
@@ -177,27 +181,23 @@ def test_the_rule_gets_the_address_of_this_start_and_not_one_that_was_kept(
 
 
 @pytest.mark.parametrize("settings", [{}, {"DB_SG_ID": "sg-1"}, {"DB_SG_ID": "", "DB_SG_RULE_ID": "sgr-1"}])
-def test_without_a_rule_nobody_is_asked_for_the_address(
-    project: Path, path: str, tmp_path: Path, settings: dict[str, str]
-) -> None:
-    assert update(project, path, **settings) == ([], "")
+def test_without_a_rule_nobody_is_asked_for_the_address(tmp_path: Path, path: str, settings: dict[str, str]) -> None:
+    assert update(tmp_path, path, **settings) == ([], "")
     assert asked(tmp_path, "curl") == []
 
 
-def test_a_rule_that_can_not_be_changed_stops_nothing_and_is_told(project: Path, path: str) -> None:
-    told, said = update(project, path, DB_SG_ID="sg-1", DB_SG_RULE_ID="sgr-1", STATUS="1")
+def test_a_rule_that_can_not_be_changed_stops_nothing_and_is_told(tmp_path: Path, path: str) -> None:
+    told, said = update(tmp_path, path, **RULE, STATUS="1")
 
     assert len(told) == 1
     assert said.startswith("cruddur: RDS does not let this workspace in: ")
 
 
-def test_what_the_rules_own_script_refuses_stops_nothing_and_is_told(path: str, tmp_path: Path) -> None:
-    (tmp_path / "programs" / "curl").write_text("#!/bin/sh\necho 10.0.0.1\n")
-    settings = {"PATH": path, "DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
+def test_what_the_rules_own_script_refuses_stops_nothing_and_is_told(tmp_path: Path, path: str) -> None:
+    put(tmp_path, "curl", "echo 10.0.0.1")
+    script = [ROOT / "bin" / "workspace-rule"]
 
-    done = subprocess.run(
-        [ROOT / "bin" / "workspace-rule"], env=CLEAN | settings, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(script, env=CLEAN | RULE | {"PATH": path}, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0
     assert [line.split(" ")[1] for line in done.stderr.splitlines()] == ["GITPOD_IP", "RDS"]
