@@ -9,15 +9,17 @@ from ops.command import ROOT
 from tests.running import CLEAN
 
 
-def config(*files: str, **settings: str) -> Any:
-    """The files as compose reads them, each service of each profile, in an environment of `settings`.
+def config(*files: str, env_file: str = os.devnull, profile: str = "*", **settings: str) -> Any:
+    """The files as compose reads them, with the services of a profile, in an environment of `settings`.
 
-    Not with what a developer's .env says.
+    With no developer's .env, but with the file that is given in its place.
     """
     named = [word for file in files or ("docker-compose.yml",) for word in ("--file", str(ROOT / file))]
-    compose = [str(ROOT / ".venv" / "bin" / "docker-compose"), "--env-file", os.devnull, "--profile", "*", *named]
-    shown = subprocess.run([*compose, "config", "--format=json"], env=CLEAN | settings, capture_output=True, check=True)
-    return json.loads(shown.stdout)
+    options = ["--env-file", env_file, "--profile", profile, *named]
+    compose = [str(ROOT / ".venv" / "bin" / "docker-compose"), *options, "config", "--format=json"]
+    # Compose takes its variables from wherever it can.
+    environ = {name: value for name, value in CLEAN.items() if name in {"PATH", "HOME"}} | settings
+    return json.loads(subprocess.run(compose, env=environ, capture_output=True, check=True).stdout)
 
 
 def command(service: Any, name: str = "command") -> list[str]:

@@ -1,7 +1,6 @@
 """Signing in while developing: bin/dev has keys of its own, bin/dev-token prints a token of theirs."""
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from ops.command import ROOT
 from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
+from tests.compose import command, config
 from tests.running import CLEAN, fails, free_port, running, script, succeeds
 from tests.test_serve import RIGHT, get
 
@@ -294,16 +294,10 @@ def test_where_a_pool_is_configured_there_are_no_keys(home: Path, name: str) -> 
 @contextmanager
 def compose_backend(**settings: str) -> Iterator[str]:
     """The port of what compose runs as its backend, told what compose tells it, but for `settings`."""
-    # Not with what a developer's .env says.
-    files = ["--env-file", os.devnull, "--file", str(ROOT / "docker-compose.yml")]
-    compose = [str(ROOT / ".venv" / "bin" / "docker-compose"), *files, "config", "--format=json"]
-    shown = subprocess.run(compose, env=CLEAN | settings, capture_output=True, check=True).stdout
-    backend = json.loads(shown)["services"]["backend"]
-    # The way that compose writes it, so that it is not one of its own variables.
-    command = [word.replace("$$", "$") for word in backend["command"]]
+    backend = config(**settings)["services"]["backend"]
     port = free_port()
     environ = CLEAN | backend["environment"] | settings | {"PORT": port}
-    with subprocess.Popen(command, cwd=ROOT, env=environ, process_group=0) as server:
+    with subprocess.Popen(command(backend), cwd=ROOT, env=environ, process_group=0) as server:
         try:
             get(port, "/api/health-check")
             yield port

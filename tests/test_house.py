@@ -101,9 +101,8 @@ def test_a_script_is_short_says_what_it_is_for_and_stops_at_a_failure(name: str)
 
 
 def test_the_readme_names_every_script() -> None:
-    documents = (
-        README + "".join(path.read_text() for path in ROOT.glob("*.md")) + (ROOT / "docs/database.md").read_text()
-    )
+    written = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    documents = "".join(path.read_text() for path in written)
 
     # bin/venv and bin/python are what the others are made with.
     assert {name for name in SCRIPTS if f"bin/{name}" not in documents} == {"python", "venv"}
@@ -126,24 +125,6 @@ def test_requirements_are_pinned_by_hash_and_name_no_address(name: str) -> None:
     assert "://" not in text
     assert "--index" not in text
     assert "--find-links" not in text
-
-
-def test_compose_is_whole_and_takes_its_passwords_from_the_environment() -> None:
-    compose = [ROOT / ".venv/bin/docker-compose", "-f", ROOT / "docker-compose.yml", "config"]
-    settings = {"PATH": os.environ["PATH"], "SERVICE_PASSWORD": "theirs", "PORT": "8080"}
-    done = subprocess.run([str(word) for word in compose], env=settings, capture_output=True, text=True, check=True)
-
-    assert "CONNECTION_URL: postgresql://postgres:password@db:5432/cruddur" in done.stdout
-    assert done.stdout.count("postgresql://cruddur_service:theirs@db:5432/cruddur") == 2
-    assert 'published: "8080"' in done.stdout
-    assert "condition: service_completed_successfully" in done.stdout
-
-
-def test_the_image_is_made_of_files_that_are_there() -> None:
-    ignored = (ROOT / ".dockerignore").read_text()
-    for source in re.findall(r"^COPY (?!--from)(\S+)", (BACKEND / "Dockerfile").read_text(), re.MULTILINE):
-        assert (ROOT / source).exists()
-        assert f"!{source.split('/')[0]}\n" in ignored
 
 
 PUBLIC = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1", "GITPOD_IP": "203.0.114.7"}

@@ -1,0 +1,122 @@
+"""docker-compose.yml: what it promises whoever types `docker compose up`, as compose itself reads it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.command import ROOT
+from serve import STOP_SECONDS
+from tests.compose import config
+
+OURS = ("migrate", "backend", "dev-token")
+# What differs from machine to machine, each with a value that none has by itself.
+OVERRIDDEN = {
+    "AWS_DEFAULT_REGION": "ap-south-1",
+    "AWS_COGNITO_USER_POOL_ID": "ap-south-1_AbCdEfGhI",
+    "AWS_COGNITO_USER_POOL_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
+    "AWS_COGNITO_JWKS_URL": "file:///srv/cruddur/jwks.json",
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://pool:5000",
+    "FRONTEND_URL": "https://cruddur.example",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://viewer:4318",
+    "OTEL_EXPORTER_OTLP_HEADERS": "x-key=theirs",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_SERVICE_NAME": "theirs",
+    "PORT": "8080",
+    "POSTGRES_PASSWORD": "owners",
+    "POSTGRES_PORT": "5433",
+    "SERVICE_PASSWORD": "services",
+    "WEB_CONCURRENCY": "7",
+}
+
+
+@pytest.fixture(scope="module")
+def services() -> Any:
+    """Compose's services on a machine that says nothing."""
+    return config()["services"]
+
+
+def published(service: Any) -> list[tuple[str, str, int]]:
+    """A service's ports: address and port on the machine, and port in the container."""
+    return [(port["host_ip"], port["published"], port["target"]) for port in service["ports"]]
+
+
+def test_without_preparation_there_is_a_seeded_backend_on_a_postgres_18(services: Any) -> None:
+    assert services["db"]["image"].startswith("postgres:18.")
+    assert services["migrate"]["depends_on"]["db"]["condition"] == "service_healthy"
+    assert services["backend"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+    assert services["migrate"]["environment"]["CONNECTION_URL"] == "postgresql://postgres:password@db:5432/cruddur"
+    (volume,) = services["db"]["volumes"]
+    # Where the image of 18 keeps its data: https://github.com/docker-library/postgres/pull/1259
+    assert (volume["type"], volume["source"], volume["target"]) == ("volume", "db", "/var/lib/postgresql")
+    # By TCP, which the server that only sets the volume up does not listen on.
+    assert services["db"]["healthcheck"]["test"][1:4] == ["pg_isready", "-h", "127.0.0.1"]
+
+
+def test_only_this_machine_reaches_what_is_published(services: Any) -> None:
+    assert published(services["backend"]) == [("127.0.0.1", "4567", 4567)]
+    assert published(services["db"]) == [("127.0.0.1", "5432", 5432)]
+    assert published(services["viewer"]) == [("127.0.0.1", "16686", 16686)]
+    assert "ports" not in services["migrate"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_may_do_nothing_but_their_work(services: Any, name: str) -> None:
+    service = services[name]
+
+    assert (service["read_only"], service["init"]) == (True, True)
+    assert [Path(place).name for place in service["tmpfs"]] == ["tmp"]
+    assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert "user" not in service
+    assert service["build"]["dockerfile"] == "backend-flask/Dockerfile"
+
+
+def test_what_faces_the_network_has_neither_the_owners_password_nor_a_hand_on_the_keys(services: Any) -> None:
+    for name in ("backend", "dev-token"):
+        url = services[name]["environment"]["CONNECTION_URL"]
+        assert url == "postgresql://cruddur_service:password@db:5432/cruddur"
+        assert "postgres:password" not in str(services[name]["environment"])
+    (keys,) = services["backend"]["volumes"]
+    assert keys["read_only"]
+
+
+def test_a_stop_lets_the_service_finish(services: Any) -> None:
+    seconds = int(services["backend"]["stop_grace_period"].removesuffix("s"))
+
+    # The last second is for the spans that wait.
+    assert seconds > STOP_SECONDS + 1
+
+
+def test_up_starts_neither_the_tokens_maker_nor_the_viewer() -> None:
+    assert config(profile="none")["services"].keys() == {"db", "migrate", "backend"}
+
+
+def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert set(re.findall(r"\$\{(\w+)", text)) == OVERRIDDEN.keys()
+    # None must be: each has a default.
+    assert re.findall(r"\$\{\w+(?!:-)\W", text) == []
+
+    services = config(**OVERRIDDEN)["services"]
+
+    seen = str(services)
+    assert [name for name, value in OVERRIDDEN.items() if value not in seen] == []
+    assert services["backend"]["environment"]["CONNECTION_URL"] == (
+        "postgresql://cruddur_service:services@db:5432/cruddur"
+    )
+    assert services["migrate"]["environment"]["SERVICE_CONNECTION_URL"] == (
+        "postgresql://cruddur_service:services@db:5432/cruddur"
+    )
+    assert services["migrate"]["environment"]["CONNECTION_URL"] == "postgresql://postgres:owners@db:5432/cruddur"
+    assert published(services["backend"]) == [("127.0.0.1", "8080", 4567)]
+    assert published(services["db"]) == [("127.0.0.1", "5433", 5432)]
+
+
+def test_a_copy_of_the_example_changes_nothing_and_a_line_of_it_what_it_says(tmp_path: Path) -> None:
+    example = ROOT / ".env.example"
+    assert config(env_file=str(example)) == config()
+
+    dot_env = tmp_path / ".env"
+    dot_env.write_text(example.read_text().replace("\nPORT=4567\n", "\nPORT=8080\n"))
+    assert published(config(env_file=str(dot_env))["services"]["backend"]) == [("127.0.0.1", "8080", 4567)]
