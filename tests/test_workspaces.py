@@ -32,14 +32,10 @@ class Start(NamedTuple):
     backend: str
 
 
-def gitpod(*names: str) -> list[str]:
-    """Commands of Gitpod's first task: each runs only when those before it went well."""
-    return [GITPOD["tasks"][0][name] for name in names]
-
-
+# Each command runs only when those before it went well.
 STARTS = {
     "Gitpod, the first": Start(
-        gitpod("before", "init", "command"),
+        [GITPOD["tasks"][0][name] for name in ("before", "init", "command")],
         {"GITPOD_WORKSPACE_URL": "https://cruddur.ws-eu1.gitpod.io"},
         "https://3000-cruddur.ws-eu1.gitpod.io",
         "https://{port}-cruddur.ws-eu1.gitpod.io",
