@@ -7,7 +7,6 @@ from lib.errors import Invalid
 
 MAX_MESSAGE_CHARS = 280
 MAX_REPLY_CHARS = 1024
-MAX_DISPLAY_NAME_CHARS = 50
 MENTION = re.compile(r"(?<!\w)@([A-Za-z0-9_]{1,30})(?!\w)")
 
 

@@ -4,7 +4,8 @@ from lib.db import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
 from lib.tracing import use_case
-from services.rules import MAX_DISPLAY_NAME_CHARS, check, text_codes
+from services.newcomer import MAX_DISPLAY_NAME_CHARS
+from services.rules import check, text_codes
 from services.sign_in import User
 
 MAX_BIO_CHARS = 160
