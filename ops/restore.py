@@ -14,6 +14,7 @@ from lib.failure import Failure
 from ops import client, manifest
 from ops.command import Database, arguments, chosen, run
 from ops.create import create, create_database
+from ops.lambda_role import make_role
 from ops.manifest import Manifest
 
 RENAME = (
@@ -40,6 +41,8 @@ def restore(server: Database, file: Path, name: str) -> Manifest:
     make(target)
     try:
         create(target)
+        # The backup of a database that has a Lambda gives it its rights again.
+        make_role(target)
         fill(target, file)
         verify(target, wanted)
     except BaseException:

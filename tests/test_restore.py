@@ -10,8 +10,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from lib.startup import SCHEMA
-from ops.create import CREATING
 from ops.manifest import beside
+from ops.roles import CREATING
 from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.make import User
 from tests.running import SECONDS, eventually, fails, rows, running, script, succeeds, waits

@@ -1,0 +1,43 @@
+"""Make the role of the Lambda that makes a new person's row, with its rights. To run it again changes nothing."""
+
+import os
+
+from ops.command import ROOT, Database, arguments, chosen, run
+from ops.roles import allow_tokens, creating, password_of, set_password
+
+ROLE = "cruddur_post_confirmation"
+
+
+def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> None:
+    """Make the role, and give it its rights in the database, which has the schema. Raises `Failure`.
+
+    It gets the password that `url` has, if it has one, and with `iam` logs in by tokens of RDS's.
+    """
+    make_role(database, password=password_of(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None, iam=iam)
+    with database.connect() as connection, connection.transaction():
+        connection.execute((ROOT / "db" / "post_confirmation_rights.sql").read_bytes())
+
+
+def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
+    """Make the role on the server, where it is missing. Raises `Failure`."""
+    with creating(database) as connection:
+        connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())
+        if password:
+            set_password(connection, ROLE, password)
+        if iam:
+            allow_tokens(connection, ROLE)
+
+
+def main() -> None:
+    """The command."""
+    parser = arguments(__doc__)
+    parser.add_argument("--iam", action="store_true", help="on RDS: the role logs in by tokens (DATABASE_AUTH=iam)")
+    given = parser.parse_args()
+    # It goes with CONNECTION_URL; production's role gets its password from its operator.
+    url = "" if given.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
+    with chosen(given) as database:
+        lambda_role(database, url=url, iam=given.iam)
+
+
+if __name__ == "__main__":
+    run(main)

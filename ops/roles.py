@@ -1,0 +1,52 @@
+"""The roles that others log in as: how they are made one at a time, and what they log in with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier, Literal
+
+from lib.failure import Failure
+from lib.readers import connection_url
+from ops.command import Database
+
+# Any number, as long as all of us take the same.
+CREATING = 4567
+# RDS's own role: its members come with IAM tokens, and no longer with passwords.
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
+TOKENS = Identifier("rds_iam")
+
+
+@contextmanager
+def creating(database: Database) -> Iterator[Connection]:
+    """The server's connection on which one creates while others wait: roles belong to all of its databases."""
+    with database.connect("postgres") as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [CREATING])
+        yield connection
+
+
+def password_of(url: str, setting: str, role: str) -> str | None:
+    """The password in the URL that `role` is to log in by. Raises `Failure` when that is malformed, or another's."""
+    try:
+        parts = conninfo_to_dict(connection_url(url))
+    except ValueError:
+        example = f"postgresql://{role}:password@localhost:5432/cruddur"
+        raise Failure(f"{setting} is malformed; a right value: {setting}={example}") from None
+    if parts.get("user") != role:
+        raise Failure(f"the user in {setting} is not {role}, which has the rights")
+    password = parts.get("password")
+    return str(password) if password else None
+
+
+def set_password(connection: Connection, role: str, password: str) -> None:
+    """Give a role its password, hashed here: neither the server's log nor its statistics see it."""
+    secret = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    connection.execute(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(role), Literal(secret)))
+
+
+def allow_tokens(connection: Connection, role: str) -> None:
+    """Have a role log in by IAM tokens (DATABASE_AUTH=iam). Raises `Failure` on a server that is not RDS's."""
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").rowcount == 0:
+        raise Failure("--iam: the server has no role rds_iam: only RDS takes IAM tokens; leave --iam out elsewhere")
+    connection.execute(SQL("GRANT {} TO {}").format(TOKENS, Identifier(role)))

@@ -1,0 +1,180 @@
+"""What AWS Lambda is to a function: a folder with the zip's files, a Python with AWS's packages, and the Runtime API.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any, NamedTuple
+from uuid import uuid4
+from zipfile import ZipFile
+
+from ops.command import ROOT
+from ops.lambda_build import PYTHON, build
+from tests.running import CLEAN
+
+# What Cognito waits for, and Lambda is told to.
+SECONDS = 5
+NEXT = "/2018-06-01/runtime/invocation/next"
+REGION = "eu-west-1"
+# Nobody's: AWS's own example.
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+}
+
+
+class Function(NamedTuple):
+    """A function that can be started: its files, and the Python and the packages that the runtime brings."""
+
+    files: Path
+    python: str
+    packages: Path
+
+
+class Answer(NamedTuple):
+    """How an invocation has ended: `response`, or `error`, and with what."""
+
+    how: str
+    body: Any
+
+
+class Lambda:
+    """A function that runs, for one invocation at a time."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._events: Queue[bytes | None] = Queue()
+        self._answers: Queue[Answer] = Queue()
+
+    def invoke(self, event: dict[str, Any]) -> Answer:
+        """Call the function. Raises `queue.Empty` when it has not answered within Cognito's 5 s."""
+        self._events.put(json.dumps(event).encode())
+        return self._answers.get(timeout=SECONDS)
+
+    def output(self) -> str:
+        """All that it has written."""
+        return self._log.read_text()
+
+    def told(self) -> dict[str, str]:
+        """The last line that it has logged as JSON."""
+        lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+        return dict(lines[-1])
+
+    def next(self) -> bytes | None:
+        """The next event, once there is one; None at the end."""
+        return self._events.get()
+
+    def take(self, how: str, body: bytes) -> None:
+        """What the function has answered."""
+        self._answers.put(Answer(how, json.loads(body)))
+
+    def end(self) -> None:
+        """Let whoever waits for an event go."""
+        self._events.put(None)
+
+
+@contextmanager
+def started(function: Function, folder: Path, **settings: str) -> Iterator[Lambda]:
+    """The function, running with these settings, until the end; it logs into `folder`."""
+    log = folder / f"{uuid4()}.log"
+    running = Lambda(log)
+    with runtime_api(running) as port, log.open("wb") as output:
+        environ = {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "LAMBDA_TASK_ROOT": str(function.files),
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": str(folder / "none"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "none"),
+            **KEYS,
+            "PYTHONPATH": f"{function.files}:{function.packages}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [function.python, "-s", "-m", "awslambdaric", "post_confirmation.handler"]
+        process = subprocess.Popen(
+            command, env=CLEAN | environ | settings, cwd=function.files, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield running
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def runtime_api(function: Lambda) -> Iterator[int]:
+    """The Runtime API for one function. Its port."""
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            event = function.next() if self.path == NEXT else None
+            if event is None:
+                # The function is gone.
+                return
+            self.send_response(200)
+            self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid4()))
+            self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + SECONDS) * 1000)))
+            self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:{REGION}:123456789012:function:it")
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(event)))
+            self.end_headers()
+            self.wfile.write(event)
+
+        def do_POST(self) -> None:
+            function.take(self.path.rpartition("/")[2], self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            function.end()
+            server.shutdown()
+            thread.join()
+
+
+def unpacked(folder: Path, ca: Path) -> Function:
+    """The function as it is shipped: its zip, built for this machine with `ca`, and unpacked.
+
+    In Lambda's version of Python where this machine has that, else in ours, and with the wheels for that.
+    """
+    python, version = runtime_python()
+    files, packages = folder / "files", folder / "packages"
+    with ZipFile(build(platform.machine(), folder, ca=ca, python=version)) as built:
+        built.extractall(files)
+    subprocess.run(
+        [
+            *(ROOT / ".venv" / "bin" / "uv", "pip", "install", "--quiet", "--python", python, "--target", packages),
+            *("--constraint", ROOT / "requirements-test.txt", "awslambdaric", "botocore"),
+        ],
+        check=True,
+    )
+    return Function(files, python, packages)
+
+
+def runtime_python() -> tuple[str, str]:
+    """A Python without our packages, and its version."""
+    lambdas = shutil.which(f"python{PYTHON}")
+    if lambdas and subprocess.run([lambdas, "-c", ""], capture_output=True, check=False).returncode == 0:
+        return lambdas, PYTHON
+    ours = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    return str(ours), f"3.{sys.version_info.minor}"
