@@ -19,6 +19,7 @@ COMMANDS = [
     "sessions",
     "connect",
     "backup",
+    "lambda-role",
 ]
 
 
@@ -45,7 +46,7 @@ def test_a_database_that_is_missing_is_one_line(new_url: str, name: str) -> None
     assert "bin/db-create" in line
 
 
-@pytest.mark.parametrize("name", ["seed", "purge", "plans", "backup"])
+@pytest.mark.parametrize("name", ["seed", "purge", "plans", "backup", "lambda-role"])
 def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 

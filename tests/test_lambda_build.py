@@ -1,0 +1,104 @@
+"""bin/lambda-build: the zips are for Lambda's machines, and the same each time."""
+
+import hashlib
+import re
+import struct
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from ops.command import ROOT
+from ops.lambda_build import ARCHITECTURES, CA, NAME, PYTHON, SHARED, SOURCE, build
+from tests.running import fails, succeeds
+from tests.tls_postgres import signed
+
+# e_machine of an ELF file, by the architecture's name at AWS's wheels.
+MACHINES = {"x86_64": 62, "aarch64": 183}
+REQUIREMENTS = SOURCE / "requirements.txt"
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA's certificate."""
+    path = tmp_path_factory.mktemp("ca") / "bundle.pem"
+    path.write_bytes(signed("A CA").pem())
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(ca: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where the zips are, and what the script has said."""
+    output = tmp_path_factory.mktemp("dist") / "new"
+    return output, succeeds("lambda-build", "--ca", str(ca), "--output", str(output))
+
+
+def pins(path: Path) -> dict[str, str]:
+    """The versions that a requirements file pins."""
+    return dict(re.findall(r"^([\w-]+)(?:\[[^]]*\])?==(\S+)", path.read_text(), re.MULTILINE))
+
+
+def test_there_is_one_for_each_architecture_and_it_is_told(built: tuple[Path, str]) -> None:
+    output, said = built
+
+    assert said.splitlines() == [
+        f"{path}: {path.stat().st_size:,} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in (output / f"{NAME}-{architecture}.zip" for architecture in ARCHITECTURES)
+    ]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_compiled_is_for_that_machine_and_that_python(built: tuple[Path, str], architecture: str) -> None:
+    with ZipFile(built[0] / f"{NAME}-{architecture}.zip") as packed:
+        modules = [name for name in packed.namelist() if ".so" in name]
+        machines = {struct.unpack_from("<H", packed.read(name), 18)[0] for name in modules}
+
+    assert machines == {MACHINES[architecture]}
+    extensions = [name for name in modules if name.startswith("psycopg_binary/")]
+    assert extensions
+    assert all(f".cpython-{PYTHON.replace('.', '')}-{architecture}-linux-gnu.so" in name for name in extensions)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_it_holds_the_handler_what_it_shares_and_no_trace_of_its_making(
+    built: tuple[Path, str], ca: Path, architecture: str
+) -> None:
+    with ZipFile(built[0] / f"{NAME}-{architecture}.zip") as packed:
+        names = packed.namelist()
+        assert packed.read(CA) == ca.read_bytes()
+        assert packed.read("post_confirmation.py") == (SOURCE / "post_confirmation.py").read_bytes()
+        entries = packed.infolist()
+
+    assert names == sorted(names)
+    assert {"database.py", "post_confirmation.sql", *(f"{name}.py" for name in SHARED)} < set(names)
+    assert [name for name in names if re.search(r"\.pyc$|/(RECORD|INSTALLER|REQUESTED)$|^botocore/", name)] == []
+    assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+
+
+def test_to_build_it_elsewhere_gives_the_same_bytes(built: tuple[Path, str], ca: Path, tmp_path: Path) -> None:
+    again = build("x86_64", tmp_path / "another folder", ca=ca)
+
+    assert again.read_bytes() == (built[0] / again.name).read_bytes()
+
+
+def test_its_packages_are_pinned_by_hash_and_in_the_services_versions(built: tuple[Path, str]) -> None:
+    text, service = REQUIREMENTS.read_text(), pins(ROOT / "backend-flask" / "requirements.txt")
+
+    assert {"psycopg", "psycopg-binary"} <= pins(REQUIREMENTS).keys()
+    assert pins(REQUIREMENTS).items() <= service.items()
+    blocks = re.findall(r"^[\w.\[\]-]+==.* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
+    assert len(blocks) == len(pins(REQUIREMENTS))
+    assert "://" not in text
+    with ZipFile(built[0] / f"{NAME}-x86_64.zip") as packed:
+        assert f"psycopg-{service['psycopg']}.dist-info/METADATA" in packed.namelist()
+
+
+def test_a_file_that_is_no_ca_is_one_line(tmp_path: Path) -> None:
+    wrong = tmp_path / "ca.pem"
+
+    assert fails("lambda-build", "--ca", str(wrong), "--output", str(tmp_path)).endswith(
+        "can't be read: No such file or directory"
+    )
+    wrong.write_text("<html>")
+    assert "holds no certificate in PEM form" in fails("lambda-build", "--ca", str(wrong), "--output", str(tmp_path))
+    assert list(tmp_path.glob("*.zip")) == []
