@@ -157,7 +157,7 @@ def start(function: Function, tmp_path: Path) -> Iterator[Start]:
 
 def discreet(said: str) -> None:
     """Expect nothing of a person, and no secret."""
-    for personal in ("Lin", "lin@", SUB, "DROP", "s3cret", "EXAMPLEKEY", "X-Amz-Signature"):
+    for personal in ("Quoted", "Lin", "lin@", SUB, "DROP", "s3cret", "EXAMPLEKEY", "X-Amz-Signature"):
         assert personal not in said
 
 
@@ -331,6 +331,18 @@ def test_a_table_that_is_locked_is_given_up(warm: Lambda, owner: psycopg.Connect
     assert (warm.told()["error"], warm.told()["sqlstate"]) == ("LockNotAvailable", "55P03")
     assert people(owner) == []
     assert warm.invoke(event()).how == "response"
+
+
+@pytest.mark.usefixtures("bystander")
+def test_an_error_that_quotes_the_person_is_told_by_its_code(warm: Lambda, owner: psycopg.Connection) -> None:
+    owner.execute("ALTER TABLE users ADD CONSTRAINT strict CHECK (handle <> 'Quoted')")
+    try:
+        failed(warm.invoke(event(**LIN | {"preferred_username": "Quoted"})))
+    finally:
+        owner.execute("ALTER TABLE users DROP CONSTRAINT strict")
+
+    assert (warm.told()["error"], warm.told()["sqlstate"]) == ("CheckViolation", "23514")
+    assert people(owner) == []
 
 
 @pytest.mark.usefixtures("bystander")
