@@ -53,14 +53,16 @@ class Lambda:
     """A function that runs, for one invocation at a time."""
 
     def __init__(self, log: Path) -> None:
+        # What an invocation may take.
+        self.seconds: float = SECONDS
         self._log = log
         self._events: Queue[bytes | None] = Queue()
         self._answers: Queue[Answer] = Queue()
 
     def invoke(self, event: dict[str, Any]) -> Answer:
-        """Call the function. Raises `queue.Empty` when it has not answered within Cognito's 5 s."""
+        """Call the function. Raises `queue.Empty` when it has not answered in its time, as Lambda would end it."""
         self._events.put(json.dumps(event).encode())
-        return self._answers.get(timeout=SECONDS)
+        return self._answers.get(timeout=self.seconds)
 
     def output(self) -> str:
         """All that it has written."""
@@ -125,7 +127,7 @@ def runtime_api(function: Lambda) -> Iterator[int]:
                 return
             self.send_response(200)
             self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid4()))
-            self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + SECONDS) * 1000)))
+            self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + function.seconds) * 1000)))
             self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:{REGION}:123456789012:function:it")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(event)))

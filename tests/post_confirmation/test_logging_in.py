@@ -1,0 +1,129 @@
+"""How it reaches the database: by TLS to the very server, with a password, a token or a secret."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+from botocore.session import Session
+from moto.server import ThreadedMotoServer
+
+from database import conninfo
+from lib.failure import Failure
+from ops.lambda_role import ROLE
+from tests.lambda_runtime import KEYS, REGION
+from tests.post_confirmation.conftest import Start
+from tests.post_confirmation.scene import ENCODED, PASSWORD, event, failed, people
+from tests.tls_postgres import TlsPostgres, signed
+
+
+def test_the_server_is_verified_to_be_the_one_that_is_meant(start: Start, postgres: TlsPostgres) -> None:
+    elsewhere = start(CONNECTION_URL=postgres.url(f"{ROLE}:{ENCODED}", host="other.test"))
+
+    failed(elsewhere.invoke(event()))
+
+    assert 'certificate for "database.test" does not match host name "other.test"' in elsewhere.told()["reason"]
+
+
+def test_a_server_with_a_certificate_of_another_ca_is_refused(
+    start: Start, postgres: TlsPostgres, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(signed("Another CA").pem())
+    deceived = start(CONNECTION_URL=postgres.url(f"{ROLE}:{ENCODED}") + f"&sslrootcert={ca}")
+
+    failed(deceived.invoke(event()))
+
+    assert "certificate verify failed" in deceived.told()["reason"]
+
+
+def test_the_server_takes_nothing_but_tls(postgres: TlsPostgres) -> None:
+    url = postgres.url(f"{ROLE}:{ENCODED}")
+
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(url, sslmode="disable")
+    psycopg.connect(url, sslmode="verify-full", sslrootcert=str(postgres.ca)).close()
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_token_of_rdss_lets_it_in(start: Start, postgres: TlsPostgres, passwords: list[str]) -> None:
+    tokened = start(CONNECTION_URL=postgres.url(ROLE, dbname="tokens"), DATABASE_AUTH="iam")
+
+    assert tokened.invoke(event()).how == "response"
+
+    assert tokened.told()["outcome"] == "created"
+    token = urlsplit(f"https://{passwords[-1]}")
+    said = parse_qs(token.query)
+    assert token.netloc == f"database.test:{postgres.port}"
+    assert (said["Action"], said["DBUser"], said["X-Amz-Expires"]) == (["connect"], [ROLE], ["900"])
+    assert said["X-Amz-Credential"][0].split("/")[2:] == [REGION, "rds-db", "aws4_request"]
+
+
+@pytest.fixture
+def vault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of a Secrets Manager on this machine."""
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_secret_is_asked_for_each_time_so_that_it_may_rotate(
+    start: Start, owner: psycopg.Connection, postgres: TlsPostgres, vault: str
+) -> None:
+    secrets = Session().create_client("secretsmanager", region_name=REGION, endpoint_url=vault)
+    arn = secrets.create_secret(Name="it", SecretString=f'{{"username": "{ROLE}", "password": "s3cret before"}}')["ARN"]
+    url = postgres.url("somebody:else")
+    kept = start(CONNECTION_URL=url, DATABASE_SECRET_ARN=arn, AWS_ENDPOINT_URL_SECRETS_MANAGER=vault)
+
+    failed(kept.invoke(event()))
+    assert "password authentication failed" in kept.told()["reason"]
+    secrets.put_secret_value(SecretId=arn, SecretString=f'{{"username": "{ROLE}", "password": "{PASSWORD}"}}')
+    assert kept.invoke(event()).how == "response"
+    assert len(people(owner)) == 1
+
+    secrets.put_secret_value(SecretId=arn, SecretString='"s3cret"')
+    failed(kept.invoke(event()))
+    assert "no JSON object with username and password" in kept.told()["reason"]
+    secrets.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+    failed(kept.invoke(event()))
+    assert "DATABASE_SECRET_ARN: An error occurred (ResourceNotFoundException)" in kept.told()["reason"]
+
+
+URL = "postgresql://cruddur_post_confirmation@db.example/cruddur"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "CONNECTION_URL is not set, or malformed; a right value"),
+        ({"CONNECTION_URL": "postgresql://u:s3@cret@h/d"}, "CONNECTION_URL is not set, or malformed"),
+        *(
+            ({"CONNECTION_URL": f"{URL}?sslmode={mode}"}, "CONNECTION_URL wants sslmode=verify-full, or none")
+            for mode in ("disable", "allow", "prefer", "require", "verify-ca")
+        ),
+        ({"CONNECTION_URL": URL}, "bin/lambda-build --ca"),
+        ({"CONNECTION_URL": f"{URL}?sslrootcert=ca", "DATABASE_AUTH": "IAM"}, "DATABASE_AUTH is malformed"),
+        (
+            {"CONNECTION_URL": f"{URL}?sslrootcert=ca", "DATABASE_AUTH": "iam", "DATABASE_SECRET_ARN": "arn"},
+            "two ways to one end",
+        ),
+    ],
+)
+def test_a_setting_that_is_not_right_is_told(settings: dict[str, str], said: str) -> None:
+    with pytest.raises(Failure, match=re.escape(said)) as refusal:
+        conninfo({"AWS_REGION": REGION, **settings})
+    assert "s3" not in str(refusal.value)
+
+
+def test_tls_to_the_very_host_is_what_holds_without_a_word() -> None:
+    for url in (f"{URL}?sslrootcert=ca", f"{URL}?sslrootcert=ca&sslmode=verify-full"):
+        assert "sslmode=verify-full" in conninfo({"AWS_REGION": REGION, "CONNECTION_URL": url})
