@@ -125,19 +125,19 @@ def failures() -> Iterator[None]:
     except ClientError as error:
         raise Failure(refusal(error)) from error
     except BotoCoreError as error:
-        raise Failure(f"AWS was not reached: {one_line(error)}") from error
+        raise Failure(f"AWS was not asked: {one_line(str(error))}") from error
 
 
 def refusal(error: ClientError) -> str:
     """What AWS has refused, why, and what to do about it where we know."""
-    code = error.response["Error"]["Code"]
+    said, code = error.response["Error"]["Message"], error.response["Error"]["Code"]
     remedy = f": {REMEDIES[code]}" if code in REMEDIES else ""
-    return f"{one_line(error)}{remedy}"
+    return f"AWS refused {error.operation_name}: {one_line(said)} ({code}){remedy}"
 
 
-def one_line(error: Exception) -> str:
-    """An error's words, without its line breaks and its full stop."""
-    return " ".join(str(error).split()).rstrip(".")
+def one_line(text: str) -> str:
+    """What was said, without line breaks and the full stop."""
+    return " ".join(text.split()).rstrip(".")
 
 
 def arguments(doc: str | None) -> ArgumentParser:

@@ -92,11 +92,12 @@ def main() -> None:
     parser.add_argument("--subnet-group", metavar="GROUP", help="else the subnets of the default VPC")
     given = parser.parse_args()
 
-    create(client("rds"), client("ec2"), given, setting("DB_SG_ID"))
+    rds = client("rds")
+    create(rds, client("ec2"), given, setting("DB_SG_ID"))
     for flag in FLAGS:
         if given.dev and flag.dev is not None:
             print(f"cruddur: --dev: no {flag.name} ({flag.asked}={flag.dev})", file=sys.stderr)
-    print(f"{given.name} is being made; bin/rds-status {given.name} says how far it is, and how to connect")
+    print(f"{given.name} is being made in {rds.meta.region_name}: bin/rds-status {given.name} says how far it is")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from ops.command import Database
 from ops.create import ROLE, create
 from ops.schema_load import schema_load
 from tests import tokens
+from tests.aws import Aws, moto
 from tests.make import Make, User, belongings, make_bystander
 
 # Two run the tests at once, each in databases of its own.
@@ -174,3 +175,17 @@ def bystander(make: Make) -> Iterator[User]:
     }
     yield untouched
     assert belongings(make.owner, untouched) == before
+
+
+@pytest.fixture(scope="session")
+def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """AWS on this machine, one for all tests of a run."""
+    with moto(tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
+
+
+@pytest.fixture
+def aws(aws_server: Aws) -> Aws:
+    """AWS, with nothing in it but what each account has."""
+    aws_server.reset()
+    return aws_server

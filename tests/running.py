@@ -18,6 +18,7 @@ OURS = {
     *("CONNECTION_URL", "PROD_CONNECTION_URL", "SERVICE_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME"),
     *("FRONTEND_URL", "BACKEND_URL", "HOST", "PORT", "WEB_CONCURRENCY"),
     *("DATABASE_TIMEOUT_SECONDS", "DRAIN_SECONDS", "LOG_LEVEL", "DATABASE_AUTH"),
+    *("DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"),
 }
 OTHERS = ("AWS_", "OTEL_", "PG")
 CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(OTHERS)}

@@ -1,0 +1,99 @@
+"""AWS on this machine: moto, which takes nearly everything and tells what it was given. Keys are nobody's."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+from urllib.request import Request, urlopen
+
+from botocore.config import Config
+from botocore.session import Session
+
+from ops.command import ROOT
+from tests.running import eventually, free_port
+
+SERVER = ROOT / ".venv" / "bin" / "moto_server"
+REGION = "eu-west-1"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+}
+# Where AWS's settings and credentials could come from besides: none of it is this machine's.
+ALONE = {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@dataclass(frozen=True)
+class Aws:
+    """A moto server, and what it was asked."""
+
+    url: str
+    recording: Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a script wants to find it by."""
+        return {**KEYS, **ALONE, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": self.url}
+
+    @cache  # noqa: B019 - there is one of us a run
+    def client(self, service: str) -> Any:
+        """A client of the tests' own."""
+        return Session().create_client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(connect_timeout=5, read_timeout=30),
+        )
+
+    def tell(self, what: str, body: bytes = b"") -> None:
+        """Tell moto something that AWS can't be told."""
+        request = Request(f"{self.url}/moto-api/{what}", body, {"Content-Type": "text/plain"}, method="POST")
+        urlopen(request).close()
+
+    def reset(self) -> None:
+        """Forget all that was made and asked, and begin to write down what is asked."""
+        for what in ("reset", "recorder/reset-recording", "recorder/start-recording"):
+            self.tell(what)
+
+    def asked(self, action: str) -> list[dict[str, str]]:
+        """The parameters of each call of `action`, as they came."""
+        bodies = [
+            base64.b64decode(json.loads(line)["body"]).decode() for line in self.recording.read_text().splitlines()
+        ]
+        calls = [dict(parse_qsl(body)) for body in bodies]
+        return [call for call in calls if call.get("Action") == action]
+
+
+@contextmanager
+def moto(folder: Path) -> Iterator[Aws]:
+    """AWS, while this lasts. It writes down in `folder` what it is asked."""
+    recording, port = folder / "asked", free_port()
+    environ = {"PATH": os.environ["PATH"], "MOTO_RECORDER_FILEPATH": str(recording), **ALONE}
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen([SERVER, "-H", "127.0.0.1", "-p", port], env=environ, stdout=log, stderr=log) as server,
+    ):
+        try:
+            eventually(lambda: answers(int(port)))
+            yield Aws(f"http://127.0.0.1:{port}", recording)
+        finally:
+            server.terminate()
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

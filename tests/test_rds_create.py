@@ -1,0 +1,225 @@
+"""The instance on Amazon RDS as bin/rds-create makes it: read back flag by flag, and what is refused."""
+
+import json
+from typing import Any
+
+import pytest
+
+from lib.failure import Failure
+from ops.rds import FLAGS, REGIONS, client, identifier
+from tests.aws import ALONE, KEYS, Aws
+from tests.running import fails, script, succeeds
+
+NAME = "cruddur-db-instance"
+SAFE = {
+    "StorageEncrypted": True,
+    "PubliclyAccessible": False,
+    "DeletionProtection": True,
+    "BackupRetentionPeriod": 7,
+    "MultiAZ": True,
+    "IAMDatabaseAuthenticationEnabled": True,
+    "EnabledCloudwatchLogsExports": ["postgresql", "upgrade"],
+}
+USUAL = {
+    "DBInstanceIdentifier": NAME,
+    "DBName": "cruddur",
+    "MasterUsername": "cruddur_owner",
+    "Engine": "postgres",
+    "EngineVersion": "18",
+    "DBInstanceClass": "db.t4g.micro",
+    "StorageType": "gp3",
+    "AllocatedStorage": 20,
+    "MaxAllocatedStorage": 100,
+    "AutoMinorVersionUpgrade": True,
+    "CopyTagsToSnapshot": True,
+}
+DEV = {"PubliclyAccessible": True, "DeletionProtection": False, "BackupRetentionPeriod": 1, "MultiAZ": False}
+# What moto takes and forgets: that it was asked for is all that can be told here.
+FORGOTTEN = {
+    "EnablePerformanceInsights": "true",
+    "PerformanceInsightsRetentionPeriod": "7",
+    "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
+    "ManageMasterUserPassword": "true",
+}
+
+
+def instance(aws: Aws, name: str = NAME) -> Any:
+    """An instance as AWS describes it."""
+    (found,) = aws.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+    return found
+
+
+def group(aws: Aws, *addresses: str) -> str:
+    """A security group that lets in some addresses. Its id."""
+    ec2 = aws.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = str(ec2.create_security_group(GroupName=f"g{addresses}", Description="a test's", VpcId=vpc)["GroupId"])
+    for address in addresses:
+        ranges = {"Ipv6Ranges": [{"CidrIpv6": address}]} if ":" in address else {"IpRanges": [{"CidrIp": address}]}
+        rule = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, **ranges}
+        ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[rule])
+    return made
+
+
+def forced(aws: Aws, name: str) -> str:
+    """What `rds.force_ssl` is in a parameter group."""
+    found = aws.client("rds").describe_db_parameters(DBParameterGroupName=name)["Parameters"]
+    return str(*(each["ParameterValue"] for each in found if each["ParameterName"] == "rds.force_ssl"))
+
+
+def test_an_instance_is_made_as_safe_as_it_gets(aws: Aws) -> None:
+    security_group = group(aws, "203.0.114.7/32")
+    said = succeeds("rds-create", **aws.settings, DB_SG_ID=security_group)
+
+    made = instance(aws)
+    assert {name: made[name] for name in SAFE | USUAL} == SAFE | USUAL
+    assert made["Endpoint"]["Port"] == 5432
+    assert [each["VpcSecurityGroupId"] for each in made["VpcSecurityGroups"]] == [security_group]
+    assert [each["DBParameterGroupName"] for each in made["DBParameterGroups"]] == ["cruddur-postgres18"]
+    assert forced(aws, "cruddur-postgres18") == "1"
+    (parameters,) = aws.client("rds").describe_db_parameter_groups(DBParameterGroupName="cruddur-postgres18")[
+        "DBParameterGroups"
+    ]
+    assert parameters["DBParameterGroupFamily"] == "postgres18"
+    assert said == f"{NAME} is being made in eu-west-1: bin/rds-status {NAME} says how far it is\n"
+
+
+def test_nobody_ever_sees_the_master_password(aws: Aws) -> None:
+    done = script("rds-create", **aws.settings, DB_SG_ID=group(aws))
+
+    secret = aws.client("secretsmanager").get_secret_value(SecretId=instance(aws)["MasterUserSecret"]["SecretArn"])
+    password = json.loads(secret["SecretString"])["password"]
+    (asked,) = aws.asked("CreateDBInstance")
+    assert {name: asked[name] for name in FORGOTTEN} == FORGOTTEN
+    assert "MasterUserPassword" not in asked
+    assert password not in done.stdout + done.stderr + aws.recording.read_text()
+
+
+def test_what_dev_goes_without_is_said_and_is_all(aws: Aws) -> None:
+    done = script("rds-create", "trial", "--dev", **aws.settings, DB_SG_ID=group(aws))
+
+    made = instance(aws, "trial")
+    assert {name: made[name] for name in SAFE} == SAFE | DEV
+    assert forced(aws, made["DBParameterGroups"][0]["DBParameterGroupName"]) == "1"
+    assert made["MasterUserSecret"]
+    (asked,) = aws.asked("CreateDBInstance")
+    assert {name: asked[name] for name in FORGOTTEN} == FORGOTTEN
+    assert done.stderr.splitlines() == [
+        "cruddur: --dev: no private address (PubliclyAccessible=True)",
+        "cruddur: --dev: no deletion protection (DeletionProtection=False)",
+        "cruddur: --dev: no week of backups (BackupRetentionPeriod=1)",
+        "cruddur: --dev: no standby in another zone (MultiAZ=False)",
+    ]
+
+
+def test_version_class_and_subnets_can_be_chosen(aws: Aws) -> None:
+    subnets = [subnet["SubnetId"] for subnet in aws.client("ec2").describe_subnets()["Subnets"]]
+    aws.client("rds").create_db_subnet_group(
+        DBSubnetGroupName="private", DBSubnetGroupDescription="a test's", SubnetIds=subnets
+    )
+    chosen = ("--postgres", "15", "--instance-class", "db.m8g.large", "--subnet-group", "private")
+    succeeds("rds-create", *chosen, **aws.settings, DB_SG_ID=group(aws))
+
+    made = instance(aws)
+    assert (made["EngineVersion"], made["DBInstanceClass"]) == ("15", "db.m8g.large")
+    assert made["DBSubnetGroup"]["DBSubnetGroupName"] == "private"
+    assert made["DBParameterGroups"][0]["DBParameterGroupName"] == "cruddur-postgres15"
+    assert {name: made[name] for name in SAFE} == SAFE
+
+
+@pytest.mark.parametrize("version", ["14", "14.6", "19"])
+def test_a_version_that_we_do_not_run_on_is_refused(aws: Aws, version: str) -> None:
+    done = script("rds-create", "--postgres", version, **aws.settings, DB_SG_ID="sg-1")
+
+    assert done.returncode == 2
+    assert f"invalid choice: '{version}' (choose from" in done.stderr
+    assert aws.asked("CreateDBInstance") == []
+
+
+def test_what_is_there_already_is_left_alone(aws: Aws) -> None:
+    security_group = group(aws)
+    succeeds("rds-create", **aws.settings, DB_SG_ID=security_group)
+    line = fails("rds-create", "--dev", "--postgres", "17", **aws.settings, DB_SG_ID=security_group)
+
+    assert line == f"cruddur: there is an instance {NAME} already, and nothing was done: bin/rds-status shows it"
+    made = instance(aws)
+    assert {name: made[name] for name in SAFE | USUAL} == SAFE | USUAL
+    assert len(aws.asked("CreateDBInstance")) == len(aws.asked("CreateDBParameterGroup")) == 1
+
+
+def test_a_parameter_group_that_is_there_forces_tls_again(aws: Aws) -> None:
+    off = {"ParameterName": "rds.force_ssl", "ParameterValue": "0", "ApplyMethod": "immediate"}
+    for name in ("cruddur-postgres18", "others"):
+        aws.client("rds").create_db_parameter_group(
+            DBParameterGroupName=name, DBParameterGroupFamily="postgres18", Description="a test's"
+        )
+        aws.client("rds").modify_db_parameter_group(DBParameterGroupName=name, Parameters=[off])
+    succeeds("rds-create", **aws.settings, DB_SG_ID=group(aws))
+
+    assert (forced(aws, "cruddur-postgres18"), forced(aws, "others")) == ("1", "0")
+
+
+@pytest.mark.parametrize("everyone", ["0.0.0.0/0", "::/0"])
+def test_a_security_group_that_lets_everyone_in_is_refused(aws: Aws, everyone: str) -> None:
+    security_group = group(aws, "203.0.114.7/32", everyone)
+    line = fails("rds-create", "--dev", **aws.settings, DB_SG_ID=security_group)
+
+    assert line.startswith(f"cruddur: DB_SG_ID: {security_group} lets everyone in by sgr-")
+    assert aws.client("rds").describe_db_instances()["DBInstances"] == []
+
+
+def test_the_security_group_must_be_named(aws: Aws) -> None:
+    line = fails("rds-create", **aws.settings)
+
+    assert line == "cruddur: DB_SG_ID is not set; a right value: DB_SG_ID=sg-0123456789abcdef0"
+
+
+def test_what_aws_refuses_is_one_line(aws: Aws) -> None:
+    line = fails("rds-create", "--subnet-group", "none", **aws.settings, DB_SG_ID=group(aws))
+
+    assert line == "cruddur: AWS refused CreateDBInstance: Subnet Group none not found (DBSubnetGroupNotFoundFault)"
+
+
+@pytest.mark.parametrize("region", ["eu-west-2", "eu-central-2", "us-east-1", "EU-WEST-1", ""])
+def test_a_region_outside_the_european_union_is_refused(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    for name, value in {**ALONE, **KEYS, "AWS_DEFAULT_REGION": region}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(Failure, match=r"a right value: AWS_DEFAULT_REGION=eu-west-1; allowed are eu-central-1, .*"):
+        client("rds")
+
+
+def test_the_regions_of_the_european_union_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**ALONE, **KEYS}.items():
+        monkeypatch.setenv(name, value)
+
+    for region in REGIONS:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+        assert client("sts").meta.region_name == region
+
+
+def test_a_region_is_refused_before_anything_is_asked(aws: Aws) -> None:
+    settings = aws.settings | {"AWS_DEFAULT_REGION": "us-east-1"}
+    line = fails("rds-create", **settings, DB_SG_ID="sg-1")
+
+    assert line.startswith(
+        "cruddur: us-east-1 is not where our people's data may be; a right value: AWS_DEFAULT_REGION="
+    )
+    assert aws.recording.read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["a", "a-b", "cruddur-db-instance", "a" * 63])
+def test_a_name_that_rds_keeps_is_right(name: str) -> None:
+    assert identifier(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a-", "a--b", "a_b", "A", "a\n", "a" * 64])
+def test_a_name_that_rds_would_change_or_refuse_is_not(name: str) -> None:
+    with pytest.raises(Exception, match="is no instance's name"):
+        identifier(name)
+
+
+def test_encryption_secrets_and_authentication_have_no_weaker_choice() -> None:
+    weaker = {flag.asked for flag in FLAGS if flag.dev is not None}
+
+    assert weaker == DEV.keys()
