@@ -53,38 +53,40 @@ def lines(instance: Answer, region: str) -> list[str]:
     return [
         f"{instance['DBInstanceIdentifier']}: {instance['DBInstanceStatus']}, in {region}",
         f"Postgres {instance['EngineVersion']} on {instance['DBInstanceClass']}, {size}",
-        f"PROD_CONNECTION_URL={url(instance) or 'not known yet'}",
+        f"PROD_CONNECTION_URL={url(instance)}" if "Endpoint" in instance else "it has no address yet",
         f"password of {instance['MasterUsername']}: {secret.get('SecretArn', 'not in Secrets Manager')}",
     ]
 
 
-def url(instance: Answer) -> str | None:
-    """The connection string of the instance's owner without the password, once there is an address."""
-    endpoint = instance.get("Endpoint") or {}
-    if "Address" not in endpoint:
-        return None
-    return (
-        f"postgresql://{instance['MasterUsername']}@{endpoint['Address']}:{endpoint['Port']}"
-        f"/{instance.get('DBName', 'postgres')}?sslmode=verify-full"
-    )
+def url(instance: Answer) -> str:
+    """The connection string of the instance's owner, without the password."""
+    host, port = instance["Endpoint"]["Address"], instance["Endpoint"]["Port"]
+    database = instance.get("DBName", "postgres")
+    return f"postgresql://{instance['MasterUsername']}@{host}:{port}/{database}?sslmode=verify-full"
+
+
+def report(rds: Any, ec2: Any, instance: Answer) -> None:
+    """Print it all. Raises `Failure` with a line for each thing that is weaker than bin/rds-create makes it."""
+    print("\n".join(lines(instance, rds.meta.region_name)))
+    if instance["DBInstanceStatus"] == "creating":
+        # AWS tells of some of it only at the end.
+        print("what keeps it safe is shown once it is available")
+        return
+    found = checks(rds, ec2, instance)
+    for check in found:
+        print(f"{check.name}: {'yes' if check.holds else 'no'}")
+    name = instance["DBInstanceIdentifier"]
+    weak = [f"{name} has no {check.name} ({check.found})" for check in found if not check.holds]
+    if weak:
+        raise Failure("\n".join(weak))
 
 
 @failures()
 def main() -> None:
-    """The command. Raises `Failure` with a line for all that is weaker than bin/rds-create makes it."""
+    """The command."""
     name = arguments(__doc__).parse_args().name
     rds = client("rds")
-    instance = find(rds, name)
-    print("\n".join(lines(instance, rds.meta.region_name)))
-    if instance["DBInstanceStatus"] == "creating":
-        print("what keeps it safe is shown once it is available")
-        return
-    found = checks(rds, client("ec2"), instance)
-    for check in found:
-        print(f"{check.name}: {'yes' if check.holds else 'no'}")
-    weak = [f"{name} has no {check.name} ({check.found})" for check in found if not check.holds]
-    if weak:
-        raise Failure("\n".join(weak))
+    report(rds, client("ec2"), find(rds, name))
 
 
 if __name__ == "__main__":

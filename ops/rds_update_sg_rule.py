@@ -49,11 +49,12 @@ def read(ec2: Any, rule_id: str) -> Answer:
 def read_back(ec2: Any, asked: Answer) -> None:
     """Raises `Failure` when the rule does not become what was asked for."""
     rule_id = asked["SecurityGroupRuleId"]
-    for _ in range(READINGS):
+    for reading in range(READINGS):
+        if reading:
+            time.sleep(1)
         found = read(ec2, rule_id)
         if found == asked:
             return
-        time.sleep(1)
     raise Failure(f"{rule_id} lets in {found.get('CidrIpv4')}, not {asked['CidrIpv4']} as asked: see who changes it")
 
 

@@ -68,13 +68,13 @@ class Aws:
         for what in ("reset", "recorder/reset-recording", "recorder/start-recording"):
             self.tell(what)
 
+    def bodies(self) -> list[str]:
+        """The body of each call since the last reset."""
+        return [base64.b64decode(json.loads(line)["body"]).decode() for line in self.recording.read_text().splitlines()]
+
     def asked(self, action: str) -> list[dict[str, str]]:
-        """The parameters of each call of `action`, as they came."""
-        bodies = [
-            base64.b64decode(json.loads(line)["body"]).decode() for line in self.recording.read_text().splitlines()
-        ]
-        calls = [dict(parse_qsl(body)) for body in bodies]
-        return [call for call in calls if call.get("Action") == action]
+        """The parameters of each call of `action` since the last reset, as they came."""
+        return [call for call in map(dict, map(parse_qsl, self.bodies())) if call.get("Action") == action]
 
 
 @contextmanager

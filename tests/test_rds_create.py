@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_nobody_ever_sees_the_master_password(aws: Aws) -> None:
     (asked,) = aws.asked("CreateDBInstance")
     assert {name: asked[name] for name in FORGOTTEN} == FORGOTTEN
     assert "MasterUserPassword" not in asked
-    assert password not in done.stdout + done.stderr + aws.recording.read_text()
+    assert password not in done.stdout + done.stderr + unquote_plus("".join(aws.bodies()))
 
 
 def test_what_dev_goes_without_is_said_and_is_all(aws: Aws) -> None:
@@ -127,7 +128,7 @@ def test_version_class_and_subnets_can_be_chosen(aws: Aws) -> None:
     assert {name: made[name] for name in SAFE} == SAFE
 
 
-@pytest.mark.parametrize("version", ["14", "14.6", "19"])
+@pytest.mark.parametrize("version", ["14.6", "19"])
 def test_a_version_that_we_do_not_run_on_is_refused(aws: Aws, version: str) -> None:
     done = script("rds-create", "--postgres", version, **aws.settings, DB_SG_ID="sg-1")
 
@@ -205,7 +206,7 @@ def test_a_region_is_refused_before_anything_is_asked(aws: Aws) -> None:
     assert line.startswith(
         "cruddur: us-east-1 is not where our people's data may be; a right value: AWS_DEFAULT_REGION="
     )
-    assert aws.recording.read_text() == ""
+    assert aws.bodies() == []
 
 
 @pytest.mark.parametrize("name", ["a", "a-b", "cruddur-db-instance", "a" * 63])
