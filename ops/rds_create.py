@@ -73,7 +73,7 @@ def parameter_group(rds: Any, version: str) -> str:
         rds.create_db_parameter_group(
             DBParameterGroupName=name,
             DBParameterGroupFamily=f"postgres{version}",
-            Description="Cruddur's: TLS is forced",
+            Description="Cruddur refuses who comes without TLS",
         )
     # A new instance starts with it. `immediate` would be refused where AWS calls the parameter static.
     forced = {"ParameterName": "rds.force_ssl", "ParameterValue": "1", "ApplyMethod": "pending-reboot"}

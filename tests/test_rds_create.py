@@ -6,9 +6,8 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from lib.failure import Failure
-from ops.rds import FLAGS, REGIONS, client, identifier
-from tests.aws import ALONE, KEYS, Aws
+from ops.rds import FLAGS
+from tests.aws import Aws
 from tests.running import fails, script, succeeds
 
 NAME = "cruddur-db-instance"
@@ -179,45 +178,6 @@ def test_what_aws_refuses_is_one_line(aws: Aws) -> None:
     line = fails("rds-create", "--subnet-group", "none", **aws.settings, DB_SG_ID=group(aws))
 
     assert line == "cruddur: AWS refused CreateDBInstance: Subnet Group none not found (DBSubnetGroupNotFoundFault)"
-
-
-@pytest.mark.parametrize("region", ["eu-west-2", "eu-central-2", "us-east-1", "EU-WEST-1", ""])
-def test_a_region_outside_the_european_union_is_refused(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
-    for name, value in {**ALONE, **KEYS, "AWS_DEFAULT_REGION": region}.items():
-        monkeypatch.setenv(name, value)
-
-    with pytest.raises(Failure, match=r"a right value: AWS_DEFAULT_REGION=eu-west-1; allowed are eu-central-1, .*"):
-        client("rds")
-
-
-def test_the_regions_of_the_european_union_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**ALONE, **KEYS}.items():
-        monkeypatch.setenv(name, value)
-
-    for region in REGIONS:
-        monkeypatch.setenv("AWS_DEFAULT_REGION", region)
-        assert client("sts").meta.region_name == region
-
-
-def test_a_region_is_refused_before_anything_is_asked(aws: Aws) -> None:
-    settings = aws.settings | {"AWS_DEFAULT_REGION": "us-east-1"}
-    line = fails("rds-create", **settings, DB_SG_ID="sg-1")
-
-    assert line.startswith(
-        "cruddur: us-east-1 is not where our people's data may be; a right value: AWS_DEFAULT_REGION="
-    )
-    assert aws.bodies() == []
-
-
-@pytest.mark.parametrize("name", ["a", "a-b", "cruddur-db-instance", "a" * 63])
-def test_a_name_that_rds_keeps_is_right(name: str) -> None:
-    assert identifier(name) == name
-
-
-@pytest.mark.parametrize("name", ["", "1a", "a-", "a--b", "a_b", "A", "a\n", "a" * 64])
-def test_a_name_that_rds_would_change_or_refuse_is_not(name: str) -> None:
-    with pytest.raises(Exception, match="is no instance's name"):
-        identifier(name)
 
 
 def test_encryption_secrets_and_authentication_have_no_weaker_choice() -> None:
