@@ -1,4 +1,4 @@
-"""Make the database's instance on Amazon RDS, as safe as it gets. It is there some ten minutes later."""
+"""Make the database's instance on Amazon RDS, as safe as it gets. It takes some minutes."""
 
 import sys
 from argparse import Namespace
