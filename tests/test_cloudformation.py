@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from ops import rds
 from ops.command import ROOT
 from tests.templates import NAMES, TEMPLATES, planted, template
 
 DOCUMENT = (ROOT / "docs" / "aws.md").read_text()
 README = (ROOT / "README.md").read_text()
-# Those of the European Union.
-REGIONS = {"eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3"}
+# The scripts' are the templates' too.
+REGIONS = set(rds.REGIONS)
 SYSTEMS = {"Linux": "ubuntu", "Darwin": "macos"}
 MACHINES = {"arm64": "aarch64"}
 # What cfn-guard ends with when a rule is broken.
