@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans
 
 from lib.otlp_messages import add, pair
 from lib.telemetry import Destination, Telemetry
@@ -36,9 +37,10 @@ class Exporter:
         self._telemetry = telemetry
         self._read = read
         self._resource = Resource(attributes=[pair(*each) for each in telemetry.resource.items()])
-        self._traces: deque[Trace] = deque()
+        self._batch = ScopeSpans(scope=SCOPE)
+        self._full: deque[ScopeSpans] = deque()
         self._spans = 0
-        self._counting = threading.Lock()
+        self._filling = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._http = urllib3.PoolManager(timeout=telemetry.timeout, retries=False)
@@ -46,14 +48,23 @@ class Exporter:
         self._thread.start()
 
     def keep(self, trace: Trace) -> None:
-        """Send the trace soon; or drop it, where the collector can't follow."""
-        with self._counting:
+        """Send the trace soon; or drop it, where the collector can't follow.
+
+        It is encoded here and now: to another thread, on another processor, it would be cold.
+        """
+        with self._filling:
             if self._spans + len(trace.spans) > self._telemetry.queue:
                 return
             self._spans += len(trace.spans)
-            self._traces.append(trace)
-        if self._spans >= self._telemetry.batch:
-            self._wake.set()
+            for span in trace.spans:
+                add(self._batch, trace, span)
+            if len(self._batch.spans) >= self._telemetry.batch:
+                self._next_batch()
+                self._wake.set()
+
+    def _next_batch(self) -> None:
+        self._full.append(self._batch)
+        self._batch = ScopeSpans(scope=SCOPE)
 
     def close(self) -> None:
         """Send what is waiting, and end. What a collector does not take within seconds is lost."""
@@ -64,30 +75,29 @@ class Exporter:
     def _run(self) -> None:
         due = time.monotonic() + self._telemetry.interval
         while not self._stopping.is_set():
-            self._wake.wait(min(self._telemetry.delay, max(0.0, due - time.monotonic())))
+            is_full = self._wake.wait(min(self._telemetry.delay, max(0.0, due - time.monotonic())))
             self._wake.clear()
-            self._send_traces()
+            self._send_traces(all_of_them=not is_full)
             if time.monotonic() >= due:
                 self._send_metrics()
                 due = time.monotonic() + self._telemetry.interval
-        self._send_traces()
+        self._send_traces(all_of_them=True)
         self._send_metrics()
 
-    def _send_traces(self) -> None:
+    def _send_traces(self, *, all_of_them: bool) -> None:
+        # What is no batch yet waits for more, or for its time: to send each time what has
+        # just come costs more than all else that is done for a trace.
+        if all_of_them:
+            with self._filling:
+                self._next_batch()
         to = self._telemetry.traces
-        while self._traces and to is not None:
-            request = ExportTraceServiceRequest()
-            resource_spans = request.resource_spans.add(resource=self._resource)
-            scope_spans = resource_spans.scope_spans.add(scope=SCOPE)
-            taken = 0
-            while self._traces and taken < self._telemetry.batch:
-                trace = self._traces.popleft()
-                for span in trace.spans:
-                    add(scope_spans, trace, span)
-                taken += len(trace.spans)
-            with self._counting:
-                self._spans -= taken
-            self._post(to, request.SerializeToString())
+        while self._full and to is not None:
+            batch = self._full.popleft()
+            with self._filling:
+                self._spans -= len(batch.spans)
+            if batch.spans:
+                spans = ResourceSpans(resource=self._resource, scope_spans=[batch])
+                self._post(to, ExportTraceServiceRequest(resource_spans=[spans]).SerializeToString())
 
     def _send_metrics(self) -> None:
         to = self._telemetry.metrics

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, cast
 
 from flask import Flask, Request, Response, request
+from flask.sessions import NullSession, SessionInterface
 from flask.typing import ResponseReturnValue
 from psycopg import OperationalError
 from werkzeug.exceptions import BadRequest
@@ -23,9 +24,20 @@ from lib.sign_in import check_sign_in
 from lib.wsgi import Answer, is_host
 
 
+class NoSessions(SessionInterface):
+    """Sessions of which there are none."""
+
+    nobodys = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002  as Flask calls it
+        """The same for everybody."""
+        return self.nobodys
+
+
 class Service(Flask):
     """A Flask application without asynchronous views, sessions or hooks, which never names its own address."""
 
+    session_interface = NoSessions()
     request_class = Asked
     response_class = Answer
 
@@ -46,6 +58,12 @@ class Service(Flask):
         forbid_caching(request, answer)
         leave_nothing_unread(request, answer)
         return answer
+
+    def do_teardown_request(self, exc: BaseException | None = None) -> None:
+        """Do nothing: nobody has asked for it."""
+
+    def do_teardown_appcontext(self, exc: BaseException | None = None) -> None:
+        """Do nothing: nobody has asked for it."""
 
     def dispatch_request(self) -> ResponseReturnValue:
         """What the route answers. Where the database cut it off, it is asked once more if that does no harm."""
