@@ -10,7 +10,7 @@ from lib.failure import Failure
 from lib.pool import THREADS
 
 # The revision in db/migrations that the queries need, or a later one.
-SCHEMA = "0002"
+SCHEMA = "0003"
 OLDEST_SERVER = 15
 # How many connections the role may have: the lowest limit that there is. -1 is none.
 ROOM = """
