@@ -35,6 +35,9 @@ class Collector:
         self.headers: list[dict[str, str]] = []
         self.traces: list[ExportTraceServiceRequest] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
+        # Whoever sends something while it is not, waits.
+        self.is_open = threading.Event()
+        self.is_open.set()
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
         """One request."""
@@ -49,13 +52,7 @@ class Collector:
 
     def spans(self) -> list[Span]:
         """All spans."""
-        return [
-            span
-            for request in self.traces
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        return [span for request in self.traces for span in spans_of(request)]
 
     def trees(self) -> list[Tree]:
         """The traces, in the order of their starts."""
@@ -90,6 +87,11 @@ class Collector:
         }
 
 
+def spans_of(request: ExportTraceServiceRequest) -> list[Span]:
+    """The spans of one request."""
+    return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
+
+
 def attributes(said: Iterable[KeyValue]) -> dict[str, str | int | float]:
     """Attributes as values."""
     return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in said}
@@ -105,6 +107,7 @@ def collecting() -> Iterator[Collector]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.is_open.wait()
             collector.take(self.path, dict(self.headers), body)
             self.send_response(200)
             self.send_header("Content-Length", "0")

@@ -16,10 +16,10 @@ from lib.service import Service
 from lib.telemetry import Destination, Telemetry
 from lib.tracing import Sampler
 from tests import tokens
-from tests.collector import Collector, attributes, collecting
+from tests.collector import Collector, attributes, collecting, spans_of
 from tests.conftest import FRONTEND
 from tests.make import Make, User
-from tests.running import free_port, running
+from tests.running import eventually, free_port, running
 from tests.test_authorisation import PUBLIC, SIGNED_IN, World
 from tests.test_serve import RIGHT, faults, get
 from tests.tokens import bearer
@@ -257,6 +257,25 @@ def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collec
 
     (tree,) = service.trees()
     assert tree.span.parent_span_id.hex() == "b7ad6b7169203331"
+    service.app.extensions["pool"].close()
+
+
+def test_spans_go_by_the_batch_also_when_some_come_meanwhile(
+    service_url: str, jwks_url: str, collector: Collector
+) -> None:
+    service = watched(service_url, jwks_url, collector, batch=4, delay=3600)
+    client, path = service.app.test_client(), f"/api/activities/@nobody/status/{uuid4()}"
+
+    # Three spans each: two requests are a batch, and while the first is being sent, the fifth request is half of one.
+    collector.is_open.clear()
+    for _ in range(5):
+        client.get(path)
+    collector.is_open.set()
+    eventually(lambda: len(collector.spans()) == 12)
+    client.get(path)
+
+    assert len(service.trees()) == 6
+    assert [len(spans_of(request)) for request in collector.traces] == [6, 6, 6]
     service.app.extensions["pool"].close()
 
 
