@@ -6,12 +6,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.data import is_autogrouping, machine
-from bench.data import tell as say
+from bench.data import is_autogrouping, machine, tell
 from bench.growth import growth
 from bench.install import install
 from bench.race import Given
-from bench.report import Findings, load, tell, write
+from bench.report import Findings, load, section, write
 from bench.scenarios import home, posting, reads, signed_in, traced
 from bench.worker import worker
 from ops import command, keys
@@ -53,7 +52,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = arguments()
     if is_autogrouping():
-        say(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
+        tell(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
     install()
     keys.make()
     # Those of scenarios that are not measured now stay as they were.
@@ -62,7 +61,7 @@ def main() -> None:
     with database(options=MEMORY) as server:
         for name in given.scenarios or SCENARIOS:
             findings[name] = SCENARIOS[name](server, Given(given.rounds, given.seconds))
-            print(f"\n{tell(findings[name])}\n", flush=True)
+            print(f"\n{section(findings[name])}\n", flush=True)
             known.write_text(json.dumps(findings))
         write({name: findings[name] for name in SCENARIOS if name in findings}, machine(server), given.document)
 

@@ -153,8 +153,7 @@ def machine(server: Database) -> str:
         version = connection.info.server_version
     python = ".".join(map(str, sys.version_info[:2]))
     model = models[0] if models else "an unnamed processor"
-    grouped = "on" if is_autogrouping() else "off"
-    return f"{os.cpu_count()} cores of {model}; PostgreSQL {version // 10_000}, Python {python}; autogroup {grouped}."
+    return f"{os.cpu_count()} cores of {model}; PostgreSQL {version // 10_000}, Python {python}."
 
 
 def is_autogrouping() -> bool:

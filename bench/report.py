@@ -58,7 +58,7 @@ def restored(title: str, how: str, table: list[list[str]], ratios: list[Any], ba
     return Findings(title, how, table, [Ratio(*ratio) for ratio in ratios], [Bar(*bar) for bar in bars])
 
 
-def tell(findings: Findings) -> str:
+def section(findings: Findings) -> str:
     """A scenario's section."""
     return f"### {findings.title}\n\n{findings.how}\n\n{table(findings.table)}\n\n{verdicts(findings.ratios)}"
 
@@ -80,7 +80,7 @@ def write(findings: Mapping[str, Findings], machine: str, document: Path) -> Non
     """Put all findings into the document between its marks, and draw the chart beside it."""
     picture = document.with_suffix(".svg")
     picture.write_text(chart([bar for each in findings.values() for bar in each.bars]))
-    sections = "\n\n".join(tell(each) for each in findings.values())
+    sections = "\n\n".join(section(each) for each in findings.values())
     document.write_text(replaced(document.read_text(), f"{machine}\n\n![{CAPTION}]({picture.name})\n\n{sections}"))
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import urllib3
 
 from bench.contestants import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare, free_port
-from bench.data import READS, as_service, clone, kept, named
+from bench.data import READS, as_service, clone, is_autogrouping, kept, named
 from bench.load import Request, pgbench_script
 from bench.processes import Running, started
 from bench.race import CONNECTIONS, Entry, Given, Race, race
@@ -173,4 +173,5 @@ def how(given: Given) -> str:
     """When it was measured, and how long."""
     connections = " and with ".join(map(str, CONNECTIONS))
     rounds = f"medians of {given.rounds} rounds of {given.seconds} s, by turns"
-    return f"{datetime.now(UTC):%Y-%m-%d}: {rounds}, with {connections} connections."
+    grouped = ", and with autogroup on" if is_autogrouping() else ""
+    return f"{datetime.now(UTC):%Y-%m-%d}: {rounds}, with {connections} connections{grouped}."

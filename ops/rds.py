@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from operator import eq, ge
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,10 @@ REGIONS = {
 }
 NAME = "cruddur-db-instance"
 PORT = 5432
+# What RDS hands on of the instance's logs.
+LOGS = ["postgresql", "upgrade"]
+# Of an address's bits, the first so many at least are a rule's: fewer, and it is open to everyone, or as good as that.
+NARROW = {4: 16, 6: 48}
 EXAMPLES = {
     "AWS_DEFAULT_REGION": "eu-west-1",
     "DB_SG_ID": "sg-0123456789abcdef0",
@@ -94,7 +99,7 @@ FLAGS = (
     Flag(
         "log exports",
         "EnableCloudwatchLogsExports",
-        safe=["postgresql", "upgrade"],
+        safe=LOGS,
         read="EnabledCloudwatchLogsExports",
         enough=lambda found, safe: set(found or ()) >= set(safe),
     ),
@@ -179,13 +184,11 @@ def find(rds: Any, name: str) -> Answer:
 
 
 def open_rules(ec2: Any, groups: list[str]) -> list[str]:
-    """The rules of security groups that let everyone in, by their ids."""
+    """The ids of security groups' rules that let everyone in, or networks of more than 65,536 addresses of IPv4."""
     pages = ec2.get_paginator("describe_security_group_rules").paginate(
         Filters=[{"Name": "group-id", "Values": groups}]
     )
     rules = [rule for page in pages for rule in page["SecurityGroupRules"] if not rule["IsEgress"]]
-    return [
-        rule["SecurityGroupRuleId"]
-        for rule in rules
-        if rule.get("CidrIpv4") == "0.0.0.0/0" or rule.get("CidrIpv6") == "::/0"
-    ]
+    cidrs = {rule["SecurityGroupRuleId"]: rule.get("CidrIpv4") or rule.get("CidrIpv6") for rule in rules}
+    networks = {rule_id: ip_network(cidr) for rule_id, cidr in cidrs.items() if cidr}
+    return [rule_id for rule_id, network in networks.items() if network.prefixlen < NARROW[network.version]]

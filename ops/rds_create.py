@@ -7,10 +7,12 @@ from typing import Any
 
 from lib.failure import Failure
 from ops.command import run
-from ops.rds import FLAGS, PORT, Answer, arguments, client, failures, open_rules, setting
+from ops.rds import FLAGS, LOGS, PORT, Answer, arguments, client, failures, open_rules, setting
 
 # The newest first. All of them have AWS's standard support.
 VERSIONS = ("18", "17", "16", "15")
+# Activities live for so many at most.
+LOG_DAYS = 30
 # What is neither a choice nor a matter of safety.
 ALWAYS = {
     "DBName": "cruddur",
@@ -31,12 +33,13 @@ ALWAYS = {
 }
 
 
-def create(rds: Any, ec2: Any, given: Namespace, group: str) -> None:
+def create(rds: Any, ec2: Any, logs: Any, given: Namespace, group: str) -> None:
     """Ask for the instance. Raises `Failure` when there is one of that name, or `group` lets everyone in."""
     refuse_existing(rds, given.name)
     opened = open_rules(ec2, [group])
     if opened:
         raise Failure(f"DB_SG_ID: {group} lets everyone in by {', '.join(opened)}: take that rule away first")
+    bound_logs(logs, given.name)
     rds.create_db_instance(
         **ALWAYS,
         **flags(dev=given.dev),
@@ -53,6 +56,18 @@ def refuse_existing(rds: Any, name: str) -> None:
     with suppress(rds.exceptions.DBInstanceNotFoundFault):
         rds.describe_db_instances(DBInstanceIdentifier=name)
         raise Failure(f"there is an instance {name} already, and nothing was done: bin/rds-status shows it")
+
+
+def bound_logs(logs: Any, name: str) -> None:
+    """Have what the instance will log kept for as long as activities may live, and no longer.
+
+    RDS would have it kept for ever, and a statement that failed is in there with what somebody posted.
+    """
+    for kind in LOGS:
+        group = f"/aws/rds/instance/{name}/{kind}"
+        with suppress(logs.exceptions.ResourceAlreadyExistsException):
+            logs.create_log_group(logGroupName=group)
+        logs.put_retention_policy(logGroupName=group, retentionInDays=LOG_DAYS)
 
 
 def flags(*, dev: bool) -> Answer:
@@ -93,7 +108,7 @@ def main() -> None:
     given = parser.parse_args()
 
     rds = client("rds")
-    create(rds, client("ec2"), given, setting("DB_SG_ID"))
+    create(rds, client("ec2"), client("logs"), given, setting("DB_SG_ID"))
     for flag in FLAGS:
         if given.dev and flag.dev is not None:
             print(f"cruddur: --dev: no {flag.name} ({flag.asked}={flag.dev})", file=sys.stderr)

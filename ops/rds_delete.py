@@ -28,7 +28,7 @@ def delete(rds: Any, given: Namespace) -> None:
     )
     print(f"{given.name} is being deleted, and its master password with it")
     print(f"what was in it stays, and is paid for: in the snapshot {snapshot} until somebody deletes that,")
-    print(f"and in its automated backups for {instance['BackupRetentionPeriod']} days")
+    print(f"in its automated backups for {instance['BackupRetentionPeriod']} days, and in CloudWatch what it logged")
 
 
 def refuse_protected(instance: Answer, given: Namespace) -> None:

@@ -53,7 +53,7 @@ class Lambda:
     """A function that runs, for one invocation at a time."""
 
     def __init__(self, log: Path) -> None:
-        # What an invocation may take.
+        # What an invocation is told that it may take.
         self.seconds: float = SECONDS
         self._log = log
         self._events: Queue[bytes | None] = Queue()
@@ -62,7 +62,7 @@ class Lambda:
     def invoke(self, event: dict[str, Any]) -> Answer:
         """Call the function. Raises `queue.Empty` when it has not answered in its time, as Lambda would end it."""
         self._events.put(json.dumps(event).encode())
-        return self._answers.get(timeout=self.seconds)
+        return self._answers.get(timeout=SECONDS)
 
     def output(self) -> str:
         """All that it has written."""

@@ -25,7 +25,10 @@ def preflight(client: FlaskClient, origin: str, path: str = HOME, method: str = 
     answer = client.options(path, headers=asked)
     assert answer.status_code == 200
     assert answer.data == b""
-    assert answer.headers["Vary"] == "Origin"
+    assert answer.headers.getlist("Vary") == ["Origin"]
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert answer.headers["Content-Length"] == "0"
+    assert "Connection" not in answer.headers
     return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
 
 
@@ -54,7 +57,7 @@ def test_no_other_page_is_let_through(origin: str) -> None:
     assert preflight(client, origin) == {}
     answer = client.get("/api/health-check", headers={"Origin": origin})
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
-    assert answer.headers["Vary"] == "Origin"
+    assert answer.headers.getlist("Vary") == ["Origin"]
 
 
 def test_an_origin_is_taken_word_for_word() -> None:
@@ -75,6 +78,33 @@ def test_the_frontend_may_read_answers_and_failures(path: str, status: int) -> N
     assert set(answer.headers["Access-Control-Expose-Headers"].split(", ")) == {
         *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed")
     }
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "status"),
+    [
+        ("GET /openapi.json", {"If-None-Match": "*"}, 304),
+        ("GET /api/health-check", {"Host": "not a host"}, 400),
+        ("GET /api/health-check?x=%00", {}, 400),
+        ("GET /api/activities/notifications", {}, 401),
+        ("PATCH /api/health-check", {}, 405),
+        ("HEAD /api/health-check", {}, 200),
+    ],
+)
+def test_it_may_read_each_of_them_once(request_line: str, headers: dict[str, str], status: int) -> None:
+    method, path = request_line.split()
+    answer = client_of(FRONTEND).open(path, method=method, headers={"Origin": FRONTEND, **headers})
+
+    assert answer.status_code == status
+    assert answer.headers.getlist("Access-Control-Allow-Origin") == [FRONTEND]
+    assert answer.headers.getlist("Vary").count("Origin") == 1
+    assert len(answer.headers.getlist("Cache-Control")) == 1
+
+
+def test_a_preflight_with_a_body_ends_its_connection() -> None:
+    asked = {"Origin": FRONTEND, "Access-Control-Request-Method": "GET"}
+
+    assert client_of(FRONTEND).options(HOME, headers=asked, data=b"x").headers["Connection"] == "close"
 
 
 def test_options_without_a_preflight_tells_the_methods() -> None:

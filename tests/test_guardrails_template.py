@@ -98,9 +98,9 @@ def test_no_database_is_made_open_or_unencrypted(guardrails: Template) -> None:
     statements = content(guardrails)
 
     assert statements["NoOpenDatabase"]["Action"] == "rds:CreateDBInstance"
-    assert statements["NoOpenDatabase"]["Condition"] == {"Bool": {"rds:PubliclyAccessible": "true"}}
+    assert statements["NoOpenDatabase"]["Condition"] == {"BoolIfExists": {"rds:PubliclyAccessible": "true"}}
     assert "rds:CreateDBInstance" in statements["NoUnencryptedDatabase"]["Action"]
-    assert statements["NoUnencryptedDatabase"]["Condition"] == {"Bool": {"rds:StorageEncrypted": "false"}}
+    assert statements["NoUnencryptedDatabase"]["Condition"] == {"BoolIfExists": {"rds:StorageEncrypted": "false"}}
 
 
 def test_nobody_turns_off_who_watches_or_leaves(guardrails: Template) -> None:
@@ -141,8 +141,16 @@ FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
         test_nothing_is_done_outside_the_union_but_by_global_services,
     ),
     (f"{STATEMENTS}.0.NotAction.0", "rds:*", test_nothing_is_done_outside_the_union_but_by_global_services),
-    (f"{STATEMENTS}.1.Condition", {"Bool": {}}, test_no_database_is_made_open_or_unencrypted),
-    (f"{STATEMENTS}.2.Condition", {"Bool": {}}, test_no_database_is_made_open_or_unencrypted),
+    (
+        f"{STATEMENTS}.1.Condition",
+        {"Bool": {"rds:PubliclyAccessible": "true"}},
+        test_no_database_is_made_open_or_unencrypted,
+    ),
+    (
+        f"{STATEMENTS}.2.Condition",
+        {"Bool": {"rds:StorageEncrypted": "false"}},
+        test_no_database_is_made_open_or_unencrypted,
+    ),
     (f"{STATEMENTS}.3.Action", ["cloudtrail:DeleteTrail"], test_nobody_turns_off_who_watches_or_leaves),
     (f"{STATEMENTS}.4.Condition", {"Bool": {}}, test_nobody_turns_off_who_watches_or_leaves),
 ]

@@ -124,3 +124,11 @@ def test_requirements_are_pinned_by_hash_and_name_no_address(name: str) -> None:
     assert "://" not in text
     assert "--index" not in text
     assert "--find-links" not in text
+
+
+def test_nobody_registers_what_would_not_be_run(app: Flask) -> None:
+    # lib/service.py has in their place what every request needs.
+    hooks = (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs, app.url_value_preprocessors)
+
+    assert [functions for each in hooks for functions in each.values() if functions] == []
+    assert app.teardown_appcontext_funcs == []

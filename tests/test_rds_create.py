@@ -6,7 +6,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from ops.rds import FLAGS
+from ops.rds import FLAGS, open_rules
 from tests.aws import Aws
 from tests.running import fails, script, succeeds
 
@@ -157,6 +157,28 @@ def test_a_parameter_group_that_is_there_forces_tls_again(aws: Aws) -> None:
     succeeds("rds-create", **aws.settings, DB_SG_ID=group(aws))
 
     assert (forced(aws, "cruddur-postgres18"), forced(aws, "others")) == ("1", "0")
+
+
+def test_what_it_logs_is_kept_no_longer_than_activities_live(aws: Aws) -> None:
+    logs = aws.client("logs")
+    for name in ("/aws/rds/instance/others/postgresql", f"/aws/rds/instance/{NAME}/upgrade"):
+        logs.create_log_group(logGroupName=name)
+    succeeds("rds-create", **aws.settings, DB_SG_ID=group(aws))
+
+    kept = {each["logGroupName"]: each.get("retentionInDays") for each in logs.describe_log_groups()["logGroups"]}
+    assert kept == {
+        "/aws/rds/instance/others/postgresql": None,
+        f"/aws/rds/instance/{NAME}/postgresql": 30,
+        f"/aws/rds/instance/{NAME}/upgrade": 30,
+    }
+
+
+@pytest.mark.parametrize(
+    ("cidr", "is_open"),
+    [("203.0.0.0/15", True), ("203.0.0.0/16", False), ("2001:db8::/47", True), ("2001:db8::/48", False)],
+)
+def test_a_network_may_not_be_as_good_as_everyone(aws: Aws, cidr: str, *, is_open: bool) -> None:
+    assert bool(open_rules(aws.client("ec2"), [group(aws, cidr)])) is is_open
 
 
 @pytest.mark.parametrize("everyone", ["0.0.0.0/0", "::/0"])

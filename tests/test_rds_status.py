@@ -32,7 +32,7 @@ WEAKER = [
 def made(aws: Aws) -> Any:
     """The instance as bin/rds-create makes it and AWS describes it."""
     given = Namespace(name=NAME, dev=False, postgres="18", instance_class="db.t4g.micro", subnet_group=None)
-    create(aws.client("rds"), aws.client("ec2"), given, group(aws, "203.0.114.7/32"))
+    create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), given, group(aws, "203.0.114.7/32"))
     # The one thing that moto does not keep.
     return instance(aws) | {"PerformanceInsightsEnabled": True}
 
@@ -97,7 +97,7 @@ def test_tls_is_forced_once_the_parameter_is_in_force(aws: Aws, made: Any) -> No
     assert weak(aws, made | {"DBParameterGroups": [bare]}) == ["forced TLS"]
 
 
-@pytest.mark.parametrize("everyone", ["0.0.0.0/0", "::/0"])
+@pytest.mark.parametrize("everyone", ["0.0.0.0/0", "::/0", "0.0.0.0/1"])
 def test_a_group_that_was_opened_to_everyone_is_named(aws: Aws, made: Any, everyone: str) -> None:
     groups = [*made["VpcSecurityGroups"], {"VpcSecurityGroupId": group(aws, everyone), "Status": "active"}]
     *_, check = checks(aws.client("rds"), aws.client("ec2"), made | {"VpcSecurityGroups": groups})

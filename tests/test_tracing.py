@@ -12,9 +12,11 @@ from psycopg import Connection
 
 from app import create_app
 from lib.config import Config
+from lib.errors import is_fault
+from lib.otlp import Exporter
 from lib.service import Service
 from lib.telemetry import Destination, Telemetry
-from lib.tracing import Sampler
+from lib.tracing import Sampler, Trace, new_id
 from tests import tokens
 from tests.collector import Collector, attributes, collecting, spans_of
 from tests.conftest import FRONTEND
@@ -277,6 +279,44 @@ def test_spans_go_by_the_batch_also_when_some_come_meanwhile(
     assert len(service.trees()) == 6
     assert [len(spans_of(request)) for request in collector.traces] == [6, 6, 6]
     service.app.extensions["pool"].close()
+
+
+def test_figures_alone_leave_nothing_waiting(collector: Collector) -> None:
+    telemetry = Telemetry(metrics=Destination(collector.url, {}), interval=0.01, delay=0.01)
+    exporter = Exporter(telemetry, list)
+    eventually(lambda: len(collector.metrics) >= 3)
+    exporter.close()
+
+    assert exporter.waiting == 0
+    assert collector.traces == []
+
+
+def test_batches_that_keep_coming_do_not_hold_the_figures_up(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces, metrics = Destination(f"{collector.url}/v1/traces", {}), Destination(collector.url, {})
+    exporter = Exporter(Telemetry(traces=traces, metrics=metrics, interval=0.01, delay=3600, batch=1), list)
+    take = collector.take
+
+    def one_for_one(*request: Any) -> None:
+        take(*request)
+        if not collector.metrics and len(collector.traces) < 500:
+            exporter.keep(empty_trace())
+
+    # While a batch is being sent the next is filled: there is always one.
+    monkeypatch.setattr(collector, "take", one_for_one)
+    exporter.keep(empty_trace())
+    eventually(lambda: bool(collector.metrics))
+
+    assert len(collector.traces) < 500
+    exporter.close()
+
+
+def empty_trace() -> Trace:
+    """A trace of one span."""
+    trace = Trace(new_id(16), None, is_fault)
+    with trace.root("GET"):
+        return trace
 
 
 def test_a_queue_that_is_full_takes_no_more(service_url: str, jwks_url: str, collector: Collector) -> None:

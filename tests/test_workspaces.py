@@ -35,7 +35,7 @@ class Start(NamedTuple):
 # Each command runs only when those before it went well.
 STARTS = {
     "Gitpod, the first": Start(
-        [GITPOD["tasks"][0][name] for name in ("before", "init", "command")],
+        [GITPOD["tasks"][0][name] for name in ("init", "command")],
         {"GITPOD_WORKSPACE_URL": "https://cruddur.ws-eu1.gitpod.io"},
         "https://3000-cruddur.ws-eu1.gitpod.io",
         "https://{port}-cruddur.ws-eu1.gitpod.io",

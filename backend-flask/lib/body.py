@@ -2,13 +2,16 @@
 
 import json
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from lib.asked import Asked, asked
 from lib.errors import BadRequest
 from lib.wsgi import Answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 MAX_BYTES = 64 * 1024
 
@@ -32,8 +35,7 @@ def leave_nothing_unread(request: Asked, answer: Answer) -> None:
     What nobody reads would come after the answer, where the next request is looked for: the server hangs up then, and
     only sometimes says so. Whoever is not signed in is not waited for.
     """
-    environ = request.environ
-    if environ.get("CONTENT_LENGTH", "") in {"", "0"} and "HTTP_TRANSFER_ENCODING" not in environ:
+    if not has_body(request.environ):
         return
     is_read = False
     if request.token is not None:
@@ -42,6 +44,11 @@ def leave_nothing_unread(request: Asked, answer: Answer) -> None:
             is_read = True
     if not is_read:
         answer.headers["Connection"] = "close"
+
+
+def has_body(environ: "WSGIEnvironment") -> bool:
+    """Whether something comes behind a request's headers."""
+    return environ.get("CONTENT_LENGTH", "") not in {"", "0"} or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def read_body() -> dict[str, Any]:

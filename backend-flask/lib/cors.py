@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from lib.body import has_body
 from lib.http import KEEP_NOTHING
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Cors:
         # Whatever its path, so that a page can read our 404 for one that we don't have,
         # and before anything that could need the database.
         if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
-            start("200 OK", [("Cache-Control", KEEP_NOTHING), ("Content-Length", "0")])
+            start("200 OK", [("Cache-Control", KEEP_NOTHING), ("Content-Length", "0"), *end_of(environ)])
             return []
         return self._app(environ, start)
 
@@ -49,3 +50,8 @@ class Cors:
             return []
         told = PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else EXPOSED
         return [("Access-Control-Allow-Origin", origin), *told]
+
+
+def end_of(environ: "WSGIEnvironment") -> list[tuple[str, str]]:
+    """The header that ends the connection of a preflight with a body, which nobody reads. Browsers send none."""
+    return [("Connection", "close")] if has_body(environ) else []

@@ -1,4 +1,4 @@
-"""What goes to a collector, by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/), in a thread of its own."""
+"""What goes to a collector, by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/), by a thread of its own."""
 
 import gzip
 import logging
@@ -47,17 +47,22 @@ class Exporter:
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many batches wait to be sent."""
+        return len(self._full)
+
     def keep(self, trace: Trace) -> None:
         """Send the trace soon; or drop it, where the collector can't follow.
 
         It is encoded here and now: to another thread, on another processor, it would be cold.
         """
+        if self._spans + len(trace.spans) > self._telemetry.queue:
+            return
         with self._filling:
-            if self._spans + len(trace.spans) > self._telemetry.queue:
-                return
-            self._spans += len(trace.spans)
             for span in trace.spans:
                 add(self._batch, trace, span)
+            self._spans += len(trace.spans)
             if len(self._batch.spans) >= self._telemetry.batch:
                 self._next_batch()
                 self._wake.set()
@@ -75,29 +80,37 @@ class Exporter:
     def _run(self) -> None:
         due = time.monotonic() + self._telemetry.interval
         while not self._stopping.is_set():
-            is_full = self._wake.wait(min(self._telemetry.delay, max(0.0, due - time.monotonic())))
+            if not self._wake.wait(min(self._telemetry.delay, max(0.0, due - time.monotonic()))):
+                # What is no batch yet waited for more. To send each time what has just come
+                # costs more than all else that is done for a trace.
+                self._fill_up()
             self._wake.clear()
-            self._send_traces(all_of_them=not is_full)
+            # As many as there are now: others that come meanwhile do not hold the figures up.
+            for _ in range(self.waiting):
+                self._send_batch()
+            if self._full:
+                self._wake.set()
             if time.monotonic() >= due:
                 self._send_metrics()
                 due = time.monotonic() + self._telemetry.interval
-        self._send_traces(all_of_them=True)
+        self._fill_up()
+        while self._full:
+            self._send_batch()
         self._send_metrics()
 
-    def _send_traces(self, *, all_of_them: bool) -> None:
-        # What is no batch yet waits for more, or for its time: to send each time what has
-        # just come costs more than all else that is done for a trace.
-        if all_of_them:
-            with self._filling:
+    def _fill_up(self) -> None:
+        with self._filling:
+            if self._batch.spans:
                 self._next_batch()
+
+    def _send_batch(self) -> None:
+        batch = self._full.popleft()
+        with self._filling:
+            self._spans -= len(batch.spans)
         to = self._telemetry.traces
-        while self._full and to is not None:
-            batch = self._full.popleft()
-            with self._filling:
-                self._spans -= len(batch.spans)
-            if batch.spans:
-                spans = ResourceSpans(resource=self._resource, scope_spans=[batch])
-                self._post(to, ExportTraceServiceRequest(resource_spans=[spans]).SerializeToString())
+        if to is not None:
+            spans = ResourceSpans(resource=self._resource, scope_spans=[batch])
+            self._post(to, ExportTraceServiceRequest(resource_spans=[spans]).SerializeToString())
 
     def _send_metrics(self) -> None:
         to = self._telemetry.metrics

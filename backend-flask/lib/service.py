@@ -35,7 +35,7 @@ class NoSessions(SessionInterface):
 
 
 class Service(Flask):
-    """A Flask application without asynchronous views, sessions or hooks, which never names its own address."""
+    """A Flask application without asynchronous views and sessions, which runs no hooks and names no address."""
 
     session_interface = NoSessions()
     request_class = Asked
