@@ -120,3 +120,12 @@ def test_a_copy_of_the_example_changes_nothing_and_a_line_of_it_what_it_says(tmp
     dot_env = tmp_path / ".env"
     dot_env.write_text(example.read_text().replace("\nPORT=4567\n", "\nPORT=8080\n"))
     assert published(config(env_file=str(dot_env))["services"]["backend"]) == [("127.0.0.1", "8080", 4567)]
+
+
+def test_each_service_builds_the_image_under_a_name_of_its_own_and_anew() -> None:
+    # Built at one time under one name, the second to be done fails; and what is there already would be run as it is.
+    built = [service for service in config()["services"].values() if "build" in service]
+
+    assert len(built) == 3
+    assert [service.get("image") for service in built] == [None] * 3
+    assert {service["pull_policy"] for service in built} == {"build"}
