@@ -5,8 +5,8 @@ import os
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
-from ops.command import ROOT, Database, arguments, chosen, run
-from ops.roles import allow_tokens, creating, password_of, set_password
+from ops.command import ROOT, Database, chosen, run
+from ops.roles import creating, let_in, password_of, role_arguments
 
 ROLE = "cruddur_service"
 
@@ -25,10 +25,7 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> N
         # Otherwise every role may make tables for its session.
         connection.execute(SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute((ROOT / "db" / "role.sql").read_bytes())
-        if password:
-            set_password(connection, ROLE, password)
-        if iam:
-            allow_tokens(connection, ROLE)
+        let_in(connection, ROLE, password=password, iam=iam)
 
 
 def create_database(connection: Connection, name: str) -> None:
@@ -40,9 +37,7 @@ def create_database(connection: Connection, name: str) -> None:
 
 def main() -> None:
     """The command."""
-    parser = arguments(__doc__)
-    parser.add_argument("--iam", action="store_true", help="on RDS: the role logs in by tokens (DATABASE_AUTH=iam)")
-    given = parser.parse_args()
+    given = role_arguments(__doc__).parse_args()
     # SERVICE_CONNECTION_URL goes with CONNECTION_URL; production's role gets its password from its operator.
     service_url = "" if given.prod else os.environ.get("SERVICE_CONNECTION_URL", "")
     with chosen(given) as database:

@@ -2,8 +2,8 @@
 
 import os
 
-from ops.command import ROOT, Database, arguments, chosen, run
-from ops.roles import allow_tokens, creating, password_of, set_password
+from ops.command import ROOT, Database, chosen, run
+from ops.roles import creating, let_in, password_of, role_arguments
 
 ROLE = "cruddur_post_confirmation"
 
@@ -22,17 +22,12 @@ def make_role(database: Database, *, password: str | None = None, iam: bool = Fa
     """Make the role on the server, where it is missing. Raises `Failure`."""
     with creating(database) as connection:
         connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())
-        if password:
-            set_password(connection, ROLE, password)
-        if iam:
-            allow_tokens(connection, ROLE)
+        let_in(connection, ROLE, password=password, iam=iam)
 
 
 def main() -> None:
     """The command."""
-    parser = arguments(__doc__)
-    parser.add_argument("--iam", action="store_true", help="on RDS: the role logs in by tokens (DATABASE_AUTH=iam)")
-    given = parser.parse_args()
+    given = role_arguments(__doc__).parse_args()
     # It goes with CONNECTION_URL; production's role gets its password from its operator.
     url = "" if given.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
     with chosen(given) as database:

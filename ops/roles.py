@@ -1,5 +1,6 @@
 """The roles that others log in as: how they are made one at a time, and what they log in with."""
 
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from lib.failure import Failure
 from lib.readers import connection_url
-from ops.command import Database
+from ops.command import Database, arguments
 
 # Any number, as long as all of us take the same.
 CREATING = 4567
@@ -37,6 +38,21 @@ def password_of(url: str, setting: str, role: str) -> str | None:
         raise Failure(f"the user in {setting} is not {role}, which has the rights")
     password = parts.get("password")
     return str(password) if password else None
+
+
+def role_arguments(doc: str | None) -> ArgumentParser:
+    """A parser with what the commands that make a role take."""
+    parser = arguments(doc)
+    parser.add_argument("--iam", action="store_true", help="on RDS: the role logs in by tokens (DATABASE_AUTH=iam)")
+    return parser
+
+
+def let_in(connection: Connection, role: str, *, password: str | None, iam: bool) -> None:
+    """Have a role log in by `password`, where there is one, and with `iam` by tokens of RDS's. Raises `Failure`."""
+    if password:
+        set_password(connection, role, password)
+    if iam:
+        allow_tokens(connection, role)
 
 
 def set_password(connection: Connection, role: str, password: str) -> None:

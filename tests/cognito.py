@@ -14,6 +14,7 @@ from joserfc.jwk import RSAKey
 
 from lib.config import UserPool
 from tests import tokens
+from tests.listening import listening
 
 GET_USER = "AWSCognitoIdentityProviderService.GetUser"
 
@@ -88,13 +89,9 @@ def fake_cognito() -> Iterator[FakeCognito]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        cognito.url = f"http://127.0.0.1:{server.server_port}"
-        listening = threading.Thread(target=server.serve_forever)
-        listening.start()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        cognito.url = f"http://127.0.0.1:{port}"
         try:
             yield cognito
         finally:
             cognito.answering.set()
-            server.shutdown()
-            listening.join()

@@ -14,6 +14,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.listening import listening
+
 
 class Tree(NamedTuple):
     """A span, and those below it in the order of their starts."""
@@ -116,13 +118,6 @@ def collecting() -> Iterator[Collector]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        collector.url = f"http://127.0.0.1:{server.server_port}"
-        listening = threading.Thread(target=server.serve_forever)
-        listening.start()
-        try:
-            yield collector
-        finally:
-            server.shutdown()
-            listening.join()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        collector.url = f"http://127.0.0.1:{port}"
+        yield collector

@@ -113,6 +113,12 @@ def jwks_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
+def pool(jwks_url: str) -> dict[str, str]:
+    """The settings of that pool, for programs."""
+    return tokens.SETTINGS | {"AWS_COGNITO_JWKS_URL": jwks_url}
+
+
+@pytest.fixture
 def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
     """The application, as the service's role. Cognito has its keys, and knows nobody."""
     pool = tokens.pool(jwks_url)

@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from zipfile import ZipFile
 
 from ops.command import ROOT
 from ops.lambda_build import PYTHON, build
+from tests.listening import listening
 from tests.running import CLEAN
 
 # What Cognito waits for, and Lambda is told to.
@@ -143,15 +143,11 @@ def runtime_api(function: Lambda) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Api)) as port:
         try:
-            yield server.server_port
+            yield port
         finally:
             function.end()
-            server.shutdown()
-            thread.join()
 
 
 def unpacked(folder: Path, ca: Path) -> Function:

@@ -5,8 +5,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -40,10 +40,11 @@ def script(name: str, *arguments: str, answer: str = "", **settings: str) -> sub
 
 
 @contextmanager
-def running(name: str, *arguments: str, **settings: str) -> Iterator["subprocess.Popen[str]"]:
-    """`bin/<name>`, stopped at the end if it has not been before."""
+def started(command: Sequence[str | Path], **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    """A command in the project's folder, the head of a process group, stopped at the end if it has not been before."""
     with subprocess.Popen(
-        [ROOT / "bin" / name, *arguments],
+        command,
+        cwd=ROOT,
         env=CLEAN | settings,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -56,6 +57,11 @@ def running(name: str, *arguments: str, **settings: str) -> Iterator["subprocess
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=SECONDS)
+
+
+def running(name: str, *arguments: str, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
+    """`bin/<name>`, likewise."""
+    return started([ROOT / "bin" / name, *arguments], **settings)
 
 
 def free_port() -> str:

@@ -2,13 +2,13 @@
 
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.listening import listening
 from tests.make import Make
 from tests.test_serve import serving
 
@@ -52,14 +52,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def frontend() -> Iterator[str]:
     """The frontend's origin."""
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        listening = threading.Thread(target=server.serve_forever)
-        listening.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            listening.join()
+    with listening(HTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -8,7 +8,11 @@ import pytest
 
 from ops.command import ROOT
 from serve import STOP_SECONDS
-from tests.compose import config
+from tests import tokens
+from tests.compose import command, config
+from tests.running import free_port, started, succeeds
+from tests.test_dev_token import ANDREW, NOTIFICATIONS, ask
+from tests.test_serve import get
 
 OURS = ("migrate", "backend", "dev-token")
 # What differs from machine to machine, each with a value that none has by itself.
@@ -129,3 +133,17 @@ def test_each_service_builds_the_image_under_a_name_of_its_own_and_anew() -> Non
     assert len(built) == 3
     assert [service.get("image") for service in built] == [None] * 3
     assert {service["pull_policy"] for service in built} == {"build"}
+
+
+def test_the_pool_that_is_configured_is_trusted_without_keys_of_ours(
+    home: Path, new_url: str, pool: dict[str, str]
+) -> None:
+    # Without one, tests/test_image.py signs in.
+    succeeds("db-setup", CONNECTION_URL=new_url)
+    backend = config(**pool)["services"]["backend"]
+    ours = {"PORT": free_port(), "CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
+
+    with started(command(backend), **(backend["environment"] | pool | ours)):
+        assert get(ours["PORT"], "/api/health-check")[0] == 200
+        assert not home.exists()
+        assert ask(ours["PORT"], NOTIFICATIONS, tokens.token(ANDREW))[0] == 200

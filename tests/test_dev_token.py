@@ -2,27 +2,22 @@
 
 import json
 import signal
-import subprocess
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from joserfc import jwt
-from joserfc.jwk import KeySet, RSAKey
+from joserfc.jwk import KeySet
 
 from lib.config import COGNITO_SETTINGS
 from ops import keys
-from ops.command import ROOT
 from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
-from tests.compose import command, config
-from tests.running import CLEAN, fails, free_port, running, script, succeeds
-from tests.test_serve import RIGHT, get
+from tests.running import fails, free_port, running, script, succeeds
 
 NOTIFICATIONS = "/api/activities/notifications"
 ANDREW = "5eed0000-0000-4000-9000-000000000001"
@@ -197,13 +192,6 @@ def test_with_a_pool_half_configured_dev_names_what_is_missing(home: Path, name:
     assert not home.exists()
 
 
-@pytest.fixture
-def pool(jwks_url: str) -> dict[str, str]:
-    """The settings of the pool that the tests' tokens are of."""
-    settings = {name: value for name, value in RIGHT.items() if name.startswith("AWS_")}
-    return {**settings, "AWS_COGNITO_JWKS_URL": jwks_url}
-
-
 def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
     home: Path, new_url: str, pool: dict[str, str]
 ) -> None:
@@ -217,108 +205,3 @@ def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
         dev.send_signal(signal.SIGTERM)
         # No word on bin/dev-token either.
         assert dev.communicate(timeout=30)[0] == ""
-
-
-def test_the_private_key_is_its_owners_alone(home: Path) -> None:
-    keys.make()
-
-    assert keys.private_file().stat().st_mode & 0o777 == 0o600
-    assert (home / "keys").stat().st_mode & 0o777 == 0o700
-    (public,) = json.loads(keys.public_file().read_text())["keys"]
-    assert public.keys() == {"kty", "n", "e", "use", "alg", "kid"}
-    assert (public["use"], public["alg"], keys.public_file().name) == ("sig", "RS256", "eu-west-1_development.json")
-
-
-def fit_together() -> bool:
-    """Whether what one half signs holds by the other."""
-    public = KeySet.import_key_set(json.loads(keys.public_file().read_text()))
-    private = RSAKey.import_key(json.loads(keys.private_file().read_text()))
-    return bool(jwt.decode(token(private, ANDREW), public, algorithms=["RS256"]).claims["sub"] == ANDREW)
-
-
-def test_several_at_once_make_one_pair_that_fits_and_stays(home: Path) -> None:
-    with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(lambda _: keys.make().as_dict(private=True), range(4)))
-
-    assert made == [made[0]] * 4
-    assert fit_together()
-    assert {path.name for path in (home / "keys").iterdir()} == {"making", "private.json", keys.public_file().name}
-    before = keys.private_file().read_text(), keys.public_file().read_text()
-    printed = succeeds("python", "-m", "ops.keys", CRUDDUR_HOME=str(home))
-    assert printed == "".join(f"{name}={value}\n" for name, value in keys.settings().items())
-    assert (keys.private_file().read_text(), keys.public_file().read_text()) == before
-
-
-@pytest.mark.parametrize("lost", ["private.json", "eu-west-1_development.json"])
-def test_a_half_that_has_lost_its_other_is_replaced(home: Path, lost: str) -> None:
-    keys.make()
-    (home / "keys" / lost).unlink()
-
-    keys.make()
-
-    assert fit_together()
-
-
-def test_an_interruption_leaves_no_halves_that_do_not_fit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys.make()
-    keys.private_file().unlink()
-    write = keys.write
-
-    def write_and_end(file: Path, content: Mapping[str, Any]) -> None:
-        write(file, content)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(keys, "write", write_and_end)
-        keys.make()
-    assert [path.name for path in (home / "keys").glob("*.json")] == ["private.json"]
-
-    keys.make()
-    assert fit_together()
-
-
-def test_where_keys_can_not_be_kept_it_is_told(home: Path) -> None:
-    home.touch()
-
-    line = fails("python", "-m", "ops.keys", CRUDDUR_HOME=str(home))
-
-    assert line.startswith(f"cruddur: the development keys can't be kept in {home}/keys (Not a directory): ")
-
-
-@pytest.mark.parametrize("name", POOLS)
-def test_where_a_pool_is_configured_there_are_no_keys(home: Path, name: str) -> None:
-    assert succeeds("python", "-m", "ops.keys", CRUDDUR_HOME=str(home), **{name: POOLS[name]}) == ""
-    assert not home.exists()
-
-
-@contextmanager
-def compose_backend(**settings: str) -> Iterator[str]:
-    """The port of what compose runs as its backend, told what compose tells it, but for `settings`."""
-    backend = config(**settings)["services"]["backend"]
-    port = free_port()
-    environ = CLEAN | backend["environment"] | settings | {"PORT": port}
-    with subprocess.Popen(command(backend), cwd=ROOT, env=environ, process_group=0) as server:
-        try:
-            get(port, "/api/health-check")
-            yield port
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
-
-
-def test_compose_trusts_the_keys_while_no_pool_is_configured(home: Path, new_url: str) -> None:
-    succeeds("db-setup", CONNECTION_URL=new_url)
-    settings = {"CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
-
-    with compose_backend(**settings) as port:
-        printed = succeeds("dev-token", "andrewbrown", **settings)
-        assert ask(port, NOTIFICATIONS, printed.strip())[0] == 200
-
-
-def test_compose_trusts_the_pool_that_is_configured(home: Path, new_url: str, pool: dict[str, str]) -> None:
-    succeeds("db-setup", CONNECTION_URL=new_url)
-
-    with compose_backend(CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **pool) as port:
-        assert not home.exists()
-        assert ask(port, NOTIFICATIONS, token(keys.make(), ANDREW)) == (401, ["generic_401"])
-        assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200

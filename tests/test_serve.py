@@ -23,12 +23,7 @@ from tests.running import eventually, free_port, running, script
 RIGHT = {
     "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
     "FRONTEND_URL": FRONTEND,
-    "AWS_DEFAULT_REGION": tokens.REGION,
-    "AWS_COGNITO_USER_POOL_ID": tokens.POOL_ID,
-    "AWS_COGNITO_USER_POOL_CLIENT_ID": tokens.CLIENT_ID,
-    # Nobody listens there, which keeps the service from starting as little as Cognito's being away does.
-    "AWS_COGNITO_JWKS_URL": f"{tokens.CLOSED}/jwks.json",
-    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": tokens.CLOSED,
+    **tokens.SETTINGS,
     "DRAIN_SECONDS": "0",
     # A line for each request would fill the pipe that a test reads at its end.
     "LOG_LEVEL": "warning",

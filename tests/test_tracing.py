@@ -12,16 +12,14 @@ from psycopg import Connection
 
 from app import create_app
 from lib.config import Config
-from lib.errors import is_fault
-from lib.otlp import Exporter
 from lib.service import Service
 from lib.telemetry import Destination, Telemetry
-from lib.tracing import Sampler, Trace, new_id
+from lib.tracing import Sampler
 from tests import tokens
-from tests.collector import Collector, attributes, collecting, spans_of
+from tests.collector import Collector, attributes, collecting
 from tests.conftest import FRONTEND
 from tests.make import Make, User
-from tests.running import eventually, free_port, running
+from tests.running import free_port, running
 from tests.test_authorisation import PUBLIC, SIGNED_IN, World
 from tests.test_serve import RIGHT, faults, get
 from tests.tokens import bearer
@@ -259,74 +257,6 @@ def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collec
 
     (tree,) = service.trees()
     assert tree.span.parent_span_id.hex() == "b7ad6b7169203331"
-    service.app.extensions["pool"].close()
-
-
-def test_spans_go_by_the_batch_also_when_some_come_meanwhile(
-    service_url: str, jwks_url: str, collector: Collector
-) -> None:
-    service = watched(service_url, jwks_url, collector, batch=4, delay=3600)
-    client, path = service.app.test_client(), f"/api/activities/@nobody/status/{uuid4()}"
-
-    # Three spans each: two requests are a batch, and while the first is being sent, the fifth request is half of one.
-    collector.is_open.clear()
-    for _ in range(5):
-        client.get(path)
-    collector.is_open.set()
-    eventually(lambda: len(collector.spans()) == 12)
-    client.get(path)
-
-    assert len(service.trees()) == 6
-    assert [len(spans_of(request)) for request in collector.traces] == [6, 6, 6]
-    service.app.extensions["pool"].close()
-
-
-def test_figures_alone_leave_nothing_waiting(collector: Collector) -> None:
-    telemetry = Telemetry(metrics=Destination(collector.url, {}), interval=0.01, delay=0.01)
-    exporter = Exporter(telemetry, list)
-    eventually(lambda: len(collector.metrics) >= 3)
-    exporter.close()
-
-    assert exporter.waiting == 0
-    assert collector.traces == []
-
-
-def test_batches_that_keep_coming_do_not_hold_the_figures_up(
-    collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    traces, metrics = Destination(f"{collector.url}/v1/traces", {}), Destination(collector.url, {})
-    exporter = Exporter(Telemetry(traces=traces, metrics=metrics, interval=0.01, delay=3600, batch=1), list)
-    take = collector.take
-
-    def one_for_one(*request: Any) -> None:
-        take(*request)
-        if not collector.metrics and len(collector.traces) < 500:
-            exporter.keep(empty_trace())
-
-    # While a batch is being sent the next is filled: there is always one.
-    monkeypatch.setattr(collector, "take", one_for_one)
-    exporter.keep(empty_trace())
-    eventually(lambda: bool(collector.metrics))
-
-    assert len(collector.traces) < 500
-    exporter.close()
-
-
-def empty_trace() -> Trace:
-    """A trace of one span."""
-    trace = Trace(new_id(16), None, is_fault)
-    with trace.root("GET"):
-        return trace
-
-
-def test_a_queue_that_is_full_takes_no_more(service_url: str, jwks_url: str, collector: Collector) -> None:
-    service = watched(service_url, jwks_url, collector, queue=4, batch=100, delay=3600)
-    client = service.app.test_client()
-
-    # Three spans for the first, two for each that follows.
-    assert [client.get(HOME).status_code for _ in range(5)] == [200] * 5
-
-    assert len(service.trees()) == 1
     service.app.extensions["pool"].close()
 
 

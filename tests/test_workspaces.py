@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from ops.command import ROOT
 from ops.create import ROLE
 from tests.conftest import SERVICE_PASSWORD
-from tests.running import CLEAN, free_port, rows
+from tests.running import CLEAN, free_port, rows, started
 from tests.test_workspace_files import DEVCONTAINER, GITPOD
 
 RULE = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
@@ -88,19 +88,10 @@ def asked(tmp_path: Path, name: str) -> list[str]:
 
 
 @contextmanager
-def started(start: Start, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+def working(start: Start, **settings: str) -> Iterator["subprocess.Popen[str]"]:
     """A workspace that has started: what ran at the end, in a shell of its own as its maker runs it."""
     command = " && ".join(f"{{ {command}\n}}" for command in start.commands)
-    with subprocess.Popen(
-        ["bash", "-c", command],
-        cwd=ROOT,
-        env=CLEAN | start.settings | settings,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        process_group=0,
-    ) as process:
+    with started(["bash", "-c", command], **start.settings, **settings) as process:
         try:
             yield process
         finally:
@@ -118,7 +109,7 @@ def test_a_start_serves_the_seeded_feed_also_when_rds_can_not_be_reached(
     database = {"CONNECTION_URL": new_url, "SERVICE_CONNECTION_URL": service_url}
 
     settings = {"PATH": path, "PORT": port, "CRUDDUR_HOME": str(tmp_path / "home"), **database, **RULE}
-    with started(start, **settings) as process:
+    with working(start, **settings) as process:
         assert process.stdout is not None
         says = f"Cruddur serves its feed at {start.backend.format(port=port)}/api/activities/home\n"
         assert says in iter(process.stdout.readline, "")

@@ -19,6 +19,15 @@ CLIENT_ID = "testsclient"
 CLOSED = "http://127.0.0.1:9"
 # The id of the pool's key.
 OURS = "ours"
+# Its settings, for programs. Nobody listens for its keys, which keeps the service from starting as little as
+# Cognito's being away does.
+SETTINGS = {
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_COGNITO_USER_POOL_ID": POOL_ID,
+    "AWS_COGNITO_USER_POOL_CLIENT_ID": CLIENT_ID,
+    "AWS_COGNITO_JWKS_URL": f"{CLOSED}/jwks.json",
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": CLOSED,
+}
 
 
 def pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> UserPool:

@@ -2,7 +2,6 @@
 
 import socketserver
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from ops.lambda_role import ROLE, lambda_role
 from ops.roles import set_password
 from ops.schema_load import schema_load
 from tests.lambda_runtime import Function, Lambda, started, unpacked
+from tests.listening import listening
 from tests.post_confirmation.directory import Directory
 from tests.post_confirmation.scene import ENCODED, PASSWORD, discreet
 from tests.tls_postgres import TlsPostgres, tls_postgres
@@ -34,9 +34,7 @@ def passwords() -> list[str]:
 def postgres(passwords: list[str]) -> Iterator[TlsPostgres]:
     """A server that the role reaches by TLS alone, and that leaves judging passwords for `tokens` to a directory."""
     handler = type("Judge", (Directory,), {"passwords": passwords})
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as directory:
-        threading.Thread(target=directory.serve_forever, daemon=True).start()
-        port = directory.server_address[1]
+    with listening(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)) as port:
         hba = (
             f'hostssl tokens {ROLE} 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport={port} ldapprefix="cn="\n'
             f"hostssl cruddur {ROLE} 127.0.0.1/32 scram-sha-256"
@@ -45,7 +43,6 @@ def postgres(passwords: list[str]) -> Iterator[TlsPostgres]:
             for name in ("cruddur", "tokens"):
                 prepare(Database("CONNECTION_URL", make_conninfo(server.owner_url, dbname=name)))
             yield server
-        directory.shutdown()
 
 
 def prepare(database: Database) -> None:
