@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from lib.config import Config
-from ops import embedded
+from ops import embedded, keys
 from ops.command import Database
 from ops.create import ROLE, create
 from ops.schema_load import schema_load
@@ -163,6 +163,14 @@ def new_url(server_url: str) -> Iterator[str]:
 def home(tmp_path: Path) -> Path:
     """A data folder, in a path with a space in it."""
     return tmp_path / "a home"
+
+
+@pytest.fixture
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That folder, also for what runs in this process, and no pool but the one that is made there."""
+    monkeypatch.setenv("CRUDDUR_HOME", str(home))
+    for name in keys.POOL_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

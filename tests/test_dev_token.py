@@ -19,6 +19,8 @@ from tests import tokens
 from tests.cognito import fake_cognito
 from tests.running import fails, free_port, running, script, succeeds
 
+pytestmark = pytest.mark.usefixtures("at_home")
+
 NOTIFICATIONS = "/api/activities/notifications"
 ANDREW = "5eed0000-0000-4000-9000-000000000001"
 STRANGER = "sub-stranger"
@@ -71,15 +73,6 @@ def ask(port: str, path: str, signed_in: str | None = None, body: dict[str, str]
             connection.request("POST", path, json.dumps(body), {**headers, "Content-Type": "application/json"})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
-
-
-@pytest.fixture
-def home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder, also for what runs in this process."""
-    monkeypatch.setenv("CRUDDUR_HOME", str(home))
-    for name in keys.POOL_SETTINGS:
-        monkeypatch.delenv(name, raising=False)
-    return home
 
 
 def test_with_a_token_one_is_signed_in(dev: Dev) -> None:

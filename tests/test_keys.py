@@ -15,14 +15,7 @@ from ops.dev_token import token
 from tests.running import fails, succeeds
 from tests.test_dev_token import ANDREW, POOLS
 
-
-@pytest.fixture
-def home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder, also for what runs in this process."""
-    monkeypatch.setenv("CRUDDUR_HOME", str(home))
-    for name in keys.POOL_SETTINGS:
-        monkeypatch.delenv(name, raising=False)
-    return home
+pytestmark = pytest.mark.usefixtures("at_home")
 
 
 def test_the_private_key_is_its_owners_alone(home: Path) -> None:
