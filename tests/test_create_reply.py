@@ -35,6 +35,30 @@ def test_a_reply_is_answered_counted_and_shown_under_what_it_answers(sign_in: Si
 
 
 @pytest.mark.usefixtures("bystander")
+def test_a_post_and_a_reply_are_answered_with_the_columns_of_home_in_their_order(sign_in: SignIn, make: Make) -> None:
+    client = sign_in(make.user())
+
+    posted = client.post("/api/activities", json={"message": "why?", "ttl": "1-day"}).json
+    replied = client.post(reply_path(posted["uuid"]), json={"message": "because"}).json
+
+    (shown, *_) = client.get("/api/activities/home").json
+    assert shown["uuid"] == posted["uuid"]
+    assert len(shown) == 10
+    assert list(posted) == list(replied) == list(shown)
+
+
+@pytest.mark.usefixtures("bystander")
+def test_an_author_of_a_new_name_posts_under_it(sign_in: SignIn, make: Make) -> None:
+    author = make.user("LinYue", display_name="Lin")
+    client = sign_in(author)
+    client.put("/api/profile/update", json={"display_name": "Lin ☁ %s {handle}"})
+
+    answer = client.post(reply_path(make.activity(author).uuid), json={"message": "hello"}).json
+
+    assert (answer["display_name"], answer["handle"]) == ("Lin ☁ %s {handle}", "LinYue")
+
+
+@pytest.mark.usefixtures("bystander")
 def test_a_reply_can_be_replied_to_also_by_its_author(sign_in: SignIn, make: Make) -> None:
     author = make.user("author")
     reply = make.activity(author, "a reply", ttl=None, reply_to=make.activity(author, ttl=None))

@@ -22,7 +22,8 @@ from services.user_activities import USER
 
 def sql_files() -> list[str]:
     """Every query's name."""
-    return sorted(str(path.relative_to(queries.FOLDER).with_suffix("")) for path in queries.FOLDER.rglob("*.sql"))
+    files = {str(path.relative_to(queries.FOLDER).with_suffix("")) for path in queries.FOLDER.rglob("*.sql")}
+    return sorted(files - {queries.COLUMNS})
 
 
 @pytest.mark.parametrize("name", sql_files())
@@ -30,6 +31,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     text = queries.template(name)
     assert text.startswith("-- ")
     assert ";" not in text
+    assert set(re.findall(r"{(\w+)}", text)) <= {"beyond", "direction"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     statement = (
         page_statement(Feed(name), Order.NEWEST_FIRST, usual=False) if "{beyond}" in text else object_statement(name)
@@ -40,13 +42,21 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     assert f'"{name}"' in code
 
 
+def test_the_columns_of_an_activity_are_listed_in_one_file() -> None:
+    listing = queries.FOLDER / f"{queries.COLUMNS}.sql"
+
+    assert listing.read_text().startswith("-- ")
+    for column in ("replies_count", "reposts_count", "likes_count"):
+        assert [path for path in queries.FOLDER.rglob("*.sql") if column in path.read_text()] == [listing]
+
+
 def test_a_first_page_is_planned_once_for_all(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
     bulk(database, users=2_000, activities=20_000)
     with database.connect() as connection:
         people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
 
-    with app.extensions["pool"].connection() as connection:
+    with app.extensions["database_pool"].pool.connection() as connection:
         db = Db(lambda: nullcontext(connection))
         for uuid, handle in people:
             db.query_page(HOME, FIRST_PAGE)

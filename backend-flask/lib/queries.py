@@ -1,9 +1,11 @@
 """Queries by name, each in a file of its own, wrapped so that Postgres builds the whole answer.
 
 A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
-Wrapped, its whole answer is one value of JSON.
+Wrapped, its whole answer is one value of JSON. Queries of activities share `db/sql/activities/columns.sql`.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,17 @@ from lib.paging import FIRST_PAGE, Order
 FIRST_END = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
 NEVER = "NULL::float8"
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
+# The list of an activity's columns, and how each placeholder of a statement fills the list in. A read joins the
+# author. A write returns its own row only, so the author's names come as parameters.
+COLUMNS = "activities/columns"
+PLACEHOLDERS = {
+    "{columns}": {"activity": "live_activities", "display_name": "users.display_name", "handle": "users.handle"},
+    "{written_columns}": {
+        "activity": "activities",
+        "display_name": "%(display_name)s::text AS display_name",
+        "handle": "%(handle)s::text AS handle",
+    },
+}
 
 
 class Heading(NamedTuple):
@@ -121,8 +134,29 @@ page AS (
 
 @cache
 def template(name: str) -> str:
-    """The text of the query `name`, `<resource>/<verb>`."""
+    """Return the text of the query `name`, `<resource>/<verb>`, with the columns of an activity filled in."""
+    text = sql(name)
+    for placeholder, names in PLACEHOLDERS.items():
+        if placeholder in text:
+            text = text.replace(placeholder, columns(names))
+    return text
+
+
+def columns(names: Mapping[str, str]) -> str:
+    """List the columns of an activity under the `names` that a statement has for them."""
+    lines = sql(COLUMNS).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("--")).strip().format(**names)
+
+
+def sql(name: str) -> str:
+    """Read the file `name`, below `db/sql`."""
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def is_read(name: str) -> bool:
+    """Return whether the query `name` changes nothing, so that it may be repeated."""
+    return not re.search(r"\b(INSERT|UPDATE|DELETE)\b", re.sub("--.*", "", template(name)))
 
 
 @cache

@@ -11,13 +11,4 @@ VALUES (
     now() + %(ttl)s
 )
 RETURNING
-    activities.uuid,
-    (SELECT users.display_name FROM users WHERE users.uuid = activities.user_uuid) AS display_name,
-    (SELECT users.handle FROM users WHERE users.uuid = activities.user_uuid) AS handle,
-    activities.message,
-    activities.replies_count,
-    activities.reposts_count,
-    activities.likes_count,
-    activities.reply_to_activity_uuid,
-    activities.expires_at,
-    activities.created_at
+    {written_columns}

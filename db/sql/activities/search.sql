@@ -1,15 +1,6 @@
 -- Live activities, replies too, that hold every word of the term, also as a part of a word.
 SELECT
-    live_activities.uuid,
-    users.display_name,
-    users.handle,
-    live_activities.message,
-    live_activities.replies_count,
-    live_activities.reposts_count,
-    live_activities.likes_count,
-    live_activities.reply_to_activity_uuid,
-    live_activities.expires_at,
-    live_activities.created_at
+    {columns}
 FROM live_activities
 JOIN users ON users.uuid = live_activities.user_uuid
 WHERE

@@ -2,4 +2,4 @@
 INSERT INTO users (handle, display_name, email, cognito_user_id)
 VALUES (%(handle)s, %(display_name)s, %(email)s, %(cognito_user_id)s)
 ON CONFLICT DO NOTHING
-RETURNING users.uuid, users.handle
+RETURNING users.uuid, users.handle, users.display_name
