@@ -11,11 +11,11 @@ from joserfc import jwt
 
 from lib import cognito
 from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
-from lib.errors import Unauthorized, Unavailable
+from lib.exceptions import Unauthorized, UpstreamUnavailable
 from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
 from tests.running import eventually
-from tests.tokens import new_key, pool, token, write_key_set
+from tests.tokens import new_key, token, user_pool, write_key_set
 
 KEYS = "/jwks.json"
 SYMMETRIC = b'{"keys": [{"kty": "oct", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQ", "kid": "ours"}]}'
@@ -50,14 +50,14 @@ def test_an_unknown_key_costs_a_look_up_in_thirty_seconds_at_most() -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_keys_are_asked_for_once(fake: FakeCognito) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
 
     assert all(accepts(pool, "ours") for _ in range(5))
     assert fake.asked == {KEYS: 1}
 
 
 def test_an_unknown_key_is_looked_up_once_in_thirty_seconds(fake: FakeCognito, clock: Clock) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     fake.keys.append(new_key("new"))
 
@@ -70,7 +70,7 @@ def test_an_unknown_key_is_looked_up_once_in_thirty_seconds(fake: FakeCognito, c
 
 @pytest.mark.usefixtures("clock")
 def test_32_who_come_at_once_with_new_keys_cost_one_look_up(fake: FakeCognito) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     key_ids = ["ours", "theirs"] * 16
     for key_id in key_ids:
         new_key(key_id)
@@ -83,7 +83,7 @@ def test_32_who_come_at_once_with_new_keys_cost_one_look_up(fake: FakeCognito) -
 
 
 def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito, clock: Clock) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     fake.keys[:] = [new_key("new")]
 
@@ -97,7 +97,7 @@ def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito
 
 
 def test_a_withdrawn_key_takes_with_it_what_it_has_signed(fake: FakeCognito, clock: Clock) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     by_it = token("sub", key=new_key("ours"))
     assert pool.verify(by_it).sub == "sub"
     fake.keys[:] = [new_key("new")]
@@ -111,7 +111,7 @@ def test_a_withdrawn_key_takes_with_it_what_it_has_signed(fake: FakeCognito, clo
 
 
 def test_a_token_that_was_accepted_expires_all_the_same(fake: FakeCognito) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     ends = int(time.time()) + 2
     short = token("sub", exp=ends)
     assert pool.verify(short).sub == "sub"
@@ -125,7 +125,7 @@ def test_a_token_that_was_accepted_expires_all_the_same(fake: FakeCognito) -> No
 def test_a_signature_is_verified_once_while_it_is_remembered(
     fake: FakeCognito, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     verified: list[str] = []
     decode = jwt.decode
 
@@ -146,7 +146,7 @@ def test_a_signature_is_verified_once_while_it_is_remembered(
 
 @pytest.mark.parametrize("end", ["", "x", "AAAA"])
 def test_another_signature_is_another_token(fake: FakeCognito, end: str) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     text = token("sub")
     pool.verify(text)
 
@@ -155,7 +155,7 @@ def test_another_signature_is_another_token(fake: FakeCognito, end: str) -> None
 
 
 def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCognito, clock: Clock) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     break_down(fake)
     clock.now += FRESH_SECONDS
@@ -189,7 +189,7 @@ def offer_no_rsa_key(fake: FakeCognito) -> None:
 def test_known_keys_go_on_serving_when_cognito_fails(
     fake: FakeCognito, clock: Clock, fail: Callable[[FakeCognito], None]
 ) -> None:
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     fail(fake)
 
@@ -200,10 +200,10 @@ def test_known_keys_go_on_serving_when_cognito_fails(
 
 def test_without_any_key_so_far_nobody_can_be_told_from_a_stranger(fake: FakeCognito, clock: Clock) -> None:
     break_down(fake)
-    pool = Cognito(fake.pool)
+    pool = Cognito(fake.user_pool)
 
     for _ in range(2):
-        with pytest.raises(Unavailable):
+        with pytest.raises(UpstreamUnavailable):
             accepts(pool, "ours")
     assert fake.asked[KEYS] == 1
     fake.faults.clear()
@@ -226,13 +226,13 @@ def test_without_any_key_so_far_nobody_can_be_told_from_a_stranger(fake: FakeCog
 def test_what_is_no_key_set_is_no_key_set(fake: FakeCognito, body: bytes) -> None:
     fake.faults[KEYS] = (200, body)
 
-    with pytest.raises(Unavailable):
-        accepts(Cognito(fake.pool), "ours")
+    with pytest.raises(UpstreamUnavailable):
+        accepts(Cognito(fake.user_pool), "ours")
 
 
 def test_a_key_set_may_be_a_file_and_change(tmp_path: Path, clock: Clock) -> None:
     url = write_key_set(tmp_path / "a key set.json")
-    ours = Cognito(pool(url))
+    ours = Cognito(user_pool(url))
     assert [accepts(ours, "ours"), accepts(ours, "new")] == [True, False]
     write_key_set(tmp_path / "a key set.json", new_key("ours"), new_key("new"))
 

@@ -20,7 +20,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import GuestProtocol, KeySet, RSAKey
 
 from lib.config import UserPool
-from lib.errors import Unauthorized, Unavailable
+from lib.exceptions import Unauthorized, UpstreamUnavailable
 
 logger = logging.getLogger("cruddur")
 
@@ -76,7 +76,7 @@ class Keys:
         self._asking = threading.Lock()
 
     def find(self, key_id: str | None) -> RSAKey:
-        """The key of that id. Raises `InvalidKeyIdError`, and `Unavailable` as long as there never was a key."""
+        """The key of that id. Raises `InvalidKeyIdError`, and `UpstreamUnavailable` while there never was a key."""
         if key_id not in self._known or time.monotonic() >= self._stale_at:
             self._ask()
         if key_id not in self._known:
@@ -84,7 +84,7 @@ class Keys:
             wait([self._answer], max(0, self._asked_at + TIMEOUT_SECONDS - time.monotonic()))
         known = self._known
         if not known:
-            raise Unavailable(f"there never was a key set at {self._url}")
+            raise UpstreamUnavailable(f"there never was a key set at {self._url}")
         if key_id not in known:
             raise InvalidKeyIdError
         return known[key_id]
@@ -100,33 +100,33 @@ class Keys:
         try:
             self._known = read_keys(self._url)
             self._stale_at = time.monotonic() + FRESH_SECONDS
-        except Unavailable as failure:
+        except UpstreamUnavailable as failure:
             logger.warning("%s", failure)
 
 
 def read_keys(url: str) -> dict[str | None, RSAKey]:
-    """The RSA keys of the key set (RFC 7517) at `url`, by their ids. Raises `Unavailable`."""
+    """The RSA keys of the key set (RFC 7517) at `url`, by their ids. Raises `UpstreamUnavailable`."""
     parts = urlsplit(url)
     try:
         text = Path(unquote(parts.path)).read_bytes() if parts.scheme == "file" else call("GET", url).data
         keys = KeySet.import_key_set(json.loads(text)).keys
     except (OSError, ValueError, TypeError, KeyError, JoseError) as error:
-        raise Unavailable(f"there is no key set at {url}: {type(error).__name__}") from error
+        raise UpstreamUnavailable(f"there is no key set at {url}: {type(error).__name__}") from error
     found = {key.kid: key for key in keys if isinstance(key, RSAKey)}
     if not found:
-        raise Unavailable(f"there is no RSA key at {url}")
+        raise UpstreamUnavailable(f"there is no RSA key at {url}")
     return found
 
 
 def call(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
-    """One request, not followed and not repeated. Raises `Unavailable` when it gets no answer."""
+    """One request, not followed and not repeated. Raises `UpstreamUnavailable` when it gets no answer."""
     timeout = urllib3.Timeout(total=TIMEOUT_SECONDS)
     try:
         # On a connection of its own: calls are so rare that one kept open would have been closed.
         with urllib3.PoolManager() as http:
             return http.request(method, url, timeout=timeout, retries=False, redirect=False, **options)
     except urllib3.exceptions.HTTPError as error:
-        raise Unavailable(f"{url} does not answer: {type(error).__name__}") from error
+        raise UpstreamUnavailable(f"{url} does not answer: {type(error).__name__}") from error
 
 
 class Cognito:
@@ -144,7 +144,7 @@ class Cognito:
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
 
     def verify(self, text: str) -> Token:
-        """The access token that reads `text`. Raises `Unauthorized`, and `Unavailable` without any keys."""
+        """The access token that reads `text`. Raises `Unauthorized`, and `UpstreamUnavailable` without any keys."""
         try:
             signed = self._remembered(sha256(text.encode()).digest(), text)
             TIMES.validate(signed.times)
@@ -175,7 +175,7 @@ class Cognito:
         raise Unauthorized
 
     def attributes(self, token: Token) -> dict[str, str]:
-        """What Cognito knows of the person (GetUser), by attribute. Raises `Unauthorized`, `Unavailable`."""
+        """What Cognito knows of the person (GetUser), by attribute. Raises `Unauthorized`, `UpstreamUnavailable`."""
         answer = self._get_user(token)
         try:
             said = json.loads(answer.data)
@@ -184,14 +184,14 @@ class Cognito:
             # The name may come with its namespace before it.
             fault = str(said["__type"]).rpartition("#")[2]
         except (ValueError, TypeError, KeyError) as error:
-            raise Unavailable(f"{self._endpoint} answers {answer.status}, and not as GetUser does") from error
+            raise UpstreamUnavailable(f"{self._endpoint} answers {answer.status}, and not as GetUser does") from error
         if fault in REFUSALS:
             raise Unauthorized
-        raise Unavailable(f"{self._endpoint} answers GetUser with {fault}")
+        raise UpstreamUnavailable(f"{self._endpoint} answers GetUser with {fault}")
 
     def _get_user(self, token: Token) -> urllib3.BaseHTTPResponse:
         if time.monotonic() < self._away_until:
-            raise Unavailable(f"{self._endpoint} did not answer a moment ago")
+            raise UpstreamUnavailable(f"{self._endpoint} did not answer a moment ago")
         headers = {
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": "AWSCognitoIdentityProviderService.GetUser",
@@ -200,9 +200,9 @@ class Cognito:
         try:
             answering = self._threads.submit(call, "POST", self._endpoint, body=body, headers=headers)
             return answering.result(TIMEOUT_SECONDS)
-        except (Unavailable, TimeoutError) as error:
+        except (UpstreamUnavailable, TimeoutError) as error:
             self._away_until = time.monotonic() + AWAY_SECONDS
-            raise Unavailable(f"{self._endpoint} does not answer GetUser") from error
+            raise UpstreamUnavailable(f"{self._endpoint} does not answer GetUser") from error
 
     def _key(self, token: GuestProtocol) -> RSAKey:
         return self._keys.find(token.headers().get("kid"))

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from lib.errors import BadRequest
+from lib.exceptions import BadRequest
 
 # What Postgres made of rows, in UTF-8, as it goes to the client.
 Json = bytes

@@ -2,12 +2,15 @@
 
 import re
 import socket
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from lib.config import Config
 from lib.failure import Failure
 from lib.pool import THREADS
+
+if TYPE_CHECKING:
+    from lib.config import Config
 
 # The revision in db/migrations that the queries need, or a later one.
 SCHEMA = "0003"
@@ -25,7 +28,7 @@ ROOM = """
 KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json there"
 
 
-def check_port(config: Config) -> None:
+def check_port(config: "Config") -> None:
     """Raise `Failure` when nobody can listen on HOST and PORT.
 
     granian binds its port for sharing (SO_REUSEPORT), and would share it with a second server.
@@ -42,14 +45,14 @@ def check_port(config: Config) -> None:
             ) from error
 
 
-def check_key_set(config: Config) -> None:
+def check_key_set(config: "Config") -> None:
     """Raise `Failure` when the key set is to be read from a file, and is not there.
 
     One beyond this machine may come later: until it does, whoever signs in is answered 503.
     """
     # Here, so that the scripts, which want the other checks, need not load Flask.
     from lib.cognito import read_keys
-    from lib.errors import Unavailable
+    from lib.exceptions import UpstreamUnavailable
 
     url, pool_id = config.user_pool.jwks_url, config.user_pool.issuer.rpartition("/")[2]
     if not url.startswith("file:"):
@@ -60,11 +63,11 @@ def check_key_set(config: Config) -> None:
         raise Failure(f"AWS_COGNITO_JWKS_URL: {url} is of the pool {named[1]}, and AWS_COGNITO_USER_POOL_ID is another")
     try:
         read_keys(url)
-    except Unavailable as error:
+    except UpstreamUnavailable as error:
         raise Failure(f"AWS_COGNITO_JWKS_URL: {error}: {KEY_SET_REMEDY}") from error
 
 
-def check_database(config: Config) -> None:
+def check_database(config: "Config") -> None:
     """Raise `Failure` when the database can't be reached, or is not one that the queries can work with."""
     try:
         with psycopg.connect(config.conninfo()(), autocommit=True) as connection:
@@ -96,7 +99,7 @@ def check_schema(connection: psycopg.Connection) -> None:
         raise Failure(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
 
 
-def check_room(config: Config, connection: psycopg.Connection) -> None:
+def check_room(config: "Config", connection: psycopg.Connection) -> None:
     """Raise `Failure` when the server has not enough connections for all of our processes."""
     # Each has its pool's, and one that asks whether the server is back.
     wanted = config.workers * (THREADS + 1)
