@@ -13,13 +13,13 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.config import SETTINGS
-from lib.credentials import conninfo
-from lib.failure import Failure
+from lib.credentials import CONNECTION_URL_RULE, check_connection_url, conninfo
+from lib.failure import Failure, malformed, not_set
 from lib.startup import check_version, unreachable
 from ops import embedded
 
 ROOT = Path(__file__).parents[1]
+EXAMPLE = "postgresql://postgres:password@localhost:5432/cruddur"
 
 
 @dataclass
@@ -89,21 +89,15 @@ def database(*, prod: bool = False, confirmed: str | None = None, options: str =
     url = os.environ.get(setting)
     if url:
         try:
-            SETTINGS["CONNECTION_URL"].read(url)
-        except ValueError:
-            raise Failure(f"{setting} is malformed; {right_value(setting)}") from None
+            check_connection_url(url)
+        except ValueError as error:
+            raise Failure(malformed(setting, str(error), CONNECTION_URL_RULE, EXAMPLE)) from None
         yield Database(setting, url, confirmed)
     elif prod:
-        raise Failure(f"{setting} is not set; {right_value(setting)}")
+        raise Failure(not_set(setting, CONNECTION_URL_RULE, EXAMPLE))
     else:
         with embedded.hold(home(), options=options) as server:
             yield Database("CRUDDUR_HOME", make_conninfo(server, dbname="cruddur"), confirmed)
-
-
-def right_value(setting: str) -> str:
-    """An example of a setting that names a database."""
-    example = SETTINGS.get(setting, SETTINGS["CONNECTION_URL"]).example
-    return f"a right value: {setting}={example}"
 
 
 def arguments(doc: str | None, *, destroys: bool = False) -> ArgumentParser:

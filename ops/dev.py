@@ -2,11 +2,12 @@
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection
 from types import FrameType
@@ -24,6 +25,7 @@ from ops.seed import load_seed
 
 # <linux/prctl.h>
 PR_SET_PDEATHSIG = 1
+STDOUT = 1
 FRONTEND_URL = "http://localhost:3000"
 
 
@@ -42,12 +44,13 @@ def prepare(database: Database, service_url: str) -> None:
         migrate(database)
 
 
-def settings() -> dict[str, str]:
-    """The developer's environment, with our defaults where it is silent, and our key pair where it names no pool."""
-    said = {name: value for name, value in os.environ.items() if value}
-    pool = {} if keys.configured() else keys.settings()
+def add_settings() -> None:
+    """Add our defaults to what the environment leaves open, and our key pair where it names no pool."""
     # Nobody is to be told to go elsewhere: there is nobody else.
-    return {"FRONTEND_URL": FRONTEND_URL, "DRAIN_SECONDS": "0", **said, **pool}
+    for name, value in {"FRONTEND_URL": FRONTEND_URL, "DRAIN_SECONDS": "0"}.items():
+        os.environ[name] = os.environ.get(name) or value
+    if not keys.configured():
+        os.environ.update(keys.settings())
 
 
 def serve(environ: dict[str, str], config: Config) -> int:
@@ -67,10 +70,17 @@ def serve(environ: dict[str, str], config: Config) -> int:
         signal.signal(number, pass_on)
     if answers(config, server):
         url = environ.get("BACKEND_URL") or f"http://localhost:{config.port}"
-        print(f"Cruddur serves its feed at {url}/api/activities/home", flush=True)
+        say(f"Cruddur serves its feed at {url}/api/activities/home")
         if not keys.configured():
-            print("bin/dev-token andrewbrown prints a token to sign in with", flush=True)
+            say("bin/dev-token andrewbrown prints a token to sign in with")
     return server.wait()
+
+
+def say(line: str) -> None:
+    """Print a line, unless that would fail or wait: the service runs, whether or not its output is read."""
+    with suppress(OSError):
+        if select.select([], [STDOUT], [], 0)[1]:
+            os.write(STDOUT, f"{line}\n".encode())
 
 
 def answers(config: Config, server: "subprocess.Popen[bytes]") -> bool:
@@ -95,14 +105,14 @@ def main() -> int:
     """The command."""
     # Until the server runs, SIGTERM is Ctrl-C: what was begun is put back in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    environ = settings()
+    add_settings()
     # Before a Postgres is started for nothing. Its URL is not known yet.
-    config = Config.from_env({"CONNECTION_URL": "dbname=cruddur", **environ})
+    config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
     check_port(config)
     if not keys.configured():
         keys.make()
     with database() as meant:
-        environ["CONNECTION_URL"] = meant.url
+        environ = {**os.environ, "CONNECTION_URL": meant.url}
         if meant.is_embedded:
             environ["SERVICE_CONNECTION_URL"] = make_conninfo(meant.url, user=ROLE)
         prepare(meant, environ.get("SERVICE_CONNECTION_URL", ""))

@@ -8,8 +8,8 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
-from lib.failure import Failure
-from lib.readers import connection_url
+from lib.credentials import CONNECTION_URL_RULE, check_connection_url
+from lib.failure import Failure, malformed
 from ops.command import Database, arguments
 
 # Any number, as long as all of us take the same.
@@ -30,10 +30,10 @@ def creating(database: Database) -> Iterator[Connection]:
 def password_of(url: str, setting: str, role: str) -> str | None:
     """The password in the URL that `role` is to log in by. Raises `Failure` when that is malformed, or another's."""
     try:
-        parts = conninfo_to_dict(connection_url(url))
-    except ValueError:
+        parts = conninfo_to_dict(check_connection_url(url))
+    except ValueError as error:
         example = f"postgresql://{role}:password@localhost:5432/cruddur"
-        raise Failure(f"{setting} is malformed; a right value: {setting}={example}") from None
+        raise Failure(malformed(setting, str(error), CONNECTION_URL_RULE, example)) from None
     if parts.get("user") != role:
         raise Failure(f"the user in {setting} is not {role}, which has the rights")
     password = parts.get("password")

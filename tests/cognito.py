@@ -34,9 +34,14 @@ class FakeCognito:
     url: str = ""
 
     @property
-    def pool(self) -> UserPool:
-        """The pool, with its addresses here."""
+    def pool(self) -> dict[str, Any]:
+        """The pool, with its addresses here, as arguments of `Config`."""
         return tokens.pool(f"{self.url}/jwks.json", self.url)
+
+    @property
+    def user_pool(self) -> UserPool:
+        """The same pool, as `Config` gives it to the service."""
+        return tokens.user_pool(f"{self.url}/jwks.json", self.url)
 
     def answer(self, asked: str, body: bytes) -> tuple[int, bytes]:
         """Status and body for whoever asks."""

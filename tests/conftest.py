@@ -11,19 +11,24 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pytest_postgresql import factories
 from werkzeug.test import TestResponse
 
 from app import create_app
 from lib.config import Config
+from lib.exporters import providers
 from ops import embedded, keys
 from ops.command import Database
 from ops.create import ROLE, create
 from ops.schema_load import schema_load
-from tests import tokens
+from tests import settings, tokens
 from tests.aws import Aws, moto
+from tests.collector import Collector, collecting
 from tests.make import Make, User, belongings, make_bystander
+from tests.telemetry import Watched, flush, watched
 
 # Two run the tests at once, each in databases of its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -45,6 +50,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Where everything is to be tested, a test that is skipped has failed."""
     if os.environ.get("CI") and call.excinfo and call.excinfo.errisinstance(pytest.skip.Exception):
         call.excinfo = pytest.ExceptionInfo.from_exception(AssertionError(f"{item.name}: {call.excinfo.value}"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_developers() -> Iterator[None]:
+    """Keep the developer's own settings out of each `Config`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in settings.NAMES:
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -121,10 +135,9 @@ def pool(jwks_url: str) -> dict[str, str]:
 @pytest.fixture
 def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
     """The application, as the service's role. Cognito has its keys, and knows nobody."""
-    pool = tokens.pool(jwks_url)
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=pool))
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **tokens.pool(jwks_url)))
     yield app
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()
 
 
 @pytest.fixture
@@ -203,3 +216,29 @@ def aws(aws_server: Aws) -> Aws:
     """AWS, with nothing in it but what each account has."""
     aws_server.reset()
     return aws_server
+
+
+@pytest.fixture(scope="session")
+def process_collector() -> Iterator[Collector]:
+    """A collector for the providers of this process, of which OpenTelemetry has one for its lifetime."""
+    with collecting() as collector:
+        yield collector
+        for provider in providers():
+            if isinstance(provider, TracerProvider | MeterProvider):
+                provider.shutdown()
+
+
+@pytest.fixture
+def collector(process_collector: Collector) -> Collector:
+    """The collector, with nothing in it."""
+    flush()
+    process_collector.clear()
+    return process_collector
+
+
+@pytest.fixture
+def service(service_url: str, jwks_url: str, collector: Collector) -> Iterator[Watched]:
+    """The service."""
+    app = watched(service_url, jwks_url, collector)
+    yield Watched(app, collector)
+    app.extensions["database_pool"].close()

@@ -20,7 +20,7 @@ from app import create_app
 from lib.config import Config
 from tests.conftest import FRONTEND
 from tests.make import Activity, Make, User, belongings
-from tests.tokens import CLIENT_ID, bearer, claims, new_key, pool
+from tests.tokens import CLIENT_ID, bearer, claims, new_key, pool, user_pool
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def hs256(secret: bytes) -> Callable[[bytes], bytes]:
 
 def forgeries(sub: str) -> dict[str, dict[str, str]]:
     """The headers of all who are not `sub`, or not any more, and say so."""
-    other_pool = f"{pool().issuer.rpartition('_')[0]}_others"
+    other_pool = f"{user_pool().issuer.rpartition('_')[0]}_others"
     public = new_key("ours")
     made = {
         "alg: none": by_hand({"alg": "none", "kid": "ours"}, sub, lambda _: b""),
@@ -212,17 +212,17 @@ def test_whoever_is_signed_in_reaches_what_concerns_them(
 
 
 def test_a_route_that_says_nothing_answers_nobody(service_url: str, jwks_url: str, make: Make) -> None:
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=pool(jwks_url)))
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **pool(jwks_url)))
     app.add_url_rule("/unmarked", view_func=lambda: "for whom?")
     client = app.test_client()
 
     assert client.get("/unmarked").status_code == HTTPStatus.UNAUTHORIZED
     assert client.get("/unmarked", headers=bearer(make.user().cognito_user_id)).status_code == HTTPStatus.OK
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()
 
 
 def test_every_route_says_for_whom_it_is(app: Flask) -> None:
-    unmarked = [name for name, view in app.view_functions.items() if not hasattr(view, "sign_in")]
+    unmarked = [name for name, view in app.view_functions.items() if not hasattr(view, "auth_policy")]
 
     assert unmarked == []
 
@@ -236,7 +236,7 @@ def test_everybody_may_ask_what_a_route_takes(client: FlaskClient, world: World,
 
 
 def test_without_any_keys_so_far_only_what_needs_them_is_unavailable(service_url: str, make: Make) -> None:
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=pool()))
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **pool()))
     client, headers = app.test_client(), bearer(make.user().cognito_user_id)
 
     assert client.get("/api/activities/home", headers=headers).status_code == HTTPStatus.OK
@@ -245,4 +245,4 @@ def test_without_any_keys_so_far_only_what_needs_them_is_unavailable(service_url
     assert int(answer.headers["Retry-After"]) > 0
     # What is no token at all needs no keys.
     assert client.get("/api/message_groups", headers={"Authorization": "Bearer null"}).status_code == 401
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()

@@ -7,7 +7,7 @@ from flask import Flask
 
 from tests.make import Make
 from tests.test_authorisation import encoded
-from tests.tokens import CLIENT_ID, bearer, pool, token
+from tests.tokens import CLIENT_ID, bearer, token, user_pool
 
 
 def malformed(sub: str) -> list[str]:
@@ -80,7 +80,7 @@ UNFIT: dict[str, list[object]] = {
     "exp": ["soon", "9999999999", [], {}, None, 0, -1],
     "nbf": ["soon", 99_999_999_999],
     "sub": [*NOT_TEXT, "a\0b", "a b", "é"],
-    "iss": [*NOT_TEXT, [pool().issuer], f"{pool().issuer}/", pool().issuer.upper()],
+    "iss": [*NOT_TEXT, [user_pool().issuer], f"{user_pool().issuer}/", user_pool().issuer.upper()],
     "client_id": [*NOT_TEXT, [CLIENT_ID], CLIENT_ID.upper()],
     "token_use": [*NOT_TEXT, "id", "ACCESS", ["access"]],
 }

@@ -1,128 +1,346 @@
-"""The settings: read once, every fault named."""
+"""The settings: read once, and each fault a line with the reason, the rule and a right value."""
+
+import os
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from lib.config import COGNITO_SETTINGS, SAID, Config, UserPool
+from lib.config import Config, UserPool
+from lib.credentials import check_connection_url
 from lib.failure import Failure
+from tests.settings import NAMES, REQUIRED, URL, load
 
-URL = "postgresql://cruddur:p%2Fw@db:5432/cruddur"
-POOL = {
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_COGNITO_USER_POOL_ID": "us-east-1_AbCdEfGhI",
-    "AWS_COGNITO_USER_POOL_CLIENT_ID": "client",
-}
-RIGHT = {"CONNECTION_URL": URL, "FRONTEND_URL": "http://localhost:3000", **POOL}
 COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"
+SERVICE_URL = "postgresql://cruddur_service@db/cruddur"
+FIELDS = {str(field.validation_alias): field for field in Config.model_fields.values()}
+ENDPOINTS = [name for name in NAMES if name.endswith("ENDPOINT")]
 
 
-def test_what_is_left_out_has_a_default() -> None:
-    config = Config.from_env(RIGHT)
-
-    assert config == Config(
-        connection_url=URL,
-        connection_setting="CONNECTION_URL",
-        frontend_urls=("http://localhost:3000",),
-        user_pool=UserPool(
-            issuer=f"{COGNITO}/us-east-1_AbCdEfGhI",
-            client_id="client",
-            jwks_url=f"{COGNITO}/us-east-1_AbCdEfGhI/.well-known/jwks.json",
-            endpoint=COGNITO,
-        ),
-        host="127.0.0.1",
-        port=4567,
-        workers=2,
-        database_auth="password",
-        region="us-east-1",
-        database_timeout=2,
-        drain=5,
-        log_level="info",
-        telemetry=config.telemetry,
-    )
-    assert (config.telemetry.traces, config.telemetry.metrics, config.telemetry.is_console) == (None, None, False)
-
-
-def test_the_service_takes_its_own_url_before_the_owners() -> None:
-    config = Config.from_env(RIGHT | {"SERVICE_CONNECTION_URL": "postgresql://cruddur_service@db/cruddur"})
-
-    assert config.connection_url == "postgresql://cruddur_service@db/cruddur"
-    assert config.connection_setting == "SERVICE_CONNECTION_URL"
-
-
-def test_an_empty_variable_is_one_that_is_not_set() -> None:
-    assert Config.from_env(RIGHT | {"PORT": "", "SERVICE_CONNECTION_URL": ""}).port == 4567
-
-
-def test_every_fault_is_named_at_once_with_a_right_value() -> None:
+def faults(**environ: str) -> list[str]:
+    """Return the lines of the failure that these variables cause."""
     with pytest.raises(Failure) as failure:
-        Config.from_env({"PORT": "none", "FRONTEND_URL": "localhost:3000"})
+        load(**environ)
+    return str(failure.value).splitlines()
 
-    assert str(failure.value).splitlines() == [
-        f"CONNECTION_URL is not set; a right value: CONNECTION_URL={SAID['CONNECTION_URL'].example}",
-        "FRONTEND_URL is malformed; a right value: FRONTEND_URL=http://localhost:3000",
-        *(f"{name} is not set; a right value: {name}={SAID[name].example}" for name in COGNITO_SETTINGS),
-        "PORT is malformed; a right value: PORT=4567",
+
+def fault(name: str, value: str) -> str:
+    """Return the one line of the failure that a variable causes while all others are right."""
+    (line,) = faults(**REQUIRED | {name: value})
+    return line
+
+
+def example(name: str) -> str:
+    """Return the right value in a setting's messages."""
+    (found,) = FIELDS[name].examples
+    return str(found)
+
+
+def test_a_variable_that_is_left_out_has_a_default() -> None:
+    assert load(**REQUIRED).model_dump() == {
+        "service_connection_url": None,
+        "connection_url": URL,
+        "frontend_urls": ("http://localhost:3000",),
+        "region": "us-east-1",
+        "user_pool_id": "us-east-1_AbCdEfGhI",
+        "user_pool_client_id": "client",
+        "jwks_url": None,
+        "cognito_endpoint": None,
+        "host": "127.0.0.1",
+        "port": 4567,
+        "workers": 2,
+        "database_auth": "password",
+        "database_timeout": 2,
+        "drain": 5,
+        "log_level": "info",
+        "otel_traces_exporter": None,
+        "otel_metrics_exporter": None,
+        "otel_traces_sampler": "parentbased_always_on",
+        "otel_traces_sampler_arg": 1.0,
+        "has_otlp_endpoint": False,
+        "has_otlp_traces_endpoint": False,
+        "has_otlp_metrics_endpoint": False,
+    }
+
+
+def test_each_variable_is_read_into_its_field() -> None:
+    config = load(**REQUIRED | {name: example(name) for name in NAMES})
+
+    assert {name: str(getattr(config, field)) for field, name in zip(Config.model_fields, NAMES, strict=True)} == {
+        **{name: example(name) for name in NAMES},
+        "FRONTEND_URL": "('http://localhost:3000',)",
+        **dict.fromkeys(ENDPOINTS, "True"),
+    }
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert load(**dict.fromkeys(NAMES, "") | REQUIRED) == load(**REQUIRED)
+
+
+def test_names_are_case_sensitive_and_a_fields_name_is_no_variable() -> None:
+    assert load(**REQUIRED, Port="1", port="2", drain="none").port == 4567
+
+
+def test_an_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**REQUIRED, "PORT": "1", "WEB_CONCURRENCY": "3"}.items():
+        monkeypatch.setenv(name, value)
+
+    config = Config.load(port=2)
+
+    assert (config.port, config.workers) == (2, 3)
+
+
+def test_a_config_does_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load(**REQUIRED).port = 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting", "url"),
+    [
+        ({"CONNECTION_URL": URL}, "CONNECTION_URL", URL),
+        ({"CONNECTION_URL": URL, "SERVICE_CONNECTION_URL": ""}, "CONNECTION_URL", URL),
+        ({"CONNECTION_URL": URL, "SERVICE_CONNECTION_URL": SERVICE_URL}, "SERVICE_CONNECTION_URL", SERVICE_URL),
+        ({"CONNECTION_URL": "", "SERVICE_CONNECTION_URL": SERVICE_URL}, "SERVICE_CONNECTION_URL", SERVICE_URL),
+    ],
+)
+def test_the_service_takes_its_own_url_before_the_owners(environ: dict[str, str], setting: str, url: str) -> None:
+    config = load(**REQUIRED | environ)
+
+    assert (config.connection_setting, config.database_url) == (setting, url)
+    assert ("user=cruddur_service" in config.conninfo()()) == (url == SERVICE_URL)
+
+
+def test_every_fault_is_named_at_once_in_the_order_of_the_settings() -> None:
+    lines = faults(PORT="none", FRONTEND_URL="http://a/,localhost", OTEL_TRACES_SAMPLER="always", LOG_LEVEL="info")
+
+    assert [line.partition(";")[0] for line in lines] == [
+        "CONNECTION_URL is not set",
+        # A setting with two faults is named once.
+        "FRONTEND_URL is malformed: it has a trailing slash",
+        "AWS_DEFAULT_REGION is not set",
+        "AWS_COGNITO_USER_POOL_ID is not set",
+        "AWS_COGNITO_USER_POOL_CLIENT_ID is not set",
+        "PORT is malformed: it is not made of the digits 0 to 9 alone",
+        "OTEL_TRACES_SAMPLER is malformed: it is none of the choices",
     ]
 
 
-@pytest.mark.parametrize("name", SAID)
-def test_every_example_is_right(name: str) -> None:
-    SAID[name].read(SAID[name].example)
+def test_a_line_says_the_rule_and_a_right_value() -> None:
+    (line,) = faults(**REQUIRED | {"CONNECTION_URL": ""})
+    assert line == (
+        "CONNECTION_URL is not set; it is a URL or a connection string of libpq's that names its database, "
+        "such as CONNECTION_URL=postgresql://postgres:password@localhost:5432/cruddur"
+    )
+
+    assert fault("PORT", "65536") == (
+        "PORT is malformed: it is above 65535; PORT is a whole number from 1 to 65535, such as PORT=4567"
+    )
+    assert fault("OTEL_TRACES_EXPORTER", "zipkin") == (
+        "OTEL_TRACES_EXPORTER is malformed: it is none of the choices; "
+        "OTEL_TRACES_EXPORTER is otlp, console or none, such as OTEL_TRACES_EXPORTER=otlp"
+    )
+
+
+def test_with_a_malformed_url_of_its_own_the_service_does_not_ask_for_the_owners() -> None:
+    (line,) = faults(**REQUIRED | {"CONNECTION_URL": "", "SERVICE_CONNECTION_URL": "postgresql://u@h"})
+
+    assert line.startswith("SERVICE_CONNECTION_URL is malformed: it names no database; SERVICE_CONNECTION_URL is")
+
+
+DIGITS = "it is not made of the digits 0 to 9 alone"
+FORM = "it does not have that form"
+CHOICES = "it is none of the choices"
+SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not know"
+PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, ? %3F and # %23"
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "reason"),
     [
-        *(("PORT", value) for value in ("0", "65536", "-1", "4567 ", "4567.0", "٤", "9" * 5000)),
-        *(("FRONTEND_URL", value) for value in ("http://LOCALHOST:3000", "https://a.example:443", "http://a:x")),
-        *(("HOST", value) for value in ("localhost", "256.0.0.1", "nowhere.invalid")),
-        *(("OTEL_EXPORTER_OTLP_ENDPOINT", value) for value in ("nonsense", "api.honeycomb.io", "http://")),
-        *(("CONNECTION_URL", value) for value in ("postgresql://u:p@ss@h/d", "postgresql://u:p:w/x@h/d")),
-        *(("WEB_CONCURRENCY", value) for value in ("0", "257", "two")),
-        *(
-            ("FRONTEND_URL", value)
-            for value in ("*", "http://", "http://a/", "http://a/b", "ftp://a", "http://*.a", ",")
-        ),
-        *(("CONNECTION_URL", value) for value in ("x", "postgresql://h", "http://h/d", "postgresql://h/d?no=1")),
-        *(("AWS_DEFAULT_REGION", value) for value in ("Ireland", "eu-west", "eu-west-1/", "EU-WEST-1")),
-        *(("AWS_COGNITO_USER_POOL_ID", value) for value in ("eu-west-1", "eu-west-1_a/b", "eu-west-1_a b")),
-        *(("AWS_COGNITO_USER_POOL_CLIENT_ID", value) for value in ("a b", "a-b", "a" * 129)),
-        *(
-            ("AWS_COGNITO_JWKS_URL", value)
-            for value in ("http://pool.example/jwks.json", "file://jwks.json", "jwks.json", "http://localhost.example/")
-        ),
-        *(("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", value) for value in ("http://aws.example", "file:///aws")),
-        ("OTEL_TRACES_EXPORTER", "zipkin"),
-        *(("OTEL_TRACES_SAMPLER", value) for value in ("always", "parentbased_jaeger_remote")),
-        *(("OTEL_TRACES_SAMPLER_ARG", value) for value in ("-0.1", "1.1", "half")),
-        *(("OTEL_EXPORTER_OTLP_HEADERS", value) for value in ("key", "=value")),
-        *(("OTEL_BSP_SCHEDULE_DELAY", value) for value in ("0", "5s")),
-        *(("DATABASE_TIMEOUT_SECONDS", value) for value in ("0", "61", "2.5")),
-        *(("DRAIN_SECONDS", value) for value in ("-1", "11")),
-        *(("LOG_LEVEL", "debug"), ("DATABASE_AUTH", "kerberos")),
+        ("CONNECTION_URL", "x", SYNTAX),
+        ("CONNECTION_URL", "dbname", SYNTAX),
+        ("CONNECTION_URL", "postgresql://h/d?no=1", SYNTAX),
+        ("CONNECTION_URL", "http://h/d", "its scheme is not postgresql"),
+        ("CONNECTION_URL", "postgresql://h", "it names no database"),
+        ("CONNECTION_URL", "host=h", "it names no database"),
+        ("CONNECTION_URL", "postgresql://u:p@ss@h/d", "its host holds an @: in a password @ is written %40"),
+        ("CONNECTION_URL", "postgresql://u:p:w/x@h/d", PORT_OF_URL),
+        ("CONNECTION_URL", "postgresql://u:p%w@h/d", "a % in it is not followed by two hexadecimal digits"),
+        ("CONNECTION_URL", "postgresql://u:p@h/cruddur ", "it begins or ends with a space"),
+        ("CONNECTION_URL", "'postgresql://u:p@h/cruddur'", "it is in quotes"),
+        ("CONNECTION_URL", "postgresql://u:p\udcff@h/cruddur", "it is not UTF-8"),
+        ("FRONTEND_URL", "*", "it holds a wildcard"),
+        ("FRONTEND_URL", "http://*.a", "it holds a wildcard"),
+        ("FRONTEND_URL", "localhost:3000", "it has no scheme: http:// or https://"),
+        ("FRONTEND_URL", "ftp://a", "its scheme is not http or https"),
+        ("FRONTEND_URL", "http://", "it has no host"),
+        ("FRONTEND_URL", "http://a/", "it has a trailing slash"),
+        ("FRONTEND_URL", "http://a/b", "it has a path"),
+        ("FRONTEND_URL", "http://a/b/", "it has a path"),
+        ("FRONTEND_URL", "http://a?b", "it has a query or a fragment"),
+        ("FRONTEND_URL", "http://u:p@a", "it holds a user or a password"),
+        ("FRONTEND_URL", "http://a http://b", "it holds white space"),
+        ("FRONTEND_URL", "http://LOCALHOST:3000", "it holds an upper case letter"),
+        ("FRONTEND_URL", "http://a:80", "it names its scheme's default port"),
+        ("FRONTEND_URL", "https://a:443", "it names its scheme's default port"),
+        ("FRONTEND_URL", "http://a:x", "its host or its port is malformed"),
+        ("FRONTEND_URL", "http://a:65536", "its host or its port is malformed"),
+        ("FRONTEND_URL", "http://[::1", "its host or its port is malformed"),
+        ("FRONTEND_URL", "http://a:0", "its port is 0"),
+        ("FRONTEND_URL", ",", "an origin in it is empty"),
+        ("FRONTEND_URL", "http://a,", "an origin in it is empty"),
+        ("AWS_DEFAULT_REGION", "Ireland", FORM),
+        ("AWS_DEFAULT_REGION", "eu-west", FORM),
+        ("AWS_DEFAULT_REGION", "eu-west-1/", FORM),
+        ("AWS_DEFAULT_REGION", "EU-WEST-1", FORM),
+        ("AWS_COGNITO_USER_POOL_ID", "eu-west-1", FORM),
+        ("AWS_COGNITO_USER_POOL_ID", "eu-west-1_a/b", FORM),
+        ("AWS_COGNITO_USER_POOL_ID", "eu-west-1_a b", FORM),
+        ("AWS_COGNITO_USER_POOL_ID", f"eu-west-1_{'a' * 55}", FORM),
+        ("AWS_COGNITO_USER_POOL_CLIENT_ID", "a-b", FORM),
+        ("AWS_COGNITO_USER_POOL_CLIENT_ID", "a" * 129, "it has more than 128 characters"),
+        ("AWS_COGNITO_JWKS_URL", "http://pool.example/jwks.json", "it is plain http beyond this machine"),
+        ("AWS_COGNITO_JWKS_URL", "http://localhost.example/", "it is plain http beyond this machine"),
+        ("AWS_COGNITO_JWKS_URL", "file://jwks.json", "its path is not absolute: file:/// comes before it"),
+        ("AWS_COGNITO_JWKS_URL", "jwks.json", "it has no scheme, such as https://"),
+        ("AWS_COGNITO_JWKS_URL", "https://", "it has no host"),
+        ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://aws.example", "it is plain http beyond this machine"),
+        ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "file:///aws", "its scheme is not http or https"),
+        ("HOST", "localhost", "it is not an IPv4 or IPv6 address: names are not looked up"),
+        ("HOST", "256.0.0.1", "it is not an IPv4 or IPv6 address: names are not looked up"),
+        ("PORT", "-1", DIGITS),
+        ("PORT", "+4567", DIGITS),
+        ("PORT", "4_567", DIGITS),
+        ("PORT", "4567.0", DIGITS),
+        ("PORT", "٤", DIGITS),
+        ("PORT", "4567 ", "it begins or ends with a space"),
+        ("PORT", '"4567"', "it is in quotes"),
+        ("PORT", "4567\r", "it ends in a control character (U+000D)"),
+        ("PORT", "4567\r\n", "it ends in a control character (U+000A)"),
+        ("PORT", "\t4567", "it starts with a control character (U+0009)"),
+        ("PORT", "45\x7f67", "it holds a control character (U+007F)"),
+        ("PORT", "0", "it is below 1"),
+        ("PORT", "65536", "it is above 65535"),
+        ("PORT", "9" * 5000, "it has too many digits"),
+        ("WEB_CONCURRENCY", "0", "it is below 1"),
+        ("WEB_CONCURRENCY", "257", "it is above 256"),
+        ("DATABASE_AUTH", "kerberos", CHOICES),
+        ("DATABASE_TIMEOUT_SECONDS", "0", "it is below 1"),
+        ("DATABASE_TIMEOUT_SECONDS", "61", "it is above 60"),
+        ("DATABASE_TIMEOUT_SECONDS", "2.5", DIGITS),
+        ("DRAIN_SECONDS", "11", "it is above 10"),
+        ("LOG_LEVEL", "debug", CHOICES),
+        ("LOG_LEVEL", "INFO", CHOICES),
+        ("OTEL_TRACES_EXPORTER", "zipkin", CHOICES),
+        ("OTEL_METRICS_EXPORTER", "console", CHOICES),
+        ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote", CHOICES),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.1", "it is above 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "-0.1", "it is not a decimal number"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan", "it is not a decimal number"),
+        ("OTEL_TRACES_SAMPLER_ARG", "half", "it is not a decimal number"),
     ],
 )
-def test_a_malformed_value_is_named_and_not_shown(name: str, value: str) -> None:
+def test_a_malformed_value_is_told_with_its_reason_and_the_rule(name: str, value: str, reason: str) -> None:
+    line = fault(name, value)
+
+    assert line.startswith(f"{name} is malformed: {reason}")
+    assert line.endswith(f"; {name} is {FIELDS[name].description}, such as {name}={example(name)}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("character", ["\r", "\x01", "\x85"])
+def test_a_control_character_is_named_in_every_setting(name: str, character: str) -> None:
+    line = fault(name, f"{example(name)}{character}")
+
+    assert line.startswith(f"{name} is malformed: it ends in a control character (U+{ord(character):04X}); ")
+
+
+# In the places where a library's own message would quote it.
+SECRETS = [
+    "s3cr3t!",
+    "'s3cr3t'",
+    " s3cr3t ",
+    "s3cr3t\r",
+    "s3cr3t\udcff",
+    "postgresql://u:s3cr3t@s3cr3t@s3cr3t/d",
+    "postgresql://u:s3cr3t%zz@s3cr3t/d",
+    "postgresql://u:p/s3cr3t@h/d",
+    "postgresql://u:p@h:s3cr3t/d",
+    "postgresql://u:p@[s3cr3t/d",
+    "postgresql://h/d?s3cr3t=s3cr3t",
+    "host=s3cr3t s3cr3t",
+    "password='s3cr3t",
+    "http://u:s3cr3t@h:s3cr3t/",
+    "http://[s3cr3t",
+    "https://[s3cr3t]/",
+    "http://s3cr3t℀/",
+    "http://s3cr3t.example/s3cr3t?s3cr3t",
+    "file://s3cr3t",
+    "s3cr3t://h",
+    "1_s3cr3t/s3cr3t",
+]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ENDPOINTS])
+@pytest.mark.parametrize("value", SECRETS)
+def test_no_message_holds_the_value_or_a_part_of_it(name: str, value: str) -> None:
     with pytest.raises(Failure) as failure:
-        Config.from_env(RIGHT | {name: value})
+        load(**REQUIRED | {name: value})
 
-    assert str(failure.value) == f"{name} is malformed; a right value: {name}={SAID[name].example}"
+    assert "s3cr3t" not in f"{failure.value}{failure.value.__cause__}{failure.value.__context__}"
+    assert str(failure.value).startswith(f"{name} is malformed: ")
+    assert len(str(failure.value).splitlines()) == 1
+
+
+def test_pydantics_own_message_does_not_hold_it_either() -> None:
+    with pytest.raises(ValidationError) as error:
+        Config(connection_url="postgresql://u:s3cr3t@@h/d", frontend_urls=("s3cr3t",))
+
+    assert "s3cr3t" not in f"{error.value}{error.value!r}"
+
+
+def test_a_password_is_not_in_the_repr() -> None:
+    config = load(**REQUIRED, SERVICE_CONNECTION_URL="postgresql://u:s3cr3t@h/d")
+
+    assert "p%2Fw" not in f"{config}{config!r}"
+    assert "s3cr3t" not in f"{config}{config!r}"
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "field", "found"),
     [
-        *(
-            ("PORT", "1"),
-            ("PORT", "65535"),
-            ("WEB_CONCURRENCY", "256"),
-            ("DRAIN_SECONDS", "0"),
-            ("DRAIN_SECONDS", "10"),
+        ("PORT", "1", "port", 1),
+        ("PORT", "65535", "port", 65535),
+        ("PORT", "04567", "port", 4567),
+        ("WEB_CONCURRENCY", "1", "workers", 1),
+        ("WEB_CONCURRENCY", "256", "workers", 256),
+        ("DATABASE_TIMEOUT_SECONDS", "1", "database_timeout", 1),
+        ("DATABASE_TIMEOUT_SECONDS", "60", "database_timeout", 60),
+        ("DRAIN_SECONDS", "0", "drain", 0),
+        ("DRAIN_SECONDS", "10", "drain", 10),
+        ("OTEL_TRACES_SAMPLER_ARG", "0", "otel_traces_sampler_arg", 0.0),
+        ("OTEL_TRACES_SAMPLER_ARG", ".5", "otel_traces_sampler_arg", 0.5),
+        ("OTEL_TRACES_SAMPLER_ARG", "1e-3", "otel_traces_sampler_arg", 0.001),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.0", "otel_traces_sampler_arg", 1.0),
+        ("HOST", "::1", "host", "::1"),
+        ("HOST", "0:0:0:0:0:0:0:1", "host", "::1"),
+        ("AWS_DEFAULT_REGION", "us-gov-west-1", "region", "us-gov-west-1"),
+        ("AWS_COGNITO_USER_POOL_ID", f"eu-west-1_{'a' * 54}", "user_pool_id", f"eu-west-1_{'a' * 54}"),
+        ("AWS_COGNITO_USER_POOL_CLIENT_ID", "a" * 128, "user_pool_client_id", "a" * 128),
+        ("FRONTEND_URL", "http://a:443", "frontend_urls", ("http://a:443",)),
+        ("FRONTEND_URL", "https://a:80", "frontend_urls", ("https://a:80",)),
+        ("FRONTEND_URL", "http://a:8080", "frontend_urls", ("http://a:8080",)),
+        (
+            "FRONTEND_URL",
+            "https://a.example, http://[::1]:3000",
+            "frontend_urls",
+            ("https://a.example", "http://[::1]:3000"),
         ),
-        *(("DATABASE_TIMEOUT_SECONDS", "1"), ("DATABASE_TIMEOUT_SECONDS", "60"), ("OTEL_TRACES_SAMPLER_ARG", "0")),
     ],
 )
-def test_a_number_at_its_limit_is_taken(name: str, value: str) -> None:
-    Config.from_env(RIGHT | {name: value})
+def test_a_value_at_its_limit_is_taken(name: str, value: str, field: str, found: Any) -> None:
+    assert getattr(load(**REQUIRED | {name: value}), field) == found
 
 
 @pytest.mark.parametrize(
@@ -131,17 +349,23 @@ def test_a_number_at_its_limit_is_taken(name: str, value: str) -> None:
         "postgresql://user:%2F%3F%23%40%25!@localhost/cruddur?sslmode=verify-full&options=-c%20geqo%3Doff",
         "postgresql://one:5432,two:5433/cruddur?target_session_attrs=read-write",
         "postgresql://user@/cruddur?host=%2Fvar%2Frun%2Fwith%20space",
+        "postgres://h/d",
         "host=/tmp dbname=cruddur",
+        "host=@abstract dbname='the tests' ",
     ],
 )
 def test_a_connection_url_is_what_libpq_takes(url: str) -> None:
-    assert Config.from_env(RIGHT | {"CONNECTION_URL": url}).connection_url == url
+    assert load(**REQUIRED | {"CONNECTION_URL": url}).connection_url == url
+    assert check_connection_url(url) == url
 
 
-def test_several_frontends_are_parted_by_commas() -> None:
-    config = Config.from_env(RIGHT | {"FRONTEND_URL": "https://cruddur.example, http://[::1]:3000"})
-
-    assert config.frontend_urls == ("https://cruddur.example", "http://[::1]:3000")
+def test_the_pool_has_cognitos_own_addresses() -> None:
+    assert load(**REQUIRED).user_pool == UserPool(
+        issuer=f"{COGNITO}/us-east-1_AbCdEfGhI",
+        client_id="client",
+        jwks_url=f"{COGNITO}/us-east-1_AbCdEfGhI/.well-known/jwks.json",
+        endpoint=COGNITO,
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,16 +373,44 @@ def test_several_frontends_are_parted_by_commas() -> None:
     [
         ("file:///srv/a%20folder/jwks.json", "http://127.0.0.1:5000"),
         ("http://localhost:5000/jwks.json", "https://cognito.example"),
+        ("https://pool.example/jwks.json", "http://[::1]:5000"),
     ],
 )
 def test_the_pool_may_have_addresses_of_its_own(jwks_url: str, endpoint: str) -> None:
     addresses = {"AWS_COGNITO_JWKS_URL": jwks_url, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": endpoint}
 
-    pool = Config.from_env(RIGHT | addresses).user_pool
+    pool = load(**REQUIRED | addresses).user_pool
 
     assert (pool.jwks_url, pool.endpoint) == (jwks_url, endpoint)
     assert pool.issuer == f"{COGNITO}/us-east-1_AbCdEfGhI"
 
 
-def test_a_password_is_not_in_what_gets_printed() -> None:
-    assert "p%2Fw" not in repr(Config.from_env(RIGHT))
+@pytest.mark.parametrize(
+    ("environ", "traces", "metrics"),
+    [
+        ({}, "none", "none"),
+        ({"ENDPOINT": ""}, "none", "none"),
+        # Whatever it is: the SDK judges it.
+        ({"ENDPOINT": "false"}, "otlp", "otlp"),
+        ({"TRACES_ENDPOINT": "http://a/v1/traces"}, "otlp", "none"),
+        ({"METRICS_ENDPOINT": "http://a/v1/metrics"}, "none", "otlp"),
+    ],
+)
+def test_an_endpoint_turns_its_exporters_on(environ: dict[str, str], traces: str, metrics: str) -> None:
+    config = load(**REQUIRED, **{f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()})
+
+    assert (config.traces_exporter, config.metrics_exporter) == (traces, metrics)
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://localhost:4318"])
+@pytest.mark.parametrize(("traces", "metrics"), [("otlp", "none"), ("console", "otlp"), ("none", "none")])
+def test_a_named_exporter_holds_with_and_without_an_endpoint(endpoint: str, traces: str, metrics: str) -> None:
+    named = {"OTEL_TRACES_EXPORTER": traces, "OTEL_METRICS_EXPORTER": metrics, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+
+    config = load(**REQUIRED, **named)
+
+    assert (config.traces_exporter, config.metrics_exporter) == (traces, metrics)
+
+
+def test_no_setting_of_the_developers_reaches_a_test() -> None:
+    assert os.environ.keys() & set(NAMES) == set()

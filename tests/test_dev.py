@@ -5,13 +5,17 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import psycopg
+import pytest
 from psycopg.conninfo import make_conninfo
 
+from ops import dev
+from ops.command import ROOT
 from tests.conftest import SERVICE_PASSWORD, WORKER
-from tests.running import eventually, free_port, running, runs, script
+from tests.running import UNWRITABLE, eventually, free_port, running, runs, script, started, unwritable
 from tests.test_serve import get, serving
 
 HOME_FEED = "/api/activities/home"
@@ -24,6 +28,12 @@ def feed(dev: "subprocess.Popen[str]", port: str) -> list[str]:
     status, body = get(port, HOME_FEED)
     assert status == 200
     return [activity["message"] for activity in json.loads(body)]
+
+
+def is_served(port: str) -> bool:
+    """Whether a server listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
 
 
 def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
@@ -83,12 +93,7 @@ def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
         dev.wait()
 
         eventually(lambda: not runs(home))
-
-        def refused() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", int(port))) != 0
-
-        eventually(refused)
+        eventually(lambda: not is_served(port))
 
 
 def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
@@ -100,6 +105,34 @@ def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
         os.killpg(dev.pid, signal.SIGINT)
         assert dev.wait(15) == 0
         assert not runs(home)
+
+
+@pytest.mark.parametrize("way", UNWRITABLE)
+def test_it_serves_and_stops_where_its_output_is_not_taken(home: Path, way: str) -> None:
+    port = free_port()
+    with (
+        unwritable(way) as output,
+        started([ROOT / "bin" / "dev"], output, output, PORT=port, CRUDDUR_HOME=str(home)) as dev,
+    ):
+        eventually(lambda: is_served(port))
+        assert get(port, HOME_FEED)[0] == 200
+        dev.send_signal(signal.SIGTERM)
+        assert dev.wait(15) == 0
+        assert not runs(home)
+
+
+@pytest.mark.parametrize("way", UNWRITABLE)
+def test_its_own_lines_neither_fail_nor_wait(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with unwritable(way) as output:
+        monkeypatch.setattr(dev, "STDOUT", output)
+        thread = threading.Thread(target=dev.say, args=["Cruddur serves its feed"], daemon=True)
+        thread.start()
+        thread.join(timeout=10)
+
+        assert not thread.is_alive()
+    assert failures == []
 
 
 def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home: Path, service_url: str) -> None:
@@ -114,7 +147,23 @@ def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home
 def test_a_wrong_setting_is_told_before_anything_is_started(home: Path) -> None:
     done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stderr) == (1, "cruddur: PORT is malformed; a right value: PORT=4567\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "cruddur: PORT is malformed: it is not made of the digits 0 to 9 alone; "
+        "PORT is a whole number from 1 to 65535, such as PORT=4567\n"
+    )
+    assert not home.exists()
+
+
+def test_the_developers_own_settings_hold_and_all_their_faults_are_told_at_once(home: Path) -> None:
+    done = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_HOME=str(home))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line.partition(" is ")[0] for line in done.stderr.splitlines()] == [
+        "cruddur: CONNECTION_URL",
+        "cruddur: FRONTEND_URL",
+        "cruddur: DRAIN_SECONDS",
+    ]
     assert not home.exists()
 
 

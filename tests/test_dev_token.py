@@ -12,12 +12,12 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from lib.config import COGNITO_SETTINGS
 from ops import keys
 from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
 from tests.running import fails, free_port, running, script, succeeds
+from tests.settings import POOL
 
 pytestmark = pytest.mark.usefixtures("at_home")
 
@@ -180,7 +180,7 @@ def test_with_a_pool_half_configured_dev_names_what_is_missing(home: Path, name:
 
     assert done.returncode == 1
     assert [line.split(" is ")[0] for line in done.stderr.splitlines()] == [
-        f"cruddur: {other}" for other in COGNITO_SETTINGS if other != name
+        f"cruddur: {other}" for other in POOL if other != name
     ]
     assert not home.exists()
 

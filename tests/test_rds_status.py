@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lib.readers import connection_url
+from lib.credentials import check_connection_url
 from ops.rds_create import create
 from ops.rds_status import checks, report, url
 from tests.aws import Aws
@@ -108,7 +108,7 @@ def test_a_group_that_was_opened_to_everyone_is_named(aws: Aws, made: Any, every
 
 def test_the_url_is_one_that_our_scripts_take(made: Any) -> None:
     assert url(made) == URL
-    assert connection_url(URL) == URL
+    assert check_connection_url(URL) == URL
 
 
 def test_while_it_is_made_nothing_is_said_of_what_aws_tells_later(

@@ -57,16 +57,24 @@ def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> 
 def test_prod_means_the_url_of_production(name: str) -> None:
     line = fails(f"db-{name}", "prod", CONNECTION_URL=NOWHERE)
 
-    assert line.startswith("cruddur: PROD_CONNECTION_URL is not set; a right value: PROD_CONNECTION_URL=postgresql://")
+    assert line.startswith("cruddur: PROD_CONNECTION_URL is not set; it is ")
 
 
 @pytest.mark.parametrize(
-    "malformed", ["nonsense", "postgresql://localhost", "http://localhost/db", "postgresql://h/d?x=s3cret"]
+    ("malformed", "reason"),
+    [
+        ("nonsense", "it is not in libpq's syntax"),
+        ("postgresql://localhost", "it names no database"),
+        ("postgresql://h/d?x=s3cret", "it is not in libpq's syntax"),
+        ("postgresql://u:s3cret@h/cruddur\r", "it ends in a control character (U+000D)"),
+    ],
 )
-def test_a_malformed_url_is_one_line(malformed: str) -> None:
-    line = fails("db-create", CONNECTION_URL=malformed)
+@pytest.mark.parametrize(("target", "setting"), [((), "CONNECTION_URL"), (("prod",), "PROD_CONNECTION_URL")])
+def test_a_malformed_url_is_one_line(target: tuple[str, ...], setting: str, malformed: str, reason: str) -> None:
+    line = fails("db-create", *target, **{setting: malformed})
 
-    assert line.startswith("cruddur: CONNECTION_URL is malformed; a right value: CONNECTION_URL=postgresql://")
+    assert line.startswith(f"cruddur: {setting} is malformed: {reason}")
+    assert line.endswith(f"such as {setting}=postgresql://postgres:password@localhost:5432/cruddur")
     assert "s3cret" not in line
 
 
@@ -74,7 +82,7 @@ def test_a_malformed_url_is_one_line(malformed: str) -> None:
     ("service", "said"),
     [
         ("postgresql://somebody:s3cret@h/d", "the user in SERVICE_CONNECTION_URL is not cruddur_service"),
-        ("postgresql://cruddur_service:s3%zzcret@h/d", "SERVICE_CONNECTION_URL is malformed; a right value: SERVICE_"),
+        ("postgresql://cruddur_service:s3%zzcret@h/d", "SERVICE_CONNECTION_URL is malformed: a % in it is not"),
     ],
 )
 def test_a_wrong_url_of_the_services_is_told_before_anything_is_made(new_url: str, service: str, said: str) -> None:

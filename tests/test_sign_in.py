@@ -34,9 +34,9 @@ def cognito() -> Iterator[FakeCognito]:
 @pytest.fixture
 def app(service_url: str, cognito: FakeCognito) -> Iterator[Flask]:
     """The application, with that Cognito."""
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=cognito.pool))
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **cognito.pool))
     yield app
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_a_server_older_than_15_is_told() -> None:
         greeting.start()
         url = f"postgresql://owner@127.0.0.1:{listener.getsockname()[1]}/cruddur"
         with pytest.raises(Failure) as failure:
-            check_database(Config(connection_url=url, frontend_urls=(FRONTEND,), user_pool=pool()))
+            check_database(Config(connection_url=url, frontend_urls=(FRONTEND,), **pool()))
         greeting.join()
 
     assert str(failure.value) == "the server is Postgres 14: point CONNECTION_URL to version 15 or newer"

@@ -30,8 +30,19 @@ SETTINGS = {
 }
 
 
-def pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> UserPool:
-    """The pool that the tests' tokens are of."""
+def pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> dict[str, Any]:
+    """The pool that the tests' tokens are of, as arguments of `Config`."""
+    return {
+        "region": REGION,
+        "user_pool_id": POOL_ID,
+        "user_pool_client_id": CLIENT_ID,
+        "jwks_url": jwks_url,
+        "cognito_endpoint": endpoint,
+    }
+
+
+def user_pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> UserPool:
+    """The same pool, as `Config` gives it to the service."""
     return UserPool.of(REGION, POOL_ID, CLIENT_ID, jwks_url, endpoint)
 
 
@@ -57,7 +68,7 @@ def claims(sub: str, /, **others: Any) -> dict[str, Any]:
     now = int(time.time())
     usual = {
         "sub": sub,
-        "iss": pool().issuer,
+        "iss": user_pool().issuer,
         "client_id": CLIENT_ID,
         "token_use": "access",
         "scope": "aws.cognito.signin.user.admin",

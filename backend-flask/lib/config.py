@@ -1,80 +1,71 @@
-"""The settings: read once from the environment, every fault in them named at the start."""
+"""The settings: one typed model, read once from the environment, which names every fault in them at the start."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 
-from lib.credentials import conninfo_source
-from lib.failure import Failure
-from lib.readers import (
-    address,
-    connection_url,
-    key_set_url,
-    matching,
-    number,
-    one_of,
-    origins,
-    pairs,
-    private_url,
-    share,
-    url,
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticKnownError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lib.credentials import CONNECTION_URL_RULE, check_characters, check_connection_url, conninfo_source
+from lib.failure import Failure, malformed, not_set
+from lib.setting_types import (
+    Address,
+    ConnectionURL,
+    Decimal,
+    IsSet,
+    KeySetURL,
+    Origins,
+    PrivateURL,
+    WholeNumber,
 )
-from lib.telemetry import Telemetry
-from lib.tracing import SAMPLERS
 
-
-class Setting(NamedTuple):
-    """How a variable is read (`ValueError`: malformed), a right value, and what holds without it."""
-
-    read: Callable[[str], Any]
-    example: str
-    default: str | None = None
-
-
-SETTINGS = {
-    "CONNECTION_URL": Setting(connection_url, "postgresql://postgres:password@localhost:5432/cruddur"),
-    "SERVICE_CONNECTION_URL": Setting(connection_url, "postgresql://cruddur_service:password@localhost:5432/cruddur"),
-    "FRONTEND_URL": Setting(origins, "http://localhost:3000"),
-    "HOST": Setting(address, "127.0.0.1", default="127.0.0.1"),
-    "PORT": Setting(number(1, 65535), "4567", default="4567"),
-    "WEB_CONCURRENCY": Setting(number(1, 256), "2", default="2"),
-    "DATABASE_AUTH": Setting(one_of("password", "iam"), "iam", default="password"),
-    "DATABASE_TIMEOUT_SECONDS": Setting(number(1, 60), "2", default="2"),
-    "DRAIN_SECONDS": Setting(number(0, 10), "5", default="5"),
-    "LOG_LEVEL": Setting(one_of("info", "warning"), "info", default="info"),
-    "AWS_DEFAULT_REGION": Setting(matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "eu-west-1"),
-    # The forms that Cognito's API reference gives for UserPoolId and ClientId.
-    "AWS_COGNITO_USER_POOL_ID": Setting(matching(r"[\w-]{1,45}_[0-9a-zA-Z]{1,54}"), "eu-west-1_AbCdEfGhI"),
-    "AWS_COGNITO_USER_POOL_CLIENT_ID": Setting(matching(r"[\w+]{1,128}"), "1h57kf5cpq17m0eml12EXAMPLE"),
-    "AWS_COGNITO_JWKS_URL": Setting(key_set_url, "file:///srv/cruddur/jwks.json"),
-    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": Setting(private_url, "http://127.0.0.1:5000"),
+DatabaseAuth = Literal["password", "iam"]
+LogLevel = Literal["info", "warning"]
+TracesExporter = Literal["otlp", "console", "none"]
+MetricsExporter = Literal["otlp", "none"]
+TracesSampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+# What is wrong with a value, by the type of pydantic's error; those of lib/setting_types.py give their own.
+REASONS = {
+    "greater_than_equal": "it is below {ge:g}",
+    "less_than_equal": "it is above {le:g}",
+    "int_parsing_size": "it has too many digits",
+    "literal_error": "it is none of the choices",
+    "string_pattern_mismatch": "it does not have that form",
+    "string_too_long": "it has more than {max_length} characters",
 }
-# OpenTelemetry's own, with its defaults; its times are in milliseconds.
-MILLISECONDS = number(1, 3_600_000)
-OTEL_SETTINGS = {
-    "OTEL_SDK_DISABLED": Setting(one_of("true", "false"), "false", default="false"),
-    "OTEL_TRACES_EXPORTER": Setting(one_of("otlp", "console", "none"), "otlp", default="otlp"),
-    "OTEL_METRICS_EXPORTER": Setting(one_of("otlp", "none"), "otlp", default="otlp"),
-    "OTEL_EXPORTER_OTLP_ENDPOINT": Setting(url, "https://api.honeycomb.io"),
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": Setting(url, "https://api.honeycomb.io/v1/traces"),
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": Setting(url, "https://api.honeycomb.io/v1/metrics"),
-    "OTEL_EXPORTER_OTLP_HEADERS": Setting(pairs, "x-honeycomb-team=the-key", default=","),
-    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": Setting(pairs, "x-honeycomb-team=the-key", default=","),
-    "OTEL_EXPORTER_OTLP_METRICS_HEADERS": Setting(pairs, "x-honeycomb-dataset=cruddur", default=","),
-    "OTEL_EXPORTER_OTLP_TIMEOUT": Setting(MILLISECONDS, "10000", default="10000"),
-    "OTEL_EXPORTER_OTLP_COMPRESSION": Setting(one_of("gzip", "none"), "gzip", default="none"),
-    "OTEL_SERVICE_NAME": Setting(matching(r"(?s).+"), "cruddur", default="cruddur"),
-    "OTEL_RESOURCE_ATTRIBUTES": Setting(pairs, "deployment.environment.name=production", default=","),
-    "OTEL_TRACES_SAMPLER": Setting(one_of(*SAMPLERS), "parentbased_traceidratio", default="parentbased_always_on"),
-    "OTEL_TRACES_SAMPLER_ARG": Setting(share, "0.1", default="1"),
-    "OTEL_BSP_SCHEDULE_DELAY": Setting(MILLISECONDS, "5000", default="5000"),
-    "OTEL_BSP_MAX_QUEUE_SIZE": Setting(number(1, 1_000_000), "8192", default="8192"),
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": Setting(number(1, 100_000), "512", default="512"),
-    "OTEL_METRIC_EXPORT_INTERVAL": Setting(MILLISECONDS, "60000", default="60000"),
-}
-COGNITO_SETTINGS = ("AWS_DEFAULT_REGION", "AWS_COGNITO_USER_POOL_ID", "AWS_COGNITO_USER_POOL_CLIENT_ID")
-COGNITO_ADDRESSES = ("AWS_COGNITO_JWKS_URL", "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER")
-SAID = {**SETTINGS, **OTEL_SETTINGS}
+
+
+def setting(name: str, rule: str, *, example: str, **others: Any) -> Any:
+    """Describe a setting: the variable's name, what a right value is, and one. It is required without a default."""
+    return Field(validation_alias=name, description=rule, examples=[example], **others)
+
+
+def number(name: str, low: int, high: int, *, default: int) -> Any:
+    """Describe a setting that is a whole number from `low` to `high`."""
+    rule = f"a whole number from {low} to {high}"
+    return setting(name, rule, example=str(default), default=default, ge=low, le=high)
+
+
+def choice(name: str, choices: Any, *, example: str, default: str | None = None) -> Any:
+    """Describe a setting that is one of the words in a `Literal`."""
+    *words, last = get_args(choices)
+    return setting(name, f"{', '.join(words)} or {last}", example=example, default=default)
+
+
+def endpoint(name: str) -> Any:
+    """Describe a setting of the OpenTelemetry SDK's of which only its being set matters here."""
+    return setting(name, "an HTTP URL", example="https://api.honeycomb.io", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,72 +91,181 @@ class UserPool:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """What the service is told from outside."""
+class Config(BaseSettings):
+    """The settings of the service. An argument, by the field's name, comes before the environment."""
 
-    # Left out of the repr, which ends up in logs: it may hold a password.
-    connection_url: str = field(repr=False)
-    # Which setting it came from, to name it in a failure.
-    connection_setting: str = "CONNECTION_URL"
-    frontend_urls: tuple[str, ...]
-    user_pool: UserPool
-    host: str = "127.0.0.1"
-    port: int = 4567
-    workers: int = 2
+    model_config = SettingsConfigDict(
+        frozen=True,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        # The fields' own names are for arguments alone: `port` in the environment is another program's, and
+        # the name of a variable can't hold this prefix of those names.
+        env_prefix="=",
+    )
+
+    # The two URLs are left out of the repr, which ends up in logs: they may hold a password.
+    service_connection_url: ConnectionURL | None = setting(
+        "SERVICE_CONNECTION_URL",
+        CONNECTION_URL_RULE,
+        example="postgresql://cruddur_service:password@localhost:5432/cruddur",
+        default=None,
+        repr=False,
+    )
+    # Empty only while `service_connection_url` is set.
+    connection_url: str = setting(
+        "CONNECTION_URL",
+        CONNECTION_URL_RULE,
+        example="postgresql://postgres:password@localhost:5432/cruddur",
+        default="",
+        repr=False,
+    )
+    frontend_urls: Origins = setting(
+        "FRONTEND_URL",
+        "an origin (scheme, host, and a port that is not the default), or several parted by commas",
+        example="http://localhost:3000",
+    )
+    region: str = setting(
+        "AWS_DEFAULT_REGION",
+        "the code of an AWS region: lower case words and a number, parted by hyphens",
+        example="eu-west-1",
+        pattern="^[a-z]{2,}(-[a-z]+)+-[0-9]+$",
+    )
+    # The forms that Cognito's API reference gives for UserPoolId and ClientId.
+    user_pool_id: str = setting(
+        "AWS_COGNITO_USER_POOL_ID",
+        "the id of a Cognito user pool: its region, _, and letters and digits",
+        example="eu-west-1_AbCdEfGhI",
+        pattern=r"^[\w-]{1,45}_[0-9a-zA-Z]{1,54}$",
+    )
+    user_pool_client_id: str = setting(
+        "AWS_COGNITO_USER_POOL_CLIENT_ID",
+        "the id of an app client of the user pool: at most 128 letters, digits, _ and +",
+        example="1h57kf5cpq17m0eml12EXAMPLE",
+        pattern=r"^[\w+]+$",
+        max_length=128,
+    )
+    jwks_url: KeySetURL | None = setting(
+        "AWS_COGNITO_JWKS_URL",
+        "a URL that starts with https:// or file:///, or with http:// on this machine",
+        example="file:///srv/cruddur/jwks.json",
+        default=None,
+    )
+    cognito_endpoint: PrivateURL | None = setting(
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
+        "a URL that starts with https://, or with http:// on this machine",
+        example="http://127.0.0.1:5000",
+        default=None,
+    )
+    host: Address = setting("HOST", "an IPv4 or IPv6 address", example="127.0.0.1", default="127.0.0.1")
+    port: WholeNumber = number("PORT", 1, 65535, default=4567)
+    workers: WholeNumber = number("WEB_CONCURRENCY", 1, 256, default=2)
     # `iam` when tokens of RDS's stand for a password.
-    database_auth: str = "password"
-    region: str = ""
+    database_auth: DatabaseAuth = choice("DATABASE_AUTH", DatabaseAuth, example="iam", default="password")
     # Seconds that a request may wait for the database.
-    database_timeout: int = 2
-    # Seconds between the word to stop and the stop.
-    drain: int = 5
-    # Whether the log tells of each request.
-    log_level: str = "info"
-    telemetry: Telemetry = field(default_factory=Telemetry)
+    database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
+    # Seconds between SIGTERM and the stop.
+    drain: WholeNumber = number("DRAIN_SECONDS", 0, 10, default=5)
+    # Whether the log has a line for each request.
+    log_level: LogLevel = choice("LOG_LEVEL", LogLevel, example="info", default="info")
+    # OpenTelemetry's other variables are read by its SDK.
+    otel_traces_exporter: TracesExporter | None = choice("OTEL_TRACES_EXPORTER", TracesExporter, example="otlp")
+    otel_metrics_exporter: MetricsExporter | None = choice("OTEL_METRICS_EXPORTER", MetricsExporter, example="otlp")
+    otel_traces_sampler: TracesSampler = choice(
+        "OTEL_TRACES_SAMPLER", TracesSampler, example="parentbased_traceidratio", default="parentbased_always_on"
+    )
+    otel_traces_sampler_arg: Decimal = setting(
+        "OTEL_TRACES_SAMPLER_ARG", "a decimal number from 0 to 1", example="0.1", default=1.0, ge=0, le=1
+    )
+    has_otlp_endpoint: IsSet = endpoint("OTEL_EXPORTER_OTLP_ENDPOINT")
+    has_otlp_traces_endpoint: IsSet = endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    has_otlp_metrics_endpoint: IsSet = endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
-    def conninfo(self) -> Callable[[], str]:
-        """What gives the connection string for each new connection. Raises `Failure`."""
-        return conninfo_source(self.connection_url, self.database_auth, self.region)
+    @field_validator("*", mode="before")
+    @classmethod
+    def without_control_characters(cls, value: Any) -> Any:
+        """Refuse the carriage return of a Windows file, and the like, in any setting."""
+        return check_characters(value) if isinstance(value, str) else value
+
+    @field_validator("connection_url")
+    @classmethod
+    def one_connection_url(cls, value: str, info: ValidationInfo) -> str:
+        """Require CONNECTION_URL unless SERVICE_CONNECTION_URL is set."""
+        if value:
+            return check_connection_url(value)
+        # Absent when it is malformed: then that alone is the fault.
+        if info.data.get("service_connection_url", "malformed") is None:
+            raise PydanticKnownError("missing")
+        return value
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """The settings in `environ`. Raises `Failure` with a line for each fault."""
-        faults = []
+    def load(cls, **known: Any) -> Self:
+        """Read from the environment what is not `known`. Raises `Failure` with a line for each fault."""
+        try:
+            return cls(**known)
+        except ValidationError as error:
+            # pydantic names a setting by its variable, or by its field when it was left out.
+            fields = {str(field.validation_alias): field for field in cls.model_fields.values()} | cls.model_fields
+            faults = [(fields[str(fault["loc"][0])], fault) for fault in error.errors(include_url=False)]
+        # Outside of the handler: pydantic's error, which holds the values, does not go along.
+        lines: dict[str, str] = {}
+        for field, fault in faults:
+            # Of several faults of one setting the first is reported.
+            lines.setdefault(str(field.validation_alias), describe(field, fault))
+        raise Failure("\n".join(lines.values()))
 
-        def read(name: str) -> Any:
-            setting = SAID[name]
-            text = environ.get(name) or setting.default
-            try:
-                if text:
-                    return setting.read(text)
-                faults.append(f"{name} is not set; a right value: {name}={setting.example}")
-            except ValueError:
-                # The value stays out of the message: it may hold a password.
-                faults.append(f"{name} is malformed; a right value: {name}={setting.example}")
-            # To go on with, and find the other faults.
-            return setting.read(setting.default or setting.example)
+    @property
+    def database_url(self) -> str:
+        """The URL that the service uses: its own before the owner's."""
+        return self.service_connection_url or self.connection_url
 
-        given = [name for name in OTEL_SETTINGS if environ.get(name)]
-        otel = {name: read(name) for name in OTEL_SETTINGS if name in given or OTEL_SETTINGS[name].default}
-        addresses = [read(name) if environ.get(name) else None for name in COGNITO_ADDRESSES]
-        connection_setting = "SERVICE_CONNECTION_URL" if environ.get("SERVICE_CONNECTION_URL") else "CONNECTION_URL"
-        config = cls(
-            connection_url=read(connection_setting),
-            connection_setting=connection_setting,
-            frontend_urls=read("FRONTEND_URL"),
-            user_pool=UserPool.of(*(read(name) for name in COGNITO_SETTINGS), *addresses),
-            host=read("HOST"),
-            port=read("PORT"),
-            workers=read("WEB_CONCURRENCY"),
-            database_auth=read("DATABASE_AUTH"),
-            region=read("AWS_DEFAULT_REGION"),
-            database_timeout=read("DATABASE_TIMEOUT_SECONDS"),
-            drain=read("DRAIN_SECONDS"),
-            log_level=read("LOG_LEVEL"),
-            telemetry=Telemetry.of(otel, given),
+    @property
+    def connection_setting(self) -> str:
+        """The setting that `database_url` came from, to name it in a failure."""
+        return "SERVICE_CONNECTION_URL" if self.service_connection_url else "CONNECTION_URL"
+
+    @property
+    def user_pool(self) -> UserPool:
+        """The Cognito user pool."""
+        return UserPool.of(
+            self.region, self.user_pool_id, self.user_pool_client_id, self.jwks_url, self.cognito_endpoint
         )
-        if faults:
-            # A setting that several ask for is told once.
-            raise Failure("\n".join(dict.fromkeys(faults)))
-        return config
+
+    @property
+    def traces_exporter(self) -> TracesExporter:
+        """The exporter of traces: as named, else `otlp` when there is an endpoint for them."""
+        has_endpoint = self.has_otlp_endpoint or self.has_otlp_traces_endpoint
+        return self.otel_traces_exporter or ("otlp" if has_endpoint else "none")
+
+    @property
+    def metrics_exporter(self) -> MetricsExporter:
+        """The exporter of metrics: as named, else `otlp` when there is an endpoint for them."""
+        has_endpoint = self.has_otlp_endpoint or self.has_otlp_metrics_endpoint
+        return self.otel_metrics_exporter or ("otlp" if has_endpoint else "none")
+
+    def conninfo(self) -> Callable[[], str]:
+        """Return what gives the connection string for each new connection. Raises `Failure`."""
+        return conninfo_source(self.database_url, self.database_auth, self.region)
+
+
+def describe(field: FieldInfo, fault: ErrorDetails) -> str:
+    """Return the line for a fault of pydantic's: the setting, the reason, the rule and a right value."""
+    name, rule, example = str(field.validation_alias), str(field.description), str((field.examples or [""])[0])
+    if fault["type"] == "missing":
+        return not_set(name, rule, example)
+    return malformed(name, reason(fault), rule, example)
+
+
+def reason(fault: ErrorDetails) -> str:
+    """Return what is wrong with a value, without a part of it."""
+    value, context = fault["input"], fault.get("ctx", {})
+    if isinstance(value, str) and value != value.strip(" "):
+        return "it begins or ends with a space"
+    # docker's --env-file keeps them.
+    if isinstance(value, str) and re.fullmatch("""(["']).*\\1""", value):
+        return "it is in quotes"
+    if fault["type"] == "value_error":
+        return str(context["error"])
+    return REASONS.get(fault["type"], "it is of another type").format(**context)

@@ -4,9 +4,12 @@ With DATABASE_AUTH=iam that is a token of RDS's for a quarter of an hour, in pla
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
 """
 
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.failure import Failure
@@ -25,6 +28,52 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "8000",
 }
+CONNECTION_URL_RULE = "a URL or a connection string of libpq's that names its database"
+
+
+def check_connection_url(text: str) -> str:
+    """Return a URL or a connection string of libpq's that names its database.
+
+    Raises `ValueError` whose text is the reason, and holds nothing of the URL: it may hold a password.
+    """
+    check_characters(text)
+    is_url = re.match("postgres(ql)?://", text)
+    if is_url and text != text.strip():
+        # libpq would take the space for a part of the database's name.
+        raise ValueError("it begins or ends with a space")
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        raise ValueError(syntax_fault(text, is_url=bool(is_url))) from None
+    # A password with a bare @ or / in it leaves its rest in what is taken for host and port.
+    if "@" in str(parts.get("host", "")).lstrip("@"):
+        raise ValueError("its host holds an @: in a password @ is written %40")
+    if not re.fullmatch("[0-9,]*", str(parts.get("port", ""))):
+        raise ValueError("its port is not a number: in a password : is written %3A, / %2F, ? %3F and # %23")
+    if not parts.get("dbname"):
+        raise ValueError("it names no database")
+    return text
+
+
+def syntax_fault(text: str, *, is_url: bool) -> str:
+    """Return why libpq can't read a URL or a connection string."""
+    if is_url and re.search("%(?![0-9a-fA-F]{2})", text):
+        return "a % in it is not followed by two hexadecimal digits: % itself is written %25"
+    if "://" in text and not is_url:
+        return "its scheme is not postgresql"
+    return "it is not in libpq's syntax, or has a parameter that libpq does not know"
+
+
+def check_characters(text: str) -> str:
+    """Return a text without control characters. Raises `ValueError` with the place and the code point of one."""
+    found = [character for character in text if unicodedata.category(character) == "Cc"]
+    if found:
+        is_last, is_first = text[-1] in found, text[0] in found
+        place = "ends in" if is_last else "starts with" if is_first else "holds"
+        raise ValueError(f"it {place} a control character (U+{ord(found[-1 if is_last else 0]):04X})")
+    if not text.isascii() and any(unicodedata.category(character) == "Cs" for character in text):
+        raise ValueError("it is not UTF-8")
+    return text
 
 
 def conninfo(url: str) -> str:

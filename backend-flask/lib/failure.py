@@ -3,3 +3,13 @@
 
 class Failure(Exception):
     """A line for the operator for each fault of the setup: what is wrong, and the remedy."""
+
+
+def not_set(name: str, rule: str, example: str) -> str:
+    """Return the line for a setting that is missing: what a right value is, and one."""
+    return f"{name} is not set; it is {rule}, such as {name}={example}"
+
+
+def malformed(name: str, reason: str, rule: str, example: str) -> str:
+    """Return the line for a setting whose value is wrong. `reason` must not quote the value: it may be a secret."""
+    return f"{name} is malformed: {reason}; {name} is {rule}, such as {name}={example}"

@@ -104,14 +104,17 @@ URL = "postgresql://cruddur_post_confirmation@db.example/cruddur"
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "CONNECTION_URL is not set, or malformed; a right value"),
-        ({"CONNECTION_URL": "postgresql://u:s3@cret@h/d"}, "CONNECTION_URL is not set, or malformed"),
+        ({}, "CONNECTION_URL is not set; it is a URL"),
+        ({"CONNECTION_URL": "postgresql://u:s3@cret@h/d"}, "CONNECTION_URL is malformed: its host holds an @"),
         *(
             ({"CONNECTION_URL": f"{URL}?sslmode={mode}"}, "CONNECTION_URL wants sslmode=verify-full, or none")
             for mode in ("disable", "allow", "prefer", "require", "verify-ca")
         ),
         ({"CONNECTION_URL": URL}, "bin/lambda-build --ca"),
-        ({"CONNECTION_URL": f"{URL}?sslrootcert=ca", "DATABASE_AUTH": "IAM"}, "DATABASE_AUTH is malformed"),
+        (
+            {"CONNECTION_URL": f"{URL}?sslrootcert=ca", "DATABASE_AUTH": "IAM"},
+            "DATABASE_AUTH is malformed: it is none of the choices",
+        ),
         (
             {"CONNECTION_URL": f"{URL}?sslrootcert=ca", "DATABASE_AUTH": "iam", "DATABASE_SECRET_ARN": "arn"},
             "two ways to one end",

@@ -8,23 +8,21 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.credentials import conninfo_source
-from lib.failure import Failure
-from lib.readers import connection_url, one_of
+from lib.credentials import CONNECTION_URL_RULE, check_connection_url, conninfo_source
+from lib.failure import Failure, malformed, not_set
 
 # What bin/lambda-build --ca puts into the zip.
 CA = Path(__file__).with_name("rds-ca.pem")
-EXAMPLE = "CONNECTION_URL=postgresql://cruddur_post_confirmation@database.example:5432/cruddur"
+EXAMPLE = "postgresql://cruddur_post_confirmation@database.example:5432/cruddur"
 SECRET_SECONDS = 1
 
 
 def conninfo(environ: Mapping[str, str]) -> str:
     """The connection string for a new connection. Raises `Failure`."""
     url = verified(environ.get("CONNECTION_URL", ""))
-    try:
-        auth = one_of("password", "iam")(environ.get("DATABASE_AUTH") or "password")
-    except ValueError:
-        raise Failure("DATABASE_AUTH is malformed; a right value: DATABASE_AUTH=iam") from None
+    auth = environ.get("DATABASE_AUTH") or "password"
+    if auth not in {"password", "iam"}:
+        raise Failure(malformed("DATABASE_AUTH", "it is none of the choices", "password or iam", "iam"))
     # Lambda's own setting.
     region = environ["AWS_REGION"]
     arn = environ.get("DATABASE_SECRET_ARN")
@@ -36,10 +34,12 @@ def conninfo(environ: Mapping[str, str]) -> str:
 
 def verified(url: str) -> str:
     """The URL with TLS to the very host that it names. Raises `Failure` when it asks for less."""
+    if not url:
+        raise Failure(not_set("CONNECTION_URL", CONNECTION_URL_RULE, EXAMPLE))
     try:
-        parts = conninfo_to_dict(connection_url(url))
-    except ValueError:
-        raise Failure(f"CONNECTION_URL is not set, or malformed; a right value: {EXAMPLE}") from None
+        parts = conninfo_to_dict(check_connection_url(url))
+    except ValueError as error:
+        raise Failure(malformed("CONNECTION_URL", str(error), CONNECTION_URL_RULE, EXAMPLE)) from None
     if parts.get("sslmode", "verify-full") != "verify-full":
         raise Failure("CONNECTION_URL wants sslmode=verify-full, or none: it is the default here")
     root = str(parts.get("sslrootcert", CA))

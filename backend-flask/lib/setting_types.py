@@ -1,0 +1,116 @@
+"""The types of settings: what each takes, and what is wrong with another value.
+
+Operators and logs see the reason, so it never holds the value or a part of it: that may be a secret.
+"""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
+
+from lib.credentials import check_connection_url
+
+# Hosts to which plain HTTP does not leave the machine.
+THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
+
+
+def digits(value: Any) -> Any:
+    """Raise `ValueError` for a text that is not made of ASCII digits: pydantic would take 4_567, +4567 and more."""
+    if isinstance(value, str) and not re.fullmatch("[0-9]+", value):
+        raise ValueError("it is not made of the digits 0 to 9 alone")
+    return value
+
+
+def decimal(value: Any) -> Any:
+    """Raise `ValueError` for a text that is no decimal number."""
+    if isinstance(value, str) and not re.fullmatch(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,3})?", value):
+        raise ValueError("it is not a decimal number")
+    return value
+
+
+def split(value: Any) -> Any:
+    """Return the parts of a text between commas."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def check_address(text: str) -> str:
+    """Return an IP address in its usual form. Raises `ValueError`."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError("it is not an IPv4 or IPv6 address: names are not looked up") from None
+
+
+def check_url(text: str) -> str:
+    """Return an HTTP URL that has a host. Raises `ValueError`."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("its host or its port is malformed") from None
+    if "://" not in text:
+        raise ValueError("it has no scheme, such as https://")
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("its scheme is not http or https")
+    if not host:
+        raise ValueError("it has no host")
+    if port == 0:
+        raise ValueError("its port is 0")
+    return text
+
+
+def check_private_url(text: str) -> str:
+    """Return a URL that is safe for tokens and keys: HTTPS, or HTTP within this machine. Raises `ValueError`."""
+    parts = urlsplit(check_url(text))
+    if parts.scheme == "http" and parts.hostname not in THIS_MACHINE:
+        raise ValueError("it is plain http beyond this machine")
+    return text
+
+
+def check_key_set_url(text: str) -> str:
+    """Return a private URL, or a file's. Raises `ValueError`."""
+    if text.startswith("file:///"):
+        return text
+    if text.startswith("file:"):
+        raise ValueError("its path is not absolute: file:/// comes before it")
+    return check_private_url(text)
+
+
+def check_origin(text: str) -> str:
+    """Return an origin as browsers send it (RFC 6454). Raises `ValueError`."""
+    for pattern, reason in ORIGIN_FAULTS:
+        if re.search(pattern, text):
+            raise ValueError(reason)
+    return check_url(text)
+
+
+# The first pattern that matches gives the reason.
+ORIGIN_FAULTS = (
+    (r"^$", "an origin in it is empty"),
+    (r"\*", "it holds a wildcard"),
+    (r"\s", "it holds white space"),
+    (r"[A-Z]", "it holds an upper case letter"),
+    (r"^(?!.*://)", "it has no scheme: http:// or https://"),
+    (r"^(?!https?://)", "its scheme is not http or https"),
+    (r"://$", "it has no host"),
+    (r"@", "it holds a user or a password"),
+    (r"[?#]", "it has a query or a fragment"),
+    (r"^https?://[^/]*/$", "it has a trailing slash"),
+    (r"^https?://.*/", "it has a path"),
+    (r"^http:.*:80$|^https:.*:443$", "it names its scheme's default port"),
+)
+
+
+WholeNumber = Annotated[int, BeforeValidator(digits)]
+Decimal = Annotated[float, BeforeValidator(decimal)]
+ConnectionURL = Annotated[str, AfterValidator(check_connection_url)]
+Origin = Annotated[str, AfterValidator(check_origin)]
+# Not JSON, which pydantic-settings would take a tuple for.
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
+KeySetURL = Annotated[str, AfterValidator(check_key_set_url)]
+PrivateURL = Annotated[str, AfterValidator(check_private_url)]
+Address = Annotated[str, AfterValidator(check_address)]
+IsSet = Annotated[bool, BeforeValidator(bool)]
