@@ -4,7 +4,7 @@ As in `with ground() as postgres, serving(postgres.url) as service:`
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ PEOPLE, ACTIVITIES = 20, 200
 PROCESSES = "2"
 # Settings of whoever runs the drills are not for what is drilled.
 OTHERS = ("AWS_", "OTEL_", "PG", "PYTHONPATH", "CONNECTION_URL", "SERVICE_CONNECTION_URL", "DATABASE_", "DRAIN_")
+SERVE = (ROOT / "bin" / "serve",)
 FIRST_PAGE = "/api/activities/home"
 
 
@@ -90,11 +91,19 @@ def by_way_of(url: str, port: str) -> str:
 
 
 @contextmanager
-def serving(url: str, *, name: str = "service", first: str = FIRST_PAGE, **settings: str) -> Iterator[Running]:
+def serving(
+    url: str,
+    command: Sequence[str | Path] = SERVE,
+    /,
+    *,
+    name: str = "service",
+    first: str = FIRST_PAGE,
+    **settings: str,
+) -> Iterator[Running]:
     """`bin/serve` on the database `url`, from its first 200 to `first` on: its process, and its own URL.
 
     `settings` come on top of what production is told; `PORT` may be one of them. `name` keeps the logs of
-    several apart.
+    several apart. `command` is another way to run the service.
     """
     keys.make()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
@@ -109,7 +118,7 @@ def serving(url: str, *, name: str = "service", first: str = FIRST_PAGE, **setti
         "DRAIN_SECONDS": "0",
     }
     with started(
-        [ROOT / "bin" / "serve"],
+        command,
         url=f"http://127.0.0.1:{port}{first}",
         environ=kept | keys.settings() | ours | settings,
         folder=ROOT,

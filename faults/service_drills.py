@@ -6,6 +6,7 @@ from faults.collector_away import collector_away
 from faults.drill import Drill
 from faults.handover import handover
 from faults.keys_away import keys_away
+from faults.log_unwritable import log_unwritable
 from faults.overload import overload
 from faults.restored import restored
 from faults.worker_killed import worker_killed
@@ -48,6 +49,15 @@ DRILLS = [
         "the collector of traces down (connections refused), and hanging (accepted, and not answered)",
         "the bound of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE",
         collector_away,
+    ),
+    Drill(
+        "log-unwritable",
+        "8 readers for 10 s with a log that goes to a full device, to a pipe whose reader is gone, and to a pipe "
+        "that is not read; then SIGTERM",
+        "the bounded queue between requests and the log (here granian's own access log has none)",
+        partial(log_unwritable, 10),
+        is_short=True,
+        run_short=partial(log_unwritable, 2),
     ),
     Drill(
         "backup-restored",

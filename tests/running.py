@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -40,7 +40,9 @@ def script(name: str, *arguments: str, answer: str = "", **settings: str) -> sub
 
 
 @contextmanager
-def started(command: Sequence[str | Path], **settings: str) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    command: Sequence[str | Path], stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, /, **settings: str
+) -> Iterator["subprocess.Popen[str]"]:
     """A command in the project's folder, the head of a process group, stopped at the end if it has not been before."""
     with subprocess.Popen(
         command,
@@ -48,8 +50,8 @@ def started(command: Sequence[str | Path], **settings: str) -> Iterator["subproc
         env=CLEAN | settings,
         text=True,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         process_group=0,
     ) as process:
         try:
@@ -62,6 +64,33 @@ def started(command: Sequence[str | Path], **settings: str) -> Iterator["subproc
 def running(name: str, *arguments: str, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     """`bin/<name>`, likewise."""
     return started([ROOT / "bin" / name, *arguments], **settings)
+
+
+# Ways in which what a program prints is not taken.
+UNWRITABLE = ["full device", "reader gone", "pipe not read"]
+
+
+@contextmanager
+def unwritable(way: str) -> Iterator[int]:
+    """The descriptor of something that a program cannot print to."""
+    reader, writer = os.pipe()
+    if way == "full device":
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    elif way == "reader gone":
+        os.close(reader)
+        reader = os.open(os.devnull, os.O_RDONLY)
+    else:
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"\n")
+        os.set_blocking(writer, True)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+        os.close(reader)
 
 
 def free_port() -> str:

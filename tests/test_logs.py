@@ -1,19 +1,67 @@
 """What the service says on standard error: its log, and traces for who looks at a terminal."""
 
 import json
+import logging
+import os
+import re
 import signal
+import socket
+import sys
+import threading
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
 import psycopg
+import pytest
 
-from tests.make import Make
-from tests.running import free_port, running
+from bench.processes import tree
+from lib.logs import QUEUE_SIZE, REQUESTS, BoundedQueueHandler, ContextFilter, JSONFormatter, Stream, TextFormatter
+from ops.command import ROOT
+from tests import tokens
+from tests.make import Make, User
+from tests.running import UNWRITABLE, eventually, free_port, rows, running, started, unwritable
 from tests.test_serve import RIGHT, get
 
+BACKEND = str(ROOT / "backend-flask")
+SERVE = ROOT / "bin" / "serve"
 HOME = "/api/activities/home"
 # What nobody must find in a log.
 MARKER = "f1nd-me"
+
+
+def post(port: str, author: User, message: str) -> int:
+    """The status of a POST of an activity."""
+    headers = {"Content-Type": "application/json", **tokens.bearer(author.cognito_user_id)}
+    with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
+        connection.request("POST", "/api/activities", json.dumps({"message": message, "ttl": "1-day"}), headers)
+        return connection.getresponse().status
+
+
+def pipelined(port: str, count: int) -> int:
+    """How many of so many requests on one connection, none of which waits for another's answer, are answered by 200."""
+    request = f"GET {HOME} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    sent = (request + b"\r\n") * (count - 1) + request + b"Connection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as connection:
+        sender = threading.Thread(target=connection.sendall, args=[sent])
+        sender.start()
+        with connection.makefile("rb") as answers:
+            found = answers.read().count(b"HTTP/1.1 200 OK\r\n")
+        sender.join()
+    return found
+
+
+def accounted(lines: list[dict[str, Any]]) -> tuple[int, int]:
+    """How many requests are in a log, and how many records it says were dropped."""
+    notices = [re.match(r"(\d+) log records were dropped: ", line["message"]) for line in lines]
+    return sum(line["message"] == "request" for line in lines), sum(int(notice[1]) for notice in notices if notice)
+
+
+def record(message: str, *values: object) -> logging.LogRecord:
+    """A record of another library."""
+    return logging.LogRecord("urllib3", logging.WARNING, __file__, 1, message, values, None)
 
 
 def test_the_log_has_one_object_a_line(service_url: str, owner: psycopg.Connection, make: Make) -> None:
@@ -60,3 +108,224 @@ def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
 
     names = [line[: len(line) - len(line.lstrip())] + line.split(" ms ")[0].split()[0] for line in err.splitlines()]
     assert names == ["GET", "  user-activities", "    activities/user"]
+
+
+@pytest.mark.parametrize("way", UNWRITABLE)
+def test_a_log_that_is_not_taken_fails_no_request(
+    service_url: str, pool: dict[str, str], owner: psycopg.Connection, make: Make, way: str
+) -> None:
+    author = make.user()
+    port = free_port()
+    settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    with unwritable(way) as stderr, started([SERVE], PIPE, stderr, **settings) as server:
+        assert [get(port, HOME)[0] for _ in range(50)] == [200] * 50
+        assert post(port, author, MARKER) == 200
+        # What is logged as an error is not waited for either.
+        owner.execute("ALTER TABLE users DROP COLUMN bio")
+        assert get(port, f"/api/activities/@{author.handle}")[0] == 500
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=15) == 0
+
+    assert rows(service_url, "SELECT message FROM activities") == [(MARKER,)]
+
+
+def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
+    service_url: str, pool: dict[str, str], make: Make
+) -> None:
+    author = make.user()
+    port = free_port()
+    settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    # Not by way of bin/serve, which bash would read by the descriptor that is free.
+    with started(["bash", "-c", f"exec {sys.executable} -m serve 2>&-"], PYTHONPATH=BACKEND, **settings) as server:
+        assert [get(port, HOME)[0] for _ in range(10)] == [200] * 10
+        assert post(port, author, MARKER) == 200
+        # Its number is that of the memory in which the processes tell each other to stop.
+        assert get(port, "/readyz")[0] == 200
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=15) == 0
+
+    assert rows(service_url, "SELECT message FROM activities") == [(MARKER,)]
+
+
+def test_a_worker_that_dies_is_replaced_where_nothing_printed_is_read(service_url: str) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}
+    with unwritable("pipe not read") as output, started([SERVE], output, output, **settings) as server:
+        assert get(port, HOME)[0] == 200
+        (worker,) = tree(server.pid)[1:]
+        os.kill(worker, signal.SIGKILL)
+
+        eventually(lambda: tree(server.pid)[1:] not in ([], [worker]))
+        assert get(port, HOME)[0] == 200
+
+
+def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}
+    with running("serve", **settings) as server:
+        assert get(port, HOME)[0] == 200
+        (worker,) = tree(server.pid)[1:]
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: tree(server.pid)[1:] not in ([], [worker]))
+        assert get(port, HOME)[0] == 200
+        server.send_signal(signal.SIGTERM)
+        out, err = server.communicate(timeout=30)
+
+    line = json.loads(err)
+    assert out == ""
+    assert line.keys() == {"time", "level", "message"}
+    assert (line["level"], line["message"]) == ("error", "Unexpected exit from worker-1")
+
+
+def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(service_url: str) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info", "WEB_CONCURRENCY": "1"}
+    # More than the queue holds, and a pipe.
+    count = QUEUE_SIZE + 2_000
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as log, started([SERVE], PIPE, writer, **settings) as server:
+        os.close(writer)
+        assert get(port, HOME)[0] == 200
+        assert pipelined(port, count) == count
+        lines = [json.loads(next(log)) for _ in range(QUEUE_SIZE)]
+        assert get(port, HOME)[0] == 200
+        server.send_signal(signal.SIGTERM)
+        lines += [json.loads(line) for line in log]
+
+    written, dropped = accounted(lines)
+    assert written + dropped == count + 2
+    # Those that fit into the pipe, the queue and the thread's hands; a line has more than 200 bytes.
+    assert QUEUE_SIZE < written < QUEUE_SIZE + 400
+
+
+def test_a_log_whose_reader_comes_back_goes_on(service_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    gone = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(fifo, os.O_WRONLY)
+    os.close(gone)
+    with started([SERVE], PIPE, writer, **settings) as server:
+        assert [get(port, HOME)[0] for _ in range(20)] == [200] * 20
+        with fifo.open() as log:
+            os.close(writer)
+            assert [get(port, HOME)[0] for _ in range(20)] == [200] * 20
+            server.send_signal(signal.SIGTERM)
+            lines = [json.loads(line) for line in log]
+
+    written, dropped = accounted(lines)
+    assert written + dropped == 40
+    assert written > 0
+    assert dropped > 0
+
+
+# A record of another library within a request, and what Python itself prints otherwise.
+PROGRAM = """
+import logging, threading, warnings
+from lib.logs import configure_logging
+
+class Untidy:
+    def __del__(self):
+        raise ValueError("f1nd-me")
+
+def fail():
+    raise LookupError("f1nd-me")
+
+configure_logging(is_json=True, context=lambda: {"trace_id": "t", "request_id": "r", "route": "/", "user": "f1nd-me"})
+try:
+    fail()
+except LookupError as error:
+    logging.getLogger("urllib3").warning("no %s", "luck", exc_info=True, stack_info=True, extra={"row": "f1nd-me"})
+thread = threading.Thread(target=fail, name="worker")
+thread.start()
+thread.join()
+Untidy()
+warnings.warn("old", DeprecationWarning)
+logging.getLogger("urllib3").info("not told")
+"""
+
+
+def test_an_exceptions_text_is_not_in_the_log() -> None:
+    with started([ROOT / "bin" / "python", "-W", "always", "-c", PROGRAM]) as program:
+        out, err = program.communicate(timeout=30)
+    assert (program.returncode, out) == (0, "")
+    lines = [json.loads(line) for line in err.splitlines()]
+
+    assert MARKER not in err
+    heads = [line["message"].split("\n")[:2] for line in lines]
+    assert heads[0] == ["no luck", "LookupError"]
+    assert heads[1] == ["the thread worker has ended", "LookupError"]
+    assert heads[2][1] == "ValueError"
+    assert "DeprecationWarning: old" in heads[3][0]
+    assert '  File "<string>", line 10, in fail' in lines[0]["message"]
+    keys = {"time", "level", "message"}
+    assert [set(line) for line in lines] == [keys | {"trace_id", "request_id", "route"}] * 4
+
+
+def test_a_record_has_the_context_of_its_own_thread() -> None:
+    handler = BoundedQueueHandler(2)
+    handler.addFilter(ContextFilter(lambda: {"route": threading.current_thread().name}))
+
+    thread = threading.Thread(target=handler.handle, args=[record("hello")], name="/livez")
+    thread.start()
+    thread.join()
+
+    assert json.loads(JSONFormatter().format(handler.records.get()))["route"] == "/livez"
+
+
+def test_what_does_not_fit_into_the_queue_is_dropped_and_counted() -> None:
+    handler = BoundedQueueHandler(2)
+
+    handler.handle(record("one"))
+    handler.handle(record("two"))
+    assert handler.dropped == 0
+    handler.handle(record("three"))
+
+    assert handler.dropped == 1
+    assert [handler.records.get().msg for _ in range(handler.records.qsize())] == ["one", "two"]
+
+
+def test_a_message_that_cannot_be_made_is_logged_as_it_is() -> None:
+    handler = BoundedQueueHandler(1)
+
+    handler.handle(record("%d of %d", MARKER))
+
+    assert handler.records.get().getMessage() == "malformed log message: %d of %d"
+
+
+def test_what_a_message_is_made_of_may_change_once_it_is_logged() -> None:
+    handler, names = BoundedQueueHandler(1), ["ann"]
+    logged = record("names: %s", names)
+
+    handler.handle(logged)
+    names.append("bob")
+
+    assert handler.records.get().getMessage() == "names: ['ann']"
+    # Other handlers get the record as it was.
+    assert logged.msg == "names: %s"
+
+
+def test_a_line_that_failed_halfway_does_not_swallow_the_next() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    stream = Stream(writer)
+    with pytest.raises(BlockingIOError):
+        stream.write("x" * (1 << 20) + "\n")
+    with os.fdopen(reader, "rb", buffering=0) as log:
+        log.read(1 << 20)
+
+        stream.write("next\n")
+        stream.write("last\n")
+        os.close(writer)
+
+        assert log.read() == b"\nnext\nlast\n"
+
+
+def test_on_a_terminal_a_request_is_a_short_line() -> None:
+    request = logging.makeLogRecord(
+        {"name": REQUESTS, "method": "GET", "route": "", "status": 404, "duration_ms": 1.25, "request_id": "0123456789"}
+    )
+
+    assert TextFormatter().format(request)[9:] == "GET (no such path) 404 1.2 ms 01234567"
+    assert TextFormatter().format(record("no %s", "luck"))[9:] == "warning: no luck"

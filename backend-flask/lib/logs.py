@@ -1,56 +1,208 @@
-"""The log: for machines one JSON object a line, for people on a terminal a line that they can read."""
+"""Logging: records go through a bounded queue to a thread that writes them, so that no request waits for the log."""
 
-import json
 import logging
+import os
 import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from copy import copy
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from multiprocessing.util import Finalize
+from queue import SimpleQueue
 from typing import Any
 
-from lib.observing import Observed, observed
+from pythonjsonlogger.json import JsonFormatter
+
+STDERR = 2
+# About 6 MB of request records in each process, while the log is not read.
+QUEUE_SIZE = 10_000
+FLUSH_SECONDS = 1.0
+NOTICE_SECONDS = 1.0
+REQUESTS = "cruddur.request"
+# Of the record's attributes, those that become keys of the JSON object.
+KEYS = ("trace_id", "request_id", "method", "route", "status", "duration_ms")
+
+logger = logging.getLogger("cruddur")
 
 
-def start_logging(*, is_json: bool) -> None:
-    """Have all that is logged in this process told on standard error."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(AsJson() if is_json else AsText())
+def configure_logging(*, is_json: bool, context: Callable[[], dict[str, Any]]) -> None:
+    """Write the log of this process to standard error, from a thread. `context` describes the current request.
+
+    Call this after the fork: threads do not survive it. The logger `cruddur.request` has a level of its own.
+    """
+    handler = BoundedQueueHandler(QUEUE_SIZE)
+    handler.addFilter(ContextFilter(context))
+    # Where a process is started without it (2>&-), something else has its number: our shared memory, or a socket.
+    descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else STDERR
+    listener = Listener(handler, JSONFormatter() if is_json else TextFormatter(), Stream(descriptor))
+    listener.start()
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # No format shows them, and each request would pay 3 us: https://docs.python.org/3/howto/logging.html#optimization
+    logging._srcfile = None  # noqa: SLF001 - the documented switch for the caller's file and line
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.captureWarnings(capture=True)
+    # Both print to sys.stderr otherwise, in the thread that failed and with the exception's text.
+    threading.excepthook = log_thread_failure
+    sys.unraisablehook = log_unraisable
+    # granian's workers end without atexit; finalizers run, and this one after those that still log.
+    Finalize(None, listener.stop, exitpriority=0)
 
 
-class AsJson(logging.Formatter):
-    """One object a line."""
+class BoundedQueueHandler(QueueHandler):
+    """Queue records for the thread that writes them. A record that finds the queue full is dropped and counted."""
+
+    def __init__(self, size: int) -> None:
+        # Unlike queue.Queue it has no lock: a signal handler or a destructor that logs could wait for its own thread.
+        self.records: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        super().__init__(self.records)
+        self._size = size
+        self.dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Merge what may change or holds memory; the listener's thread does the formatting."""
+        if isinstance(record.msg, str) and not (record.args or record.exc_info or record.stack_info):
+            return record
+        # A copy: other handlers have the record too.
+        prepared = copy(record)
+        error = record.exc_info[1] if record.exc_info else None
+        parts = (record.getMessage(), describe_exception(error) if error else "", record.stack_info)
+        prepared.msg = "\n".join(part for part in parts if part)
+        prepared.args = prepared.exc_info = prepared.exc_text = prepared.stack_info = None
+        return prepared
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Put the record into the queue if there is room. `handle` holds the handler's lock: the bound is exact."""
+        if self.records.qsize() < self._size:
+            self.records.put(record)
+        else:
+            self.dropped += 1
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        """Queue a message that its arguments do not fit into. The usual traceback would go straight to sys.stderr."""
+        malformed = copy(record)
+        malformed.msg = f"malformed log message: {record.msg if isinstance(record.msg, str) else type(record.msg)}"
+        malformed.args = malformed.exc_info = malformed.exc_text = malformed.stack_info = None
+        self.enqueue(malformed)
+
+
+class Listener(QueueListener):
+    """Format and write the queued records.
+
+    Without a StreamHandler: a pipe that is not read would block one with its lock held, and `logging.shutdown`
+    waits for the lock of every handler.
+    """
+
+    def __init__(self, handler: BoundedQueueHandler, formatter: logging.Formatter, stream: "Stream") -> None:
+        super().__init__(handler.queue)
+        self._handler, self._formatter, self._stream = handler, formatter, stream
+        self._failed = self._reported = 0
+        self._reported_at = float("-inf")
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write one record, and then how many were lost, as soon as writing works."""
+        if not self._write(record):
+            self._failed += 1
+        elif self._handler.records.empty() or time.monotonic() - self._reported_at > NOTICE_SECONDS:
+            self._report_lost()
+
+    def _write(self, record: logging.LogRecord) -> bool:
+        try:
+            self._stream.write(f"{self._formatter.format(record)}\n")
+        except Exception:  # noqa: BLE001 - a thread that has ended would write nothing at all
+            return False
+        return True
+
+    def _report_lost(self) -> None:
+        lost = self._handler.dropped + self._failed
+        if lost == self._reported:
+            return
+        message = f"{lost - self._reported} log records were dropped: standard error was not read, or not writable"
+        notice = logging.LogRecord(logger.name, logging.WARNING, __file__, 0, message, None, None)
+        if self._write(notice):
+            self._reported, self._reported_at = lost, time.monotonic()
+
+    def stop(self) -> None:
+        """Write what waits, for a second at most: an unread pipe must not keep the process from ending."""
+        self.enqueue_sentinel()
+        if self._thread is not None:
+            self._thread.join(FLUSH_SECONDS)
+            if not self._thread.is_alive():
+                self._report_lost()
+
+
+class Stream:
+    """A file descriptor, written to without the buffer of `sys.stderr`.
+
+    A blocked write would hold that buffer's lock, for which the end of a process waits.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._is_torn = False
+
+    def write(self, line: str) -> None:
+        """Write a line, in one piece where the kernel takes it so. Raises `OSError`."""
+        # What was left of a line that failed halfway must not swallow this one.
+        rest = (b"\n" if self._is_torn else b"") + line.encode(errors="backslashreplace")
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+            self._is_torn = bool(rest)
+
+
+class ContextFilter(logging.Filter):
+    """Add what is known of the current request to each record, in the request's own thread."""
+
+    def __init__(self, context: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._context = context
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the attributes, and let every record pass."""
+        record.__dict__.update(self._context())
+        return True
+
+
+class JSONFormatter(JsonFormatter):
+    """Format a record as one JSON object a line."""
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:  # noqa: ARG002 - as python-json-logger calls it
+        """Add the time, the level, the message, and what is known of the request: no other library's extras."""
+        log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        log_data["level"] = record.levelname.lower()
+        log_data["message"] = record.message
+        known = record.__dict__
+        log_data.update({key: known[key] for key in KEYS if key in known})
+
+
+class TextFormatter(logging.Formatter):
+    """Format a record as a line for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record, with the request that it came from."""
-        told: dict[str, Any] = {"time": now(), "level": record.levelname.lower(), "message": record.getMessage()}
-        request = observed()
-        if request is not None:
-            told |= {"trace_id": request.trace_id.hex(), "request_id": request.request_id, "route": request.route}
-        return json.dumps(told)
+        """Return the time of day and the message; of a request its method, route, status, duration and id."""
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.name == REQUESTS:
+            text = "{method} {route} {status} {duration_ms:.1f} ms {request_id:.8}".format_map(
+                record.__dict__ | {"route": record.__dict__["route"] or "(no such path)"}
+            )
+        return f"{datetime.fromtimestamp(record.created):%H:%M:%S} {text}"
 
 
-class AsText(logging.Formatter):
-    """For a terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The time of day, and the message."""
-        return f"{datetime.now():%H:%M:%S} {record.levelname.lower()}: {record.getMessage()}"
+def describe_exception(error: BaseException) -> str:
+    """Return the class and the stack of an exception, and not its text, which may quote a row or a person."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    return f"{type(error).__name__}\n{stack}".rstrip("\n")
 
 
-def log_as_json(request: Observed, seconds: float) -> None:
-    """Tell of a request, in one write. None of its parts has a sign that JSON would have quoted."""
-    sys.stderr.write(
-        f'{{"time": "{now()}", "level": "info", "message": "request", "trace_id": "{request.trace_id.hex()}", '
-        f'"request_id": "{request.request_id}", "method": "{request.method}", "route": "{request.route}", '
-        f'"status": {request.status}, "duration_ms": {seconds * 1000:.2f}}}\n'
-    )
+def log_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """Log the exception that has ended a thread."""
+    if failure.exc_type is not SystemExit:
+        name = failure.thread.name if failure.thread else "without a name"
+        logger.error("the thread %s has ended", name, exc_info=failure.exc_value)
 
 
-def log_as_text(request: Observed, seconds: float) -> None:
-    """Tell of a request on a terminal."""
-    what = f"{request.method} {request.route or '(no such path)'} {request.status}"
-    print(f"{datetime.now():%H:%M:%S} {what} {seconds * 1000:.1f} ms {request.request_id[:8]}", file=sys.stderr)
-
-
-def now() -> str:
-    """The time in UTC (RFC 3339)."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def log_unraisable(failure: "sys.UnraisableHookArgs") -> None:
+    """Log an exception that has no caller to go to, such as one of a destructor."""
+    logger.error("%s", failure.err_msg or "an exception was ignored", exc_info=failure.exc_value)
