@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from lib import breaker as module
-from lib import deadline
 from lib.breaker import Breaker
-from lib.errors import Away
+from lib.deadline import Deadline
+from lib.exceptions import DatabaseUnavailable
 from tests.running import eventually
 
 
@@ -42,11 +42,11 @@ def server() -> Iterator[Server]:
     server.answers.set()
 
 
-def is_closed(breaker: Breaker) -> bool:
+def is_closed(breaker: Breaker, deadline: Deadline | None = None) -> bool:
     """Whether requests go through."""
     try:
-        breaker.check()
-    except Away:
+        breaker.check(Deadline(60) if deadline is None else deadline)
+    except DatabaseUnavailable:
         return False
     return True
 
@@ -85,8 +85,7 @@ def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
     breaker.suspect(LOST)
 
     def ask() -> bool:
-        deadline.begin(0.05)
-        return is_closed(breaker)
+        return is_closed(breaker, Deadline(0.05))
 
     with ThreadPoolExecutor(1) as thread:
         asking = thread.submit(ask)

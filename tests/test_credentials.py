@@ -5,12 +5,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from lib.config import Config
 from lib.credentials import conninfo_source
+from lib.deadline import Deadline
 from lib.failure import Failure
-from lib.pool import Lender
+from lib.pool import DatabasePool
 from tests.running import eventually
-from tests.test_config import RIGHT
+from tests.settings import REQUIRED, load
 
 RDS = "postgresql://cruddur_service@db.example.eu-west-1.rds.amazonaws.com/cruddur?sslmode=verify-full"
 REGION = "eu-west-1"
@@ -60,7 +60,7 @@ def test_a_token_is_signed_for_host_and_user_and_a_quarter_of_an_hour() -> None:
 )
 def test_a_url_that_is_not_for_tokens_is_told(url: str, remedy: str) -> None:
     with pytest.raises(Failure, match=remedy):
-        Config.from_env(RIGHT | {"CONNECTION_URL": url, "DATABASE_AUTH": "iam"}).conninfo()
+        load(**REQUIRED | {"CONNECTION_URL": url, "DATABASE_AUTH": "iam"}).conninfo()
 
 
 def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +78,9 @@ def test_each_new_connection_asks_anew(service_url: str) -> None:
         asked.append(service_url)
         return service_url
 
-    lender = Lender(source)
+    lender = DatabasePool(source)
     eventually(lambda: lender.pool.get_stats()["pool_size"] == 4 and len(asked) == 4)
-    with lender.connection() as connection:
+    with lender.connection(Deadline(60)) as connection:
         connection.close()
     eventually(lambda: len(asked) == 5)
     lender.pool.close()

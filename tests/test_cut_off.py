@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from flask import Flask
 from psycopg import Connection
 from werkzeug.test import TestResponse
 
@@ -48,6 +51,20 @@ def cut_off(owner: Connection, request: Callable[[], TestResponse], threads: Thr
         return answering.result()
 
 
+def counted(app: Flask, endpoint: str) -> list[str]:
+    """An element for each time that the view of `endpoint` runs."""
+    calls: list[str] = []
+    view: Callable[..., Any] = app.view_functions[endpoint]
+
+    @wraps(view)
+    def count(**values: object) -> Any:
+        calls.append(endpoint)
+        return view(**values)
+
+    app.view_functions[endpoint] = count
+    return calls
+
+
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("path", ["/api/activities/home", "/api/activities/home?limit=5", "/api/activities/@lin"])
 def test_a_read_is_tried_once_more(
@@ -57,9 +74,11 @@ def test_a_read_is_tried_once_more(
     make.activity(lin, "here")
     client = sign_in(lin)
 
+    calls = counted(client.application, "activities.user" if "@" in path else "activities.home")
     answer = cut_off(owner, lambda: client.get(path), threads)
 
     assert (answer.status_code, b'"here"' in answer.data) == (200, True)
+    assert len(calls) == 1
 
 
 @pytest.mark.usefixtures("patient")
@@ -70,9 +89,11 @@ def test_a_post_with_a_key_is_tried_once_more_and_happens_once(
     body = {"message": "once", "ttl": "1-day"}
     key = {"Idempotency-Key": str(uuid4())}
 
+    calls = counted(client.application, "activities.create")
     answer = cut_off(owner, lambda: client.post("/api/activities", json=body, headers=key), threads)
 
     assert (answer.status_code, answer.json["message"]) == (200, "once")
+    assert len(calls) == 1
     assert owner.execute("SELECT count(*) FROM activities WHERE message = 'once'").fetchone() == (1,)
     assert bystander.handle != "lin"
 
@@ -97,9 +118,7 @@ def test_a_request_waits_no_longer_than_it_may(
     service_url: str, jwks_url: str, make: Make, owner: Connection, threads: ThreadPoolExecutor
 ) -> None:
     make.activity(make.user("lin"), "here")
-    config = Config(
-        connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=tokens.pool(jwks_url), database_timeout=1
-    )
+    config = Config(connection_url=service_url, frontend_urls=(FRONTEND,), **tokens.pool(jwks_url), database_timeout=1)
     app = create_app(config)
 
     with owner.transaction():
@@ -109,4 +128,4 @@ def test_a_request_waits_no_longer_than_it_may(
         assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
 
     assert app.test_client().get("/api/activities/@lin").status_code == 200
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()

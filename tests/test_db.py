@@ -7,11 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from flask import Flask
+from flask import Flask, Response
 
 from lib import queries
-from lib.db import Db, query_wrap_array, query_wrap_object
-from lib.errors import NotFound
+from lib.auth import public
+from lib.db import Db, pool, query_wrap_array, query_wrap_object
+from lib.deadline import Deadline
+from lib.exceptions import NotFound
 from lib.paging import Page
 from services.home_activities import HOME
 from services.search_activities import SEARCH
@@ -21,9 +23,8 @@ from tests.make import Make
 @pytest.fixture
 def db(app: Flask) -> Db:
     """The application's own."""
-    found = app.extensions["db"]
-    assert isinstance(found, Db)
-    return found
+    database_pool = app.extensions["database_pool"]
+    return Db(lambda: database_pool.connection(Deadline(60)))
 
 
 def answer(owner: psycopg.Connection, statement: str) -> object:
@@ -88,7 +89,7 @@ def test_an_array_by_name(db: Db, make: Make) -> None:
 
 
 def test_a_statement_is_prepared_at_once_unless_told(app: Flask) -> None:
-    with app.extensions["pool"].connection() as connection:
+    with app.extensions["database_pool"].pool.connection() as connection:
         Db(lambda: nullcontext(connection)).query_page(HOME, Page(20))
         Db(lambda: nullcontext(connection)).query_page(HOME, Page(20), prepare=False)
         Db(lambda: nullcontext(connection)).query_page(SEARCH, Page(20), prepare=False, longest="%x%", others=[])
@@ -102,10 +103,35 @@ def test_a_statement_is_prepared_at_once_unless_told(app: Flask) -> None:
 def test_a_read_leaves_no_transaction(app: Flask, db: Db) -> None:
     db.query_page(HOME, Page(20))
 
-    with app.extensions["pool"].connection() as connection:
+    with app.extensions["database_pool"].pool.connection() as connection:
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         assert connection.autocommit
         assert connection.info.get_parameters()["fallback_application_name"] == "cruddur"
+
+
+def test_the_journals_names_work_in_a_request(app: Flask, make: Make) -> None:
+    make.user("LinYue")
+    statement = "SELECT users.handle FROM users WHERE users.handle = %(handle)s"
+
+    @app.get("/journal/<handle>")
+    @public
+    def journal(handle: str) -> Response:
+        wrap = query_wrap_object if handle == "LinYue" else query_wrap_array
+        with pool.connection() as connection, connection.cursor() as cursor:
+            cursor.execute(wrap(statement).encode(), {"handle": handle})
+            json, *_ = cursor.fetchone()
+            return Response(json, content_type="application/json")
+
+    client = app.test_client()
+    assert client.get("/journal/LinYue").data == b'{"handle":"LinYue"}'
+    assert client.get("/journal/nobody").data == b"[]"
+
+
+def test_the_pool_is_each_applications_own(app: Flask) -> None:
+    with app.app_context():
+        assert pool.name == app.extensions["database_pool"].pool.name
+    with pytest.raises(RuntimeError):
+        _ = pool.name
 
 
 ADD = """

@@ -19,11 +19,9 @@ from tests.tokens import pool
 @pytest.fixture
 def cut_off() -> Iterator[FlaskClient]:
     """A client of a service without a database."""
-    app = create_app(
-        Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), user_pool=pool())
-    )
+    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), **pool()))
     yield app.test_client()
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()
 
 
 @pytest.fixture

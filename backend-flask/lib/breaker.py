@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import psycopg
 
-from lib import deadline
-from lib.errors import Away
+from lib.deadline import Deadline
+from lib.exceptions import DatabaseUnavailable
 
 logger = logging.getLogger("cruddur")
 
@@ -29,13 +29,13 @@ class Breaker:
         self._changing = threading.Lock()
         self._suspected_at = 0.0
 
-    def check(self) -> None:
-        """Go on while the database answers. Raises `Away`."""
+    def check(self, deadline: Deadline) -> None:
+        """Return while the database answers. Raises `DatabaseUnavailable`, at the deadline at the latest."""
         if self._is_well.is_set():
             return
         patience = self._suspected_at + PATIENCE_SECONDS - time.monotonic()
-        if not self._is_well.wait(max(0.0, min(patience, deadline.left()))):
-            raise Away
+        if not self._is_well.wait(max(0.0, min(patience, deadline.remaining()))):
+            raise DatabaseUnavailable
 
     def suspect(self, error: psycopg.Error) -> None:
         """Have it found out whether the database is away: it seems so by this error."""

@@ -1,89 +1,53 @@
-"""The one way out: queries by name, whose JSON Postgres builds.
+"""The database in a request, by the names that the routes use: `pool`, `get_db`, and the wrappers.
 
-The JSON comes as bytes and stays bytes until it is in the socket. Reads run in
-autocommit, one statement and one round trip each; statements that belong
-together share a `transaction`.
+    from lib.db import pool, query_wrap_array
+
+    with pool.connection() as connection:
+        (json,) = connection.execute(query_wrap_array("SELECT users.handle FROM users").encode()).fetchone()
+
+Services get a `Db`, which runs the queries of `db/sql` by name: `HomeActivities(get_db())`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
-from psycopg.rows import TupleRow
+from flask import Flask, current_app, g
+from psycopg_pool import ConnectionPool
+from werkzeug.local import LocalProxy
 
-from lib.errors import NotFound
-from lib.observing import Query
-from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
-from lib.pool import Connection
-from lib.queries import (
-    Feed,
-    Heading,
-    array_statement,
-    object_statement,
-    page_statement,
-    query_wrap_array,
-    query_wrap_object,
-    template,
-)
+from lib.config import Config
+from lib.database import Db
+from lib.deadline import Deadline
+from lib.pool import Connection, DatabasePool
+from lib.proxies import unwrap
+from lib.queries import query_wrap_array, query_wrap_object
 
-__all__ = ["Db", "Feed", "Heading", "query_wrap_array", "query_wrap_object"]
+__all__ = ["Db", "get_db", "pool", "query_wrap_array", "query_wrap_object"]
 
 
-class Db:
-    """The queries of `db/sql`, run on connections that `connect` lends.
+def init_app(app: Flask, config: Config) -> None:
+    """Open the application's connection pool, in the background. To be called after the fork."""
+    app.extensions["database_pool"] = DatabasePool(config.conninfo(), config.database_timeout)
 
-    Each method raises psycopg's errors, `OperationalError` above all: the database is away.
-    """
 
-    def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._connect = connect
+def get_database_pool() -> DatabasePool:
+    """Return the current application's connection pool with its circuit breaker."""
+    return cast(DatabasePool, current_app.extensions["database_pool"])
 
-    def query_object(self, name: str, **parameters: Any) -> Json:
-        """The one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
-        (json,) = self._row(name, object_statement(name), parameters)
-        return cast(Json, json)
 
-    def query_array(self, name: str, **parameters: Any) -> Listing:
-        """The rows of query `name` as a JSON array."""
-        json, length = self._row(name, array_statement(name), parameters)
-        return Listing(json, length)
+def get_pool() -> "ConnectionPool[Connection]":
+    """Return the current application's connection pool, as psycopg_pool has it."""
+    return get_database_pool().pool
 
-    def query_row(self, name: str, **parameters: Any) -> TupleRow:
-        """The one row of query `name` as values, for what is no answer. Raises `NotFound` when there is none."""
-        return self._row(name, template(name).encode(), parameters)
 
-    def query_page(self, feed: Feed, page: Page, *, prepare: bool | None = None, **parameters: Any) -> Listing:
-        """A page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
+# The current application's own: each worker process opens one, in create_app.
+pool = cast("ConnectionPool[Connection]", LocalProxy(get_pool))
 
-        `prepare=False` has the statement planned anew for the values that it comes with.
-        Raises `NotFound` when the heading has no row.
-        """
-        backwards = page.cursor is not None and page.cursor.backwards
-        walk = feed.order.reversed if backwards else feed.order
-        start = page.cursor.position if page.cursor else walk.start
-        json, fetched, places, ends_in = self._row(
-            feed.query,
-            page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
-            {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
-            prepare=prepare,
-        )
-        # Past the end of a feed nothing marks the way back: it leads from that end.
-        first, last = (places[0], places[-1]) if places else (walk.reversed.start.place, None)
-        behind = Cursor(not backwards, first) if page.cursor else None
-        ahead = Cursor(backwards, last) if last and fetched > page.limit else None
-        following, preceding = (behind, ahead) if backwards else (ahead, behind)
-        return Listing(json, min(fetched, page.limit), following, preceding, ends_in)
 
-    @contextmanager
-    def transaction(self) -> Iterator["Db"]:
-        """A `Db` whose statements happen all together, or, after an exception, not at all."""
-        with self._connect() as connection, connection.transaction():
-            yield Db(lambda: nullcontext(connection))
-
-    def _row(self, name: str, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None = None) -> TupleRow:
-        with Query(name) as query, self._connect() as connection:
-            query.is_lent()
-            row = connection.statements.execute(statement, parameters, prepare=prepare).fetchone()
-        if row is None:
-            raise NotFound
-        return row
+def get_db() -> Db:
+    """Return the request's `Db`: all of its queries together end by one deadline."""
+    state = unwrap(g)
+    if "db" not in state:
+        database_pool = get_database_pool()
+        state.db = Db(partial(database_pool.connection, Deadline(database_pool.timeout)))
+    return cast(Db, state.db)

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from lib.db import Db
-from lib.errors import Invalid, NotFound
+from psycopg import OperationalError
+
+from lib.database import Db
+from lib.exceptions import NotFound, ValidationError, is_connection_error
 from lib.paging import Json
 
 
@@ -37,18 +39,28 @@ class Replay(NamedTuple):
 def once(
     db: Db, user_uuid: UUID, attempt: Attempt | None, write: Callable[[Db, UUID], Json], replay: Callable[[Made], Json]
 ) -> Json | Replay:
-    """What `write` answers, having written with the uuid that it is given; or, when that has happened, `replay`.
+    """Return what `write` returns, having written with the uuid that it gets; or, when that has happened, `replay`.
 
-    The key is taken in the transaction of the write; whoever has the same one waits for its end.
-    Raises `Invalid` when the key came with another request.
+    The key is taken in the transaction of the write; a request with the same key waits for its end. A
+    transaction whose connection was lost is repeated once: its key tells whether it was committed.
+    Raises `ValidationError` when the key came with another request.
     """
     made = uuid4()
     if attempt is None:
         return write(db, made)
-    with db.transaction() as together:
-        if claim(together, user_uuid, attempt, made):
-            return write(together, made)
-    return Replay(replay(find(db, user_uuid, attempt)))
+
+    def write_or_replay() -> Json | Replay:
+        with db.transaction() as together:
+            if claim(together, user_uuid, attempt, made):
+                return write(together, made)
+        return Replay(replay(find(db, user_uuid, attempt)))
+
+    try:
+        return write_or_replay()
+    except OperationalError as error:
+        if not is_connection_error(error):
+            raise
+    return write_or_replay()
 
 
 def claim(db: Db, user_uuid: UUID, attempt: Attempt, made: UUID) -> bool:
@@ -61,8 +73,8 @@ def claim(db: Db, user_uuid: UUID, attempt: Attempt, made: UUID) -> bool:
 
 
 def find(db: Db, user_uuid: UUID, attempt: Attempt) -> Made:
-    """What the request that took the key has made. Raises `Invalid` when it was another request."""
+    """What the request that took the key has made. Raises `ValidationError` when it was another request."""
     *made, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **attempt._asdict())
     if not is_same:
-        raise Invalid("idempotency_key_reused")
+        raise ValidationError("idempotency_key_reused")
     return Made(*made)

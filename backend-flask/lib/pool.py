@@ -8,14 +8,16 @@ from typing import TypeVar
 
 import psycopg
 from psycopg import Cursor, OperationalError
-from psycopg.abc import PQGen
+from psycopg.abc import Buffer, PQGen
+from psycopg.adapt import Loader
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from lib import deadline
 from lib.breaker import Breaker
+from lib.deadline import Deadline
+from lib.exceptions import is_connection_error
 
 T = TypeVar("T")
 
@@ -27,10 +29,15 @@ RECONNECT_SECONDS = 2.0
 SUSPICIOUS_SECONDS = 0.5
 # For the one question whether the database answers.
 ASK_SECONDS = 1.0
+# For each step on a connection that no request has: such as those in the pool's own threads.
+STEP_SECONDS = 2.0
 
 
 class Connection(psycopg.Connection[TupleRow]):
-    """A connection that waits no longer than the request may, and keeps a cursor for its statements."""
+    """A connection that waits no longer than its request may, and keeps a cursor for its statements."""
+
+    # That of the request that has acquired this connection.
+    deadline: Deadline | None = None
 
     @cached_property
     def statements(self) -> Cursor[TupleRow]:
@@ -39,17 +46,21 @@ class Connection(psycopg.Connection[TupleRow]):
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """As psycopg's. A server that is frozen, or whose packets are lost, would be waited for for ever."""
-        return super().wait(gen, interval, deadline.left() if timeout is None else timeout)
+        if timeout is None:
+            timeout = self.deadline.remaining() if self.deadline else STEP_SECONDS
+        return super().wait(gen, interval, timeout)
 
 
-class Lender:
+class DatabasePool:
     """A pool of connections to where `conninfo` says, each time anew, opening in the background, and a breaker.
 
     For one process: not to be forked.
     """
 
-    def __init__(self, conninfo: Callable[[], str]) -> None:
+    def __init__(self, conninfo: Callable[[], str], timeout: float = STEP_SECONDS) -> None:
         self._conninfo = conninfo
+        # Seconds that a request may wait for the database.
+        self.timeout = timeout
         self._breaker = Breaker(self._ask)
         self.pool = ConnectionPool(
             self._conninfo,
@@ -66,18 +77,24 @@ class Lender:
         )
         self.pool.open()
 
+    def close(self) -> None:
+        """Close the pool and its connections."""
+        self.pool.close()
+
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection, for as long as this lasts. Raises psycopg's errors, and `Away`."""
-        self._breaker.check()
+    def connection(self, deadline: Deadline) -> Iterator[Connection]:
+        """Acquire a connection whose steps all end by `deadline`. Raises psycopg's errors, `DatabaseUnavailable`."""
+        self._breaker.check(deadline)
         try:
-            connection = self._connection()
+            connection = self._acquire(deadline)
+            connection.deadline = deadline
             try:
                 yield connection
             finally:
+                connection.deadline = None
                 self.pool.putconn(connection)
         except OperationalError as error:
-            if is_lost(error):
+            if is_connection_error(error):
                 self._breaker.suspect(error)
             raise
         except ReadOnlySqlTransaction:
@@ -85,16 +102,16 @@ class Lender:
             self.pool.drain()
             raise
 
-    def _connection(self) -> Connection:
+    def _acquire(self, deadline: Deadline) -> Connection:
         while True:
             try:
-                return self.pool.getconn(min(deadline.left(), SUSPICIOUS_SECONDS))
+                return self.pool.getconn(min(deadline.remaining(), SUSPICIOUS_SECONDS))
             except PoolTimeout as error:
                 # There is one for each thread: to wait for one is to wait for it to be made.
-                if deadline.left() <= 0:
+                if deadline.remaining() <= 0:
                     raise
                 self._breaker.suspect(error)
-                self._breaker.check()
+                self._breaker.check(deadline)
 
     def _check(self, connection: Connection) -> None:
         # A connection that idles has nothing to read, but for the news that the server has
@@ -108,18 +125,21 @@ class Lender:
 
     def _ask(self) -> None:
         # On a connection of its own: the pool's may all be waiting, and would tell of the past.
-        deadline.begin(ASK_SECONDS)
         with Connection.connect(self._conninfo(), autocommit=True) as connection:
+            connection.deadline = Deadline(ASK_SECONDS)
             connection.execute("SELECT 1")
         self.pool.check()
 
 
-def is_lost(error: OperationalError) -> bool:
-    """Whether the connection was lost, or none was to be had: not a statement that Postgres has refused."""
-    # Without a SQLSTATE it is libpq, psycopg or the pool that speaks. 08: connection exceptions. 57P: shut down.
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+class JSONBytesLoader(Loader):
+    """Load JSON as the bytes that Postgres sent, which need no decoding."""
+
+    def load(self, data: Buffer) -> bytes:
+        """Return the bytes."""
+        return bytes(data)
 
 
 def pass_json_on(connection: Connection) -> None:
-    """Have JSON come as the bytes that Postgres sent."""
+    """Have JSON come as the bytes that Postgres sent, by cursors of text and of binary."""
+    connection.adapters.register_loader("json", JSONBytesLoader)
     connection.adapters.register_loader("json", ByteaBinaryLoader)

@@ -2,25 +2,24 @@
 
 import psycopg
 
-from lib import deadline
+from lib.deadline import Deadline
 from lib.draining import is_draining
-from lib.errors import Away, NotReady
+from lib.exceptions import DatabaseUnavailable, NotReady
 from lib.failure import Failure
-from lib.pool import Lender
+from lib.pool import DatabasePool
 from lib.startup import check_schema
 
 # For a connection, and its answer.
 SECONDS = 1.0
 
 
-def check_ready(lender: Lender) -> None:
+def check_ready(database_pool: DatabasePool) -> None:
     """Raise `NotReady` with every reason why not."""
     reasons = ["draining"] if is_draining() else []
-    deadline.begin(SECONDS)
     try:
-        with lender.connection() as connection:
+        with database_pool.connection(Deadline(SECONDS)) as connection:
             check_schema(connection)
-    except (psycopg.Error, Away):
+    except (psycopg.Error, DatabaseUnavailable):
         reasons.append("database_away")
     except Failure:
         reasons.append("schema_outdated")

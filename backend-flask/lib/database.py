@@ -1,0 +1,126 @@
+"""The one way out: queries by name, whose JSON Postgres builds.
+
+The JSON comes as bytes and stays bytes until it is in the socket. Reads run in autocommit, one
+statement and one round trip each; statements that belong together share a `transaction`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, cast
+
+import psycopg
+from opentelemetry.trace import Span
+from psycopg.rows import TupleRow
+
+from lib import spans
+from lib.exceptions import NotFound, is_connection_error
+from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
+from lib.pool import Connection
+from lib.queries import Feed, array_statement, is_read, object_statement, page_statement, template
+
+
+@dataclass(slots=True)
+class Timings:
+    """How many seconds the steps of one request took: waiting for a connection, and queries."""
+
+    pool: float = 0.0
+    db: float = 0.0
+
+
+class Db:
+    """The queries of `db/sql`, run on the connections that `connect` acquires.
+
+    Each method raises psycopg's errors, `OperationalError` above all: the database is away. A read whose
+    connection was lost is repeated once, but in a transaction. `timings` adds up what the queries took.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractContextManager[Connection]],
+        timings: Timings | None = None,
+        *,
+        in_transaction: bool = False,
+    ) -> None:
+        self._connect = connect
+        self._in_transaction = in_transaction
+        self.timings = timings or Timings()
+
+    def query_object(self, name: str, **parameters: Any) -> Json:
+        """Return the one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
+        (json,) = self._row(name, object_statement(name), parameters)
+        return cast(Json, json)
+
+    def query_array(self, name: str, **parameters: Any) -> Listing:
+        """Return the rows of query `name` as a JSON array."""
+        json, length = self._row(name, array_statement(name), parameters)
+        return Listing(json, length)
+
+    def query_row(self, name: str, **parameters: Any) -> TupleRow:
+        """Return the one row of query `name` as values. Raises `NotFound` when there is none."""
+        return self._row(name, template(name).encode(), parameters)
+
+    def query_page(self, feed: Feed, page: Page, *, prepare: bool | None = None, **parameters: Any) -> Listing:
+        """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
+
+        `prepare=False` has the statement planned anew for the values that it comes with.
+        Raises `NotFound` when the heading has no row.
+        """
+        backwards = page.cursor is not None and page.cursor.backwards
+        walk = feed.order.reversed if backwards else feed.order
+        start = page.cursor.position if page.cursor else walk.start
+        json, fetched, places, ends_in = self._row(
+            feed.query,
+            page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
+            {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
+            prepare=prepare,
+        )
+        # Past the end of a feed nothing marks the way back: it leads from that end.
+        first, last = (places[0], places[-1]) if places else (walk.reversed.start.place, None)
+        behind = Cursor(not backwards, first) if page.cursor else None
+        ahead = Cursor(backwards, last) if last and fetched > page.limit else None
+        following, preceding = (behind, ahead) if backwards else (ahead, behind)
+        return Listing(json, min(fetched, page.limit), following, preceding, ends_in)
+
+    @contextmanager
+    def transaction(self) -> Iterator["Db"]:
+        """Yield a `Db` whose statements happen all together, or, after an exception, not at all."""
+        with self._connect() as connection, connection.transaction():
+            yield Db(lambda: nullcontext(connection), self.timings, in_transaction=True)
+
+    def _row(self, name: str, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None = None) -> TupleRow:
+        try:
+            return self._execute(name, statement, parameters, prepare=prepare)
+        except psycopg.OperationalError as error:
+            if self._in_transaction or not is_connection_error(error) or not is_read(name):
+                raise
+        return self._execute(name, statement, parameters, prepare=prepare)
+
+    def _execute(self, name: str, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None) -> TupleRow:
+        with spans.query(name) as span:
+            started = acquired = time.perf_counter()
+            error_type = ""
+            try:
+                with self._connect() as connection:
+                    acquired = time.perf_counter()
+                    row = connection.statements.execute(statement, parameters, prepare=prepare).fetchone()
+            except psycopg.Error as error:
+                error_type = error.sqlstate or type(error).__name__
+                raise
+            finally:
+                self._record(span, name, acquired - started, time.perf_counter() - acquired, error_type)
+        if row is None:
+            raise NotFound
+        return row
+
+    def _record(self, span: Span, name: str, pool: float, db: float, error_type: str) -> None:
+        self.timings.pool += pool
+        self.timings.db += db
+        failure = {"error.type": error_type} if error_type else {}
+        attributes = {"db.query.summary": name, "db.system.name": "postgresql", **failure}
+        spans.operation_duration.record(db, attributes)
+        if span.is_recording():
+            span.set_attribute("app.pool_wait_ms", round(pool * 1000, 3))
+            if error_type:
+                span.set_attributes({"db.response.status_code": error_type, **failure})
