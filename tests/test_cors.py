@@ -14,8 +14,8 @@ ASKED = "authorization,content-type,idempotency-key,if-none-match,traceparent,tr
 
 def client_of(*frontends: str) -> FlaskClient:
     """A client of a service without a database, which no preflight needs."""
-    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=frontends, user_pool=pool()))
-    app.extensions["pool"].close()
+    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=frontends, **pool()))
+    app.extensions["database_pool"].close()
     return app.test_client()
 
 
