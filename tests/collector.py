@@ -27,6 +27,10 @@ class Tree(NamedTuple):
         """The names: a span's, and the same of each below it."""
         return (self.span.name, *(tree.names() for tree in self.below))
 
+    def flat(self) -> list["Tree"]:
+        """Return it, and all below it."""
+        return [self, *(tree for each in self.below for tree in each.flat())]
+
 
 class Collector:
     """What arrived."""
@@ -40,6 +44,11 @@ class Collector:
         # Whoever sends something while it is not, waits.
         self.is_open = threading.Event()
         self.is_open.set()
+
+    def clear(self) -> None:
+        """Forget what arrived."""
+        for kept in (self.bodies, self.headers, self.traces, self.metrics):
+            kept.clear()
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
         """One request."""

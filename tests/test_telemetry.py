@@ -1,85 +1,146 @@
-"""Where telemetry goes: OpenTelemetry's standard variables."""
+"""Which requests are sampled, what metrics count, and what leaves a process and when."""
+
+import re
+import signal
 
 import pytest
+from flask import Flask
+from opentelemetry.util.re import parse_env_headers
 
-from lib.config import Config
-from lib.telemetry import Destination, Telemetry
-from lib.tracing import Parent, Sampler
-from tests.test_config import RIGHT
+from tests.collector import Collector, attributes, collecting
+from tests.make import Make
+from tests.running import free_port, running
+from tests.telemetry import Watched, flush, watched
+from tests.test_serve import RIGHT, faults, get
 
-BASE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318/"}
-TRACES = Destination("http://127.0.0.1:4318/v1/traces", {})
-METRICS = Destination("http://127.0.0.1:4318/v1/metrics", {})
-LOW, HIGH = bytes(16), b"\xff" * 16
-
-
-def telemetry(**environ: str) -> Telemetry:
-    """What the variables make of it."""
-    return Config.from_env(RIGHT | environ).telemetry
+HOME = "/api/activities/home"
+MARKER = "f1nd-me"
 
 
 @pytest.mark.parametrize(
-    ("environ", "traces", "metrics"),
+    ("sampler", "sampled"),
     [
-        ({}, None, None),
-        (BASE, TRACES, METRICS),
-        ({**BASE, "OTEL_SDK_DISABLED": "true"}, None, None),
-        ({**BASE, "OTEL_TRACES_EXPORTER": "none"}, None, METRICS),
-        ({**BASE, "OTEL_METRICS_EXPORTER": "none"}, TRACES, None),
-        ({"OTEL_TRACES_EXPORTER": "console"}, None, None),
-        ({"OTEL_TRACES_EXPORTER": "otlp"}, Destination("http://localhost:4318/v1/traces", {}), None),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a/b"}, Destination("http://a/b", {}), None),
-        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://a/b"}, None, Destination("http://a/b", {})),
-        (
-            {**BASE, "OTEL_EXPORTER_OTLP_HEADERS": "key=a%3Db, x=y", "OTEL_EXPORTER_OTLP_METRICS_HEADERS": "x=z"},
-            Destination(TRACES.url, {"key": "a=b", "x": "y"}),
-            Destination(METRICS.url, {"key": "a=b", "x": "z"}),
-        ),
+        # Without a parent, below one that is sampled, and below one that is not.
+        (("parentbased_always_on", 1.0), (True, True, False)),
+        (("always_on", 1.0), (True, True, True)),
+        (("always_off", 1.0), (False, False, False)),
+        (("parentbased_always_off", 1.0), (False, True, False)),
+        # A stranger's flag does not decide: the trace's id, which is high here, does.
+        (("traceidratio", 0.5), (None, False, False)),
+        (("parentbased_traceidratio", 0.0), (False, True, False)),
+        (("traceidratio", 0.0), (False, False, False)),
+        (("traceidratio", 1.0), (True, True, True)),
     ],
 )
-def test_each_signal_goes_where_the_variables_say(
-    environ: dict[str, str], traces: Destination | None, metrics: Destination | None
+def test_the_sampler_is_the_one_that_is_named(
+    service_url: str, jwks_url: str, collector: Collector, sampler: tuple[str, float], sampled: tuple[bool | None, ...]
 ) -> None:
-    found = telemetry(**environ)
+    app = watched(service_url, jwks_url, collector, otel_traces_sampler=sampler[0], otel_traces_sampler_arg=sampler[1])
+    service, trace_id = Watched(app, collector), "f" * 32
+    requests = [{}, *({"traceparent": f"00-{trace_id}-b7ad6b7169203331-0{flag}"} for flag in (1, 0))]
 
-    assert (found.traces, found.metrics) == (traces, metrics)
-    assert found.is_console == (environ.get("OTEL_TRACES_EXPORTER") == "console")
-
-
-def test_a_key_is_not_in_what_gets_printed() -> None:
-    found = telemetry(**BASE, OTEL_EXPORTER_OTLP_HEADERS="x-honeycomb-team=s3cret")
-
-    assert "s3cret" not in repr(found)
-
-
-def test_a_process_says_who_it_is() -> None:
-    one, other = (telemetry(OTEL_RESOURCE_ATTRIBUTES="a=b%20c,service.name=x").resource for _ in range(2))
-
-    assert (one["service.name"], one["a"]) == ("x", "b c")
-    assert one["service.instance.id"] != other["service.instance.id"]
-    assert telemetry(OTEL_RESOURCE_ATTRIBUTES="service.name=x", OTEL_SERVICE_NAME="y").resource["service.name"] == "y"
-    assert telemetry().resource["service.name"] == "cruddur"
+    for headers, expected in zip(requests, sampled, strict=True):
+        collector.clear()
+        assert app.test_client().get("/api/activities/search?term=x", headers=headers).status_code == 200
+        assert expected in {None, bool(service.trees())}
+    app.extensions["database_pool"].close()
 
 
-@pytest.mark.parametrize(
-    ("name", "argument", "takes"),
-    [
-        # A trace of its own with a low and a high id, and below a parent that is sampled and one that is not.
-        ("", "", (True, True, True, False)),
-        ("parentbased_always_on", "", (True, True, True, False)),
-        ("always_on", "", (True, True, True, True)),
-        ("always_off", "", (False, False, False, False)),
-        ("parentbased_always_off", "", (False, False, True, False)),
-        ("traceidratio", "0.5", (True, False, False, False)),
-        ("parentbased_traceidratio", "0.5", (True, False, True, False)),
-        ("traceidratio", "0", (False, False, False, False)),
-        ("traceidratio", "1", (True, True, True, True)),
-    ],
-)
-def test_the_sampler_is_the_one_that_is_named(name: str, argument: str, takes: tuple[bool, ...]) -> None:
-    sampler: Sampler = telemetry(OTEL_TRACES_SAMPLER=name, OTEL_TRACES_SAMPLER_ARG=argument).sampler
-    above = [Parent(HIGH, b"12345678", is_sampled) for is_sampled in (True, False)]
+@pytest.mark.parametrize("length", [512, 513])
+def test_a_long_tracestate_is_dropped(service: Watched, length: int) -> None:
+    state = ",".join(f"v{n}={'x' * 60}" for n in range(7))
+    state += f",last={'y' * (length - len(state) - 6)}"
+    assert len(state) == length
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    service.app.test_client().get(HOME, headers={"traceparent": traceparent, "tracestate": state})
 
-    found = (sampler.takes(LOW, None), sampler.takes(HIGH, None), *(sampler.takes(HIGH, parent) for parent in above))
+    (tree,) = service.trees()
+    assert tree.span.trace_state == (state if length == 512 else "")
+    assert tree.span.trace_id.hex() == traceparent.split("-")[1]
 
-    assert found == takes
+
+@pytest.mark.parametrize("sampler", ["always_on", "always_off"])
+def test_the_duration_metric_counts_each_request_once(
+    service_url: str, jwks_url: str, collector: Collector, make: Make, sampler: str
+) -> None:
+    make.user("lin")
+    app = watched(service_url, jwks_url, collector, otel_traces_sampler=sampler)
+    client = app.test_client()
+
+    def count() -> dict[tuple[tuple[str, str | int | float], ...], int]:
+        collector.clear()
+        flush()
+        (figures,) = collector.last_metrics().values()
+        assert "http.server.active_requests" not in figures
+        points = figures["http.server.request.duration"].histogram.data_points
+        return {tuple(sorted(attributes(point.attributes).items())): point.count for point in points}
+
+    client.get("/nope")
+    before = count()
+    for path in ("/api/activities/@lin", "/api/activities/@nobody", "/nope", "/livez"):
+        client.get(path, headers={"User-Agent": MARKER})
+    after = count()
+
+    usual = {"http.request.method": "GET", "url.scheme": "http"}
+    route = {"http.route": "/api/activities/@<handle>"}
+    expected = [{**route, "http.response.status_code": status} for status in (200, 404)]
+    expected.append({"http.response.status_code": 404})
+    keys = [tuple(sorted({**usual, **each}.items())) for each in expected]
+    assert {
+        key: count - before.get(key, 0) for key, count in after.items() if count != before.get(key)
+    } == dict.fromkeys(keys, 1)
+    app.extensions["database_pool"].close()
+
+
+def test_a_malformed_header_setting_is_logged_without_its_value(
+    service: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert service.app.name == "app"
+
+    parse_env_headers("s3cret-without-a-name", liberal=True)
+
+    assert "Header format invalid" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_two_processes_lose_nothing_at_sigterm(service_url: str, make: Make) -> None:
+    author = make.user()
+    with collecting() as collector:
+        port = free_port()
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
+        }
+        with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
+            assert get(port, "/livez")[0] == 200
+            for _ in range(300):
+                assert get(port, f"/api/activities/@{author.handle}")[0] == 200
+            server.send_signal(signal.SIGTERM)
+            _, err = server.communicate(timeout=30)
+
+        assert faults(err) == []
+        assert len(collector.trees()) == 300
+        assert len(collector.instances()) == 2
+        figures = collector.last_metrics()
+        assert figures.keys() == collector.instances().keys()
+        counts = [
+            sum(point.count for point in metrics[name].histogram.data_points)
+            for name in ("http.server.request.duration", "db.client.operation.duration")
+            for metrics in figures.values()
+        ]
+        assert (sum(counts[:2]), sum(counts[2:])) == (300, 300)
+        for metrics in figures.values():
+            connections = {
+                str(attributes(point.attributes)["state"]): point.as_int
+                for name in ("db.client.connection.count",)
+                for metric in (metrics[name],)
+                for point in metric.gauge.data_points
+            }
+            assert connections.keys() <= {"idle", "used"}
+
+
+def test_without_an_exporter_nothing_is_installed(app: Flask) -> None:
+    assert "wsgi_app" not in vars(app)
+    hooks = [*app.before_request_funcs[None], *app.after_request_funcs[None], *app.teardown_request_funcs.get(None, [])]
+    assert [hook.__module__ for hook in hooks if re.search("telemetry", hook.__module__)] == []
+    assert app.test_client().get(HOME).headers["Server-Timing"]

@@ -1,27 +1,15 @@
 """What a collector is told of each request: the spans, the figures, and nothing that people wrote."""
 
-import signal
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-from uuid import uuid4
-
 import pytest
 from flask.testing import FlaskClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from psycopg import Connection
 
-from app import create_app
-from lib.config import Config
-from lib.service import Service
-from lib.telemetry import Destination, Telemetry
-from lib.tracing import Sampler
 from tests import tokens
-from tests.collector import Collector, attributes, collecting
-from tests.conftest import FRONTEND
+from tests.collector import Collector, attributes
 from tests.make import Make, User
-from tests.running import free_port, running
+from tests.telemetry import Watched, watched
 from tests.test_authorisation import PUBLIC, SIGNED_IN, World
-from tests.test_serve import RIGHT, faults, get
 from tests.tokens import bearer
 
 HOME = "/api/activities/home"
@@ -48,48 +36,6 @@ WRITES = {
     ("POST", "/api/messages"): [SIGN_IN, ("create-message", ("messages/create",))],
 }
 EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
-
-
-class Watched(NamedTuple):
-    """A service whose telemetry goes to a collector."""
-
-    app: Service
-    collector: Collector
-
-    def trees(self) -> Any:
-        """All that has been told of the requests so far. Ends the exporter."""
-        self.app.extensions["observers"].close()
-        return self.collector.trees()
-
-
-def watched(service_url: str, jwks_url: str, collector: Collector, **rules: Any) -> Watched:
-    """The service, which tells that collector."""
-    telemetry = Telemetry(
-        traces=Destination(f"{collector.url}/v1/traces", {"x-honeycomb-team": "key"}),
-        metrics=Destination(f"{collector.url}/v1/metrics", {"x-honeycomb-team": "key"}),
-        resource={"service.name": "tests", "service.instance.id": str(uuid4())},
-        **rules,
-    )
-    config = Config(
-        connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=tokens.pool(jwks_url), telemetry=telemetry
-    )
-    return Watched(create_app(config), collector)
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    """The collector."""
-    with collecting() as collector:
-        yield collector
-
-
-@pytest.fixture
-def service(service_url: str, jwks_url: str, collector: Collector) -> Iterator[Watched]:
-    """The service."""
-    found = watched(service_url, jwks_url, collector)
-    yield found
-    found.app.extensions["observers"].close()
-    found.app.extensions["pool"].close()
 
 
 @pytest.fixture
@@ -207,7 +153,8 @@ def test_our_faults_mark_their_spans_and_quote_nothing(service: Watched, owner: 
     right, wrong = service.trees()
 
     unset, error = Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR
-    assert [span.status.code for span in service.collector.spans()] == [unset] * 3 + [error] * 3
+    assert [tree.span.status.code for tree in right.flat()] == [unset] * 3
+    assert [tree.span.status.code for tree in wrong.flat()] == [error] * 3
     (use_case,) = wrong.below
     (statement,) = use_case.below
     assert [tree.span.status.message for tree in (wrong, use_case, statement)] == ["500", *["UndefinedColumn"] * 2]
@@ -249,7 +196,9 @@ def test_a_traceparent_that_is_none_begins_a_trace(service: Watched, traceparent
 
 
 def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collector: Collector) -> None:
-    service = watched(service_url, jwks_url, collector, sampler=Sampler(share=0.0))
+    service = Watched(
+        watched(service_url, jwks_url, collector, otel_traces_sampler="parentbased_always_off"), collector
+    )
     client = service.app.test_client()
     client.get(HOME)
     client.get(HOME, headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"})
@@ -257,7 +206,7 @@ def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collec
 
     (tree,) = service.trees()
     assert tree.span.parent_span_id.hex() == "b7ad6b7169203331"
-    service.app.extensions["pool"].close()
+    service.app.extensions["database_pool"].close()
 
 
 def test_what_it_answers_names_the_request_and_times_its_parts(service: Watched, world: World) -> None:
@@ -274,47 +223,3 @@ def test_what_it_answers_names_the_request_and_times_its_parts(service: Watched,
     timing = dict(part.split(";dur=") for part in made.headers["Server-Timing"].split(", "))
     assert list(timing) == ["auth", "pool", "db", "total"]
     assert 0 < float(timing["db"]) <= float(timing["total"])
-
-
-def test_two_processes_lose_nothing_at_sigterm(service_url: str, make: Make) -> None:
-    author = make.user()
-    with collecting() as collector:
-        port = free_port()
-        settings = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
-        }
-        with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
-            assert get(port, "/livez")[0] == 200
-            for _ in range(300):
-                assert get(port, f"/api/activities/@{author.handle}")[0] == 200
-            server.send_signal(signal.SIGTERM)
-            _, err = server.communicate(timeout=30)
-
-        assert faults(err) == []
-        assert len(collector.trees()) == 300
-        assert len(collector.instances()) == 2
-        figures = collector.last_metrics()
-        assert figures.keys() == collector.instances().keys()
-        counts = [
-            sum(point.count for point in metrics[name].histogram.data_points)
-            for name in ("http.server.request.duration", "db.client.operation.duration")
-            for metrics in figures.values()
-        ]
-        assert (sum(counts[:2]), sum(counts[2:])) == (300, 300)
-        for metrics in figures.values():
-            connections = {
-                str(attributes(point.attributes)["state"]): point.as_int
-                for name in ("db.client.connection.count",)
-                for metric in (metrics[name],)
-                for point in metric.gauge.data_points
-            }
-            assert connections.keys() <= {"idle", "used"}
-
-
-def test_with_no_variable_set_there_is_no_thread_and_no_span(service_url: str, jwks_url: str) -> None:
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), user_pool=tokens.pool(jwks_url)))
-
-    assert app.extensions["observers"][:3] == (None, None, None)
-    assert app.test_client().get(HOME).headers["Server-Timing"]
-    app.extensions["pool"].close()

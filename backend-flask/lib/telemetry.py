@@ -1,78 +1,148 @@
-"""Where telemetry goes, and how: OpenTelemetry's standard variables, of which none is ours.
+"""OpenTelemetry: the SDK and Flask's instrumentation, both only where an exporter is configured.
 
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and, for what a collector is
-told, https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+FlaskInstrumentor does nearly all of its work for unsampled requests too. So the sampler is asked in front of
+it, and an unsampled request never enters it: docs/performance.md has what that saves.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
-from uuid import uuid4
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from lib.tracing import Sampler
+from flask import Flask, Response, g, request
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-# Where collectors listen unless told.
-LOCAL = "http://localhost:4318"
+from lib.config import Config
+from lib.proxies import unwrap
+from lib.request_log import HEALTH_CHECKS, method, route
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """A collector's URL for one signal, and what it wants to be told, such as a key."""
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
-    """What is exported, and by which rules. Nothing by default. Times are in seconds."""
-
-    traces: Destination | None = None
-    metrics: Destination | None = None
-    # Whether each trace is told on the terminal.
-    is_console: bool = False
-    resource: Mapping[str, str] = field(default_factory=dict)
-    sampler: Sampler = field(default_factory=Sampler)
-    timeout: float = 10.0
-    compression: str = "none"
-    delay: float = 5.0
-    interval: float = 60.0
-    batch: int = 512
-    queue: int = 8192
-
-    @classmethod
-    def of(cls, said: Mapping[str, Any], given: Collection[str]) -> Self:
-        """What the settings say, `given` being the names of those that are no defaults."""
-        if said["OTEL_SDK_DISABLED"] == "true":
-            return cls()
-        return cls(
-            traces=destination("TRACES", said, given),
-            metrics=destination("METRICS", said, given),
-            is_console=said["OTEL_TRACES_EXPORTER"] == "console",
-            resource=resource(said, given),
-            sampler=Sampler.of(said["OTEL_TRACES_SAMPLER"], said["OTEL_TRACES_SAMPLER_ARG"]),
-            timeout=said["OTEL_EXPORTER_OTLP_TIMEOUT"] / 1000,
-            compression=said["OTEL_EXPORTER_OTLP_COMPRESSION"],
-            delay=said["OTEL_BSP_SCHEDULE_DELAY"] / 1000,
-            interval=said["OTEL_METRIC_EXPORT_INTERVAL"] / 1000,
-            batch=said["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"],
-            queue=said["OTEL_BSP_MAX_QUEUE_SIZE"],
-        )
+# In a request's WSGI environment, where it is sampled.
+SAMPLED = "cruddur.sampled"
+# Seconds: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpserverrequestduration
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+# A longer `tracestate` is dropped, as https://www.w3.org/TR/trace-context/#tracestate-limits allows.
+MAX_TRACESTATE_CHARS = 512
+# The SDK's and the instrumentation's own variables, where the operator has not set them: the stable names of
+# attributes, a queue for some seconds of a busy process, and no exemplars, a twentieth of a traced request's CPU.
+DEFAULTS = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+    "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
+    "OTEL_METRICS_EXEMPLAR_FILTER": "always_off",
+}
 
 
-def destination(signal: str, said: Mapping[str, Any], given: Collection[str]) -> Destination | None:
-    """Where the signal goes; None where it is not exported, or nobody says that and where to."""
-    exporter, own = f"OTEL_{signal}_EXPORTER", f"OTEL_EXPORTER_OTLP_{signal}"
-    base = said.get("OTEL_EXPORTER_OTLP_ENDPOINT") or (LOCAL if exporter in given else None)
-    url = said.get(f"{own}_ENDPOINT") or (base and f"{base.rstrip('/')}/v1/{signal.lower()}")
-    if said[exporter] != "otlp" or not url:
-        return None
-    return Destination(url, said["OTEL_EXPORTER_OTLP_HEADERS"] | said[f"{own}_HEADERS"])
+def init_app(app: Flask, config: Config) -> None:
+    """Export spans and metrics as `config` says. To be called after the fork: exporters have threads."""
+    if config.traces_exporter == config.metrics_exporter == "none":
+        return
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # Here, so that a service without an exporter need not load the SDK.
+    from lib import exporters
+
+    exporters.start(config.traces_exporter, config.metrics_exporter)
+    if config.metrics_exporter != "none":
+        exporters.observe_pool(app.extensions["database_pool"].pool.get_stats)
+        app.after_request(duration_recorder())
+    if config.traces_exporter != "none":
+        instrument(app, exporters.sampler(config.otel_traces_sampler, config.otel_traces_sampler_arg))
 
 
-def resource(said: Mapping[str, Any], given: Collection[str]) -> dict[str, str]:
-    """Who sends it: the service and, by a uuid, the process."""
-    name = {"service.name": said["OTEL_SERVICE_NAME"]}
-    wins = name if "OTEL_SERVICE_NAME" in given else {}
-    mine = {"service.instance.id": str(uuid4())}
-    return {"telemetry.sdk.language": "python", **name, **said["OTEL_RESOURCE_ATTRIBUTES"], **wins, **mine}
+def instrument(app: Flask, sampler: Callable[[Context | None, int], bool]) -> None:
+    """Have FlaskInstrumentor see the requests that `sampler` takes, and no other."""
+    from opentelemetry.instrumentation.flask import FlaskInstrumentor
+
+    sampled = SampledRequests(app, sampler)
+    # The instrumentation has no types.
+    FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
+        sampled, request_hook=name_span, response_hook=describe_failure, enable_commenter=False
+    )
+    # As Flask's documentation of `wsgi_app` puts middleware in front; mypy takes that for a mistake.
+    app.wsgi_app = sampled  # type: ignore[method-assign]
+
+
+class SampledRequests:
+    """The application as FlaskInstrumentor sees it: its hooks and its middleware are for sampled requests only."""
+
+    def __init__(self, app: Flask, sampler: Callable[[Context | None, int], bool]) -> None:
+        self._app = app
+        self._sampler = sampler
+        self._plain = app.wsgi_app
+        self._propagator = TraceContextTextMapPropagator()
+        # Replaced by FlaskInstrumentor's middleware.
+        self.wsgi_app: WSGIApplication = app.wsgi_app
+
+    def before_request(self, hook: Callable[[], None]) -> None:
+        """Register a hook of the instrumentation's."""
+        self._app.before_request(lambda: hook() if SAMPLED in request.environ else None)
+
+    def teardown_request(self, hook: Callable[[BaseException | None], None]) -> None:
+        """Register a hook of the instrumentation's."""
+        self._app.teardown_request(lambda error: hook(error) if SAMPLED in request.environ else None)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer the request, by way of the instrumentation if it is sampled."""
+        if environ["PATH_INFO"] in HEALTH_CHECKS or not self.is_sampled(environ):
+            return self._plain(environ, start_response)
+        environ[SAMPLED] = True
+        if len(environ.get("HTTP_TRACESTATE", "")) > MAX_TRACESTATE_CHARS:
+            del environ["HTTP_TRACESTATE"]
+        return self.wsgi_app(environ, start_response)
+
+    def is_sampled(self, environ: "WSGIEnvironment") -> bool:
+        """Ask the sampler: about a new trace, or about the one that the request's `traceparent` continues."""
+        parent, trace_id = None, random.getrandbits(128)
+        if "HTTP_TRACEPARENT" in environ:
+            parent = self._propagator.extract({"traceparent": environ["HTTP_TRACEPARENT"]})
+            trace_id = trace.get_current_span(parent).get_span_context().trace_id or trace_id
+        return self._sampler(parent, trace_id)
+
+
+def name_span(span: Span, _: "WSGIEnvironment") -> None:
+    """Name the server span after its route, or after the method alone: a path holds what people wrote."""
+    span.update_name(f"{method(request)} {route(request)}".rstrip())
+
+
+def describe_failure(span: Span, status: str, _: list[tuple[str, str]]) -> None:
+    """Give a server error its status as the description."""
+    if status >= "5":
+        span.set_status(Status(StatusCode.ERROR, status[:3]))
+
+
+def duration_recorder() -> Callable[[Response], Response]:
+    """Return a hook that measures unsampled requests with the histogram that FlaskInstrumentor has for the others."""
+    from opentelemetry.instrumentation import flask
+    from opentelemetry.instrumentation.flask.version import __version__
+    from opentelemetry.semconv.metrics.http_metrics import HTTP_SERVER_REQUEST_DURATION
+    from opentelemetry.semconv.schemas import Schemas
+
+    # The same scope, name and unit make it the same instrument, so that each series is counted once.
+    meter = metrics.get_meter(flask.__name__, __version__, schema_url=Schemas.V1_21_0.value)
+    histogram = meter.create_histogram(
+        HTTP_SERVER_REQUEST_DURATION,
+        unit="s",
+        description="Duration of HTTP server requests.",
+        explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
+    )
+
+    def record(response: Response) -> Response:
+        current = unwrap(request)
+        if SAMPLED not in current.environ and current.path not in HEALTH_CHECKS:
+            attributes: dict[str, Any] = {
+                "http.request.method": method(current),
+                "http.response.status_code": response.status_code,
+                "url.scheme": current.scheme,
+            }
+            if current.url_rule:
+                attributes["http.route"] = current.url_rule.rule
+            histogram.record(time.perf_counter() - g.started, attributes)
+        return response
+
+    return record

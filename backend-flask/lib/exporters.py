@@ -1,0 +1,258 @@
+"""The SDK's providers, and what leaves the process: allow-listed attributes, routes as documents write them.
+
+Spans and metrics go to a collector by OTLP over HTTP, as the SDK's variables say
+(https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/), or as a tree to a terminal.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from multiprocessing.util import Finalize
+from typing import Any
+from uuid import uuid4
+
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.metrics.view import DropAggregation, View
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, StatusCode
+
+from lib.request_log import route_template
+
+# What a server span may say. FlaskInstrumentor adds the client's address and port, the user agent and the path.
+SERVER_ATTRIBUTES = {
+    *("http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type"),
+    *("app.user_id", "app.request_id"),
+}
+DURATION_ATTRIBUTES = {"http.request.method", "http.route", "http.response.status_code", "url.scheme"}
+VIEWS = [
+    View(instrument_name="http.server.request.duration", attribute_keys=DURATION_ATTRIBUTES),
+    # Two records a request, of a figure that the pool's gauges show better.
+    View(instrument_name="http.server.active_requests", aggregation=DropAggregation()),
+]
+# A reader at a terminal waits no longer for a trace.
+CONSOLE_DELAY_MILLISECONDS = 200
+# Traces whose server span has not ended, on a terminal.
+MAX_UNFINISHED_TRACES = 1000
+# For what waits to be exported when the process ends.
+SHUTDOWN_SECONDS = 5.0
+
+
+def sampler(name: str, share: float) -> Callable[[Context | None, int], bool]:
+    """Return whether the sampler of that name takes a trace, by its parent's context and its id.
+
+    `name` and `share` are those of OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG.
+    """
+    samplers: dict[str, Sampler] = {
+        "always_on": ALWAYS_ON,
+        "always_off": ALWAYS_OFF,
+        "traceidratio": TraceIdRatioBased(share),
+    }
+    root = samplers[name.removeprefix("parentbased_")]
+    chosen = root if name in samplers else ParentBased(root)
+
+    def is_sampled(parent: Context | None, trace_id: int) -> bool:
+        return chosen.should_sample(parent, trace_id, "").decision is Decision.RECORD_AND_SAMPLE
+
+    return is_sampled
+
+
+def start(traces_exporter: str, metrics_exporter: str) -> None:
+    """Set the process' providers, once: its later applications share them."""
+    if any(isinstance(provider, TracerProvider | MeterProvider) for provider in providers()):
+        return
+    # A malformed header may be the key itself.
+    logging.getLogger("opentelemetry.util.re").addFilter(hide_arguments)
+    resource = process_resource()
+    if traces_exporter != "none":
+        # The sampler has decided in front of the instrumentation.
+        provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        if traces_exporter == "console":
+            processor = BatchSpanProcessor(ConsoleExporter(), schedule_delay_millis=CONSOLE_DELAY_MILLISECONDS)
+        else:
+            processor = BatchSpanProcessor(AllowListExporter(OTLPSpanExporter()))
+        provider.add_span_processor(processor)
+        trace.set_tracer_provider(provider)
+    if metrics_exporter != "none":
+        reader = PeriodicExportingMetricReader(RouteExporter(OTLPMetricExporter()))
+        metrics.set_meter_provider(MeterProvider([reader], resource, views=VIEWS, shutdown_on_exit=False))
+    # A worker process ends without atexit. This runs.
+    Finalize(None, shutdown, exitpriority=10)
+
+
+def providers() -> tuple[object, ...]:
+    """Return the process' providers, which are placeholders of the API's until they are set."""
+    return trace.get_tracer_provider(), metrics.get_meter_provider()
+
+
+def process_resource() -> Resource:
+    """Return what identifies the service and, by a uuid, this process."""
+    resource = Resource.create({"service.instance.id": str(uuid4())})
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: "cruddur"}))
+    return resource
+
+
+def hide_arguments(record: logging.LogRecord) -> bool:
+    """Keep what a message would quote out of the log."""
+    record.args = ("(not shown)",)
+    return True
+
+
+def shutdown() -> None:
+    """Export what waits, for seconds at most: what a collector does not take by then is lost."""
+    threads = [
+        threading.Thread(target=provider.shutdown, daemon=True)
+        for provider in providers()
+        if isinstance(provider, TracerProvider | MeterProvider)
+    ]
+    end = time.monotonic() + SHUTDOWN_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
+def observe_pool(get_stats: Callable[[], Mapping[str, int]]) -> None:
+    """Export the connection pool's figures, as psycopg_pool counts them."""
+    meter = metrics.get_meter("cruddur")
+
+    def observe(name: str, **attributes: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        return lambda _: [Observation(get_stats().get(name, 0), attributes)]
+
+    def observe_connections(_: CallbackOptions) -> Iterable[Observation]:
+        stats = get_stats()
+        idle, size = stats.get("pool_available", 0), stats.get("pool_size", 0)
+        return [Observation(idle, {"state": "idle"}), Observation(size - idle, {"state": "used"})]
+
+    prefix = "db.client.connection"
+    meter.create_observable_gauge(f"{prefix}.count", [observe_connections], "{connection}")
+    meter.create_observable_gauge(f"{prefix}.max", [observe("pool_max")], "{connection}")
+    meter.create_observable_gauge(f"{prefix}.pending_requests", [observe("requests_waiting")], "{request}")
+    meter.create_observable_counter(f"{prefix}.timeouts", [observe("requests_errors")], "{timeout}")
+
+
+class AllowListExporter(SpanExporter):
+    """Export server spans with the attributes of the allow-list only."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export the spans."""
+        return self._exporter.export([allow_listed(span) for span in spans])
+
+    def shutdown(self) -> None:
+        """End the exporter."""
+        self._exporter.shutdown()
+
+
+def allow_listed(span: ReadableSpan) -> ReadableSpan:
+    """Return a span with nothing in it that a client sent, but for the method."""
+    if span.kind is not SpanKind.SERVER:
+        return span
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=with_route({name: value for name, value in attributes_of(span) if name in SERVER_ATTRIBUTES}),
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def attributes_of(span: ReadableSpan) -> Iterable[tuple[str, Any]]:
+    """Return a span's attributes."""
+    return (span.attributes or {}).items()
+
+
+def with_route(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes whose route is as documents write it, without Flask's converters."""
+    if "http.route" not in attributes:
+        return dict(attributes)
+    return {**attributes, "http.route": route_template(attributes["http.route"])}
+
+
+class RouteExporter(MetricExporter):
+    """Export metrics with routes as documents write them."""
+
+    def __init__(self, exporter: OTLPMetricExporter) -> None:
+        super().__init__()
+        self._exporter = exporter
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any) -> MetricExportResult:
+        """Export the metrics."""
+        return self._exporter.export(with_routes(metrics_data), timeout_millis)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Return whether nothing waits."""
+        return self._exporter.force_flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """End the exporter."""
+        self._exporter.shutdown(timeout_millis)
+
+
+def with_routes(value: Any) -> Any:
+    """Return the SDK's immutable metrics with `with_route` applied to each data point."""
+    for name in ("resource_metrics", "scope_metrics", "metrics", "data_points"):
+        if hasattr(value, name):
+            return replace(value, **{name: [with_routes(each) for each in getattr(value, name)]})
+    if hasattr(value, "data"):
+        return replace(value, data=with_routes(value.data))
+    return replace(value, attributes=with_route(value.attributes))
+
+
+class ConsoleExporter(SpanExporter):
+    """Print each trace on a terminal, as a tree, once its server span has ended."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, list[ReadableSpan]] = defaultdict(list)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Print the traces that end with these spans, in one write."""
+        lines = []
+        for span in map(allow_listed, spans):
+            self._spans[span.context.trace_id].append(span)
+            if span.kind is SpanKind.SERVER:
+                lines += tree(self._spans.pop(span.context.trace_id), span)
+        if len(self._spans) > MAX_UNFINISHED_TRACES:
+            self._spans.clear()
+        try:
+            os.write(sys.stderr.fileno(), "".join(f"{line}\n" for line in lines).encode())
+        except OSError:
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+
+def tree(spans: Sequence[ReadableSpan], span: ReadableSpan, depth: int = 0) -> list[str]:
+    """Return a line for the span, and those for all below it."""
+    milliseconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
+    failure = f" FAILED {span.status.description}" if span.status.status_code is StatusCode.ERROR else ""
+    attributes = " ".join(f"{name}={value}" for name, value in attributes_of(span))
+    below = [each for each in spans if each.parent and each.parent.span_id == span.context.span_id]
+    below.sort(key=lambda each: each.start_time or 0)
+    line = f"{'  ' * depth}{span.name} {milliseconds:.2f} ms{failure} {attributes}"
+    return [line, *(line for each in below for line in tree(spans, each, depth + 1))]

@@ -1,0 +1,107 @@
+"""The identity of each request in logs and responses: `X-Request-Id`, `Server-Timing`, and a line of the log."""
+
+import logging
+import random
+import re
+import time
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Request, Response, g, has_request_context, request
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from lib.database import Timings
+from lib.proxies import unwrap
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+    from flask.ctx import _AppCtxGlobals
+
+logger = logging.getLogger("cruddur.request")
+
+# Machines ask these every few seconds, about nothing that happens.
+HEALTH_CHECKS = {"/api/health-check", "/livez", "/readyz"}
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# As the semantic conventions want it: methods that a client makes up must not fill tables.
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"}
+
+
+def init_app(app: Flask) -> None:
+    """Identify and time each request."""
+    app.before_request(start_request)
+    app.after_request(finish_request)
+
+
+def start_request() -> None:
+    """Start the request's clock and give it its ids: `g.started`, `g.trace_id`, `g.request_id`."""
+    state, environ = unwrap(g), request.environ
+    state.started = time.perf_counter()
+    state.trace_id = state.request_id = trace_id(environ)
+    sent = environ.get("HTTP_X_REQUEST_ID")
+    if sent and REQUEST_ID.fullmatch(sent):
+        state.request_id = sent
+        trace.get_current_span().set_attribute("app.request_id", sent)
+
+
+def trace_id(environ: "WSGIEnvironment") -> str:
+    """Return the id of the request's trace: of the current span, else of `traceparent`, else a random one."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid and "HTTP_TRACEPARENT" in environ:
+        carrier = {"traceparent": environ["HTTP_TRACEPARENT"]}
+        parent = TraceContextTextMapPropagator().extract(carrier)
+        context = trace.get_current_span(parent).get_span_context()
+    # Not for secrets: https://www.w3.org/TR/trace-context/#randomness-of-trace-id
+    return trace.format_trace_id(context.trace_id if context.is_valid else random.getrandbits(128))
+
+
+def finish_request(response: Response) -> Response:
+    """Name the request and its timings in the response, and log it."""
+    state = unwrap(g)
+    if "started" not in state:
+        # An extension's hook has failed before ours ran.
+        start_request()
+    seconds = time.perf_counter() - state.started
+    response.headers.add("X-Request-Id", state.request_id)
+    response.headers.add("Server-Timing", server_timing(state, seconds))
+    if logger.isEnabledFor(logging.INFO) and request.path not in HEALTH_CHECKS:
+        logger.info(
+            "request",
+            extra={
+                "method": method(request),
+                "status": response.status_code,
+                "duration_ms": round(seconds * 1000, 2),
+            },
+        )
+    return response
+
+
+def server_timing(state: "_AppCtxGlobals", seconds: float) -> str:
+    """Return the header `Server-Timing` (https://www.w3.org/TR/server-timing/), in milliseconds."""
+    auth, db = state.get("auth_seconds", 0.0), state.get("db")
+    timings = db.timings if db else Timings()
+    parts = {"auth": auth, "pool": timings.pool, "db": timings.db, "total": seconds}
+    return ", ".join([f"{name};dur={value * 1000:.2f}" for name, value in parts.items()])
+
+
+def log_context() -> dict[str, Any]:
+    """Return what identifies the current request in the log: nothing outside of a request."""
+    if not has_request_context() or "trace_id" not in g:
+        return {}
+    return {"trace_id": g.trace_id, "request_id": g.request_id, "route": route(request)}
+
+
+def method(request: Request) -> str:
+    """Return the request's method, `_OTHER` for one that HTTP does not define."""
+    return request.method if request.method in METHODS else "_OTHER"
+
+
+def route(request: Request) -> str:
+    """Return the request's route as documents write it, `/api/activities/@<handle>`; "" for an unknown path."""
+    return route_template(request.url_rule.rule) if request.url_rule else ""
+
+
+@cache
+def route_template(rule: str) -> str:
+    """Return a rule of Flask's without its converters."""
+    return re.sub(r"<\w+:", "<", rule)
