@@ -5,7 +5,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from lib import sharing
+from lib import cache
 from tests.clock import Clock
 from tests.conftest import SignIn, links
 from tests.make import Make
@@ -120,7 +120,7 @@ def test_a_visitors_first_page_is_a_second_old_at_most(
     client: FlaskClient, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(sharing, "time", clock)
+    monkeypatch.setattr(cache, "time", clock)
     author = make.user()
     make.activity(author, "first")
     first = client.get(HOME)

@@ -1,11 +1,17 @@
 """The home feed."""
 
-from lib.db import Db, Feed
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from lib import spans
+from lib.cache import SingleFlightCache
+from lib.database import Db
 from lib.paging import FIRST_PAGE, Listing, Page
-from lib.sharing import Shared
-from lib.tracing import use_case
+from lib.queries import Feed
 
 HOME = Feed("activities/home", expires=True)
+
+T = TypeVar("T")
 
 
 class HomeActivities:
@@ -15,30 +21,27 @@ class HomeActivities:
         self.db = db
 
     def run(self, *, page: Page) -> Listing:
-        """Live activities without replies, newest first."""
-        with use_case("home-activities") as current:
+        """Return live activities without replies, newest first."""
+        with spans.use_case("home-activities") as span:
             listing = self.db.query_page(HOME, page)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing
 
 
-class VisitorsHome:
-    """The first page of it, which is the same for all visitors, and read once for all who ask meanwhile."""
+class AnonymousHomeFeed(Generic[T]):
+    """The first page of it, which is the same for all anonymous requests: one of them reads for all."""
 
-    def __init__(self, db: Db) -> None:
-        self._shared = Shared(lambda: HomeActivities(db).run(page=FIRST_PAGE))
+    def __init__(self) -> None:
+        self._cache: SingleFlightCache[T] = SingleFlightCache()
 
-    def run(self) -> Listing:
-        """Live activities without replies, newest first, as of a second ago at the earliest."""
-        with use_case("visitors-home") as current:
-            listing = self._shared.get()
-            current.set_attribute("app.result_length", listing.length)
-            return listing
+    def run(self, *, db: Db, render: Callable[[Listing], T]) -> T:
+        """Return what `render` made of the page as it was a second ago at the earliest."""
 
-    def at_hand(self) -> Listing | None:
-        """The same where it is at hand; None where somebody has to read it."""
-        listing = self._shared.at_hand()
-        if listing is not None:
-            with use_case("visitors-home") as current:
-                current.set_attribute("app.result_length", listing.length)
-        return listing
+        def read() -> tuple[Listing, T]:
+            listing = HomeActivities(db).run(page=FIRST_PAGE)
+            return listing, render(listing)
+
+        with spans.use_case("visitors-home") as span:
+            listing, rendered = self._cache.get(read)
+            span.set_attribute("app.result_length", listing.length)
+            return rendered

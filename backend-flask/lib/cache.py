@@ -1,0 +1,68 @@
+"""A single-flight cache: concurrent calls share one execution, and its result is kept for a second.
+
+A result counts as old as the moment before its execution started. Callers share it who called within
+`MAX_AGE_SECONDS` of that, and before the first of its rows expired.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from lib.paging import Listing
+
+MAX_AGE_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class InFlightCall(Generic[T]):
+    """An execution that runs, or that has ended: its listing, and what was made of that."""
+
+    def __init__(self) -> None:
+        self.started_at = time.monotonic()
+        self.future: Future[tuple[Listing, T]] = Future()
+
+    def may_serve(self, now: float) -> bool:
+        """Return whether a caller of that moment may wait for it, or have its result."""
+        if now - self.started_at >= MAX_AGE_SECONDS:
+            return False
+        if not self.future.done():
+            return True
+        # A failure is for the callers who waited for it, and for none after them.
+        return self.future.exception() is None and self.is_live(now)
+
+    def is_live(self, now: float) -> bool:
+        """Return whether no row of the result had expired at that moment."""
+        listing, _ = self.future.result()
+        return now <= self.started_at or listing.ends_in is None or now < self.started_at + listing.ends_in
+
+
+class SingleFlightCache(Generic[T]):
+    """A cache of one listing and what is made of it. For one process, and all of its threads."""
+
+    def __init__(self) -> None:
+        self._call: InFlightCall[T] | None = None
+        self._starting = threading.Lock()
+
+    def get(self, read: Callable[[], tuple[Listing, T]]) -> tuple[Listing, T]:
+        """Return the result of `read`, or of another caller's. Raises what `read` raises, to all who waited for it."""
+        now = time.monotonic()
+        while True:
+            call = self._join_or_start(now, read)
+            result = call.future.result()
+            if call.is_live(now):
+                return result
+
+    def _join_or_start(self, now: float, read: Callable[[], tuple[Listing, T]]) -> InFlightCall[T]:
+        with self._starting:
+            if self._call is not None and self._call.may_serve(now):
+                return self._call
+            call = self._call = InFlightCall()
+        try:
+            call.future.set_result(read())
+        except BaseException as error:
+            call.future.set_exception(error)
+            raise
+        return call

@@ -1,0 +1,114 @@
+"""The first page of the home feed for anonymous requests: one read serves all, and each has its own response."""
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from lib import cache
+from tests.clock import Clock
+from tests.conftest import FRONTEND, SignIn
+from tests.make import Make
+
+HOME = "/api/activities/home"
+OWN = {"X-Request-Id", "Server-Timing"}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which the page ages."""
+    clock = Clock()
+    monkeypatch.setattr(cache, "time", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def full(make: Make) -> None:
+    """A feed of two pages."""
+    author = make.user()
+    for n in range(21):
+        make.activity(author, f"{n} ü 😀")
+
+
+def contents(response: TestResponse) -> tuple[str, bytes, list[tuple[str, str]]]:
+    """Status, body and headers, but for those that each request has its own of."""
+    return response.status, response.data, sorted(header for header in response.headers if header[0] not in OWN)
+
+
+def is_cached(response: TestResponse) -> bool:
+    """Whether no query was made for this request."""
+    return "db;dur=0.00" in response.headers["Server-Timing"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": FRONTEND},
+        {"Origin": "https://evil.example"},
+        {"Authorization": "Bearer null"},
+        {"Content-Type": "application/json", "Accept": "application/problem+json"},
+        {"Range": "bytes=0-1", "If-Match": '"other"'},
+        {"If-None-Match": '"other"'},
+        {"If-None-Match": "*"},
+    ],
+)
+def test_a_cached_response_says_what_a_read_one_says(
+    client: FlaskClient, clock: Clock, headers: dict[str, str]
+) -> None:
+    read = client.get(HOME, headers=headers)
+    cached = client.get(HOME, headers=headers)
+    tag = {"If-None-Match": read.headers["ETag"]}
+    known_cached = client.get(HOME, headers=headers | tag)
+    clock.now += cache.MAX_AGE_SECONDS
+    known_read = client.get(HOME, headers=headers | tag)
+
+    assert [is_cached(each) for each in (read, cached, known_cached, known_read)] == [False, True, True, False]
+    assert contents(cached) == contents(read)
+    assert contents(known_cached) == contents(known_read)
+    assert (known_read.status_code, known_read.data) == (304, b"")
+    assert 'rel="next"' in read.headers["Link"]
+
+
+@pytest.mark.usefixtures("clock")
+def test_no_header_of_one_request_reaches_the_next(client: FlaskClient) -> None:
+    first = client.get(HOME, headers={"X-Request-Id": "first", "Origin": FRONTEND})
+    second = client.get(HOME, headers={"X-Request-Id": "second"})
+    third = client.get(HOME)
+
+    assert [len(each.headers.getlist("X-Request-Id")) for each in (first, second, third)] == [1, 1, 1]
+    assert (first.headers["X-Request-Id"], second.headers["X-Request-Id"]) == ("first", "second")
+    assert third.headers["X-Request-Id"] not in {"first", "second"}
+    assert "Access-Control-Allow-Origin" in first.headers
+    assert "Access-Control-Allow-Origin" not in second.headers
+    assert first.headers.getlist("Vary") == second.headers.getlist("Vary") == third.headers.getlist("Vary")
+
+
+@pytest.mark.parametrize("query", ["?limit=20", "?x=1", ""])
+@pytest.mark.usefixtures("clock")
+def test_the_first_page_however_it_is_asked_for_is_cached(client: FlaskClient, query: str) -> None:
+    client.get(HOME)
+
+    assert is_cached(client.get(HOME + query))
+
+
+@pytest.mark.usefixtures("clock")
+def test_other_pages_and_authenticated_requests_are_read(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+    next_page = client.get(HOME).headers["Link"].partition(">")[0].lstrip("<")
+    reader = sign_in(make.user())
+
+    for _ in range(2):
+        assert not is_cached(client.get(next_page))
+        assert not is_cached(client.get(f"{HOME}?limit=19"))
+        response = reader.get(HOME)
+        assert not is_cached(response)
+        assert response.headers["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_failed_read_is_not_cached(client: FlaskClient, owner: psycopg.Connection) -> None:
+    owner.execute("ALTER TABLE users RENAME COLUMN display_name TO name")
+    assert client.get(HOME).status_code == 500
+    owner.execute("ALTER TABLE users RENAME COLUMN name TO display_name")
+
+    assert client.get(HOME).status_code == 200

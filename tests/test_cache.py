@@ -1,0 +1,152 @@
+"""One answer for all who ask at about the same time: how old it may be, and who gets it."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from lib import cache
+from lib.cache import MAX_AGE_SECONDS, SingleFlightCache
+from lib.paging import Listing
+from tests.clock import Clock
+from tests.running import eventually
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that ages are told by."""
+    clock = Clock()
+    monkeypatch.setattr(cache, "time", clock)
+    return clock
+
+
+class Source:
+    """Where answers come from: a new one each time, when it is let."""
+
+    def __init__(self, ends_in: float | None = None) -> None:
+        self.reads = 0
+        self.ends_in = ends_in
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self.fails = False
+
+    def read(self) -> Listing:
+        """The next answer."""
+        self.reads += 1
+        number = self.reads
+        self.is_open.wait()
+        if self.fails:
+            raise ConnectionError(str(number))
+        return Listing(str(number).encode(), 1, ends_in=self.ends_in)
+
+
+def cached(read: Callable[[], Listing]) -> Callable[[], Listing]:
+    """What `read` returns, by a cache."""
+    cache = SingleFlightCache[None]()
+    return lambda: cache.get(lambda: (read(), None))[0]
+
+
+def test_an_answer_is_shared_for_a_second(clock: Clock) -> None:
+    get = cached(Source().read)
+
+    first = get()
+    clock.now += MAX_AGE_SECONDS - 0.001
+    assert get() is first
+    clock.now += 0.001
+
+    assert get().json == b"2"
+
+
+def test_an_answer_is_shared_until_the_first_of_it_comes_to_its_end(clock: Clock) -> None:
+    get = cached(Source(ends_in=0.25).read)
+
+    first = get()
+    clock.now += 0.249
+    assert get() is first
+    clock.now += 0.001
+
+    assert get().json == b"2"
+
+
+def test_an_answer_is_as_old_as_the_moment_before_it_was_asked_for(clock: Clock) -> None:
+    source = Source(ends_in=0.5)
+
+    def read_slowly() -> Listing:
+        answer = source.read()
+        clock.now += 0.5
+        return answer
+
+    get = cached(read_slowly)
+
+    # It takes as long as it lives.
+    assert [get().json for _ in range(3)] == [b"1", b"2", b"3"]
+
+
+def waiting(get: Callable[[], Listing], pool: ThreadPoolExecutor, source: Source, count: int) -> list[Future[Listing]]:
+    """So many who ask while the source is closed, the first of whom reads."""
+    source.is_open.clear()
+    asking = [pool.submit(get) for _ in range(count)]
+    eventually(lambda: source.reads > 0)
+    return asking
+
+
+@pytest.mark.usefixtures("clock")
+def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
+    source = Source()
+    get = cached(source.read)
+
+    with ThreadPoolExecutor(32) as pool:
+        asking = waiting(get, pool, source, 32)
+        source.is_open.set()
+        answers = [each.result() for each in asking]
+
+    assert {answer.json for answer in answers} == {b"1"}
+    assert source.reads == 1
+
+
+def test_who_asks_a_second_after_a_read_that_hangs_reads_anew(clock: Clock) -> None:
+    source = Source()
+    get = cached(source.read)
+
+    with ThreadPoolExecutor(2) as pool:
+        (hanging,) = waiting(get, pool, source, 1)
+        clock.now += MAX_AGE_SECONDS
+        later = pool.submit(get)
+        eventually(lambda: source.reads > 1)
+        source.is_open.set()
+
+        assert (hanging.result().json, later.result().json) == (b"1", b"2")
+        # What came back last was not asked for last.
+        assert get().json == b"2"
+
+
+def test_who_asks_after_the_end_of_what_is_under_way_reads_anew(clock: Clock) -> None:
+    source = Source(ends_in=0.25)
+    get = cached(source.read)
+
+    with ThreadPoolExecutor(2) as pool:
+        (early,) = waiting(get, pool, source, 1)
+        clock.now += 0.25
+        late = pool.submit(get)
+        source.is_open.set()
+
+        assert early.result().json == b"1"
+        assert late.result().json == b"2"
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_failure_is_for_those_who_waited_and_nobody_else() -> None:
+    source = Source()
+    get = cached(source.read)
+    source.fails = True
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = waiting(get, pool, source, 8)
+        source.is_open.set()
+        for each in asking:
+            with pytest.raises(ConnectionError):
+                each.result()
+    source.fails = False
+
+    assert get().json == str(source.reads).encode()
