@@ -94,6 +94,6 @@ def moto(folder: Path) -> Iterator[Aws]:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens on the port."""
+    """Whether a server listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -15,8 +15,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema_rs import Draft202012Validator
 
+from lib.auth import ATTRIBUTE
 from lib.paging import NEWEST, OLDEST, Cursor, Position
-from lib.sign_in import ATTRIBUTE
 from ops.command import ROOT
 from routes.docs import ASSETS
 from tests.test_browser import CHROMIUM, OPTIONS

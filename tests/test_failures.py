@@ -1,6 +1,7 @@
 """What goes wrong, and how it is told."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -11,7 +12,7 @@ from app import create_app
 from lib.config import Config
 from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
-from tests.tokens import pool
+from tests.tokens import bearer, pool
 
 PROBLEM = "application/problem+json"
 PATHS = [
@@ -98,11 +99,9 @@ def test_a_cache_keeps_the_two_forms_of_a_failure_apart(client: FlaskClient) -> 
 @pytest.fixture
 def cut_off() -> Iterator[Flask]:
     """The application, without a database."""
-    app = create_app(
-        Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), user_pool=pool())
-    )
+    app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), **pool()))
     yield app
-    app.extensions["pool"].close()
+    app.extensions["database_pool"].close()
 
 
 def test_a_database_that_is_away_is_told_as_unavailable(cut_off: Flask) -> None:
@@ -123,6 +122,31 @@ def test_a_statement_that_takes_too_long_is_told_as_unavailable(
 
     assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
     assert client.get("/api/users/@andrewbrown/short").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "codes"),
+    [
+        ("/api/activities", {"message": " ", "ttl": "1-day"}, ["message_blank"]),
+        (f"/api/activities/{UUID(int=1)}/reply", {"message": ""}, ["message_blank"]),
+        ("/api/messages", {"message": " ", "message_group_uuid": str(UUID(int=1))}, ["message_blank"]),
+        ("/api/messages", {"message": "", "handle": ""}, ["message_blank", "user_reciever_handle_blank"]),
+        ("/api/profile/update", {"display_name": " "}, ["display_name_blank"]),
+        ("/api/activities", [], ["json_invalid"]),
+    ],
+)
+def test_invalid_input_costs_no_query(jwks_url: str, path: str, body: object, codes: list[str]) -> None:
+    app = create_app(
+        Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), **pool(jwks_url))
+    )
+    client = app.test_client()
+
+    answer = client.post(path, json=body, headers=bearer("somebody"))
+    assert (answer.status_code, answer.json) == (422 if "blank" in codes[0] else 400, codes)
+    # What is valid needs the database, which is not there.
+    right = {"message": "hello", "ttl": "1-day", "message_group_uuid": str(UUID(int=1)), "display_name": "Lin"}
+    assert client.post(path, json=right, headers=bearer("somebody")).status_code == 503
+    app.extensions["database_pool"].close()
 
 
 def test_connections_that_the_server_has_ended_cost_no_request(

@@ -3,13 +3,15 @@
 import ast
 import os
 import re
+import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
-from lib.config import OTEL_SETTINGS, SETTINGS
 from ops.command import ROOT
+from tests.settings import NAMES
 
 BACKEND = ROOT / "backend-flask"
 README = (ROOT / "README.md").read_text()
@@ -25,6 +27,8 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
+            if node.module in {"lib", "routes", "services"}:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -44,10 +48,78 @@ def test_layers_import_downwards_only(layer: str, forbidden: set[str]) -> None:
         assert not {module.split(".")[0] for module in imports(path)} & forbidden, path.name
 
 
-def test_only_the_start_looks_at_the_environment() -> None:
+def graph() -> dict[str, set[str]]:
+    """What each module of the backend imports: our modules by their names, others by their first part."""
+    files = {".".join(path.relative_to(BACKEND).with_suffix("").parts): path for path in BACKEND.rglob("*.py")}
+    names = {name.removesuffix(".__init__") for name in files}
+    found: dict[str, set[str]] = {}
+    for name, path in files.items():
+        modules = imports(path)
+        ours = {module for module in modules if module in names}
+        found[name.removesuffix(".__init__")] = ours | {module.split(".")[0] for module in modules - ours}
+    return found
+
+
+def reached(start: str, found: dict[str, set[str]]) -> set[str]:
+    """What a module imports, and what those import, and so on."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = found.get(waiting.pop(), set()) - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+def test_services_and_the_database_know_no_flask_also_not_transitively() -> None:
+    found = graph()
+    free = [name for name in found if name.startswith("services.")]
+    free += ["lib.database", "lib.queries", "lib.exceptions", "lib.spans", "lib.pool", "lib.config", "lib.startup"]
+
+    assert len(free) > 20
+    for name in free:
+        assert not reached(name, found) & {"flask", "werkzeug", "flask_cors"}, name
+    assert "flask" in reached("routes.activities", found)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    found = graph()
+
+    assert [name for name in found if name in reached(name, found)] == []
+
+
+def packages_by_module() -> dict[str, str]:
+    """Which installed package each module comes from."""
+    return {
+        ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__"): package.name.lower().replace("_", "-")
+        for package in distributions()
+        for file in package.files or []
+        if file.suffix == ".py"
+    }
+
+
+def test_production_installs_what_the_code_imports_and_nothing_else() -> None:
+    sources = [*BACKEND.rglob("*.py"), *(ROOT / "ops").glob("*.py"), *(ROOT / "db").rglob("*.py")]
+    found = {module for path in sources for module in imports(path)}
+    # The page of /docs is made of a package's files.
+    found |= {name for path in sources for name in re.findall(r'files\("(\w+)"\)', path.read_text())}
+    packages = packages_by_module()
+    imported = {packages[module] for module in found if module in packages}
+    pinned = set(re.findall(r"^([\w.-]+)==", (BACKEND / "requirements.txt").read_text(), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[<>=!~]", each)[0] for each in project["dependencies"]}
+
+    assert declared - imported == set()
+    assert imported - pinned == set()
+
+
+def test_the_environment_is_read_through_config_alone() -> None:
     readers = {path.name for path in BACKEND.rglob("*.py") if re.search("os.environ|getenv", path.read_text())}
 
-    assert readers == {"serve.py"}
+    # The SDK reads its variables itself. telemetry.py sets defaults for three of them.
+    assert readers == {"telemetry.py"}
+    telemetry = (BACKEND / "lib" / "telemetry.py").read_text()
+    assert re.findall(r"os\.environ\S*", telemetry) == ["os.environ.setdefault(name,"]
 
 
 def table(heading: str) -> list[list[str]]:
@@ -74,9 +146,9 @@ def test_the_readme_and_the_example_list_every_setting_and_no_other() -> None:
     sources = [*BACKEND.rglob("*.py"), *(ROOT / "ops").glob("*.py"), *(ROOT / "bin").iterdir()]
     code = "".join(path.read_text() for path in sources)
 
-    assert listed >= SETTINGS.keys()
     observing = (ROOT / "docs" / "observing.md").read_text()
-    assert [name for name in OTEL_SETTINGS if f"`{name}`" not in observing] == []
+    assert [name for name in NAMES if name not in listed and f"`{name}`" not in observing] == []
+    assert {name for name in NAMES if not name.startswith("OTEL_")} <= listed
     assert listed - {"TEST_CONNECTION_URL"} == {name for name in listed if name in code or name.startswith("OTEL_")}
     read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", code))
     # A request's environment (PEP 3333) is no setting.
@@ -124,11 +196,3 @@ def test_requirements_are_pinned_by_hash_and_name_no_address(name: str) -> None:
     assert "://" not in text
     assert "--index" not in text
     assert "--find-links" not in text
-
-
-def test_nobody_registers_what_would_not_be_run(app: Flask) -> None:
-    # lib/service.py has in their place what every request needs.
-    hooks = (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs, app.url_value_preprocessors)
-
-    assert [functions for each in hooks for functions in each.values() if functions] == []
-    assert app.teardown_appcontext_funcs == []

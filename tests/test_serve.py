@@ -102,11 +102,11 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
 def test_every_missing_setting_is_a_line_of_its_own() -> None:
     lines = fails(CONNECTION_URL="", FRONTEND_URL="", AWS_COGNITO_USER_POOL_ID="", PORT="http")
 
-    assert [line.split(";")[0] for line in lines] == [
+    assert [line.partition(";")[0] for line in lines] == [
         "cruddur: CONNECTION_URL is not set",
         "cruddur: FRONTEND_URL is not set",
         "cruddur: AWS_COGNITO_USER_POOL_ID is not set",
-        "cruddur: PORT is malformed",
+        "cruddur: PORT is malformed: it is not made of the digits 0 to 9 alone",
     ]
 
 

@@ -1,122 +1,151 @@
-"""What routes need of HTTP: the request's parts, read strictly, and the answer."""
+"""What routes need of HTTP: the request's parts, read strictly, and the response."""
 
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import cast
 from urllib.parse import parse_qsl, urlencode
 
-from flask import current_app
+from flask import Flask, Request, Response, g, request
+from werkzeug.exceptions import BadRequest as MalformedRequest
 from werkzeug.http import generate_etag, quote_etag
 from werkzeug.routing import BaseConverter
 
-from lib.asked import Asked, asked
-from lib.body import read_bytes
-from lib.db import Db
-from lib.errors import BadRequest
+from lib.auth import AuthPolicy, is_user_specific
+from lib.body import MAX_BYTES, drain_body, has_body, raw_body
+from lib.draining import is_draining
+from lib.exceptions import BadRequest
 from lib.idempotency import Attempt, Replay
 from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
-from lib.sign_in import SignIn, is_personal
-from lib.wsgi import Answer
+from lib.proxies import unwrap
 
 JSON = "application/json"
 READS = {"GET", "HEAD"}
-# What caches are told (RFC 9111).
-ASK_EACH_TIME, KEEP_NOTHING = "no-cache", "private, no-store"
+# Cache-Control (RFC 9111).
+NO_CACHE, NO_STORE = "no-cache", "private, no-store"
 MAX_LIMIT = 100
+# RFC 9110, section 7.2: a host as RFC 3986 writes it, or nothing, and perhaps a port.
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 
 
 class HandleConverter(BaseConverter):
-    """A handle in a path. What is none makes the path unknown."""
+    """URL converter for handles. A malformed handle gives 404."""
 
     regex = "[A-Za-z0-9_]{1,30}"
 
 
-def db() -> Db:
-    """The application's database."""
-    return cast(Db, current_app.extensions["db"])
+def init_app(app: Flask) -> None:
+    """Check each request's parts before its view, and complete each response."""
+    # Bounds what werkzeug reads; one byte more than the limit, so that lib/body.py sees a chunked body that is longer.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 1
+    # `//api/activities/home` is an unknown path, and no redirect, which a preflight would not follow.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["handle"] = HandleConverter
+    app.before_request(check_request)
+    app.after_request(complete_response)
 
 
-def read_arguments(request: Asked) -> None:
-    """Read the query once a request, strictly, also where nothing asks for it. Raises `BadRequest`."""
+def check_request() -> None:
+    """Read the query into `g.args`, also where no view asks for it. Raises `BadRequest`, `MalformedRequest`."""
+    environ = request.environ
+    if HOST.fullmatch(environ.get("HTTP_HOST", "")) is None:
+        raise MalformedRequest
+    g.args = query_args(request) if environ.get("QUERY_STRING") else {}
+
+
+def query_args(request: Request) -> dict[str, str]:
+    """Return the query's parameters, of a repeated one the first. Raises `BadRequest`."""
     try:
-        query = request.query_string.decode()
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict") if query else []
+        pairs = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")
     except ValueError as error:
         raise BadRequest("json_invalid") from error
     if any("\0" in part for pair in pairs for part in pair):
         raise BadRequest("json_invalid")
-    request.arguments = dict(reversed(pairs))
+    return dict(reversed(pairs))
 
 
-def arguments() -> dict[str, str]:
-    """The query's parameters, of a repeated one the first."""
-    return asked().arguments
-
-
-def page() -> Page:
-    """The page that `cursor` and `limit` ask for. Raises `BadRequest`."""
-    given = arguments()
-    if not given:
+def page_request(args: Mapping[str, str]) -> Page:
+    """Return the page that `cursor` and `limit` ask for. Raises `BadRequest`."""
+    if not args:
         return FIRST_PAGE
-    limit = given.get("limit", str(FIRST_PAGE.limit))
+    limit = args.get("limit", str(FIRST_PAGE.limit))
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
         raise BadRequest("limit_invalid")
-    return Page(int(limit), Cursor.parse(given["cursor"]) if "cursor" in given else None)
+    return Page(int(limit), Cursor.parse(args["cursor"]) if "cursor" in args else None)
 
 
-def attempt() -> Attempt | None:
-    """The POST as one that may come again; None without an `Idempotency-Key`. Raises `BadRequest`."""
-    request = asked()
+def idempotency_key(request: Request) -> Attempt | None:
+    """Return the key of a POST that may come again, with its fingerprint; `None` without one. Raises `BadRequest`."""
     key = request.headers.get("Idempotency-Key")
     # A PUT may be repeated as it is.
     if key is None or request.method != "POST":
         return None
     if not re.fullmatch("[ -~]{1,255}", key):
         raise BadRequest("idempotency_key_invalid")
-    return Attempt(key, sha256(request.path.encode() + b"\0" + read_bytes()).digest())
+    return Attempt(key, sha256(request.path.encode() + b"\0" + raw_body(request)).digest())
 
 
-def send(answer: Json | Listing | Replay, content_type: str = JSON) -> Answer:
-    """The JSON as it came; for a listing the `Link` to its neighbours, for a replay the sign of one.
-
-    To a read whose client has this answer already it is 304 (RFC 9110, `If-None-Match`).
-    """
-    request = asked()
-    body = answer if isinstance(answer, bytes) else answer.json
-    headers = {}
-    if isinstance(answer, Listing):
-        headers = link(request.path, request.arguments, answer)
-    elif isinstance(answer, Replay):
-        headers = {"Idempotency-Replayed": "true"}
-    if request.method in READS:
-        tag = generate_etag(body)
-        headers["ETag"] = quote_etag(tag)
-        # Not by werkzeug's `make_conditional`: what it makes of `If-Match` and of dates is for files.
-        if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(tag):
-            return Answer(status=304, headers=headers)
-    headers["Content-Type"] = content_type
-    return Answer(body, headers=headers)
+def json_response(body: Json | Listing | Replay, content_type: str = JSON) -> Response:
+    """Return the JSON as it came; for a listing with the `Link` to its neighbours, for a replay with its sign."""
+    json = body if isinstance(body, bytes) else body.json
+    headers, current = [("Content-Type", content_type)], unwrap(request)
+    if isinstance(body, Listing):
+        links = link_header(current.path, g.args, body)
+        if links:
+            headers.append(("Link", links))
+    elif isinstance(body, Replay):
+        headers.append(("Idempotency-Replayed", "true"))
+    if current.method in READS:
+        headers.append(("ETag", quote_etag(generate_etag(json))))
+    return Response(json, headers=headers)
 
 
-def link(path: str, given: Mapping[str, str], listing: Listing) -> dict[str, str]:
-    """The header `Link` (RFC 8288) to the listing's neighbours; with what the feed at `path` was asked by."""
-    kept = {name: given[name] for name in ("term", "limit") if name in given}
+def copy_response(response: Response) -> Response:
+    """Return a response with the same body, status and headers, to which hooks may add more."""
+    return Response(response.response, response.status, response.headers.copy())
+
+
+def link_header(path: str, args: Mapping[str, str], listing: Listing) -> str:
+    """Return the header `Link` (RFC 8288) to the listing's neighbours, with the parameters that made it; or ""."""
+    kept = {name: args[name] for name in ("term", "limit") if name in args}
     # A cursor needs no quoting.
     query = f"{urlencode(kept)}&cursor=" if kept else "cursor="
-    links = [
-        f'<{path}?{query}{cursor}>; rel="{rel}"'
-        for rel, cursor in (("next", listing.next), ("prev", listing.prev))
-        if cursor
-    ]
-    return {"Link": ", ".join(links)} if links else {}
+    neighbours = (("next", listing.next), ("prev", listing.prev))
+    return ", ".join(f'<{path}?{query}{cursor}>; rel="{rel}"' for rel, cursor in neighbours if cursor)
 
 
-def forbid_caching(request: Asked, answer: Answer) -> None:
-    """Let caches ask each time for what everybody may see, and keep nothing else."""
-    is_read = request.method in READS
-    is_for_everybody = is_read and answer.status_code in {200, 304} and not is_personal(request)
-    answer.headers.add("Cache-Control", ASK_EACH_TIME if is_for_everybody else KEEP_NOTHING)
-    if is_read and request.sign_in is SignIn.OPTIONAL:
-        # Whoever is signed in is not to get what a cache has kept of a visitor's.
-        answer.headers.add("Vary", "Authorization")
+def complete_response(response: Response) -> Response:
+    """Add what every response needs, whether a view made it or an error handler."""
+    environ, state = request.environ, unwrap(g)
+    # Neither is there when a hook before ours has answered.
+    policy, token = state.get("auth_policy"), state.get("token")
+    is_read = environ["REQUEST_METHOD"] in READS
+    if is_read and "HTTP_IF_NONE_MATCH" in environ:
+        answer_not_modified(response)
+    set_cache_control(response, is_read=is_read, is_personal=is_user_specific(policy, token))
+    if is_read and policy is AuthPolicy.OPTIONAL:
+        # An authenticated client must not get a cache's anonymous response.
+        response.headers.add("Vary", "Authorization")
+    # An unread body would be parsed as the next request. Only an authenticated client is waited for.
+    has_unread_body = has_body(environ) and not (token and drain_body(request))
+    if has_unread_body or is_draining():
+        # The server reads this one (RFC 9112, section 9.6) and closes the connection.
+        response.headers["Connection"] = "close"
+    return response
+
+
+def answer_not_modified(response: Response) -> None:
+    """Make a response that the client has already a 304 (RFC 9110, `If-None-Match`).
+
+    werkzeug's `make_conditional` also evaluates `If-Match`, ranges and dates, which are for files.
+    """
+    tag, _ = response.get_etag()
+    if tag is not None and request.if_none_match.contains_weak(tag):
+        response.status_code = 304
+        response.set_data(b"")
+        del response.headers["Content-Type"]
+
+
+def set_cache_control(response: Response, *, is_read: bool, is_personal: bool) -> None:
+    """Let caches revalidate what is the same for everyone, and store nothing else."""
+    is_for_everyone = is_read and not is_personal and response.status_code in {200, 304}
+    response.headers.add("Cache-Control", NO_CACHE if is_for_everyone else NO_STORE)

@@ -3,17 +3,18 @@
 from typing import cast
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, g, request
 
-from lib.body import field
-from lib.http import arguments, attempt, db, page, send
+from lib.auth import login_optional, login_required, public
+from lib.body import json_object
+from lib.db import get_db
+from lib.http import copy_response, idempotency_key, json_response, page_request
 from lib.paging import FIRST_PAGE
-from lib.sign_in import optional, public, required, token
-from routes.viewer import viewer
+from routes.current_user import current_user
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
 from services.delete_activity import DeleteActivity
-from services.home_activities import HomeActivities, VisitorsHome
+from services.home_activities import AnonymousHomeFeed, HomeActivities
 from services.notifications_activities import NotificationsActivities
 from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
@@ -22,64 +23,84 @@ from services.user_activities import UserActivities
 bp = Blueprint("activities", __name__, url_prefix="/api/activities")
 
 
+def init_app(app: Flask) -> None:
+    """Give the application its cache, which one process has, and register the routes."""
+    app.extensions["anonymous_home_feed"] = AnonymousHomeFeed[Response]()
+    app.register_blueprint(bp)
+
+
 @bp.get("/home")
-@optional
+@login_optional
 def home() -> Response:
     """Everyone's live activities."""
-    wanted = page()
-    if wanted == FIRST_PAGE and token() is None:
-        return send(cast(VisitorsHome, current_app.extensions["visitors_home"]).run())
-    return send(HomeActivities(db()).run(page=wanted))
+    page = page_request(g.args)
+    if page == FIRST_PAGE and g.token is None:
+        feed = cast("AnonymousHomeFeed[Response]", current_app.extensions["anonymous_home_feed"])
+        return copy_response(feed.run(db=get_db(), render=json_response))
+    return json_response(HomeActivities(get_db()).run(page=page))
 
 
 @bp.get("/search")
 @public
 def search() -> Response:
     """Live activities that say it."""
-    return send(SearchActivities(db()).run(term=arguments().get("term", ""), page=page()))
+    return json_response(SearchActivities(get_db()).run(term=g.args.get("term", ""), page=page_request(g.args)))
 
 
 @bp.get("/notifications")
-@required
+@login_required
 def notifications() -> Response:
     """What others have written to one."""
-    return send(NotificationsActivities(db()).run(user=viewer(), page=page()))
+    return json_response(NotificationsActivities(get_db()).run(user=current_user(), page=page_request(g.args)))
 
 
 @bp.get("/@<handle:handle>")
 @public
 def user(handle: str) -> Response:
     """A person and their live activities."""
-    return send(UserActivities(db()).run(handle=handle, page=page()))
+    return json_response(UserActivities(get_db()).run(handle=handle, page=page_request(g.args)))
 
 
 @bp.get("/@<handle:handle>/status/<uuid:activity_uuid>")
 @public
 def show(handle: str, activity_uuid: UUID) -> Response:
     """An activity and its live replies."""
-    return send(ShowActivity(db()).run(handle=handle, activity_uuid=activity_uuid, page=page()))
+    page = page_request(g.args)
+    return json_response(ShowActivity(get_db()).run(handle=handle, activity_uuid=activity_uuid, page=page))
 
 
 @bp.post("")
-@required
+@login_required
 def create() -> Response:
     """Publish an activity."""
-    return send(
-        CreateActivity(db()).run(author=viewer(), message=field("message"), ttl=field("ttl"), attempt=attempt())
+    body = json_object(request)
+    return json_response(
+        CreateActivity(get_db()).run(
+            author=current_user,
+            message=body.get_str("message"),
+            ttl=body.get_str("ttl"),
+            attempt=idempotency_key(request),
+        )
     )
 
 
 @bp.post("/<uuid:activity_uuid>/reply")
-@required
+@login_required
 def reply(activity_uuid: UUID) -> Response:
     """Answer an activity."""
-    return send(
-        CreateReply(db()).run(author=viewer(), activity_uuid=activity_uuid, message=field("message"), attempt=attempt())
+    body = json_object(request)
+    return json_response(
+        CreateReply(get_db()).run(
+            author=current_user,
+            activity_uuid=activity_uuid,
+            message=body.get_str("message"),
+            attempt=idempotency_key(request),
+        )
     )
 
 
 @bp.delete("/<uuid:activity_uuid>")
-@required
+@login_required
 def delete(activity_uuid: UUID) -> Response:
     """Take back an activity of one's own."""
-    return send(DeleteActivity(db()).run(author=viewer(), activity_uuid=activity_uuid))
+    return json_response(DeleteActivity(get_db()).run(author=current_user(), activity_uuid=activity_uuid))

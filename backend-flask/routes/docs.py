@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 from flask import Blueprint, Response
 
-from lib.errors import NotFound
-from lib.http import send
-from lib.sign_in import public
+from lib.auth import public
+from lib.exceptions import NotFound
+from lib.http import json_response
 
 bp = Blueprint("docs", __name__)
 
@@ -38,7 +38,7 @@ POLICY = "; ".join(
 @public
 def document() -> Response:
     """The OpenAPI document."""
-    return send(openapi())
+    return json_response(openapi())
 
 
 @bp.get("/docs")
@@ -69,6 +69,6 @@ def openapi() -> bytes:
 
 def send_file(content_type: str, file: Traversable) -> Response:
     """The file as a browser is to take it, which is not to guess."""
-    response = send(file.read_bytes(), content_type)
+    response = json_response(file.read_bytes(), content_type)
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

@@ -2,16 +2,17 @@
 
 from flask import Blueprint, Response
 
-from lib.http import db, send
-from lib.sign_in import required
-from routes.viewer import viewer
+from lib.auth import login_required
+from lib.db import get_db
+from lib.http import json_response
+from routes.current_user import current_user
 from services.message_groups import MessageGroups
 
 bp = Blueprint("message_groups", __name__, url_prefix="/api/message_groups")
 
 
 @bp.get("")
-@required
+@login_required
 def index() -> Response:
     """With whom one speaks."""
-    return send(MessageGroups(db()).run(user=viewer()))
+    return json_response(MessageGroups(get_db()).run(user=current_user()))

@@ -2,12 +2,13 @@
 
 from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g, request
 
-from lib.body import field, has_field
-from lib.http import attempt, db, page, send
-from lib.sign_in import required
-from routes.viewer import viewer
+from lib.auth import login_required
+from lib.body import json_object
+from lib.db import get_db
+from lib.http import idempotency_key, json_response, page_request
+from routes.current_user import current_user
 from services.create_message import CreateMessage
 from services.create_message_group import CreateMessageGroup
 from services.messages import Messages
@@ -16,20 +17,25 @@ bp = Blueprint("messages", __name__, url_prefix="/api/messages")
 
 
 @bp.get("/<uuid:message_group_uuid>")
-@required
+@login_required
 def index(message_group_uuid: UUID) -> Response:
     """What was said in a conversation of one's own."""
-    return send(Messages(db()).run(user=viewer(), message_group_uuid=message_group_uuid, page=page()))
+    page = page_request(g.args)
+    return json_response(Messages(get_db()).run(user=current_user(), message_group_uuid=message_group_uuid, page=page))
 
 
 @bp.post("")
-@required
+@login_required
 def create() -> Response:
     """Say something in a conversation, or to somebody."""
-    sender, message = viewer(), field("message")
-    if has_field("message_group_uuid"):
-        group = field("message_group_uuid")
-        return send(
-            CreateMessage(db()).run(sender=sender, message=message, message_group_uuid=group, attempt=attempt())
+    body = json_object(request)
+    message, attempt = body.get_str("message"), idempotency_key(request)
+    if body.has("message_group_uuid"):
+        group = body.get_str("message_group_uuid")
+        return json_response(
+            CreateMessage(get_db()).run(sender=current_user, message=message, message_group_uuid=group, attempt=attempt)
         )
-    return send(CreateMessageGroup(db()).run(sender=sender, message=message, handle=field("handle"), attempt=attempt()))
+    handle = body.get_str("handle")
+    return json_response(
+        CreateMessageGroup(get_db()).run(sender=current_user, message=message, handle=handle, attempt=attempt)
+    )

@@ -1,26 +1,28 @@
 """One's own profile."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
-from lib.body import field, has_field, nullable_field
-from lib.http import attempt, db, send
-from lib.sign_in import required
-from routes.viewer import viewer
+from lib.auth import login_required
+from lib.body import json_object
+from lib.db import get_db
+from lib.http import idempotency_key, json_response
+from routes.current_user import current_user
 from services.update_profile import UpdateProfile
 
 bp = Blueprint("profile", __name__, url_prefix="/api/profile")
 
 
 @bp.route("/update", methods=["PUT", "POST"])
-@required
+@login_required
 def update() -> Response:
     """Change one's name and bio."""
-    return send(
-        UpdateProfile(db()).run(
-            user=viewer(),
-            display_name=field("display_name"),
-            bio=nullable_field("bio"),
-            has_bio=has_field("bio"),
-            attempt=attempt(),
+    body = json_object(request)
+    return json_response(
+        UpdateProfile(get_db()).run(
+            user=current_user,
+            display_name=body.get_str("display_name"),
+            bio=body.get_optional_str("bio"),
+            has_bio=body.has("bio"),
+            attempt=idempotency_key(request),
         )
     )

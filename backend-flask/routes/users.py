@@ -2,8 +2,9 @@
 
 from flask import Blueprint, Response
 
-from lib.http import db, send
-from lib.sign_in import public
+from lib.auth import public
+from lib.db import get_db
+from lib.http import json_response
 from services.users_short import UsersShort
 
 bp = Blueprint("users", __name__, url_prefix="/api/users")
@@ -13,4 +14,4 @@ bp = Blueprint("users", __name__, url_prefix="/api/users")
 @public
 def short(handle: str) -> Response:
     """A person in short."""
-    return send(UsersShort(db()).run(handle=handle))
+    return json_response(UsersShort(get_db()).run(handle=handle))

@@ -1,11 +1,12 @@
 """Posting."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
-from lib.db import Db
+from lib import spans
+from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import use_case
 from services.rules import MAX_MESSAGE_CHARS, check, mentions, text_codes
 from services.sign_in import User
 
@@ -26,24 +27,32 @@ class CreateActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, author: User, message: str | None, ttl: str | None, attempt: Attempt | None) -> Json | Replay:
-        """The new activity. Raises `Invalid` with every code that applies."""
+    def run(
+        self, *, author: Callable[[], User], message: str | None, ttl: str | None, attempt: Attempt | None
+    ) -> Json | Replay:
+        """Return the new activity. Raises `ValidationError` with every code that applies.
+
+        `author` is called once the rest is valid: invalid input costs no query.
+        """
         lifetime = TTL.get(ttl or "")
         check(text_codes("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
-        with use_case("create-activity"):
+        user = author()
+        with spans.use_case("create-activity"):
             return once(
                 self.db,
-                author.uuid,
+                user.uuid,
                 attempt,
                 write=lambda db, uuid: db.query_object(
                     "activities/create",
                     uuid=uuid,
-                    user_uuid=author.uuid,
+                    user_uuid=user.uuid,
+                    handle=user.handle,
+                    display_name=user.display_name,
                     message=message,
                     mentions=mentions(message),
                     ttl=lifetime,
                 ),
                 replay=lambda made: self.db.query_object(
-                    "activities/show", activity_uuid=made.uuid, handle=author.handle
+                    "activities/show", activity_uuid=made.uuid, handle=user.handle
                 ),
             )

@@ -1,13 +1,14 @@
 """Going on with a conversation."""
 
 import re
+from collections.abc import Callable
 from uuid import UUID
 
-from lib.db import Db
-from lib.errors import NotFound
+from lib import spans
+from lib.database import Db
+from lib.exceptions import NotFound
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import use_case
 from services.rules import check, reply_codes
 from services.sign_in import User
 
@@ -19,22 +20,31 @@ class CreateMessage:
         self.db = db
 
     def run(
-        self, *, sender: User, message: str | None, message_group_uuid: str | None, attempt: Attempt | None
+        self,
+        *,
+        sender: Callable[[], User],
+        message: str | None,
+        message_group_uuid: str | None,
+        attempt: Attempt | None,
     ) -> Json | Replay:
-        """The new message. Raises `Invalid`, and `NotFound` when `sender` has no such conversation."""
+        """Return the new message. Raises `ValidationError`, and `NotFound` when the sender has no such conversation.
+
+        `sender` is called once the rest is valid: invalid input costs no query.
+        """
         given = message_group_uuid or ""
         check(reply_codes(message), [] if given.strip() else ["message_group_uuid_blank"])
         group = uuid_of(given)
-        with use_case("create-message"):
+        user = sender()
+        with spans.use_case("create-message"):
             return once(
                 self.db,
-                sender.uuid,
+                user.uuid,
                 attempt,
                 write=lambda db, uuid: db.query_object(
-                    "messages/create", uuid=uuid, message_group_uuid=group, user_uuid=sender.uuid, message=message
+                    "messages/create", uuid=uuid, message_group_uuid=group, user_uuid=user.uuid, message=message
                 ),
                 replay=lambda made: self.db.query_object(
-                    "messages/show", message_group_uuid=group, user_uuid=sender.uuid, **made._asdict()
+                    "messages/show", message_group_uuid=group, user_uuid=user.uuid, **made._asdict()
                 ),
             )
 

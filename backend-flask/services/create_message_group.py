@@ -1,12 +1,14 @@
 """Beginning a conversation."""
 
 import json
+from collections.abc import Callable
 from uuid import UUID
 
-from lib.db import Db
+from lib import spans
+from lib.database import Db
+from lib.exceptions import ValidationError
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import use_case
 from services.rules import check, reply_codes
 from services.sign_in import User
 
@@ -17,12 +19,21 @@ class CreateMessageGroup:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, sender: User, message: str | None, handle: str | None, attempt: Attempt | None) -> Json | Replay:
-        """The conversation's uuid, new or not. Raises `Invalid`, and `NotFound` when nobody has the handle."""
-        check(reply_codes(message), receiver_codes(sender, handle))
+    def run(
+        self, *, sender: Callable[[], User], message: str | None, handle: str | None, attempt: Attempt | None
+    ) -> Json | Replay:
+        """Return the conversation's uuid, new or not. Raises `ValidationError`, and `NotFound` for an unknown handle.
+
+        `sender` is called where there is a handle to compare with the sender's: a blank one costs no query.
+        """
+        codes = reply_codes(message)
+        if handle is None or not handle.strip():
+            raise ValidationError(*codes, "user_reciever_handle_blank")
+        user = sender()
+        check(codes, ["user_reciever_handle_self"] if handle.lower() == user.handle.lower() else [])
 
         def group(db: Db) -> Json:
-            return db.query_object("message_groups/create", user_uuid=sender.uuid, handle=handle)
+            return db.query_object("message_groups/create", user_uuid=user.uuid, handle=handle)
 
         def write(db: Db, uuid: UUID) -> Json:
             with db.transaction() as together:
@@ -30,18 +41,11 @@ class CreateMessageGroup:
                 together.query_object(
                     "messages/create",
                     uuid=uuid,
-                    user_uuid=sender.uuid,
+                    user_uuid=user.uuid,
                     message=message,
                     **json.loads(answer),
                 )
             return answer
 
-        with use_case("create-message-group"):
-            return once(self.db, sender.uuid, attempt, write=write, replay=lambda _: group(self.db))
-
-
-def receiver_codes(sender: User, handle: str | None) -> list[str]:
-    """What is wrong with the one who is written to."""
-    if handle is None or not handle.strip():
-        return ["user_reciever_handle_blank"]
-    return ["user_reciever_handle_self"] if handle.lower() == sender.handle.lower() else []
+        with spans.use_case("create-message-group"):
+            return once(self.db, user.uuid, attempt, write=write, replay=lambda _: group(self.db))

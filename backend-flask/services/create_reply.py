@@ -1,11 +1,12 @@
 """Replying."""
 
+from collections.abc import Callable
 from uuid import UUID
 
-from lib.db import Db
+from lib import spans
+from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import use_case
 from services.rules import check, mentions, reply_codes
 from services.sign_in import User
 
@@ -16,23 +17,31 @@ class CreateReply:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, author: User, activity_uuid: UUID, message: str | None, attempt: Attempt | None) -> Json | Replay:
-        """The reply. Raises `Invalid`, and `NotFound` when what it answers is not there."""
+    def run(
+        self, *, author: Callable[[], User], activity_uuid: UUID, message: str | None, attempt: Attempt | None
+    ) -> Json | Replay:
+        """Return the reply. Raises `ValidationError`, and `NotFound` when its parent is not live.
+
+        `author` is called once the rest is valid: invalid input costs no query.
+        """
         check(reply_codes(message))
-        with use_case("create-reply"):
+        user = author()
+        with spans.use_case("create-reply"):
             return once(
                 self.db,
-                author.uuid,
+                user.uuid,
                 attempt,
                 write=lambda db, uuid: db.query_object(
                     "activities/reply",
                     uuid=uuid,
-                    user_uuid=author.uuid,
+                    user_uuid=user.uuid,
+                    handle=user.handle,
+                    display_name=user.display_name,
                     activity_uuid=activity_uuid,
                     message=message,
                     mentions=mentions(message),
                 ),
                 replay=lambda made: self.db.query_object(
-                    "activities/show", activity_uuid=made.uuid, handle=author.handle
+                    "activities/show", activity_uuid=made.uuid, handle=user.handle
                 ),
             )

@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from lib.db import Db
+from lib import spans
+from lib.database import Db
 from lib.paging import Json
-from lib.tracing import use_case
 from services.sign_in import User
 
 
@@ -16,5 +16,5 @@ class DeleteActivity:
 
     def run(self, *, author: User, activity_uuid: UUID) -> Json:
         """The uuid of what is gone. Raises `NotFound`, also when it is not by `author`."""
-        with use_case("delete-activity"):
+        with spans.use_case("delete-activity"):
             return self.db.query_object("activities/delete", activity_uuid=activity_uuid, user_uuid=author.uuid)

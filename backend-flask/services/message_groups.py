@@ -1,8 +1,8 @@
 """Conversations."""
 
-from lib.db import Db
+from lib import spans
+from lib.database import Db
 from lib.paging import Listing
-from lib.tracing import use_case
 from services.sign_in import User
 
 LIMIT = 20
@@ -16,7 +16,7 @@ class MessageGroups:
 
     def run(self, *, user: User) -> Listing:
         """The last conversations of `user`, the last spoken in first."""
-        with use_case("message-groups") as current:
+        with spans.use_case("message-groups") as span:
             listing = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing

@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from lib.db import Db, Feed, Heading
+from lib import spans
+from lib.database import Db
 from lib.paging import Listing, Order, Page
-from lib.tracing import use_case
+from lib.queries import Feed, Heading
 from services.sign_in import User
 
 # Under a heading without keys: whoever is no member finds none, and no page.
@@ -19,7 +20,7 @@ class Messages:
 
     def run(self, *, user: User, message_group_uuid: UUID, page: Page) -> Listing:
         """The last messages, oldest first; the next page has older ones. Raises `NotFound`, also to a stranger."""
-        with use_case("messages") as current:
+        with spans.use_case("messages") as span:
             listing = self.db.query_page(MESSAGES, page, user_uuid=user.uuid, message_group_uuid=message_group_uuid)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing

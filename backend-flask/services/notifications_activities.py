@@ -1,8 +1,9 @@
 """Notifications."""
 
-from lib.db import Db, Feed
+from lib import spans
+from lib.database import Db
 from lib.paging import Listing, Page
-from lib.tracing import use_case
+from lib.queries import Feed
 from services.sign_in import User
 
 NOTIFICATIONS = Feed("activities/notifications")
@@ -16,7 +17,7 @@ class NotificationsActivities:
 
     def run(self, *, user: User, page: Page) -> Listing:
         """Live replies to `user`, and live mentions, newest first."""
-        with use_case("notifications-activities") as current:
+        with spans.use_case("notifications-activities") as span:
             listing = self.db.query_page(NOTIFICATIONS, page, user_uuid=user.uuid)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing

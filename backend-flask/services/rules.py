@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from lib.errors import Invalid
+from lib.exceptions import ValidationError
 
 MAX_MESSAGE_CHARS = 280
 MAX_REPLY_CHARS = 1024
@@ -11,10 +11,10 @@ MENTION = re.compile(r"(?<!\w)@([A-Za-z0-9_]{1,30})(?!\w)")
 
 
 def check(*codes: Iterable[str]) -> None:
-    """Raise `Invalid` with all the codes, in their order, if there are any."""
+    """Raise `ValidationError` with all the codes, in their order, if there are any."""
     found = [code for each in codes for code in each]
     if found:
-        raise Invalid(*found)
+        raise ValidationError(*found)
 
 
 def text_codes(member: str, text: str | None, limit: int) -> list[str]:

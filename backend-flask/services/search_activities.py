@@ -2,9 +2,10 @@
 
 import re
 
-from lib.db import Db, Feed
+from lib import spans
+from lib.database import Db
 from lib.paging import Listing, Page
-from lib.tracing import use_case
+from lib.queries import Feed
 from services.rules import check, text_codes
 
 SEARCH = Feed("activities/search")
@@ -18,14 +19,14 @@ class SearchActivities:
         self.db = db
 
     def run(self, *, term: str, page: Page) -> Listing:
-        """Activities with every word of `term`, newest first. Raises `Invalid`."""
+        """Activities with every word of `term`, newest first. Raises `ValidationError`."""
         check(text_codes("search_term", term, MAX_TERM_CHARS))
         *others, longest = map(pattern, sorted(term.split(), key=len))
-        with use_case("search-activities") as current:
+        with spans.use_case("search-activities") as span:
             # Planned for each term: a rare one is best found by its trigrams, and one that
             # many rows hold by walking the newest. A plan for any term does either badly.
             listing = self.db.query_page(SEARCH, page, prepare=False, longest=longest, others=others)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing
 
 

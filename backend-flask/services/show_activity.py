@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from lib.db import Db, Feed, Heading
+from lib import spans
+from lib.database import Db
 from lib.paging import Listing, Order, Page
-from lib.tracing import use_case
+from lib.queries import Feed, Heading
 
 ACTIVITY = Heading("activities/show", key="activity", rows_key="replies")
 REPLIES = Feed("activities/replies", Order.OLDEST_FIRST, ACTIVITY)
@@ -18,7 +19,7 @@ class ShowActivity:
 
     def run(self, *, handle: str, activity_uuid: UUID, page: Page) -> Listing:
         """The activity and its live replies, oldest first. Raises `NotFound`, also when it is not by `handle`."""
-        with use_case("show-activity") as current:
+        with spans.use_case("show-activity") as span:
             listing = self.db.query_page(REPLIES, page, handle=handle, activity_uuid=activity_uuid)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing

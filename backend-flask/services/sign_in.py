@@ -4,10 +4,10 @@ from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
 
+from lib import spans
 from lib.cognito import Cognito, Token
-from lib.db import Db
-from lib.errors import NotFound, Unavailable
-from lib.tracing import span
+from lib.database import Db
+from lib.exceptions import NotFound, UpstreamUnavailable
 from services.newcomer import rows
 
 
@@ -16,6 +16,7 @@ class User(NamedTuple):
 
     uuid: UUID
     handle: str
+    display_name: str
 
 
 class SignIn:
@@ -26,8 +27,8 @@ class SignIn:
         self.cognito = cognito
 
     def run(self, *, token: Token) -> User:
-        """The person. Raises `Unauthorized` when Cognito does not know them, `Unavailable` when it is away."""
-        with span("sign-in"):
+        """The person. Raises `Unauthorized` when Cognito does not know them, `UpstreamUnavailable` when it is away."""
+        with spans.step("sign-in"):
             try:
                 return self._find(token)
             except NotFound:
@@ -43,7 +44,7 @@ class SignIn:
             # Another request of theirs was first; or somebody has that handle.
             with suppress(NotFound):
                 return self._find(token)
-        raise Unavailable("no free handle was found for a new person")
+        raise UpstreamUnavailable("no free handle was found for a new person")
 
     def _create(self, token: Token, **person: str | None) -> User:
         return User(*self.db.query_row("users/create", cognito_user_id=token.sub, **person))

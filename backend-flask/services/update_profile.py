@@ -1,9 +1,11 @@
 """What people say of themselves."""
 
-from lib.db import Db
+from collections.abc import Callable
+
+from lib import spans
+from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from lib.tracing import use_case
 from services.newcomer import MAX_DISPLAY_NAME_CHARS
 from services.rules import check, text_codes
 from services.sign_in import User
@@ -18,21 +20,31 @@ class UpdateProfile:
         self.db = db
 
     def run(
-        self, *, user: User, display_name: str | None, bio: str | None, has_bio: bool, attempt: Attempt | None
+        self,
+        *,
+        user: Callable[[], User],
+        display_name: str | None,
+        bio: str | None,
+        has_bio: bool,
+        attempt: Attempt | None,
     ) -> Json | Replay:
-        """The person in short. Raises `Invalid`."""
+        """Return the user in short. Raises `ValidationError`.
+
+        `user` is called once the rest is valid: invalid input costs no query.
+        """
         too_long = len(bio or "") > MAX_BIO_CHARS
         check(
             text_codes("display_name", display_name, MAX_DISPLAY_NAME_CHARS),
             ["bio_exceed_max_chars"] if too_long else [],
         )
-        with use_case("update-profile"):
+        current_user = user()
+        with spans.use_case("update-profile"):
             return once(
                 self.db,
-                user.uuid,
+                current_user.uuid,
                 attempt,
                 write=lambda db, _: db.query_object(
-                    "users/update", user_uuid=user.uuid, display_name=display_name, bio=bio, has_bio=has_bio
+                    "users/update", user_uuid=current_user.uuid, display_name=display_name, bio=bio, has_bio=has_bio
                 ),
-                replay=lambda _: self.db.query_object("users/short", handle=user.handle),
+                replay=lambda _: self.db.query_object("users/short", handle=current_user.handle),
             )

@@ -1,8 +1,9 @@
 """A person's page."""
 
-from lib.db import Db, Feed, Heading
+from lib import spans
+from lib.database import Db
 from lib.paging import Listing, Page
-from lib.tracing import use_case
+from lib.queries import Feed, Heading
 
 USER = Feed("activities/user", heading=Heading("users/profile", key="profile", rows_key="activities"))
 
@@ -15,7 +16,7 @@ class UserActivities:
 
     def run(self, *, handle: str, page: Page) -> Listing:
         """The profile, and live activities without replies, newest first. Raises `NotFound`."""
-        with use_case("user-activities") as current:
+        with spans.use_case("user-activities") as span:
             listing = self.db.query_page(USER, page, handle=handle)
-            current.set_attribute("app.result_length", listing.length)
+            span.set_attribute("app.result_length", listing.length)
             return listing

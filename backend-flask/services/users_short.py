@@ -1,8 +1,8 @@
 """A person in short."""
 
-from lib.db import Db
+from lib import spans
+from lib.database import Db
 from lib.paging import Json
-from lib.tracing import use_case
 
 
 class UsersShort:
@@ -13,5 +13,5 @@ class UsersShort:
 
     def run(self, *, handle: str) -> Json:
         """The person's uuid, handle and display name. Raises `NotFound`."""
-        with use_case("users-short"):
+        with spans.use_case("users-short"):
             return self.db.query_object("users/short", handle=handle)

@@ -1,0 +1,96 @@
+"""Which requests need authentication: one decorator at the view says it. Without one the view needs a token.
+
+The token is checked before any other part of the request.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+from flask import Flask, Request, current_app, g, request
+
+from lib.cognito import Cognito, Token
+from lib.config import UserPool
+from lib.exceptions import Unauthorized, UpstreamUnavailable
+from lib.proxies import unwrap
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+ATTRIBUTE = "auth_policy"
+
+
+class AuthPolicy(Enum):
+    """Whether a view looks at the token, and what happens without one."""
+
+    PUBLIC = "no"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+def public(view: View) -> View:
+    """Answer every request the same. No token is looked at."""
+    setattr(view, ATTRIBUTE, AuthPolicy.PUBLIC)
+    return view
+
+
+def login_optional(view: View) -> View:
+    """Answer a request without a valid token as anonymous."""
+    setattr(view, ATTRIBUTE, AuthPolicy.OPTIONAL)
+    return view
+
+
+def login_required(view: View) -> View:
+    """Answer a request without a valid token with 401."""
+    setattr(view, ATTRIBUTE, AuthPolicy.REQUIRED)
+    return view
+
+
+def init_app(app: Flask, user_pool: UserPool) -> None:
+    """Check the tokens of that user pool before each request."""
+    app.extensions["cognito"] = Cognito(user_pool)
+    app.before_request(load_token)
+
+
+def policy_for(endpoint: str | None) -> AuthPolicy:
+    """Return the policy of the view `endpoint`."""
+    if endpoint is None:
+        # An unknown path or method, which has its own response.
+        return AuthPolicy.PUBLIC
+    return cast(AuthPolicy, getattr(current_app.view_functions[endpoint], ATTRIBUTE, AuthPolicy.REQUIRED))
+
+
+def load_token() -> None:
+    """Verify the token where the view wants one, into `g.token`. Raises `Unauthorized`, `UpstreamUnavailable`."""
+    current, state = unwrap(request), unwrap(g)
+    state.token = None
+    state.auth_policy = policy = policy_for(current.endpoint)
+    if policy is AuthPolicy.PUBLIC or current.method == "OPTIONS":
+        return
+    started = time.perf_counter()
+    try:
+        state.token = get_cognito().verify(bearer_token(current))
+    except (Unauthorized, UpstreamUnavailable):
+        if policy is AuthPolicy.REQUIRED:
+            raise
+    finally:
+        state.auth_seconds = time.perf_counter() - started
+
+
+def get_cognito() -> Cognito:
+    """Return the current application's user pool."""
+    return cast(Cognito, current_app.extensions["cognito"])
+
+
+def bearer_token(request: Request) -> str:
+    """Return the token in the `Authorization` header (RFC 6750). Raises `Unauthorized`."""
+    bearer = re.fullmatch(r"(?i:bearer) +(\S+)", request.headers.get("Authorization", ""), re.ASCII)
+    if bearer is None:
+        raise Unauthorized
+    return bearer[1]
+
+
+def is_user_specific(policy: AuthPolicy | None, token: Token | None) -> bool:
+    """Return whether a response belongs to one user, by the policy of its view and the request's token."""
+    return policy is AuthPolicy.REQUIRED or token is not None

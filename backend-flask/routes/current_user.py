@@ -1,0 +1,20 @@
+"""The authenticated user of a request, for views with `login_required`."""
+
+from flask import g
+
+from lib import spans
+from lib.auth import get_cognito
+from lib.db import get_db
+from lib.exceptions import Unauthorized
+from services.sign_in import SignIn, User
+
+
+def current_user() -> User:
+    """Return the current user, read once a request. Raises `Unauthorized`, `UpstreamUnavailable`."""
+    if "user" not in g:
+        if g.token is None:
+            raise Unauthorized
+        g.user = SignIn(get_db(), get_cognito()).run(token=g.token)
+        spans.set_attribute("app.user_id", str(g.user.uuid))
+    user: User = g.user
+    return user
