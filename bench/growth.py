@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from statistics import median
-from uuid import UUID
 
 from bench.chart import Bar
 from bench.data import COMMON, LARGE, RARE, SMALL, as_service, expired, kept, tell
@@ -27,7 +26,7 @@ BASE, GROWN, OVER = f"{SMALL.activities:,}", f"{LARGE.activities:,}", f"{LARGE.a
 # As many different parameters, and as often what has none.
 TRIES = 200
 # In the order of uuids, which are random.
-PEOPLE = f"SELECT users.uuid, users.handle FROM users ORDER BY users.uuid LIMIT {TRIES}"
+PEOPLE = f"SELECT users.uuid, users.handle, users.display_name FROM users ORDER BY users.uuid LIMIT {TRIES}"
 ACTIVITIES = f"""
     SELECT live_activities.uuid, live_activities.created_at, users.handle
     FROM live_activities JOIN users ON users.uuid = live_activities.user_uuid
@@ -65,7 +64,7 @@ def growth(server: Database, given: Given) -> Findings:
 def calls_of(db: Db, database: Database) -> dict[str, Calls]:
     """Each read, for many people and activities that are there."""
     with database.connect() as connection:
-        people: list[tuple[UUID, str]] = connection.execute(PEOPLE.encode()).fetchall()
+        people = [User(*row) for row in connection.execute(PEOPLE.encode())]
         activities = connection.execute(ACTIVITIES.encode()).fetchall()
     home, user, show = HomeActivities(db), UserActivities(db), ShowActivity(db)
     notifications, search = NotificationsActivities(db), SearchActivities(db)
@@ -73,9 +72,9 @@ def calls_of(db: Db, database: Database) -> dict[str, Calls]:
     return {
         "home": [partial(home.run, page=PAGE)] * TRIES,
         "home, further pages": [partial(home.run, page=place) for place in places],
-        "profile": [partial(user.run, handle=handle, page=PAGE) for _, handle in people],
+        "profile": [partial(user.run, handle=person.handle, page=PAGE) for person in people],
         "status": [partial(show.run, handle=handle, activity_uuid=uuid, page=PAGE) for uuid, _, handle in activities],
-        "notifications": [partial(notifications.run, user=User(*person), page=PAGE) for person in people],
+        "notifications": [partial(notifications.run, user=person, page=PAGE) for person in people],
         RARE_SEARCH: [partial(search.run, term=RARE, page=PAGE)] * TRIES,
         COMMON_SEARCH: [partial(search.run, term=COMMON, page=PAGE)] * TRIES,
     }

@@ -4,6 +4,8 @@ import json
 import os
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -93,24 +95,37 @@ def signed_in(server: Database, given: Given) -> Findings:
 
 
 def traced(server: Database, given: Given) -> Findings:
-    """Every request traced, its spans exported to a collector on this machine, against no tracing."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    collector = [sys.executable, "-m", "bench.collector", port]
-    on = Entry("traced", CRUDDUR, profiles(), {"OTEL_EXPORTER_OTLP_ENDPOINT": url})
-    off = Entry("not traced", CRUDDUR, profiles())
-    log = command.home() / "collector.log"
-    with started(collector, url=url, environ=dict(os.environ), folder=ROOT, log=log):
-        found = race(kept(server, READS), [on, off], given)
+    """Every request or one in ten traced, spans and metrics exported to a collector here, against no tracing."""
+    with collector("all") as url, collector("tenth") as another_url:
+        tenth = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+        on = Entry("traced", CRUDDUR, profiles(), {"OTEL_EXPORTER_OTLP_ENDPOINT": url})
+        one_in_ten = Entry(
+            "one in ten traced", CRUDDUR, profiles(), {"OTEL_EXPORTER_OTLP_ENDPOINT": another_url, **tenth}
+        )
+        off = Entry("not traced", CRUDDUR, profiles())
+        found = race(kept(server, READS), [on, one_in_ten, off], given)
         arrived = int(urllib3.request("GET", url).data)
     dropped = max(0, found.requests[on.name] - arrived)
     return Findings(
-        title="Profiles, every request traced",
-        how=f"{how(given)} Of {found.requests[on.name]:,} requests the collector misses {dropped:,}.",
+        title="Profiles, traced",
+        how=f"{how(given)} Of {found.requests[on.name]:,} requests that were traced the collector misses {dropped:,}.",
         table=found.table(),
-        ratios=[at_least("profiles, traced against not traced", 0.85, found.ratios(on.name, off.name))],
+        ratios=[
+            at_least(f"profiles, {entry.name} against not traced", 0.85, found.ratios(entry.name, off.name))
+            for entry in (on, one_in_ten)
+        ],
         bars=[],
     )
+
+
+@contextmanager
+def collector(name: str) -> Iterator[str]:
+    """Run a collector, by its URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = [sys.executable, "-m", "bench.collector", port]
+    with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=command.home() / f"collector-{name}.log"):
+        yield url
 
 
 def posting(server: Database, given: Given) -> Findings:
