@@ -18,7 +18,7 @@ from lib.startup import KEY_SET_REMEDY, SCHEMA
 from tests import tokens
 from tests.conftest import FRONTEND
 from tests.make import Make
-from tests.running import eventually, free_port, running, script
+from tests.running import SECONDS, eventually, free_port, running, script
 
 RIGHT = {
     "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
@@ -40,7 +40,7 @@ ELLIPTIC = {
 
 def get(port: str, path: str) -> tuple[int, bytes]:
     """Status and body of a GET, as soon as somebody listens."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SECONDS
     while True:
         try:
             with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
