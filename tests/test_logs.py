@@ -136,7 +136,7 @@ def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
     port = free_port()
     settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
     # Not by way of bin/serve, which bash would read by the descriptor that is free.
-    with started(["bash", "-c", f"exec {sys.executable} -m serve 2>&-"], PYTHONPATH=BACKEND, **settings) as server:
+    with started(["bash", "-c", 'exec "$0" -m serve 2>&-', sys.executable], PYTHONPATH=BACKEND, **settings) as server:
         assert [get(port, HOME)[0] for _ in range(10)] == [200] * 10
         assert post(port, author, MARKER) == 200
         # Its number is that of the memory in which the processes tell each other to stop.
