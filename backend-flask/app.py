@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from lib import auth, cors, db, errors, http, request_log, telemetry
+from lib import auth, body, cors, db, errors, http, load_shedding, request_log, telemetry
 from lib.config import Config
 from routes import activities, docs, health, message_groups, messages, profile, users
 
@@ -16,7 +16,9 @@ def create_app(config: Config) -> Flask:
     request_log.init_app(app)
     cors.init_app(app, config.frontend_urls)
     errors.init_app(app)
+    load_shedding.init_app(app, config)
     auth.init_app(app, config.user_pool)
+    body.init_app(app)
     http.init_app(app)
     activities.init_app(app)
     for routes in (users, profile, message_groups, messages, docs, health):

@@ -1,14 +1,21 @@
 """The service as it runs in production: granian, and an application in each of its processes."""
 
 import logging
+import multiprocessing
 import os
+import resource
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import MPServer
 
@@ -28,6 +35,16 @@ if TYPE_CHECKING:
 STOP_SECONDS = 24
 # Longer ones, such as files, are not held in memory as a whole.
 MAX_JOINED_BYTES = 1024 * 1024
+# A request's line and headers. granian answers longer ones with 431.
+MAX_HEADER_BYTES = 16 * 1024
+# Of one worker; more wait in the socket's backlog. Each may hold the largest response, 0.4 MB.
+MAX_CONNECTIONS = 1024
+# For each connection, and all else that a process opens.
+DESCRIPTORS = 2 * MAX_CONNECTIONS
+# For how long a client may leave a response unread.
+UNREAD_SECONDS = 20
+# From linux/tcp.h: the module socket has it on Linux alone.
+TCP_USER_TIMEOUT = 18
 
 
 # What is called of granian here has no types: hence each `no-untyped-call`.
@@ -57,6 +74,8 @@ def worker() -> "WSGIApplication":
     config = Config.load()
     configure_logging(is_json=not os.isatty(STDERR), context=log_context)
     logging.getLogger(REQUESTS).setLevel(config.log_level.upper())
+    threading.Thread(target=end_with_parent, name="end with parent", daemon=True).start()
+    threading.Thread(target=limit_unread_responses, args=[config.port], name="listener", daemon=True).start()
     return with_short_bodies_joined(create_app(config))
 
 
@@ -86,6 +105,38 @@ def with_short_bodies_joined(app: "WSGIApplication") -> "WSGIApplication":
     return joined
 
 
+def end_with_parent() -> None:
+    """Stop this worker when the main process has ended without stopping it: the next start needs the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def limit_unread_responses(port: int) -> None:
+    """Have the kernel end connections whose client leaves a response unread for `UNREAD_SECONDS`. On Linux alone.
+
+    granian has no such limit, and no access to its listening socket, from which connections inherit the option.
+    """
+    descriptors = Path("/proc/self/fd")
+    while descriptors.exists():
+        for descriptor in descriptors.iterdir():
+            # One that has been closed meanwhile, or is no socket.
+            with suppress(OSError), socket.socket(fileno=os.dup(int(descriptor.name))) as listener:
+                if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and listener.getsockname()[1] == port:
+                    listener.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+                    return
+        time.sleep(0.01)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process and its workers as many open files as they may need, or as many as the system lets them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def end_on_signals() -> None:
     """Let SIGTERM and SIGINT end this process at once."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +152,7 @@ def main() -> None:
         check_database(config)
     except Failure as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
+    raise_descriptor_limit()
     # A worker inherits the handlers of granian's main process, which in a worker do nothing: a
     # signal that comes before granian has set the worker's own would be lost, and the worker stay.
     os.register_at_fork(after_in_child=end_on_signals)
@@ -112,6 +164,11 @@ def main() -> None:
         port=config.port,
         workers=config.workers,
         blocking_threads=THREADS,
+        # Never HTTP/2 without TLS, which granian would take: 8 KB of it can hold a worker for a minute.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=config.idle_timeout * 1000, max_buffer_size=MAX_HEADER_BYTES),
+        websockets=False,
+        backpressure=MAX_CONNECTIONS,
         # Its warnings tell of a worker that "refused to stop" also when it has just stopped.
         log_level=LogLevels.error,
         # Without handlers of its own, which print to standard output: its records come to ours.

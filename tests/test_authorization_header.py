@@ -4,10 +4,11 @@ import json
 
 import pytest
 from flask import Flask
+from joserfc import jws
 
 from tests.make import Make
 from tests.test_authorisation import encoded
-from tests.tokens import CLIENT_ID, bearer, token, user_pool
+from tests.tokens import CLIENT_ID, OURS, bearer, new_key, token, user_pool
 
 
 def malformed(sub: str) -> list[str]:
@@ -93,6 +94,14 @@ def test_a_claim_that_is_signed_and_not_what_it_should_be_is_refused(app: Flask,
     for value in UNFIT[claim]:
         answer = app.test_client().get("/api/message_groups", headers=bearer(lin.cognito_user_id, **{claim: value}))
         assert (answer.status_code, answer.json) == (401, ["generic_401"]), value
+
+
+@pytest.mark.parametrize("payload", [b"[" * 5_000, b'{"a":' * 2_000, b"[]", b"1", b"", b"\xff"])
+def test_a_signed_payload_that_is_no_object_is_refused(app: Flask, payload: bytes) -> None:
+    signed = jws.serialize_compact({"alg": "RS256", "kid": OURS}, payload, new_key(OURS))
+    answer = app.test_client().get("/api/message_groups", headers={"Authorization": f"Bearer {signed}"})
+
+    assert (answer.status_code, answer.json) == (401, ["generic_401"])
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

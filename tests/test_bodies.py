@@ -3,16 +3,21 @@
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
+from io import BytesIO
+from threading import Event, Semaphore
 from uuid import uuid4
 
 import pytest
 from flask import Flask
 from psycopg import Connection
+from werkzeug.test import TestResponse
 
-from lib.body import MAX_BYTES
+from lib.body import MAX_BYTES, READERS
 from tests.conftest import SignIn
 from tests.make import Make, User
+from tests.running import SECONDS
 from tests.test_authorisation import SIGNED_IN, World
 from tests.test_serve import serving
 from tests.tokens import bearer, token
@@ -267,3 +272,66 @@ def test_who_is_not_waited_for_is_told_that_the_connection_ends(
 
     assert (answer.status_code in {401, 404, 413}, answer.headers["Connection"]) == (True, "close")
     assert "Connection" not in app.test_client().post(path, headers=headers or {}).headers
+
+
+WHOLE = json.dumps(RIGHT).encode()
+
+
+class Unsent:
+    """A body that is sent once it is released. `waiting` counts the reads that wait for it."""
+
+    def __init__(self) -> None:
+        self.waiting = Semaphore(0)
+        self.released = Event()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the body, once it is there."""
+        self.waiting.release()
+        assert self.released.wait(SECONDS)
+        return WHOLE[:size]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_one_thread_never_waits_for_a_body(app: Flask, make: Make) -> None:
+    lin, unsent = make.user(), Unsent()
+
+    def post(body: Unsent | BytesIO) -> TestResponse:
+        return app.test_client().post(
+            "/api/activities",
+            headers=bearer(lin.cognito_user_id),
+            content_type="application/json",
+            environ_overrides={"wsgi.input": body, "CONTENT_LENGTH": str(len(WHOLE))},
+        )
+
+    with ThreadPoolExecutor(READERS) as threads:
+        slow = [threads.submit(post, unsent) for _ in range(READERS)]
+        for _ in slow:
+            assert unsent.waiting.acquire(timeout=SECONDS)
+        refused = post(BytesIO(WHOLE))
+        read = app.test_client().get("/api/activities/notifications", headers=bearer(lin.cognito_user_id))
+        unsent.released.set()
+        answered = [each.result().status_code for each in slow]
+
+    assert (refused.status_code, refused.json) == (503, ["service_unavailable"])
+    assert refused.headers["Retry-After"].isdigit()
+    # The rest of its body is not read either.
+    assert refused.headers["Connection"] == "close"
+    assert read.status_code == 200
+    assert answered == [200] * READERS
+    assert make.messages() == ["hello"] * READERS
+    # The turns were given back.
+    assert post(BytesIO(WHOLE)).status_code == 200
+
+
+def test_a_read_whose_body_never_comes_waits_for_no_turn(app: Flask, make: Make) -> None:
+    lin = make.user()
+    for _ in range(READERS):
+        assert app.extensions["body_readers"].acquire(timeout=0)
+
+    answer = app.test_client().get(
+        "/api/activities/notifications",
+        headers=bearer(lin.cognito_user_id),
+        environ_overrides={"CONTENT_LENGTH": "10", "wsgi.input": Unsent()},
+    )
+
+    assert (answer.status_code, answer.headers["Connection"]) == (200, "close")

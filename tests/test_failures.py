@@ -72,16 +72,47 @@ def test_only_who_names_problem_documents_gets_one(client: FlaskClient, accept: 
     assert client.get("/nope", headers={"Accept": accept}).content_type == content_type
 
 
-@pytest.mark.parametrize("host", ["a b", "user@host", "host/path", "host:port", "[::1", "[", "hôst"])
+@pytest.mark.parametrize("host", ["", "a,b", "a b", "user@host", "host/path", "host:port", "[::1", "[", "hôst"])
 def test_a_host_that_is_none_is_the_clients_fault(client: FlaskClient, host: str) -> None:
     answer = client.get("/api/health-check", headers={"Host": host})
 
     assert (answer.status_code, answer.json) == (400, ["json_invalid"])
 
 
-@pytest.mark.parametrize("host", ["", "api.cruddur.example", "backend_flask:4567", "127.0.0.1:4567", "[::1]:4567"])
+@pytest.mark.parametrize("host", ["api.cruddur.example", "backend_flask:4567", "127.0.0.1:4567", "[::1]:4567"])
 def test_any_host_is_answered(client: FlaskClient, host: str) -> None:
     assert client.get("/api/health-check", headers={"Host": host}).status_code == 200
+
+
+def test_http_1_0_needs_no_host(client: FlaskClient) -> None:
+    environ = {"SERVER_PROTOCOL": "HTTP/1.0", "HTTP_HOST": ""}
+
+    assert client.get("/api/health-check", environ_overrides=environ).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/health-check", "/nope"])
+def test_methods_are_case_sensitive(client: FlaskClient, path: str) -> None:
+    answer = client.get(path, environ_overrides={"REQUEST_METHOD": "get"})
+
+    assert (answer.status_code, answer.json) == {
+        "/api/health-check": (405, ["method_not_allowed"]),
+        "/nope": (404, ["not_found"]),
+    }[path]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_method_in_small_letters_writes_nothing(client: FlaskClient, make: Make) -> None:
+    author = make.user()
+
+    answer = client.post(
+        "/api/activities",
+        json={"message": "hello", "ttl": "1-day"},
+        headers=bearer(author.cognito_user_id),
+        environ_overrides={"REQUEST_METHOD": "post"},
+    )
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert make.messages() == []
 
 
 @pytest.mark.parametrize("path", [*(path.split("?")[0] for path in PATHS), "/api/health-check"])

@@ -152,7 +152,7 @@ def test_the_readme_and_the_example_list_every_setting_and_no_other() -> None:
     assert listed - {"TEST_CONNECTION_URL"} == {name for name in listed if name in code or name.startswith("OTEL_")}
     read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", code))
     # A request's environment (PEP 3333) is no setting.
-    request = re.compile("HTTP_|CONTENT_LENGTH|REQUEST_METHOD|PATH_INFO|QUERY_STRING")
+    request = re.compile("HTTP_|CONTENT_LENGTH|REQUEST_METHOD|SERVER_PROTOCOL|PATH_INFO|QUERY_STRING")
     assert {name for name in read if not request.match(name)} <= listed
     # Postgres's password and the like are compose's alone.
     assert example - set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())) <= listed

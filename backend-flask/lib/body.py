@@ -1,18 +1,31 @@
 """A request's JSON body, read strictly (RFC 8259, and what I-JSON, RFC 7493, rules out)."""
 
 import json
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
-from flask import Request
+from flask import Flask, Request, current_app, g
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from lib.exceptions import BadRequest
+from lib.exceptions import BadRequest, Overloaded
+from lib.pool import THREADS
+from lib.proxies import unwrap
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 MAX_BYTES = 64 * 1024
+# Of a worker's threads one never waits for a body: a client may send one as slowly as it likes.
+READERS = THREADS - 1
+# How long a request waits for its turn to be read.
+TURN_SECONDS = 0.25
+
+
+def init_app(app: Flask) -> None:
+    """Bound how many threads of the process read bodies at once."""
+    app.extensions["body_readers"] = BoundedSemaphore(READERS)
 
 
 class JSONObject(NamedTuple):
@@ -49,8 +62,29 @@ def json_object(request: Request) -> JSONObject:
         raise BadRequest("json_invalid") from error
 
 
-def raw_body(request: Request) -> bytes:
-    """Return the body as it was sent, all of it. Raises `BadRequest` and `RequestEntityTooLarge`."""
+def raw_body(request: Request, turn_seconds: float = TURN_SECONDS) -> bytes:
+    """Return the body as it was sent, all of it. Raises `BadRequest`, `RequestEntityTooLarge` and `Overloaded`."""
+    state = unwrap(g)
+    if "body" not in state:
+        with body_reader(turn_seconds):
+            state.body = read_body(request)
+    return cast(bytes, state.body)
+
+
+@contextmanager
+def body_reader(turn_seconds: float) -> Iterator[None]:
+    """Occupy one of the process's body readers. Raises `Overloaded` when none is free within `turn_seconds`."""
+    readers = current_app.extensions["body_readers"]
+    if not readers.acquire(timeout=turn_seconds):
+        raise Overloaded
+    try:
+        yield
+    finally:
+        readers.release()
+
+
+def read_body(request: Request) -> bytes:
+    """Wait for the body and return it. Raises `BadRequest` and `RequestEntityTooLarge`."""
     body = request.get_data()
     # A chunked body has no stated size: one byte more than the limit shows that it has too many.
     if len(body) > MAX_BYTES:
@@ -68,8 +102,9 @@ def has_body(environ: "WSGIEnvironment") -> bool:
 
 def drain_body(request: Request) -> bool:
     """Read and discard the rest of the body. Return whether all of it was read."""
-    with suppress(HTTPException, BadRequest):
-        raw_body(request)
+    # Without waiting for a turn: closing the connection is as good.
+    with suppress(HTTPException, BadRequest, Overloaded):
+        raw_body(request, turn_seconds=0)
         return True
     return False
 

@@ -148,8 +148,8 @@ class Cognito:
         try:
             signed = self._remembered(sha256(text.encode()).digest(), text)
             TIMES.validate(signed.times)
-        except (JoseError, ValueError, TypeError) as error:
-            # TypeError: the library takes it for granted that `crit` is a list.
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
+            # TypeError: the library takes it for granted that `crit` is a list. RecursionError: JSON nested too deeply.
             raise Unauthorized from error
         return Token(text, signed.sub)
 

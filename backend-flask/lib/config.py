@@ -162,6 +162,10 @@ class Config(BaseSettings):
     host: Address = setting("HOST", "an IPv4 or IPv6 address", example="127.0.0.1", default="127.0.0.1")
     port: WholeNumber = number("PORT", 1, 65535, default=4567)
     workers: WholeNumber = number("WEB_CONCURRENCY", 1, 256, default=2)
+    # Proxies in front, whose X-Forwarded-For and X-Request-Start are believed.
+    trusted_proxies: WholeNumber = number("TRUSTED_PROXIES", 0, 10, default=0)
+    # Seconds after which a connection without a whole request header is closed.
+    idle_timeout: WholeNumber = number("IDLE_TIMEOUT_SECONDS", 1, 300, default=5)
     # `iam` when tokens of RDS's stand for a password.
     database_auth: DatabaseAuth = choice("DATABASE_AUTH", DatabaseAuth, example="iam", default="password")
     # Seconds that a request may wait for the database.

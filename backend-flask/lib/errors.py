@@ -15,6 +15,7 @@ from lib.exceptions import (
     DatabaseUnavailable,
     NotFound,
     NotReady,
+    Overloaded,
     Unauthorized,
     UpstreamUnavailable,
     ValidationError,
@@ -50,6 +51,7 @@ STATUS_BY_EXCEPTION: dict[type[BaseException], tuple[int, str]] = {
     UpstreamUnavailable: (503, "service_unavailable"),
     DatabaseUnavailable: (503, "service_unavailable"),
     NotReady: (503, ""),
+    Overloaded: (503, "service_unavailable"),
     Exception: (500, "generic_500"),
 }
 
@@ -63,7 +65,9 @@ def handle_exception(error: Exception) -> Response:
     """Return the failure as the contract wants it: an array of codes, or an RFC 9457 document."""
     status, code = next(STATUS_BY_EXCEPTION[each] for each in type(error).__mro__ if each in STATUS_BY_EXCEPTION)
     codes = (isinstance(error, CodedError) and error.codes) or (code,)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, DatabaseUnavailable | NotReady):
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
+        error, DatabaseUnavailable | NotReady | Overloaded
+    ):
         log_server_error(error)
     body: object = codes
     content_type = "application/json"

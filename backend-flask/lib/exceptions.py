@@ -35,6 +35,10 @@ class NotReady(CodedError):
     """Requests should go to another instance."""
 
 
+class Overloaded(Exception):
+    """The service has more to do than it can, and does not start with this."""
+
+
 class UpstreamUnavailable(Exception):
     """Another service that the response needs is away. The text, for the operator, holds no secret."""
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import BadRequest as MalformedRequest
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.http import generate_etag, quote_etag
 from werkzeug.routing import BaseConverter
 
@@ -24,7 +25,10 @@ READS = {"GET", "HEAD"}
 NO_CACHE, NO_STORE = "no-cache", "private, no-store"
 MAX_LIMIT = 100
 # RFC 9110, section 7.2: a host as RFC 3986 writes it, or nothing, and perhaps a port.
-HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+# Without the comma, by which the server joins two headers.
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(:[0-9]*)?")
+# Server: otherwise granian names itself.
+FIXED_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("Server", "cruddur"))
 
 
 class HandleConverter(BaseConverter):
@@ -47,8 +51,13 @@ def init_app(app: Flask) -> None:
 def check_request() -> None:
     """Read the query into `g.args`, also where no view asks for it. Raises `BadRequest`, `MalformedRequest`."""
     environ = request.environ
-    if HOST.fullmatch(environ.get("HTTP_HOST", "")) is None:
+    host = environ.get("HTTP_HOST", "")
+    # RFC 9112, section 3.2: HTTP/1.1 has exactly one.
+    if HOST.fullmatch(host) is None or (not host and environ["SERVER_PROTOCOL"] == "HTTP/1.1"):
         raise MalformedRequest
+    # RFC 9110, section 9.1: `get` is not GET. werkzeug takes it for GET.
+    if request.url_rule and not environ["REQUEST_METHOD"].isupper():
+        raise MethodNotAllowed(list(request.url_rule.methods or ()))
     g.args = query_args(request) if environ.get("QUERY_STRING") else {}
 
 
@@ -115,7 +124,9 @@ def link_header(path: str, args: Mapping[str, str], listing: Listing) -> str:
 
 def complete_response(response: Response) -> Response:
     """Add what every response needs, whether a view made it or an error handler."""
-    environ, state = request.environ, unwrap(g)
+    environ, state, headers = request.environ, unwrap(g), response.headers
+    for name, value in FIXED_HEADERS:
+        headers[name] = value
     # Neither is there when a hook before ours has answered.
     policy, token = state.get("auth_policy"), state.get("token")
     is_read = environ["REQUEST_METHOD"] in READS

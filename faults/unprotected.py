@@ -1,0 +1,43 @@
+"""`bin/serve` without one of its protections, named by the argument: for `bin/faults --break`."""
+
+import sys
+from functools import partial
+from typing import Any
+
+import serve
+from lib import body
+from ops.command import ROOT
+
+GRANIAN_DEFAULTS = ("http", "http1_settings", "backpressure")
+
+
+class DefaultServer(serve.Server):
+    """The server with granian's own defaults: HTTP/2 without TLS, headers of 400 KB, no idle timeout that counts."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        for name in GRANIAN_DEFAULTS:
+            del settings[name]
+        super().__init__(*arguments, **settings)
+
+
+def nothing(*_: object) -> None:
+    """Stand in for a protection."""
+
+
+PROTECTIONS = {
+    "server": partial(setattr, serve, "Server", DefaultServer),
+    "unread": partial(setattr, serve, "limit_unread_responses", nothing),
+    "parent": partial(setattr, serve, "end_with_parent", nothing),
+    "readers": partial(setattr, body, "READERS", sys.maxsize),
+}
+
+
+def without(protection: str) -> tuple[Any, ...]:
+    """Return the command that serves without it."""
+    return (ROOT / "bin" / "python", "-m", "faults.unprotected", protection)
+
+
+if __name__ == "__main__":
+    # What granian's workers import by that name, and what is changed here, are one module.
+    PROTECTIONS[sys.argv[1]]()
+    serve.main()

@@ -1,0 +1,43 @@
+"""Headers that tell browsers what to leave alone: on every response, whichever part of the service makes it."""
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg import Connection
+
+from tests.conftest import FRONTEND
+
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Server": "cruddur"}
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "status"),
+    [
+        ("GET /api/activities/home", {}, 200),
+        ("HEAD /api/activities/home", {}, 200),
+        ("GET /openapi.json", {"If-None-Match": "*"}, 304),
+        ("GET /docs", {}, 200),
+        ("GET /livez", {}, 200),
+        ("OPTIONS /api/activities", {"Origin": FRONTEND, "Access-Control-Request-Method": "POST"}, 200),
+        ("GET /api/activities/home?limit=0", {}, 400),
+        ("GET /livez", {"Host": "not a host"}, 400),
+        ("POST /api/activities", {}, 401),
+        ("GET /nope", {}, 404),
+        ("PATCH /livez", {}, 405),
+    ],
+)
+def test_each_response_has_them_once(
+    client: FlaskClient, request_line: str, headers: dict[str, str], status: int
+) -> None:
+    method, path = request_line.split()
+    response = client.open(path, method=method, headers=headers)
+
+    assert response.status_code == status
+    assert {name: response.headers.getlist(name) for name in HEADERS} == {name: [HEADERS[name]] for name in HEADERS}
+
+
+def test_a_failure_of_the_service_has_them_too(client: FlaskClient, owner: Connection) -> None:
+    owner.execute("ALTER TABLE users DROP COLUMN bio")
+    response = client.get("/api/activities/@andrewbrown")
+
+    assert response.status_code == 500
+    assert {name: response.headers[name] for name in HEADERS} == HEADERS
