@@ -11,6 +11,7 @@ $$;
 -- On the role, because a pooler between us and the server refuses them in the
 -- connection string and mixes them up when they are SET.
 ALTER ROLE cruddur_service SET timezone TO 'UTC';
-ALTER ROLE cruddur_service SET statement_timeout TO '2s';
+-- Before the service's own deadline of 2 s: it would take a slow statement for a lost connection.
+ALTER ROLE cruddur_service SET statement_timeout TO '1800ms';
 ALTER ROLE cruddur_service SET lock_timeout TO '1s';
 ALTER ROLE cruddur_service SET idle_in_transaction_session_timeout TO '5s';

@@ -6,12 +6,13 @@ from uuid import UUID
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 
 from app import create_app
 from lib.config import Config
 from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
+from tests.running import SECONDS
 from tests.tokens import bearer, pool
 
 PROBLEM = "application/problem+json"
@@ -153,6 +154,50 @@ def test_a_statement_that_takes_too_long_is_told_as_unavailable(
 
     assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
     assert client.get("/api/users/@andrewbrown/short").status_code == 200
+
+
+LOST = OperationalError("the connection was lost")
+SESSIONS = """
+    SELECT pid FROM pg_stat_activity WHERE usename = 'cruddur_service' AND datname = current_database() ORDER BY pid
+"""
+
+
+def test_a_slow_statement_costs_no_connection_and_opens_no_circuit(
+    service_url: str, jwks_url: str, make: Make, owner: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    # So that a lock is waited for until the statement's own end.
+    owner.execute(f"ALTER ROLE cruddur_service IN DATABASE {owner.info.dbname} SET lock_timeout TO 0".encode())
+    author = make.user()
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **pool(jwks_url)))
+    app.extensions["database_pool"].pool.wait(SECONDS)
+    before = owner.execute(SESSIONS).fetchall()
+
+    with owner.transaction():
+        owner.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
+        slow = app.test_client().get(f"/api/activities/@{author.handle}")
+        other = app.test_client().get(f"/api/users/@{author.handle}/short")
+
+    assert (slow.status_code, slow.json) == (503, ["service_unavailable"])
+    assert other.status_code == 200
+    assert owner.execute(SESSIONS).fetchall() == before
+    assert "may be away" not in caplog.text
+    app.extensions["database_pool"].close()
+
+
+def test_where_the_server_has_no_slot_left_the_connections_that_we_have_go_on(
+    app: Flask, make: Make, owner: Connection
+) -> None:
+    path = f"/api/users/@{make.user().handle}/short"
+    app.extensions["database_pool"].pool.wait(SECONDS)
+    lost = owner.execute(SESSIONS).fetchall()[0]
+    # As if others had taken the slot of the connection that is lost.
+    owner.execute(f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT 3".encode())
+    owner.execute("SELECT pg_terminate_backend(%s, 5000)", lost)
+    app.extensions["database_pool"]._breaker.suspect(LOST)  # noqa: SLF001 - a request does it
+
+    answers = [app.test_client().get(path).status_code for _ in range(20)]
+
+    assert answers == [200] * 20
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_the_services_role_has_its_limits_and_its_time_zone(service_url: str) ->
         limits = "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone"
         shown = [service.execute(f"SHOW {name}".encode()).fetchone() for name in limits]
 
-    assert shown == [("2s",), ("1s",), ("5s",), ("UTC",)]
+    assert shown == [("1800ms",), ("1s",), ("5s",), ("UTC",)]
 
 
 GROUP_ROW = """

@@ -29,6 +29,8 @@ RECONNECT_SECONDS = 2.0
 SUSPICIOUS_SECONDS = 0.5
 # For the one question whether the database answers.
 ASK_SECONDS = 1.0
+# For a connection of the pool to ask on, when all of them are with requests.
+IDLE_SECONDS = 0.01
 # For each step on a connection that no request has: such as those in the pool's own threads.
 STEP_SECONDS = 2.0
 
@@ -124,11 +126,31 @@ class DatabasePool:
             raise OperationalError("the server has closed this connection")
 
     def _ask(self) -> None:
-        # On a connection of its own: the pool's may all be waiting, and would tell of the past.
+        if not self._idle_connection_answers():
+            self._connect_and_ask()
+        self.pool.check()
+
+    def _idle_connection_answers(self) -> bool:
+        # First: it answers also where the server has no slot left for another connection.
+        try:
+            connection = self.pool.getconn(IDLE_SECONDS)
+        except PoolTimeout:
+            return False
+        connection.deadline = Deadline(ASK_SECONDS)
+        try:
+            connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        finally:
+            connection.deadline = None
+            self.pool.putconn(connection)
+        return True
+
+    def _connect_and_ask(self) -> None:
+        # The pool's connections may all be waiting, and would tell of the past.
         with Connection.connect(self._conninfo(), autocommit=True) as connection:
             connection.deadline = Deadline(ASK_SECONDS)
             connection.execute("SELECT 1")
-        self.pool.check()
 
 
 class JSONBytesLoader(Loader):
