@@ -1,12 +1,14 @@
 """Requests that nobody thought of, made from the document, and the answers held against it.
 
-`bin/test -k fuzz -rP --fuzz 600` sends more than 20,000 of them, and tells what came back.
+`bin/test -k fuzz -rP --fuzz 2500` sends more than 100,000 of them, and tells what came back.
 """
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import psycopg
 import pytest
@@ -14,8 +16,9 @@ import pytest
 from ops.command import ROOT
 from ops.seed import load_seed
 from tests import tokens
+from tests.raw_requests import raw_request, send
 from tests.running import CLEAN
-from tests.test_serve import serving
+from tests.test_serve import get, serving
 
 # The document's examples are of the seed's people; he is one of them.
 ANDREW = "5eed0000-0000-4000-9000-000000000001"
@@ -63,3 +66,31 @@ def test_the_service_keeps_to_its_document(
     print(said, f"{sum(answers.values())} answers by status: {answers}", sep="\n")
     assert answers["200"] > 100
     assert max(answers) < "500"
+
+
+# For each example that Schemathesis makes up for an operation.
+RAW_REQUESTS = 20
+# More than the idle timeout, after which whatever the service waits for has not come.
+CLOSED_SECONDS = 30
+
+
+def test_bytes_that_are_almost_a_request_do_no_harm(
+    port: str, owner: psycopg.Connection, pytestconfig: pytest.Config
+) -> None:
+    count = RAW_REQUESTS * pytestconfig.getoption("--fuzz")
+    random, answers, hung = Random(4567), Counter[int](), []
+    before = owner.execute("SELECT activities FROM activities ORDER BY uuid").fetchall()
+
+    for _ in range(count):
+        sent = raw_request(random)
+        reply = send(port, sent, CLOSED_SECONDS)
+        answers.update(reply.statuses)
+        if not reply.is_closed:
+            hung.append(sent)
+
+    print(f"{count} raw requests, answers by status: {dict(sorted(answers.items()))}")
+    assert hung == []
+    assert {200, 400, 404, 405, 431} <= set(answers)
+    assert max(answers) < 500
+    assert owner.execute("SELECT activities FROM activities ORDER BY uuid").fetchall() == before
+    assert get(port, "/livez")[0] == 200
