@@ -228,11 +228,35 @@ CREATE INDEX IF NOT EXISTS idempotency_keys_created_at_idx ON idempotency_keys (
 
 -- The service reads and writes rows, and can do nothing else. bin/db-create
 -- makes the role.
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
+REVOKE ALL ON SCHEMA public FROM cruddur_service;
 GRANT USAGE ON SCHEMA public TO cruddur_service;
-GRANT SELECT, INSERT, UPDATE, DELETE ON users, activities TO cruddur_service;
+GRANT
+    -- Not e-mail: no response holds it.
+    SELECT (uuid, handle, display_name, bio, cognito_user_id),
+    INSERT (handle, display_name, email, cognito_user_id),
+    UPDATE (display_name, bio)
+    ON users TO cruddur_service;
+GRANT
+    SELECT,
+    INSERT (uuid, user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
+    -- The trigger's, which also lets a row be locked.
+    UPDATE (replies_count),
+    DELETE
+    ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
-GRANT SELECT, INSERT, UPDATE ON message_groups, idempotency_keys TO cruddur_service;
-GRANT SELECT, INSERT ON messages TO cruddur_service;
+GRANT
+    SELECT,
+    INSERT (uuid, lesser_user_uuid, greater_user_uuid),
+    -- uuid: for the ON CONFLICT DO UPDATE of an existing pair. A check lets it have no other value.
+    UPDATE (uuid, last_message_at)
+    ON message_groups TO cruddur_service;
+GRANT SELECT, INSERT (uuid, message_group_uuid, user_uuid, message) ON messages TO cruddur_service;
+GRANT
+    SELECT,
+    INSERT (user_uuid, key, fingerprint, made),
+    UPDATE (fingerprint, made, created_at)
+    ON idempotency_keys TO cruddur_service;
 
 -- Where bin/db-migrate goes on from: the name of the newest file in
 -- db/migrations/versions. The service asks for it when it starts.
@@ -240,5 +264,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0003' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0004' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT ON alembic_version TO cruddur_service;

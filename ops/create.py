@@ -9,6 +9,15 @@ from ops.command import ROOT, Database, chosen, run
 from ops.roles import creating, let_in, password_of, role_arguments
 
 ROLE = "cruddur_service"
+# Of the databases that each server begins with, those that this role may change.
+OWNED = """
+    SELECT pg_database.datname
+    FROM pg_database
+    WHERE
+        pg_database.datname IN ('postgres', 'template1')
+        AND pg_has_role(current_user, pg_database.datdba, 'USAGE')
+    ORDER BY pg_database.datname
+"""
 
 
 def create(database: Database, *, service_url: str = "", iam: bool = False) -> None:
@@ -22,9 +31,11 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> N
             create_database(connection, database.name)
         name = Identifier(database.name)
         connection.execute(SQL("ALTER DATABASE {} SET timezone TO 'UTC'").format(name))
-        # Otherwise every role may make tables for its session.
-        connection.execute(SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute((ROOT / "db" / "role.sql").read_bytes())
+        # Otherwise every role may connect, and make tables for its session.
+        connection.execute(SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
+        connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, Identifier(ROLE)))
+        close_others(connection)
         let_in(connection, ROLE, password=password, iam=iam)
 
 
@@ -33,6 +44,17 @@ def create_database(connection: Connection, name: str) -> None:
     # A server set up without a locale would make one that does not know UTF-8.
     statement = SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(Identifier(name))
     connection.execute(statement)
+
+
+def close_others(connection: Connection) -> None:
+    """Let nobody connect to the server's own databases but their owners and those to whom it was granted.
+
+    As far as this connection's role owns them: on RDS they are somebody else's.
+    """
+    owned = connection.execute(OWNED).fetchall()
+    for (name,) in owned:
+        connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO CURRENT_USER").format(Identifier(name)))
+        connection.execute(SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(Identifier(name)))
 
 
 def main() -> None:

@@ -78,6 +78,9 @@ def server(server_url: str) -> SimpleNamespace:
     parts = conninfo_to_dict(server_url)
     service = make_conninfo("", user=ROLE, password=SERVICE_PASSWORD, dbname="postgres")
     create(Database("CONNECTION_URL", make_conninfo(server_url, dbname="postgres")), service_url=service)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        # The service's database is another.
+        connection.execute(f"REVOKE CONNECT ON DATABASE postgres FROM {ROLE}".encode())
     return SimpleNamespace(
         host=parts.get("host", "localhost"),
         port=parts.get("port", 5432),

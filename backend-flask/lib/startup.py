@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lib.config import Config
 
 # The revision in db/migrations that the queries need, or a later one.
-SCHEMA = "0003"
+SCHEMA = "0004"
 OLDEST_SERVER = 15
 # How many connections the role may have: the lowest limit that there is. -1 is none.
 ROOM = """

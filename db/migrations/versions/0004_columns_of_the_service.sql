@@ -1,0 +1,32 @@
+-- The service's role gets the columns that its statements use, and no more. What the previous version runs is among
+-- them. REVOKE and GRANT wait for no reader and no writer, and hold none up.
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
+REVOKE ALL ON SCHEMA public FROM cruddur_service;
+GRANT USAGE ON SCHEMA public TO cruddur_service;
+GRANT
+    -- Not e-mail: no response holds it.
+    SELECT (uuid, handle, display_name, bio, cognito_user_id),
+    INSERT (handle, display_name, email, cognito_user_id),
+    UPDATE (display_name, bio)
+    ON users TO cruddur_service;
+GRANT
+    SELECT,
+    INSERT (uuid, user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
+    -- The trigger's, which also lets a row be locked.
+    UPDATE (replies_count),
+    DELETE
+    ON activities TO cruddur_service;
+GRANT SELECT ON live_activities TO cruddur_service;
+GRANT
+    SELECT,
+    INSERT (uuid, lesser_user_uuid, greater_user_uuid),
+    -- uuid: for the ON CONFLICT DO UPDATE of an existing pair. A check lets it have no other value.
+    UPDATE (uuid, last_message_at)
+    ON message_groups TO cruddur_service;
+GRANT SELECT, INSERT (uuid, message_group_uuid, user_uuid, message) ON messages TO cruddur_service;
+GRANT
+    SELECT,
+    INSERT (user_uuid, key, fingerprint, made),
+    UPDATE (fingerprint, made, created_at)
+    ON idempotency_keys TO cruddur_service;
+GRANT SELECT ON alembic_version TO cruddur_service;
