@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -150,3 +151,30 @@ def test_a_failure_is_for_those_who_waited_and_nobody_else() -> None:
     source.fails = False
 
     assert get().json == str(source.reads).encode()
+
+
+CALLERS = 8
+
+
+class SlowClock:
+    """A clock that is read by all callers at the same moment, if they can be there at the same moment."""
+
+    def __init__(self) -> None:
+        self._callers = threading.Barrier(CALLERS)
+
+    def monotonic(self) -> float:
+        """Return one and the same time, once all callers ask for it or are seen not to."""
+        with suppress(threading.BrokenBarrierError):
+            self._callers.wait(0.5)
+        return 0.0
+
+
+def test_callers_of_one_moment_start_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "time", SlowClock())
+    source = Source()
+    get = cached(source.read)
+
+    with ThreadPoolExecutor(CALLERS) as threads:
+        answers = [answer.result().json for answer in [threads.submit(get) for _ in range(CALLERS)]]
+
+    assert (source.reads, answers) == (1, [b"1"] * CALLERS)

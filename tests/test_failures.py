@@ -10,6 +10,7 @@ from psycopg import Connection, OperationalError
 
 from app import create_app
 from lib.config import Config
+from lib.pool import THREADS
 from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
 from tests.running import SECONDS
@@ -198,6 +199,23 @@ def test_where_the_server_has_no_slot_left_the_connections_that_we_have_go_on(
     answers = [app.test_client().get(path).status_code for _ in range(20)]
 
     assert answers == [200] * 20
+
+
+@pytest.mark.usefixtures("bystander")
+def test_after_a_failover_one_write_finds_out_for_all(app: Flask, sign_in: SignIn, make: Make) -> None:
+    client, connections = sign_in(make.user()), app.extensions["database_pool"].pool
+    connections.wait(SECONDS)
+    # As they are when the server that they lead to has become a standby.
+    pooled = [connections.getconn() for _ in range(THREADS)]
+    for connection in pooled:
+        connection.execute("SET default_transaction_read_only TO on")
+        connections.putconn(connection)
+
+    answers = [client.post("/api/activities", json={"message": f"{n}", "ttl": "1-day"}) for n in range(THREADS)]
+
+    assert [answer.status_code for answer in answers] == [503, 200, 200, 200]
+    assert answers[0].json == ["service_unavailable"]
+    assert sorted(make.messages()) == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(
