@@ -7,7 +7,7 @@ from faults.drill import Drill
 from faults.http2 import http2
 from faults.idle_connections import idle_connections
 from faults.parent_killed import parent_killed
-from faults.slow_bodies import slow_bodies
+from faults.slow_bodies import slow_bodies, slow_bodies_behind_nginx
 from faults.unread_responses import unread_responses
 
 DRILLS = [
@@ -40,6 +40,12 @@ DRILLS = [
         partial(slow_bodies, 0.5),
         is_short=True,
         run_short=partial(slow_bodies, 0.05),
+    ),
+    Drill(
+        "slow-bodies-behind-nginx",
+        "the same to nginx with the project's configuration",
+        "proxy_request_buffering (here it is off)",
+        partial(slow_bodies_behind_nginx, 0.5),
     ),
     Drill(
         "clients-gone",

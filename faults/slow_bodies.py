@@ -2,14 +2,17 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from socket import socket
+from urllib.parse import urlsplit
 
+from faults.cluster import NOTHING
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, Person, ground, serving
-from faults.load import Client, not_ok, slowest, status_of
+from faults.ground import SERVE, Ground, Person, ground, serving
+from faults.load import Answer, Client, not_ok, slowest, status_of
+from faults.nginx import BEHIND, nginx
 from faults.raw_clients import ask_repeatedly, connect, is_closed
 from faults.unprotected import without
 
@@ -22,23 +25,49 @@ MESSAGE = {"message": "as usual", "ttl": "1-hour"}
 
 
 def slow_bodies(pause: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
-    """Send bodies slowly, and ask for health checks and pages, with so many seconds between."""
+    """Send bodies slowly to the service alone, and ask for pages and writes, with so many seconds between."""
     with ground() as postgres, serving(postgres.url, without("readers") if broken else SERVE) as service:
-        author = postgres.people[0]
-        page = f"/api/activities/@{author.handle}"
-        questions = 1 if broken else QUESTIONS
-        with slow_senders(service.url, author):
-            found = {path: ask_repeatedly(service.url, path, questions, pause) for path in ("/livez", "/readyz", page)}
-            client = Client(service.url, timeout=10)
-            writes = [client.post("/api/activities", author.token, MESSAGE) for _ in range(questions)]
-            client.close()
-    for path, answers in found.items():
-        name = "a profile" if path == page else path
-        yield none_of(f"{name} not answered, of {questions}", not_ok(answers))
-        yield at_most(f"slowest of {name}", 2, slowest(answers), "s")
+        reads, writes = asked(service.url, postgres, pause, 1 if broken else QUESTIONS)
+    yield from read_figures(reads)
     refused = status_of(writes, HTTPStatus.SERVICE_UNAVAILABLE)
-    yield none_of(f"writes neither 200 nor 503, of {questions} ({refused} of them 503)", not_ok(writes) - refused)
+    yield none_of(f"writes neither 200 nor 503, of {len(writes)} ({refused} of them 503)", not_ok(writes) - refused)
     yield at_most("slowest write", 2, slowest(writes), "s")
+
+
+def slow_bodies_behind_nginx(pause: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
+    """Send them to nginx, and ask for the same; `broken`: nginx passes on what comes as it comes."""
+    changed = {"proxy_request_buffering on": "proxy_request_buffering off"} if broken else NOTHING
+    with (
+        ground() as postgres,
+        serving(postgres.url, **BEHIND) as service,
+        nginx(urlsplit(service.url).netloc, changed=changed) as front,
+    ):
+        reads, writes = asked(front.url, postgres, pause, QUESTIONS)
+    yield from read_figures(reads)
+    yield none_of(f"writes not answered, of {len(writes)}", not_ok(writes))
+    yield at_most("slowest write", 2, slowest(writes), "s")
+
+
+Answers = Sequence[Answer]
+
+
+def asked(url: str, postgres: Ground, pause: float, questions: int) -> tuple[dict[str, Answers], Answers]:
+    """Return the answers to health checks and pages by their names, and to writes, while bodies come slowly."""
+    author = postgres.people[0]
+    paths = {"/livez": "/livez", "/readyz": "/readyz", "a profile": f"/api/activities/@{author.handle}"}
+    with slow_senders(url, author):
+        reads = {name: ask_repeatedly(url, path, questions, pause) for name, path in paths.items()}
+        client = Client(url, timeout=10)
+        writes = [client.post("/api/activities", author.token, MESSAGE) for _ in range(questions)]
+        client.close()
+    return reads, writes
+
+
+def read_figures(reads: Mapping[str, Answers]) -> Iterator[Figure]:
+    """Yield how many of each were not answered, and how long the slowest took."""
+    for name, answers in reads.items():
+        yield none_of(f"{name} not answered, of {len(answers)}", not_ok(answers))
+        yield at_most(f"slowest of {name}", 2, slowest(answers), "s")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from faults.nginx import TEMPLATE
 from ops.command import ROOT
 from serve import STOP_SECONDS
 from tests import tokens
@@ -46,6 +47,25 @@ def published(service: Any) -> list[tuple[str, str, int]]:
     return [(port["host_ip"], port["published"], port["target"]) for port in service["ports"]]
 
 
+@pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer"])
+def test_what_serves_starts_again_by_itself(services: Any, name: str) -> None:
+    assert services[name]["restart"] == "unless-stopped"
+
+
+def test_nginx_takes_requests_and_is_believed(services: Any) -> None:
+    nginx, backend = services["nginx"], services["backend"]["environment"]
+    upstream = int(re.findall(r"keepalive_timeout (\d+)s", TEMPLATE.read_text())[0])
+
+    assert (nginx["environment"]["BACKEND"], nginx["environment"]["FRONTEND_URL"]) == (
+        "backend:4567",
+        backend["FRONTEND_URL"],
+    )
+    assert (nginx["read_only"], nginx["cap_drop"], nginx["user"]) == (True, ["ALL"], "101:101")
+    assert backend["TRUSTED_PROXIES"] == "1"
+    # Otherwise a request may meet a connection that the backend is closing.
+    assert int(backend["IDLE_TIMEOUT_SECONDS"]) > upstream
+
+
 def test_without_preparation_there_is_a_seeded_backend_on_a_postgres_18(services: Any) -> None:
     assert services["db"]["image"].startswith("postgres:18.")
     assert services["migrate"]["depends_on"]["db"]["condition"] == "service_healthy"
@@ -59,10 +79,10 @@ def test_without_preparation_there_is_a_seeded_backend_on_a_postgres_18(services
 
 
 def test_only_this_machine_reaches_what_is_published(services: Any) -> None:
-    assert published(services["backend"]) == [("127.0.0.1", "4567", 4567)]
+    assert published(services["nginx"]) == [("127.0.0.1", "4567", 4567)]
     assert published(services["db"]) == [("127.0.0.1", "5432", 5432)]
     assert published(services["viewer"]) == [("127.0.0.1", "16686", 16686)]
-    assert "ports" not in services["migrate"]
+    assert [name for name in OURS if "ports" in services[name]] == []
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -93,7 +113,7 @@ def test_a_stop_lets_the_service_finish(services: Any) -> None:
 
 
 def test_up_starts_neither_the_tokens_maker_nor_the_viewer() -> None:
-    assert config(profile="none")["services"].keys() == {"db", "migrate", "backend"}
+    assert config(profile="none")["services"].keys() == {"db", "migrate", "backend", "nginx"}
 
 
 def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> None:
@@ -113,7 +133,7 @@ def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> N
         "postgresql://cruddur_service:services@db:5432/cruddur"
     )
     assert services["migrate"]["environment"]["CONNECTION_URL"] == "postgresql://postgres:owners@db:5432/cruddur"
-    assert published(services["backend"]) == [("127.0.0.1", "8080", 4567)]
+    assert published(services["nginx"]) == [("127.0.0.1", "8080", 4567)]
     assert published(services["db"]) == [("127.0.0.1", "5433", 5432)]
 
 
@@ -123,7 +143,7 @@ def test_a_copy_of_the_example_changes_nothing_and_a_line_of_it_what_it_says(tmp
 
     dot_env = tmp_path / ".env"
     dot_env.write_text(example.read_text().replace("\nPORT=4567\n", "\nPORT=8080\n"))
-    assert published(config(env_file=str(dot_env))["services"]["backend"]) == [("127.0.0.1", "8080", 4567)]
+    assert published(config(env_file=str(dot_env))["services"]["nginx"]) == [("127.0.0.1", "8080", 4567)]
 
 
 def test_each_service_builds_the_image_under_a_name_of_its_own_and_anew() -> None:

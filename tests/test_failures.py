@@ -29,7 +29,7 @@ PATHS = [
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/api", "/api/", "/nope", "/static/x", "/api/messages/@bayko"),
+        *("/", "/api", "/api/", "/nope", "/static/x", "/api/messages/@bayko", "/api//activities/home"),
         *("/api/activities/", "/api/activities/home/", "/api/activities//home"),
         *("/api/activities/home%00", "/api/activities/%FF", "/api/activities/home;x"),
     ],
@@ -90,6 +90,13 @@ def test_http_1_0_needs_no_host(client: FlaskClient) -> None:
     environ = {"SERVER_PROTOCOL": "HTTP/1.0", "HTTP_HOST": ""}
 
     assert client.get("/api/health-check", environ_overrides=environ).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//api/activities/home", "///livez", "//nope"])
+def test_a_path_begins_with_one_slash(client: FlaskClient, path: str) -> None:
+    answer = client.get("/", environ_overrides={"PATH_INFO": path})
+
+    assert (answer.status_code, answer.json) == (404, ["not_found"])
 
 
 @pytest.mark.parametrize("path", ["/api/health-check", "/nope"])

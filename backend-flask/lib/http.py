@@ -14,7 +14,7 @@ from werkzeug.routing import BaseConverter
 from lib.auth import AuthPolicy, is_user_specific
 from lib.body import MAX_BYTES, drain_body, has_body, raw_body
 from lib.draining import is_draining
-from lib.exceptions import BadRequest
+from lib.exceptions import BadRequest, NotFound
 from lib.idempotency import Attempt, Replay
 from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
 from lib.proxies import unwrap
@@ -51,6 +51,9 @@ def init_app(app: Flask) -> None:
 def check_request() -> None:
     """Read the query into `g.args`, also where no view asks for it. Raises `BadRequest`, `MalformedRequest`."""
     environ = request.environ
+    if environ["PATH_INFO"].startswith("//"):
+        # werkzeug strips all but one.
+        raise NotFound
     host = environ.get("HTTP_HOST", "")
     # RFC 9112, section 3.2: HTTP/1.1 has exactly one.
     if HOST.fullmatch(host) is None or (not host and environ["SERVER_PROTOCOL"] == "HTTP/1.1"):

@@ -1,0 +1,67 @@
+"""nginx on 127.0.0.1 with the project's own configuration, as docker-compose.yml has it in front of the service."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.contestants import free_port
+from bench.processes import Running, started
+from faults.cluster import NOTHING
+from lib.failure import Failure
+from ops.command import ROOT
+
+TEMPLATE = ROOT / "nginx" / "cruddur.conf.template"
+# Debian's is where only root's PATH leads.
+PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
+# What the service is told behind it, as in docker-compose.yml.
+BEHIND = {"TRUSTED_PROXIES": "1", "IDLE_TIMEOUT_SECONDS": "75"}
+# What the image's own nginx.conf says around ours; and no file outside of its folder.
+MAIN = """
+daemon off;
+pid nginx.pid;
+error_log stderr;
+events {}
+http {
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include cruddur.conf;
+}
+"""
+
+
+@contextmanager
+def nginx(
+    backend: str, *, frontend: str = "http://localhost:3000", tls: str = "", changed: Mapping[str, str] = NOTHING
+) -> Iterator[Running]:
+    """Nginx in front of the server at `backend` (host:port), while this lasts. Raises `Failure` where there is none.
+
+    `tls` are its directives for TLS; `changed` are lines of the configuration that another stands for.
+    """
+    if PROGRAM is None:
+        raise Failure("nginx is not installed: apt-get install nginx")
+    port = free_port()
+    text = TEMPLATE.read_text()
+    settings = {"BACKEND": backend, "LISTEN": f"127.0.0.1:{port}", "FRONTEND_URL": frontend}
+    for old, new in {**changed, **{f"${{{name}}}": value for name, value in settings.items()}}.items():
+        if old not in text:
+            raise Failure(f"{TEMPLATE.name} has no {old}")
+        text = text.replace(old, new)
+    with tempfile.TemporaryDirectory(prefix="cruddur-nginx-") as name:
+        folder = Path(name)
+        # Its workers are another user's where it is started by root.
+        folder.chmod(0o755)
+        (folder / "tls").mkdir()
+        (folder / "tls" / "tls.conf").write_text(tls)
+        (folder / "cruddur.conf").write_text(text)
+        (folder / "nginx.conf").write_text(MAIN)
+        command = (PROGRAM, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr")
+        url = f"http://127.0.0.1:{port}/livez"
+        with started(command, url=url, environ=dict(os.environ), folder=folder, log=folder / "log") as running:
+            yield running
