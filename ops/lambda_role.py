@@ -2,6 +2,8 @@
 
 import os
 
+from psycopg.sql import SQL, Identifier
+
 from ops.command import ROOT, Database, chosen, run
 from ops.roles import creating, let_in, password_of, role_arguments
 
@@ -19,9 +21,11 @@ def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> None
 
 
 def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
-    """Make the role on the server, where it is missing. Raises `Failure`."""
+    """Make the role on the server, where it is missing, and let it connect to the database. Raises `Failure`."""
     with creating(database) as connection:
         connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())
+        # The rights in a backup are those of tables alone.
+        connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(Identifier, (database.name, ROLE))))
         let_in(connection, ROLE, password=password, iam=iam)
 
 
