@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from statistics import median
+from threading import BoundedSemaphore
 
 from bench.chart import Bar
 from bench.data import COMMON, LARGE, RARE, SMALL, as_service, expired, kept, tell
@@ -67,7 +68,7 @@ def calls_of(db: Db, database: Database) -> dict[str, Calls]:
         people = [User(*row) for row in connection.execute(PEOPLE.encode())]
         activities = connection.execute(ACTIVITIES.encode()).fetchall()
     home, user, show = HomeActivities(db), UserActivities(db), ShowActivity(db)
-    notifications, search = NotificationsActivities(db), SearchActivities(db)
+    notifications, search = NotificationsActivities(db), SearchActivities(db, BoundedSemaphore(1))
     places = [Page(20, Cursor(backwards=False, place=Position(at, uuid).place)) for uuid, at, _ in activities]
     return {
         "home": [partial(home.run, page=PAGE)] * TRIES,

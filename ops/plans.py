@@ -8,12 +8,12 @@ from psycopg.rows import TupleRow
 
 from lib.failure import Failure
 from lib.paging import Order
-from lib.queries import Feed, array_statement, object_statement, page_statement
+from lib.queries import Feed, array_statement, object_statement, page_statement, template
 from ops.command import Database, arguments, chosen, run
 from services.home_activities import HOME
 from services.messages import MESSAGES
 from services.notifications_activities import NOTIFICATIONS
-from services.search_activities import SEARCH
+from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
 from services.show_activity import REPLIES
 from services.user_activities import USER
 
@@ -68,10 +68,11 @@ def reads(connection: Connection) -> list[Read]:
         page("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
         page("profile", USER, handle=handle),
         page("status", REPLIES, handle=handle, activity_uuid=uuid),
-        page("search, a term of one activity", SEARCH, longest="%imported%", others=["%seed%"]),
-        page("search, a term of one in thirty", SEARCH, longest="%yesterday%", others=[]),
-        page("search, a term of all", SEARCH, longest="%e%", others=[]),
-        page("search, two letters of none", SEARCH, longest="%zq%", others=[]),
+        page("search, a term of one activity", SEARCH_RARE, longest="%imported%", words=["%imported%", "%seed%"]),
+        page("search, a term of one in thirty", SEARCH, words=["%yesterday%"]),
+        page("search, a term of all", SEARCH, words=["%e%"]),
+        page("search, two letters of none", SEARCH, words=["%zq%"]),
+        *(counting(word) for word in ("imported", "yesterday", "the")),
         page("notifications", NOTIFICATIONS, user_uuid=author),
         page("messages", MESSAGES, message_group_uuid=group, user_uuid=speaker),
         Read("message groups", array_statement("message_groups/index"), {"user_uuid": speaker, "limit": 20}),
@@ -84,6 +85,12 @@ def page(title: str, feed: Feed, walk: Order | None = None, **given: Any) -> Rea
     way = walk or feed.order
     start = {"created_at": way.start.created_at, "uuid": way.start.uuid}
     return Read(title, page_statement(feed, way, usual=True), start | given)
+
+
+def counting(word: str) -> Read:
+    """The count of the activities that hold a word, by which a search chooses its way."""
+    parameters = {"longest": f"%{word}%", "limit": MAX_MATCHES + 1}
+    return Read(f"search, counting {word}", template("activities/search_count").encode(), parameters)
 
 
 def cost(connection: Connection, read: Read) -> Cost:

@@ -61,25 +61,27 @@ class Db:
         """Return the one row of query `name` as values. Raises `NotFound` when there is none."""
         return self._row(name, template(name).encode(), parameters)
 
-    def query_page(self, feed: Feed, page: Page, *, prepare: bool | None = None, **parameters: Any) -> Listing:
+    def query_page(self, feed: Feed, page: Page, **parameters: Any) -> Listing:
         """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
 
-        `prepare=False` has the statement planned anew for the values that it comes with.
         Raises `NotFound` when the heading has no row.
         """
         backwards = page.cursor is not None and page.cursor.backwards
         walk = feed.order.reversed if backwards else feed.order
         start = page.cursor.position if page.cursor else walk.start
-        json, fetched, places, ends_in = self._row(
+        json, fetched, places, ends_in, *bounds = self._row(
             feed.query,
             page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
-            prepare=prepare,
         )
+        # Where the visits to rows ended, if they did before the page was full.
+        stopped_at = bounds[0] if bounds else None
         # Past the end of a feed nothing marks the way back: it leads from that end.
-        first, last = (places[0], places[-1]) if places else (walk.reversed.start.place, None)
+        end = stopped_at or walk.reversed.start.place
+        first, last = (places[0], places[-1]) if places else (end, None)
         behind = Cursor(not backwards, first) if page.cursor else None
-        ahead = Cursor(backwards, last) if last and fetched > page.limit else None
+        reached = last if fetched > page.limit else stopped_at
+        ahead = Cursor(backwards, reached) if reached else None
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
         return Listing(json, min(fetched, page.limit), following, preceding, ends_in)
 
@@ -89,22 +91,22 @@ class Db:
         with self._connect() as connection, connection.transaction():
             yield Db(lambda: nullcontext(connection), self.timings, in_transaction=True)
 
-    def _row(self, name: str, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None = None) -> TupleRow:
+    def _row(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
         try:
-            return self._execute(name, statement, parameters, prepare=prepare)
+            return self._execute(name, statement, parameters)
         except psycopg.OperationalError as error:
             if self._in_transaction or not is_connection_error(error) or not is_read(name):
                 raise
-        return self._execute(name, statement, parameters, prepare=prepare)
+        return self._execute(name, statement, parameters)
 
-    def _execute(self, name: str, statement: bytes, parameters: dict[str, Any], *, prepare: bool | None) -> TupleRow:
+    def _execute(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
         with spans.query(name) as span:
             started = acquired = time.perf_counter()
             error_type = ""
             try:
                 with self._connect() as connection:
                     acquired = time.perf_counter()
-                    row = connection.statements.execute(statement, parameters, prepare=prepare).fetchone()
+                    row = connection.statements.execute(statement, parameters).fetchone()
             except psycopg.Error as error:
                 error_type = error.sqlstate or type(error).__name__
                 raise

@@ -16,6 +16,11 @@ from lib.paging import FIRST_PAGE, Order
 # In how many seconds a page comes to its end: when the first of its rows does, or not that we knew.
 FIRST_END = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
 NEVER = "NULL::float8"
+# The place of the last row visited, when the visits ended before the page was full. A full page reads no more of them.
+STOPPED_AT = """\
+CASE WHEN page.fetched <= %(limit)s THEN (
+        SELECT timestamptz_send(visited.created_at) || uuid_send(visited.uuid) FROM visited OFFSET %(visits)s - 1
+    ) END AS stopped_at"""
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and how each placeholder of a statement fills the list in. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
@@ -48,6 +53,16 @@ class Heading(NamedTuple):
         return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
 
 
+class Visits(NamedTuple):
+    """A query whose rows the feed's query filters, as the CTE `visited`, and how many of them a page visits at most.
+
+    A page that they do not fill is short, and the next one goes on after the last of them.
+    """
+
+    query: str
+    limit: int
+
+
 # Told apart by which it is, and not by what it says: that is compared for every page that is read.
 @dataclass(frozen=True, eq=False)
 class Feed:
@@ -58,6 +73,8 @@ class Feed:
     heading: Heading | None = None
     # Whether its rows have an `expires_at`, so that a page tells when it comes to its end.
     expires: bool = False
+    # The rows that a page is made of, where the query filters them.
+    visits: Visits | None = None
 
 
 def query_wrap_object(template: str) -> str:
@@ -92,6 +109,25 @@ def query_wrap_page(template: str, *, ends_in: str = NEVER) -> str:
     return f"""\
 WITH {page_ctes(template, ends_in)}
 SELECT page.json, page.fetched, page.places, page.ends_in FROM page"""
+
+
+def query_wrap_bounded_page(visits_template: str, template: str) -> str:
+    """The feed `template` as a page, made of the rows of `visits_template`, with the columns of `query_wrap_page`.
+
+    `stopped_at` comes besides: the place of the last row visited, when the visits ended before the page was full.
+    """
+    return f"""\
+WITH visited AS MATERIALIZED (
+{visits_template}
+),
+{page_ctes(template, NEVER)}
+SELECT
+    page.json,
+    page.fetched,
+    page.places,
+    page.ends_in,
+    {STOPPED_AT}
+FROM page"""
 
 
 def query_wrap_headed_page(heading: Heading, heading_template: str, template: str) -> str:
@@ -175,15 +211,19 @@ def array_statement(name: str) -> bytes:
 def page_statement(feed: Feed, walk: Order, *, usual: bool) -> bytes:
     """The feed, answering with a page of the usual limit or of any: a statement for each way to walk it.
 
-    What is filled in are words of SQL out of `Order`, and a limit of ours; a value only ever comes as a parameter.
+    What is filled in are words of SQL out of `Order`, and limits of ours; a value only ever comes as a parameter.
     """
-    if feed.heading is None:
+    if feed.visits is not None:
+        wrapped = query_wrap_bounded_page(template(feed.visits.query), template(feed.query))
+    elif feed.heading is None:
         wrapped = query_wrap_page(template(feed.query), ends_in=FIRST_END if feed.expires else NEVER)
     else:
         wrapped = query_wrap_headed_page(feed.heading, template(feed.heading.query), template(feed.query))
     # Against the walk, where it is not the way that the feed is shown.
     shown = "ASC" if walk.direction == feed.order.shown else "DESC"
     statement = wrapped.format(beyond=walk.beyond, direction=walk.direction, shown=shown)
+    if feed.visits is not None:
+        statement = statement.replace("%(visits)s", str(feed.visits.limit))
     # Without a number the planner expects a tenth of all rows, finds a plan for that too dear,
     # and plans anew each time: twice the time of the home feed.
     return (statement.replace("%(limit)s", str(FIRST_PAGE.limit)) if usual else statement).encode()

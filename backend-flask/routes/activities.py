@@ -1,5 +1,6 @@
 """Activities: feeds, threads, search, and what people post."""
 
+from threading import BoundedSemaphore
 from typing import cast
 from uuid import UUID
 
@@ -20,12 +21,16 @@ from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
 from services.user_activities import UserActivities
 
+# Of a worker's threads only one searches at a time.
+SEARCHES = 1
+
 bp = Blueprint("activities", __name__, url_prefix="/api/activities")
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its cache, which one process has, and register the routes."""
+    """Give the application its cache and its turns to search, which one process has, and register the routes."""
     app.extensions["anonymous_home_feed"] = AnonymousHomeFeed[Response]()
+    app.extensions["searches"] = BoundedSemaphore(SEARCHES)
     app.register_blueprint(bp)
 
 
@@ -44,7 +49,8 @@ def home() -> Response:
 @public
 def search() -> Response:
     """Live activities that say it."""
-    return json_response(SearchActivities(get_db()).run(term=g.args.get("term", ""), page=page_request(g.args)))
+    search_activities = SearchActivities(get_db(), current_app.extensions["searches"])
+    return json_response(search_activities.run(term=g.args.get("term", ""), page=page_request(g.args)))
 
 
 @bp.get("/notifications")

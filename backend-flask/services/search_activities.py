@@ -1,33 +1,75 @@
 """Search."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
 
 from lib import spans
 from lib.database import Db
+from lib.exceptions import Overloaded
 from lib.paging import Listing, Page
-from lib.queries import Feed
+from lib.queries import Feed, Visits
 from services.rules import check, text_codes
 
-SEARCH = Feed("activities/search")
+# A page may be short: it visits so many activities at most.
+SEARCH = Feed("activities/search", visits=Visits("activities/newest", 20_000))
+# Fills a page with a word that one activity in fifty holds, for which the index would be slow.
+SEARCH_BRIEF = Feed("activities/search", visits=Visits("activities/newest", 1_000))
+SEARCH_RARE = Feed("activities/search_rare")
 MAX_TERM_CHARS = 100
+# A word that more activities hold is met often enough among the newest 20,000.
+MAX_MATCHES = 2_000
+# A trigram that is certain to be in every text with the word. pg_trgm also finds some at a word's ends,
+# such as "  b" for `-b`, which far more texts have than hold the word.
+TRIGRAM = re.compile(r"[^\W_]{3}")
 
 
 class SearchActivities:
     """What live activities say, replies too."""
 
-    def __init__(self, db: Db) -> None:
+    def __init__(self, db: Db, turns: BoundedSemaphore) -> None:
         self.db = db
+        # How many searches may run at once.
+        self.turns = turns
 
     def run(self, *, term: str, page: Page) -> Listing:
-        """Activities with every word of `term`, newest first. Raises `ValidationError`."""
+        """Activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
         check(text_codes("search_term", term, MAX_TERM_CHARS))
-        *others, longest = map(pattern, sorted(term.split(), key=len))
-        with spans.use_case("search-activities") as span:
-            # Planned for each term: a rare one is best found by its trigrams, and one that
-            # many rows hold by walking the newest. A plan for any term does either badly.
-            listing = self.db.query_page(SEARCH, page, prepare=False, longest=longest, others=others)
+        with take_turn(self.turns), spans.use_case("search-activities") as span:
+            listing = self._search(term.split(), page)
             span.set_attribute("app.result_length", listing.length)
             return listing
+
+    def _search(self, words: list[str], page: Page) -> Listing:
+        patterns = [pattern(word) for word in words]
+        indexed = [word for word in words if TRIGRAM.search(word)]
+        if indexed:
+            listing = self.db.query_page(SEARCH_BRIEF, page, words=patterns)
+            if listing.length == page.limit or not leads_on(listing, page):
+                return listing
+            longest = pattern(max(indexed, key=len))
+            (count,) = self.db.query_row("activities/search_count", longest=longest, limit=MAX_MATCHES + 1)
+            if count <= MAX_MATCHES:
+                return self.db.query_page(SEARCH_RARE, page, longest=longest, words=patterns)
+        return self.db.query_page(SEARCH, page, words=patterns)
+
+
+def leads_on(listing: Listing, page: Page) -> bool:
+    """Return whether there may be more beyond a page, in the direction of its cursor."""
+    is_backwards = page.cursor is not None and page.cursor.backwards
+    return (listing.prev if is_backwards else listing.next) is not None
+
+
+@contextmanager
+def take_turn(turns: BoundedSemaphore) -> Iterator[None]:
+    """Occupy one of `turns`. Raises `Overloaded` at once when all are taken."""
+    if not turns.acquire(blocking=False):
+        raise Overloaded
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 def pattern(word: str) -> str:

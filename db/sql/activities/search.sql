@@ -1,12 +1,15 @@
--- Live activities, replies too, that hold every word of the term, also as a part of a word.
+-- Live activities, replies too, that hold every word of the term, of those in the CTE `visited`.
+--
+-- Without ORDER BY the matches keep the order of `visited`, and a full page ends the walk. A sort would read all of it.
+WITH matches AS (
+    SELECT visited.uuid
+    FROM visited
+    WHERE visited.is_live AND visited.message ILIKE ALL (%(words)s)
+    LIMIT %(limit)s + 1
+)
 SELECT
     {columns}
-FROM live_activities
+FROM matches
+JOIN live_activities ON live_activities.uuid = matches.uuid
 JOIN users ON users.uuid = live_activities.user_uuid
-WHERE
-    -- No index serves ILIKE ALL: the longest word goes alone, to be found by its trigrams.
-    live_activities.message ILIKE %(longest)s
-    AND live_activities.message ILIKE ALL (%(others)s)
-    AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
 ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
-LIMIT %(limit)s + 1

@@ -1,0 +1,24 @@
+-- Live activities, replies too, that hold every word of the term. Few hold the longest word: its trigrams find them.
+--
+-- Materialized, and not told the word: the planner always takes the trigram index, and never walks the
+-- newest activities of everyone in the hope of meeting enough of them.
+WITH matches AS MATERIALIZED (
+    SELECT live_activities.uuid, live_activities.created_at
+    FROM live_activities
+    WHERE
+        live_activities.message ILIKE (SELECT %(longest)s::text)
+        AND live_activities.message ILIKE ALL (%(words)s)
+),
+page AS (
+    SELECT matches.uuid
+    FROM matches
+    WHERE (matches.created_at, matches.uuid) {beyond} (%(created_at)s, %(uuid)s)
+    ORDER BY matches.created_at {direction}, matches.uuid {direction}
+    LIMIT %(limit)s + 1
+)
+SELECT
+    {columns}
+FROM page
+JOIN live_activities ON live_activities.uuid = page.uuid
+JOIN users ON users.uuid = live_activities.user_uuid
+ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
