@@ -1,5 +1,6 @@
 """A person's page."""
 
+import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import links
@@ -74,3 +75,26 @@ def test_a_page_is_paged(client: FlaskClient, make: Make) -> None:
     assert [shown["message"] for shown in second.json["activities"]] == ["3", "4"]
     assert second.json["profile"] == first.json["profile"]
     assert first.json["profile"]["cruds_count"] == 5
+
+
+CROWD = """
+    INSERT INTO activities (user_uuid, message, expires_at, created_at)
+    SELECT %(author)s, 'hello', CASE WHEN %(expired)s THEN now() - interval '1 ms' END, now() - n * interval '1 s'
+    FROM generate_series(1, %(count)s) AS n
+"""
+
+
+@pytest.mark.parametrize(("live", "counted"), [(9_999, 9_999), (10_000, 10_000), (10_001, 10_000)])
+def test_a_profile_counts_live_activities_to_ten_thousand(
+    client: FlaskClient, make: Make, live: int, counted: int
+) -> None:
+    author = make.user("prolific")
+    for is_expired, count in ((False, live), (True, 3)):
+        make.owner.execute(CROWD, {"author": author.uuid, "expired": is_expired, "count": count})
+    make.activity(make.user("bystander"), "not theirs")
+    make.activity(author, "a reply", reply_to=make.activity(make.user(), "a question"))
+
+    answer = client.get("/api/activities/@prolific")
+
+    assert answer.json["profile"]["cruds_count"] == counted
+    assert client.get("/api/activities/@bystander").json["profile"]["cruds_count"] == 1

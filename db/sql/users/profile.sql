@@ -1,4 +1,4 @@
--- A person as everyone may see them.
+-- A person as everyone may see them. The count stops at 10,000: it takes time for each activity that it counts.
 SELECT
     users.uuid,
     users.cognito_user_id AS cognito_user_uuid,
@@ -6,8 +6,14 @@ SELECT
     users.display_name,
     users.bio,
     (
-        SELECT count(*) FROM live_activities
-        WHERE live_activities.user_uuid = users.uuid AND live_activities.reply_to_activity_uuid IS NULL
+        SELECT count(*)
+        FROM (
+            SELECT live_activities.uuid
+            FROM live_activities
+            WHERE live_activities.user_uuid = users.uuid AND live_activities.reply_to_activity_uuid IS NULL
+            ORDER BY live_activities.created_at DESC, live_activities.uuid DESC
+            LIMIT 10000
+        ) AS counted
     ) AS cruds_count
 FROM users
 WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
