@@ -7,6 +7,7 @@ from faults.drill import Drill
 from faults.http2 import http2
 from faults.idle_connections import idle_connections
 from faults.parent_killed import parent_killed
+from faults.searches import searches
 from faults.slow_bodies import slow_bodies, slow_bodies_behind_nginx
 from faults.unread_responses import unread_responses
 
@@ -60,5 +61,13 @@ DRILLS = [
         "that the workers end with it",
         parent_killed,
         is_short=True,
+    ),
+    Drill(
+        "searches",
+        "8 and 200 anonymous clients that search for a term without a trigram; 2 million activities",
+        "one search at a time in a process, and the activities that a page of a search visits",
+        partial(searches, 2_000_000, 40, 0.1),
+        is_short=True,
+        run_short=partial(searches, 100_000, 10, 0.1),
     ),
 ]

@@ -1,12 +1,16 @@
 """`bin/serve` without one of its protections, named by the argument: for `bin/faults --break`."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import serve
 from lib import body
+from lib.queries import Feed, Visits
 from ops.command import ROOT
+from routes import activities
+from services import search_activities
 
 GRANIAN_DEFAULTS = ("http", "http1_settings", "backpressure")
 
@@ -24,10 +28,17 @@ def nothing(*_: object) -> None:
     """Stand in for a protection."""
 
 
-PROTECTIONS = {
+def unbounded_searches() -> None:
+    """Have any number of searches run at once, each through all activities."""
+    activities.SEARCHES = sys.maxsize
+    search_activities.SEARCH = Feed("activities/search", visits=Visits("activities/newest", sys.maxsize))
+
+
+PROTECTIONS: dict[str, Callable[[], None]] = {
     "server": partial(setattr, serve, "Server", DefaultServer),
     "unread": partial(setattr, serve, "limit_unread_responses", nothing),
     "parent": partial(setattr, serve, "end_with_parent", nothing),
+    "searches": unbounded_searches,
     "readers": partial(setattr, body, "READERS", sys.maxsize),
 }
 
