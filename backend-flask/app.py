@@ -2,7 +2,19 @@
 
 from flask import Flask
 
-from lib import auth, body, cors, db, errors, http, load_shedding, request_log, telemetry
+from lib import (
+    auth,
+    body,
+    client_address,
+    cors,
+    db,
+    errors,
+    http,
+    load_shedding,
+    rate_limits,
+    request_log,
+    telemetry,
+)
 from lib.config import Config
 from routes import activities, docs, health, message_groups, messages, profile, users
 
@@ -10,6 +22,7 @@ from routes import activities, docs, health, message_groups, messages, profile, 
 def create_app(config: Config) -> Flask:
     """Create the application for one worker process: its connection pool does not survive a fork."""
     app = Flask(__name__, static_folder=None)
+    client_address.init_app(app, config.trusted_proxies)
     db.init_app(app, config)
     # Hooks before a request run in this order, hooks after it in the other.
     telemetry.init_app(app, config)
@@ -17,7 +30,9 @@ def create_app(config: Config) -> Flask:
     cors.init_app(app, config.frontend_urls)
     errors.init_app(app)
     load_shedding.init_app(app, config)
+    rate_limits.limit_rejected_tokens(app, config)
     auth.init_app(app, config.user_pool)
+    rate_limits.limit_requests(app, unlimited=[docs.bp, health.bp])
     body.init_app(app)
     http.init_app(app)
     activities.init_app(app)

@@ -20,6 +20,7 @@ from lib.setting_types import (
     KeySetURL,
     Origins,
     PrivateURL,
+    RedisURL,
     WholeNumber,
 )
 
@@ -35,6 +36,8 @@ TracesSampler = Literal[
     "parentbased_always_off",
     "parentbased_traceidratio",
 ]
+# More than a machine answers in a minute.
+MAX_RATE = 1_000_000_000
 # What is wrong with a value, by the type of pydantic's error; those of lib/setting_types.py give their own.
 REASONS = {
     "greater_than_equal": "it is below {ge:g}",
@@ -166,6 +169,20 @@ class Config(BaseSettings):
     trusted_proxies: WholeNumber = number("TRUSTED_PROXIES", 0, 10, default=0)
     # Seconds after which a connection without a whole request header is closed.
     idle_timeout: WholeNumber = number("IDLE_TIMEOUT_SECONDS", 1, 300, default=5)
+    # Requests a minute: of a client's network without a verified token, of a user, and of either.
+    rate_limit_anonymous_reads: WholeNumber = number("RATE_LIMIT_ANONYMOUS_READS", 1, MAX_RATE, default=1200)
+    rate_limit_user_reads: WholeNumber = number("RATE_LIMIT_USER_READS", 1, MAX_RATE, default=600)
+    rate_limit_user_writes: WholeNumber = number("RATE_LIMIT_USER_WRITES", 1, MAX_RATE, default=120)
+    rate_limit_searches: WholeNumber = number("RATE_LIMIT_SEARCHES", 1, MAX_RATE, default=60)
+    rate_limit_rejected_tokens: WholeNumber = number("RATE_LIMIT_REJECTED_TOKENS", 1, MAX_RATE, default=60)
+    # The Redis that counts for all processes. It may hold a password.
+    rate_limit_storage_url: RedisURL | None = setting(
+        "RATE_LIMIT_STORAGE_URL",
+        "a URL redis://host:port/number, or rediss:// for TLS",
+        example="rediss://:password@redis.example:6379/0",
+        default=None,
+        repr=False,
+    )
     # `iam` when tokens of RDS's stand for a password.
     database_auth: DatabaseAuth = choice("DATABASE_AUTH", DatabaseAuth, example="iam", default="password")
     # Seconds that a request may wait for the database.

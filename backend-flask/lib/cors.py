@@ -12,7 +12,10 @@ from flask_cors import CORS
 
 ALLOWED_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
 ALLOWED_HEADERS = ["authorization", "content-type", "idempotency-key", "if-none-match", "traceparent", "tracestate"]
-EXPOSED_HEADERS = ["Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"]
+EXPOSED_HEADERS = [
+    *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
+    *("RateLimit-Policy", "RateLimit"),
+]
 # How long a browser may go without another preflight. Chromium caps it at two hours.
 MAX_AGE_SECONDS = 7200
 

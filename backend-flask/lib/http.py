@@ -21,6 +21,8 @@ from lib.proxies import unwrap
 
 JSON = "application/json"
 READS = {"GET", "HEAD"}
+# On the response to a request that was done before.
+REPLAYED = "Idempotency-Replayed"
 # Cache-Control (RFC 9111).
 NO_CACHE, NO_STORE = "no-cache", "private, no-store"
 MAX_LIMIT = 100
@@ -105,7 +107,7 @@ def json_response(body: Json | Listing | Replay, content_type: str = JSON) -> Re
         if links:
             headers.append(("Link", links))
     elif isinstance(body, Replay):
-        headers.append(("Idempotency-Replayed", "true"))
+        headers.append((REPLAYED, "true"))
     if current.method in READS:
         headers.append(("ETag", quote_etag(generate_etag(json))))
     return Response(json, headers=headers)

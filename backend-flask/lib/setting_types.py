@@ -62,6 +62,28 @@ def check_url(text: str) -> str:
     return text
 
 
+def check_redis_url(text: str) -> str:
+    """Return the URL of a Redis database. Raises `ValueError`."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("its host or its port is malformed") from None
+    faults = (
+        ("://" not in text, "it has no scheme: redis:// or rediss://"),
+        (parts.scheme not in {"redis", "rediss"}, "its scheme is not redis or rediss"),
+        (not host, "it has no host"),
+        (port == 0, "its port is 0"),
+        (not re.fullmatch("/?|/[0-9]{1,4}", parts.path), "its path is not the number of a database"),
+        # The client would take each parameter for an option of its own.
+        (parts.query or parts.fragment, "it has a query or a fragment"),
+    )
+    for is_fault, reason in faults:
+        if is_fault:
+            raise ValueError(reason)
+    return text
+
+
 def check_private_url(text: str) -> str:
     """Return a URL that is safe for tokens and keys: HTTPS, or HTTP within this machine. Raises `ValueError`."""
     parts = urlsplit(check_url(text))
@@ -111,6 +133,7 @@ Origin = Annotated[str, AfterValidator(check_origin)]
 # Not JSON, which pydantic-settings would take a tuple for.
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
 KeySetURL = Annotated[str, AfterValidator(check_key_set_url)]
+RedisURL = Annotated[str, AfterValidator(check_redis_url)]
 PrivateURL = Annotated[str, AfterValidator(check_private_url)]
 Address = Annotated[str, AfterValidator(check_address)]
 IsSet = Annotated[bool, BeforeValidator(bool)]

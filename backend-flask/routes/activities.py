@@ -11,6 +11,7 @@ from lib.body import json_object
 from lib.db import get_db
 from lib.http import copy_response, idempotency_key, json_response, page_request
 from lib.paging import FIRST_PAGE
+from lib.rate_limits import search_limited
 from routes.current_user import current_user
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
@@ -47,6 +48,7 @@ def home() -> Response:
 
 @bp.get("/search")
 @public
+@search_limited
 def search() -> Response:
     """Live activities that say it."""
     search_activities = SearchActivities(get_db(), current_app.extensions["searches"])

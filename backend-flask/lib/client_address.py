@@ -1,0 +1,39 @@
+"""The client's address: the connection's, or the one that a trusted proxy names in `X-Forwarded-For`."""
+
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+
+from flask import Flask, Request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+# An IPv6 subscriber has a network of 2**64 addresses (RFC 6177).
+SUBSCRIBER_PREFIX = 64
+
+
+def init_app(app: Flask, trusted_proxies: int) -> None:
+    """Take the address from the header that the outermost of the trusted proxies has written. None are trusted by 0."""
+    if trusted_proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # as Flask's documentation puts middleware in front
+            app.wsgi_app, x_for=trusted_proxies, x_proto=0, x_host=0
+        )
+
+
+def client_network(request: Request) -> str:
+    """Return the network that limits count by: an IPv4 address, or the first 64 bits of an IPv6 one."""
+    peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR")
+    # The header may hold anything: the peer then stands for its client.
+    return network(request.remote_addr or "") or network(peer or "") or "unknown"
+
+
+@lru_cache(4096)
+def network(address: str) -> str | None:
+    """Return an address' network, `None` if it is no address."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return f"{int(parsed) >> (128 - SUBSCRIBER_PREFIX):x}::/{SUBSCRIBER_PREFIX}"
+        parsed = parsed.ipv4_mapped
+    return str(parsed)

@@ -1,0 +1,152 @@
+"""Rate limits by Flask-Limiter: a request counts by one policy, for its user or for its client's network.
+
+A client whose tokens were rejected too often is refused before the next one is verified, by hooks of our own:
+Flask-Limiter has one place in the request cycle, and a second limiter costs as much as the first.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from math import ceil
+from typing import Any, TypeVar
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask_limiter import ApplicationLimit, Limiter, RequestLimit
+from limits import RateLimitItemPerMinute
+from werkzeug.exceptions import TooManyRequests
+
+from lib.auth import AuthPolicy, policy_for
+from lib.client_address import client_network
+from lib.config import Config
+from lib.http import READS, REPLAYED
+from lib.proxies import unwrap
+from lib.rate_limit_storage import storage_url
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+ATTRIBUTE = "is_search"
+# What a client without a token sends (docs/contract.md).
+NO_TOKEN = {"", "Bearer null"}
+# The policies: what is counted together.
+ANONYMOUS_READS, USER_READS, USER_WRITES = "anonymous-reads", "user-reads", "user-writes"
+SEARCHES, REJECTED_TOKENS = "searches", "rejected-tokens"
+
+
+def search_limited(view: View) -> View:
+    """Count the requests of a view as searches."""
+    setattr(view, ATTRIBUTE, True)
+    return view
+
+
+def limit_rejected_tokens(app: Flask, config: Config) -> None:
+    """Refuse clients whose tokens were rejected. To be called before authentication: its hook comes first."""
+    reads = {
+        ANONYMOUS_READS: config.rate_limit_anonymous_reads,
+        USER_READS: config.rate_limit_user_reads,
+        SEARCHES: config.rate_limit_searches,
+    }
+    writes = {USER_WRITES: config.rate_limit_user_writes}
+    limiter = Limiter(
+        client,
+        application_limits=[limit(reads), limit(writes, deduct_when=is_write)],
+        storage_uri=storage_url(config.rate_limit_storage_url),
+        strategy="fixed-window",
+    )
+    rejected = RateLimitItemPerMinute(config.rate_limit_rejected_tokens)
+
+    def refuse_rejected_tokens() -> None:
+        """Raise `TooManyRequests` before another token of the client's is verified."""
+        if not brings_token():
+            return
+        found = RequestLimit(limiter, rejected, [client(), REJECTED_TOKENS], breached=False, shared=True)
+        if not limiter.limiter.test(rejected, *found.request_args):
+            found.breached = True
+            g.limit = found
+            raise TooManyRequests
+        g.token_limit = found
+
+    def count_rejected_token(response: Response) -> Response:
+        if response.status_code == HTTPStatus.UNAUTHORIZED and "token_limit" in g:
+            g.limit = g.token_limit
+            limiter.limiter.hit(rejected, *g.limit.request_args)
+        return response
+
+    app.extensions["rate_limits"] = limiter
+    app.before_request(refuse_rejected_tokens)
+    app.after_request(describe_limit)
+    app.after_request(count_rejected_token)
+
+
+def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
+    """Limit requests to all blueprints but the `unlimited`. To be called after authentication: users have limits."""
+    limiter = app.extensions["rate_limits"]
+    limiter.init_app(app)
+    for blueprint in unlimited:
+        limiter.exempt(blueprint)
+
+
+def limit(amounts: Mapping[str, int], deduct_when: Callable[[Response], bool] | None = None) -> ApplicationLimit:
+    """Return the limit a minute of the current request's policy, none where it is not of `amounts`.
+
+    One limit for several policies, because Flask-Limiter parses each with each request.
+    """
+    texts = {policy: f"{amount}/minute" for policy, amount in amounts.items()}
+    return ApplicationLimit(
+        lambda: texts.get(policy(), ""), key_function=client, scope=lambda _: policy(), deduct_when=deduct_when
+    )
+
+
+def policy() -> str:
+    """Return the policy of the current request, "" where it is not limited."""
+    current, token = unwrap(request), unwrap(g).token
+    if current.method == "OPTIONS":
+        return ""
+    if hasattr(current_app.view_functions[current.endpoint or ""], ATTRIBUTE):
+        return SEARCHES
+    if token is None:
+        return ANONYMOUS_READS
+    return USER_READS if current.method in READS else USER_WRITES
+
+
+def brings_token() -> bool:
+    """Return whether the current request brings a token to a view that requires one."""
+    environ = request.environ
+    return (
+        environ.get("HTTP_AUTHORIZATION", "") not in NO_TOKEN
+        and environ["REQUEST_METHOD"] != "OPTIONS"
+        and policy_for(request.endpoint) is AuthPolicy.REQUIRED
+    )
+
+
+def client() -> str:
+    """Return what the current request counts for: its verified user, else its client's network."""
+    token = unwrap(g).get("token")
+    return token.sub if token else client_network(unwrap(request))
+
+
+def is_write(response: Response) -> bool:
+    """Return whether a request counts as a write. A replay wrote before, and a server error asks for a repetition."""
+    return (
+        response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+        and response.status_code != HTTPStatus.TOO_MANY_REQUESTS
+        and REPLAYED not in response.headers
+    )
+
+
+def describe_limit(response: Response) -> Response:
+    """Tell the client its quota, as draft-ietf-httpapi-ratelimit-headers-10 does, and when to come back."""
+    current = unwrap(g).get("limit") or current_app.extensions["rate_limits"].current_limit
+    if current:
+        name, amount, seconds = current.request_args[1], current.limit.amount, current.limit.get_expiry()
+        reset = seconds_to_reset(current)
+        response.headers["RateLimit-Policy"] = f'"{name}";q={amount};w={seconds}'
+        response.headers["RateLimit"] = f'"{name}";r={current.remaining};t={reset}'
+        if current.breached:
+            response.headers["Retry-After"] = str(reset)
+    return response
+
+
+def seconds_to_reset(current: RequestLimit) -> int:
+    """Return the whole seconds until the quota is restored: not less than it takes."""
+    # Rounded first, because the sum of two clocks has an error in its last digits.
+    return max(1, ceil(round(current.window.reset_time - time.time(), 3)))
