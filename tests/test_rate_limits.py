@@ -1,0 +1,474 @@
+"""Rate limits: how many requests a minute a user or a network has, and what a client beyond them is told."""
+
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from shutil import which
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import create_app
+from lib import rate_limit_storage
+from lib.cognito import Cognito
+from lib.config import Config
+from lib.rate_limit_storage import BoundedMemoryStorage
+from tests import tokens
+from tests.clock import Clock
+from tests.collector import Collector
+from tests.conftest import FRONTEND
+from tests.make import Make, User
+from tests.running import eventually, free_port
+from tests.telemetry import Watched, watched
+
+HOME, SEARCH, NOTIFICATIONS = (
+    "/api/activities/home",
+    "/api/activities/search?term=rust",
+    "/api/activities/notifications",
+)
+ACTIVITY = {"message": "hello", "ttl": "1-day"}
+PROXY = "10.0.0.1"
+Limited = Callable[..., Flask]
+
+
+@pytest.fixture
+def limited(service_url: str, jwks_url: str) -> Iterator[Limited]:
+    """What makes applications with limits of their own."""
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Flask:
+            limits = {f"rate_limit_{name}": value for name, value in settings.items() if name != "trusted_proxies"}
+            others = {name: value for name, value in settings.items() if name == "trusted_proxies"}
+            config = Config(
+                connection_url=service_url, frontend_urls=(FRONTEND,), **limits, **others, **tokens.pool(jwks_url)
+            )
+            app = create_app(config)
+            stack.callback(app.extensions["database_pool"].close)
+            return app
+
+        yield make
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of windows. The time of day goes with it."""
+    clock = Clock()
+    monkeypatch.setattr(rate_limit_storage, "time", SimpleNamespace(monotonic=clock.monotonic, time=clock.monotonic))
+    monkeypatch.setattr("lib.rate_limits.time", SimpleNamespace(time=clock.monotonic))
+    return clock
+
+
+@pytest.fixture
+def redis_port(tmp_path: Path) -> Iterator[str]:
+    """The port of a Redis of this test's."""
+    with redis(free_port(), tmp_path) as server:
+        yield server.port
+
+
+class redis:  # noqa: N801 - a context manager
+    """A Redis that keeps nothing on disk, and answers."""
+
+    def __init__(self, port: str, folder: Path) -> None:
+        program = which("redis-server")
+        if program is None:
+            pytest.skip("needs redis-server")
+        self.port = port
+        options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
+        self.process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        eventually(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.port))) == 0
+
+    def stop(self) -> None:
+        """Kill it."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> "redis":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def statuses(count: int, send: Callable[[], TestResponse]) -> list[int]:
+    """The statuses of so many requests, one after the other."""
+    return [send().status_code for _ in range(count)]
+
+
+def from_address(app: Flask, address: str, **headers: str) -> TestResponse:
+    """Read the home feed from an address."""
+    return app.test_client().get(HOME, environ_overrides={"REMOTE_ADDR": address}, headers=headers)
+
+
+def as_user(app: Flask, user: User) -> FlaskClient:
+    """A client with the user's token."""
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = tokens.bearer(user.cognito_user_id)["Authorization"]
+    return client
+
+
+def quota(response: TestResponse) -> tuple[str, int]:
+    """The policy that a response names, and what is left of it."""
+    name, remaining = re.fullmatch(r'"([a-z-]+)";r=(\d+);t=\d+', response.headers["RateLimit"]).groups()
+    return name, int(remaining)
+
+
+def test_anonymous_reads_are_limited_also_those_from_the_cache(limited: Limited, make: Make) -> None:
+    client = limited(anonymous_reads=3).test_client()
+    user = make.user("lin")
+
+    assert statuses(2, lambda: client.get(HOME)) == [200, 200]
+    assert client.head(f"/api/activities/@{user.handle}").status_code == 200
+    assert statuses(2, lambda: client.get(HOME)) == [429, 429]
+
+
+@pytest.mark.parametrize("authorization", ["Bearer null", "Bearer a.b.c", "Basic eDp5", "Bearer"])
+def test_an_invalid_token_where_none_is_required_makes_an_anonymous_read(limited: Limited, authorization: str) -> None:
+    app = limited(anonymous_reads=2, rejected_tokens=1)
+    headers = {"Authorization": authorization}
+
+    assert statuses(3, lambda: app.test_client().get(HOME, headers=headers)) == [200, 200, 429]
+
+
+def test_the_reads_of_a_user_are_limited_from_whatever_address_and_those_of_another_are_not(
+    limited: Limited, make: Make
+) -> None:
+    app = limited(user_reads=3, anonymous_reads=1)
+    lin, mira = as_user(app, make.user()), as_user(app, make.user())
+
+    assert lin.get(HOME).status_code == 200
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        response = lin.get(NOTIFICATIONS, environ_overrides={"REMOTE_ADDR": address})
+        assert response.status_code == (429 if address == "192.0.2.3" else 200)
+    assert statuses(4, lambda: mira.get(HOME)) == [200, 200, 200, 429]
+    # Neither has read as an anonymous client.
+    assert statuses(2, lambda: app.test_client().get(HOME)) == [200, 429]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_the_writes_of_a_user_are_limited_and_their_reads_go_on(limited: Limited, make: Make) -> None:
+    app = limited(user_writes=2, user_reads=10)
+    lin, mira = as_user(app, make.user()), as_user(app, make.user())
+    own = lin.post("/api/activities", json=ACTIVITY).json["uuid"]
+
+    assert statuses(1, lambda: lin.post("/api/activities", json=ACTIVITY)) == [200]
+    assert lin.post("/api/activities", json=ACTIVITY).json == ["too_many_requests"]
+    assert lin.delete(f"/api/activities/{own}").status_code == 429
+    assert make.messages() == ["hello", "hello"]
+    assert lin.get(NOTIFICATIONS).status_code == 200
+    assert mira.post("/api/activities", json=ACTIVITY).status_code == 200
+
+
+def test_searches_are_limited_by_network_apart_from_other_reads(limited: Limited, make: Make) -> None:
+    app = limited(searches=2, anonymous_reads=1)
+    lin = as_user(app, make.user())
+
+    assert statuses(2, lambda: app.test_client().get(SEARCH)) == [200, 200]
+    # The route is the same for everyone, and looks at no token.
+    assert lin.get(SEARCH).status_code == 429
+    assert app.test_client().get(HOME).status_code == 200
+    assert from_address(app, "192.0.2.9").status_code == 200
+
+
+def test_rejected_tokens_are_limited_before_one_is_verified(
+    limited: Limited, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = limited(rejected_tokens=2)
+    client, bad, good = app.test_client(), tokens.bearer("nobody", exp=1), tokens.bearer(make.user().cognito_user_id)
+    verified: list[str] = []
+    verify = Cognito.verify
+
+    def noted(self: Cognito, text: str) -> Any:
+        verified.append(text)
+        return verify(self, text)
+
+    monkeypatch.setattr(Cognito, "verify", noted)
+
+    assert client.get(NOTIFICATIONS, headers=good).status_code == 200
+    rejected = [client.get(NOTIFICATIONS, headers=bad) for _ in range(2)]
+    assert [response.status_code for response in rejected] == [401, 401]
+    assert [quota(response) for response in rejected] == [("rejected-tokens", 1), ("rejected-tokens", 0)]
+    del verified[:]
+    for headers in (bad, good):
+        response = client.post("/api/activities", json=ACTIVITY, headers=headers)
+        assert (response.status_code, response.json) == (429, ["too_many_requests"])
+        assert quota(response) == ("rejected-tokens", 0)
+    assert verified == []
+    assert make.messages() == []
+    # Others are not refused, and neither is this client where no token is required.
+    assert client.get(NOTIFICATIONS, headers=good, environ_overrides={"REMOTE_ADDR": "192.0.2.9"}).status_code == 200
+    assert client.get(HOME, headers=bad).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer null"}])
+def test_a_request_without_a_token_rejects_none(limited: Limited, headers: dict[str, str]) -> None:
+    client = limited(rejected_tokens=1).test_client()
+
+    assert statuses(3, lambda: client.get(NOTIFICATIONS, headers=headers)) == [401, 401, 401]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/health-check", "/docs", "/docs/start.js", "/openapi.json"])
+def test_health_checks_and_the_documentation_are_not_limited(limited: Limited, path: str) -> None:
+    client = limited(anonymous_reads=1).test_client()
+
+    responses = [client.get(path) for _ in range(3)]
+
+    assert [response.status_code for response in responses] == [200, 200, 200]
+    assert not [response for response in responses if "RateLimit" in response.headers]
+    assert statuses(2, lambda: client.get(HOME)) == [200, 429]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": FRONTEND, "Access-Control-Request-Method": "GET"}])
+def test_options_are_not_limited(limited: Limited, headers: dict[str, str]) -> None:
+    client = limited(anonymous_reads=1, rejected_tokens=1).test_client()
+    token = {"Authorization": "Bearer a.b.c"}
+
+    assert statuses(3, lambda: client.options(HOME, headers=headers)) == [200, 200, 200]
+    assert statuses(3, lambda: client.options(NOTIFICATIONS, headers=headers | token)) == [200, 200, 200]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_replay_costs_no_write(limited: Limited, make: Make) -> None:
+    lin = as_user(limited(user_writes=2), make.user())
+    key = {"Idempotency-Key": str(uuid4())}
+
+    responses = [lin.post("/api/activities", json=ACTIVITY, headers=key) for _ in range(4)]
+
+    assert [response.status_code for response in responses] == [200] * 4
+    assert [quota(response) for response in responses] == [("user-writes", 1)] * 4
+    assert statuses(2, lambda: lin.post("/api/activities", json=ACTIVITY)) == [200, 429]
+    assert len(make.messages()) == 2
+
+
+def test_an_invalid_write_costs_one_and_a_failure_of_the_service_does_not(limited: Limited, make: Make) -> None:
+    app = limited(user_writes=2)
+    lin = as_user(app, make.user())
+
+    assert lin.post("/api/activities", json={"message": ""}).status_code == 422
+    app.extensions["database_pool"].close()
+    failed = lin.post("/api/activities", json=ACTIVITY)
+    assert (failed.status_code, quota(failed)) == (503, ("user-writes", 1))
+    assert lin.post("/api/activities", json={"message": ""}).status_code == 422
+    assert lin.post("/api/activities", json={"message": ""}).status_code == 429
+
+
+def test_a_client_is_told_its_quota_and_when_to_come_back(limited: Limited, clock: Clock) -> None:
+    client = limited(anonymous_reads=1).test_client()
+    headers = {"Origin": FRONTEND, "X-Request-Id": "mine"}
+
+    first = client.get(HOME, headers=headers)
+    assert first.headers["RateLimit-Policy"] == '"anonymous-reads";q=1;w=60'
+    assert first.headers["RateLimit"] == '"anonymous-reads";r=0;t=60'
+    assert "Retry-After" not in first.headers
+
+    clock.now += 12.5
+    refused = client.get(HOME, headers=headers)
+    assert (refused.status_code, refused.json) == (429, ["too_many_requests"])
+    told = dict(refused.headers)
+    assert re.fullmatch(r"auth;dur=\S+, pool;dur=0.00, db;dur=0.00, total;dur=\S+", told.pop("Server-Timing"))
+    exposed = set(told.pop("Access-Control-Expose-Headers").split(", "))
+    assert exposed >= {"RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"}
+    assert set(refused.headers.getlist("Vary")) == {"Origin", "Accept", "Authorization"}
+    told.pop("Vary")
+    assert told == {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(refused.data)),
+        "Retry-After": "48",
+        "RateLimit-Policy": '"anonymous-reads";q=1;w=60',
+        "RateLimit": '"anonymous-reads";r=0;t=48',
+        "Cache-Control": "private, no-store",
+        "Access-Control-Allow-Origin": FRONTEND,
+        "X-Request-Id": "mine",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Server": "cruddur",
+    }
+    problem = client.get(HOME, headers={"Accept": "application/problem+json"})
+    assert (problem.status_code, problem.json["codes"]) == (429, ["too_many_requests"])
+
+    # Retry-After told the truth: a second earlier is too early, also for a client that goes on asking.
+    clock.now += 47
+    assert client.get(HOME).status_code == 429
+    clock.now += 0.5
+    assert client.get(HOME).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_shared"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8::1", "2001:DB8:0:0:0::1", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_an_ipv6_subscriber_has_one_quota(limited: Limited, one: str, other: str, is_shared: object) -> None:
+    app = limited(anonymous_reads=1)
+
+    assert from_address(app, one).status_code == 200
+    assert from_address(app, one).status_code == 429
+    assert from_address(app, other).status_code == (429 if is_shared else 200)
+
+
+def test_without_a_trusted_proxy_a_forged_address_does_not_help(limited: Limited) -> None:
+    app = limited(anonymous_reads=1)
+
+    responses = [from_address(app, "192.0.2.1", **{"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(3)]
+
+    assert [response.status_code for response in responses] == [200, 429, 429]
+
+
+@pytest.mark.parametrize(("trusted", "counts"), [(1, "203.0.113.1"), (2, "198.51.100.1")])
+def test_behind_proxies_the_address_that_the_outermost_trusted_one_saw_counts(
+    limited: Limited, trusted: int, counts: str
+) -> None:
+    app = limited(anonymous_reads=1, trusted_proxies=trusted)
+    forged = {"X-Forwarded-For": "192.0.2.{}, 198.51.100.1, 203.0.113.1"}
+
+    def read(n: int) -> int:
+        header = {name: value.format(n) for name, value in forged.items()}
+        return from_address(app, PROXY, **header).status_code
+
+    assert [read(1), read(2)] == [200, 429]
+    # The same client by way of a header with nothing forged in it, and another client.
+    told = [counts, *(["203.0.113.1"] if trusted == 2 else [])]
+    assert from_address(app, PROXY, **{"X-Forwarded-For": ", ".join(told)}).status_code == 429
+    other = ["192.0.2.77", *told[1:]]
+    assert from_address(app, PROXY, **{"X-Forwarded-For": ", ".join(other)}).status_code == 200
+
+
+@pytest.mark.parametrize("header", [None, "", "unknown", "'; DROP TABLE users", "192.0.2.1:1234", "999.0.0.1", "☃"])
+def test_a_header_that_holds_no_address_leaves_the_peers(limited: Limited, header: str | None) -> None:
+    app = limited(anonymous_reads=1, trusted_proxies=1)
+    headers = {} if header is None else {"X-Forwarded-For": header.encode().decode("latin-1")}
+
+    assert from_address(app, PROXY, **headers).status_code == 200
+    assert from_address(app, PROXY).status_code == 429
+    assert from_address(app, "10.0.0.2", **headers).status_code == 200
+
+
+def test_each_process_counts_by_itself_without_a_redis(limited: Limited) -> None:
+    one, other = limited(anonymous_reads=1), limited(anonymous_reads=1)
+
+    assert statuses(2, lambda: one.test_client().get(HOME)) == [200, 429]
+    assert statuses(2, lambda: other.test_client().get(HOME)) == [200, 429]
+
+
+def test_processes_share_their_counts_in_a_redis(limited: Limited, redis_port: str, make: Make) -> None:
+    url = f"redis://127.0.0.1:{redis_port}/1"
+    one, other = (limited(anonymous_reads=2, user_writes=2, rejected_tokens=1, storage_url=url) for _ in range(2))
+    user = make.user()
+
+    assert from_address(one, "192.0.2.1").status_code == 200
+    second = from_address(other, "192.0.2.1")
+    assert (second.status_code, quota(second)) == (200, ("anonymous-reads", 0))
+    refused = from_address(one, "192.0.2.1")
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert from_address(other, "192.0.2.2").status_code == 200
+
+    writes = [as_user(app, user).post("/api/activities", json=ACTIVITY).status_code for app in (one, other, one)]
+    assert writes == [200, 200, 429]
+    bad = {"Authorization": "Bearer a.b.c"}
+    assert [app.test_client().get(NOTIFICATIONS, headers=bad).status_code for app in (one, other)] == [401, 429]
+
+
+def test_without_its_redis_each_process_counts_by_itself_and_asks_again_after_a_pause(
+    limited: Limited, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    with redis(port, tmp_path) as server:
+        app = limited(anonymous_reads=2, storage_url=f"redis://127.0.0.1:{port}")
+        asked: list[None] = []
+        ask = app.extensions["rate_limits"].limiter.storage._redis.incr
+        assert from_address(app, "192.0.2.1").status_code == 200
+        server.stop()
+        app.extensions["rate_limits"].limiter.storage._redis.incr = lambda *given: (asked.append(None), ask(*given))[1]
+
+        # It fails open, and the limit holds within the process.
+        assert statuses(4, lambda: from_address(app, "192.0.2.1")) == [200, 200, 429, 429]
+        assert len(asked) == 1
+        clock.now += rate_limit_storage.PAUSE_SECONDS
+        assert from_address(app, "192.0.2.2").status_code == 200
+        assert len(asked) == 2
+        assert [record.levelname for record in caplog.records if "rate limits" in record.message] == ["WARNING"]
+        assert port not in caplog.text
+
+    with redis(port, tmp_path):
+        clock.now += rate_limit_storage.PAUSE_SECONDS
+        assert statuses(3, lambda: from_address(app, "192.0.2.3")) == [200, 200, 429]
+        assert len(asked) == 5
+    assert "answers again" in caplog.text
+
+
+def test_a_redis_that_hangs_delays_one_request_in_a_pause(limited: Limited, clock: Clock) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        app = limited(anonymous_reads=2, storage_url=f"redis://127.0.0.1:{silent.getsockname()[1]}")
+
+        assert statuses(4, lambda: from_address(app, "192.0.2.1")) == [200, 200, 429, 429]
+
+        # One connection: the requests after the first did not try.
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+        clock.now += rate_limit_storage.PAUSE_SECONDS
+        assert from_address(app, "192.0.2.2").status_code == 200
+        silent.accept()[0].close()
+
+
+def test_failures_of_the_redis_are_a_metric(service_url: str, jwks_url: str, collector: Collector) -> None:
+    app = watched(service_url, jwks_url, collector, rate_limit_storage_url=f"redis://127.0.0.1:{free_port()}")
+    watch = Watched(app, collector)
+
+    assert app.test_client().get(HOME).status_code == 200
+    watch.trees()
+    (figures,) = collector.last_metrics().values()
+    (point,) = figures["app.rate_limit.storage.errors"].sum.data_points
+    assert point.as_int >= 1
+    app.extensions["database_pool"].close()
+
+
+def test_the_memory_of_a_process_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit_storage, "MAX_WINDOWS", 100)
+    storage = BoundedMemoryStorage()
+
+    assert storage.incr("first", 60) == 1
+    for n in range(99):
+        storage.incr(f"client {n}", 60)
+    assert (storage.incr("first", 60), len(storage._windows)) == (2, 100)
+    # The one that began first makes room for one more.
+    storage.incr("another", 60)
+    assert (storage.get("first"), storage.get("client 0"), len(storage._windows)) == (0, 1, 100)
+
+    # Windows that have ended go, two for each that begins.
+    clock.now += 60
+    assert storage.get("another") == 0
+    for n in range(60):
+        storage.incr(f"new {n}", 60)
+    assert len(storage._windows) == 60
+    assert storage.reset() == 60
+
+
+def test_the_log_does_not_name_the_client(limited: Limited, caplog: pytest.LogCaptureFixture) -> None:
+    app = limited(anonymous_reads=1)
+
+    assert [from_address(app, "192.0.2.1").status_code for _ in range(2)] == [200, 429]
+    assert "192.0.2.1" not in caplog.text
