@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg.rows import TupleRow
 
-from bench.contestants import free_port
+from bench.contestants import RAISED_LIMITS, free_port
 from bench.processes import Running, started
 from faults.cluster import NOTHING, Cluster, cluster
 from ops import keys
@@ -26,7 +26,10 @@ PEOPLE, ACTIVITIES = 20, 200
 # A core each, as bin/serve has it when it is told nothing.
 PROCESSES = "2"
 # Settings of whoever runs the drills are not for what is drilled.
-OTHERS = ("AWS_", "OTEL_", "PG", "PYTHONPATH", "CONNECTION_URL", "SERVICE_CONNECTION_URL", "DATABASE_", "DRAIN_")
+OTHERS = (
+    *("AWS_", "OTEL_", "PG", "PYTHONPATH", "CONNECTION_URL", "SERVICE_CONNECTION_URL", "DATABASE_", "DRAIN_"),
+    "RATE_LIMIT_",
+)
 SERVE = (ROOT / "bin" / "serve",)
 FIRST_PAGE = "/api/activities/home"
 
@@ -116,6 +119,7 @@ def serving(
         "WEB_CONCURRENCY": PROCESSES,
         # Nobody waits for this one to leave a balancer's list, but where that is the drill.
         "DRAIN_SECONDS": "0",
+        **RAISED_LIMITS,
     }
     with started(
         command,

@@ -76,7 +76,8 @@ def test_the_frontend_may_read_answers_and_failures(path: str, status: int) -> N
     assert answer.status_code == status
     assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
     assert set(answer.headers["Access-Control-Expose-Headers"].split(", ")) == {
-        *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed")
+        *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
+        *("RateLimit-Policy", "RateLimit"),
     }
 
 

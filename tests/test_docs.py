@@ -28,7 +28,7 @@ SIGN_IN: dict[str, list[dict[str, list[str]]]] = {
     "required": [{"bearer": []}],
 }
 # With a path that is none, a method that is none, or in no answer yet.
-CODES_OF_NO_OPERATION = {"method_not_allowed", "generic_403", "too_many_requests"}
+CODES_OF_NO_OPERATION = {"method_not_allowed", "generic_403"}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from random import Random
 import psycopg
 import pytest
 
+from bench.contestants import RAISED_LIMITS
 from ops.command import ROOT
 from ops.seed import load_seed
 from tests import tokens
@@ -29,7 +30,7 @@ PROBLEM = "application/problem+json"
 def port(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
     """The port of a service with the seed."""
     load_seed(owner)
-    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url) as port:
+    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **RAISED_LIMITS) as port:
         yield port
 
 

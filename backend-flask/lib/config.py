@@ -36,8 +36,8 @@ TracesSampler = Literal[
     "parentbased_always_off",
     "parentbased_traceidratio",
 ]
-# More than a machine answers in a minute.
-MAX_RATE = 1_000_000_000
+# More than one client gets answered in a minute.
+MAX_RATE = 999_999
 # What is wrong with a value, by the type of pydantic's error; those of lib/setting_types.py give their own.
 REASONS = {
     "greater_than_equal": "it is below {ge:g}",

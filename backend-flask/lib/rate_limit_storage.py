@@ -22,7 +22,7 @@ storage_errors = metrics.get_meter("cruddur").create_counter("app.rate_limit.sto
 MEMORY_URL = "bounded-memory://"
 # Put in front of the URL of a Redis.
 SHARED = "shared+"
-# Of one process: 30 MB. More clients than this in a minute are more than one process can answer.
+# Of one process: 46 MB. More clients than this in a minute are more than one process can answer.
 MAX_WINDOWS = 100_000
 # For Redis to connect, and to answer.
 TIMEOUT_SECONDS = 0.1
