@@ -121,7 +121,9 @@ def limit_unread_responses(port: int) -> None:
     descriptors = Path("/proc/self/fd")
     while descriptors.exists():
         for descriptor in descriptors.iterdir():
-            # One that has been closed meanwhile, or is no socket.
+            # One that has been closed meanwhile, or is no socket: the copy would stay open.
+            if not descriptor.is_socket():
+                continue
             with suppress(OSError), socket.socket(fileno=os.dup(int(descriptor.name))) as listener:
                 if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and listener.getsockname()[1] == port:
                     listener.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
