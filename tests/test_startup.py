@@ -1,10 +1,11 @@
-"""What no server at hand can show: a Postgres that is too old."""
+"""The checks at the start that need no process: an old server, and a late statement timeout."""
 
 import socket
 import struct
 import threading
 
 import pytest
+from psycopg import Connection
 
 from lib.config import Config
 from lib.failure import Failure
@@ -40,3 +41,21 @@ def test_a_server_older_than_15_is_told() -> None:
         greeting.join()
 
     assert str(failure.value) == "the server is Postgres 14: point CONNECTION_URL to version 15 or newer"
+
+
+@pytest.mark.parametrize(("timeout", "warnings"), [("1999ms", 0), ("2s", 1), ("0", 0)])
+def test_a_statement_timeout_that_comes_too_late_is_a_warning_and_no_failure(
+    timeout: str, warnings: int, service_url: str, owner: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner.execute(
+        f"ALTER ROLE cruddur_service IN DATABASE {owner.info.dbname} SET statement_timeout TO '{timeout}'".encode()
+    )
+
+    check_database(Config(connection_url=service_url, frontend_urls=(FRONTEND,), database_timeout=2, **pool()))
+
+    told = (
+        "cruddur: the role's statement_timeout of 2000 ms is not below DATABASE_TIMEOUT_SECONDS=2: a slow statement "
+        "costs its connection. Run bin/db-create, which sets 1800 ms, or ALTER ROLE ... SET statement_timeout to less "
+        "than 2000 ms"
+    )
+    assert [record.getMessage() for record in caplog.records] == warnings * [told]

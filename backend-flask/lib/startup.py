@@ -1,5 +1,6 @@
 """What must hold before the service takes a request, each fault with its remedy."""
 
+import logging
 import re
 import socket
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from lib.pool import THREADS
 
 if TYPE_CHECKING:
     from lib.config import Config
+
+logger = logging.getLogger("cruddur")
 
 # The revision in db/migrations that the queries need, or a later one.
 SCHEMA = "0004"
@@ -25,6 +28,8 @@ ROOM = """
         (SELECT nullif(pg_database.datconnlimit, -1) FROM pg_database WHERE pg_database.datname = current_database())
     )
 """
+# In milliseconds; 0 is none.
+STATEMENT_TIMEOUT = "SELECT pg_settings.setting::int FROM pg_settings WHERE pg_settings.name = 'statement_timeout'"
 KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json there"
 
 
@@ -74,6 +79,7 @@ def check_database(config: "Config") -> None:
             check_version(config.connection_setting, connection)
             check_schema(connection)
             check_room(config, connection)
+            check_statement_timeout(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise Failure("the database's time zone is not UTC: run bin/db-create, which sets it")
     except psycopg.Error as error:
@@ -108,6 +114,25 @@ def check_room(config: "Config", connection: psycopg.Connection) -> None:
         raise Failure(
             f"WEB_CONCURRENCY={config.workers} wants {wanted} connections, and the server has {room[0]} for us: "
             "lower it, or raise the server's max_connections or the role's and the database's CONNECTION LIMIT"
+        )
+
+
+def check_statement_timeout(config: "Config", connection: psycopg.Connection) -> None:
+    """Warn when Postgres does not end a slow statement before the service's deadline.
+
+    A warning: the service works, and a new version may start before bin/db-create has run again. A role
+    without any timeout is the owner, which development uses.
+    """
+    row = connection.execute(STATEMENT_TIMEOUT).fetchone()
+    deadline = config.database_timeout * 1000
+    if row and row[0] >= deadline:
+        logger.warning(
+            "cruddur: the role's statement_timeout of %d ms is not below DATABASE_TIMEOUT_SECONDS=%d: a slow "
+            "statement costs its connection. Run bin/db-create, which sets 1800 ms, or ALTER ROLE ... SET "
+            "statement_timeout to less than %d ms",
+            row[0],
+            config.database_timeout,
+            deadline,
         )
 
 
