@@ -41,6 +41,8 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1024
 # For each connection, and all else that a process opens.
 DESCRIPTORS = 2 * MAX_CONNECTIONS
+# Of which granian and the pool may have more than 64 besides connections. A worker without them does not start.
+MIN_DESCRIPTORS = 256
 # For how long a client may leave a response unread.
 UNREAD_SECONDS = 20
 # From linux/tcp.h: the module socket has it on Linux alone.
@@ -131,12 +133,23 @@ def limit_unread_responses(port: int) -> None:
         time.sleep(0.01)
 
 
-def raise_descriptor_limit() -> None:
-    """Allow this process and its workers as many open files as they may need, or as many as the system lets them."""
+def raise_descriptor_limit() -> int:
+    """Allow this process and its workers as many open files as they may need, or as many as the system lets them.
+
+    Return the limit. Raises `Failure` when a worker could not even start.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if wanted < MIN_DESCRIPTORS:
+        raise Failure(f"the limit of open files is {hard}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more")
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def max_connections(descriptors: int) -> int:
+    """Return how many connections a worker may accept: a worker that runs out of open files crashes."""
+    return min(MAX_CONNECTIONS, descriptors // 2)
 
 
 def end_on_signals() -> None:
@@ -152,9 +165,9 @@ def main() -> None:
         check_port(config)
         check_key_set(config)
         check_database(config)
+        descriptors = raise_descriptor_limit()
     except Failure as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
-    raise_descriptor_limit()
     # A worker inherits the handlers of granian's main process, which in a worker do nothing: a
     # signal that comes before granian has set the worker's own would be lost, and the worker stay.
     os.register_at_fork(after_in_child=end_on_signals)
@@ -170,7 +183,7 @@ def main() -> None:
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=config.idle_timeout * 1000, max_buffer_size=MAX_HEADER_BYTES),
         websockets=False,
-        backpressure=MAX_CONNECTIONS,
+        backpressure=max_connections(descriptors),
         # Its warnings tell of a worker that "refused to stop" also when it has just stopped.
         log_level=LogLevels.error,
         # Without handlers of its own, which print to standard output: its records come to ours.
