@@ -33,9 +33,13 @@ OPTIONS = {
 
 
 class Cluster:
-    """A cluster under `folder`, with server settings besides the usual. Everybody on this machine is trusted."""
+    """A cluster under `folder`, with server settings besides the usual. Everybody on this machine is trusted.
 
-    def __init__(self, folder: Path, *, options: Mapping[str, str] = NOTHING) -> None:
+    `bin_folder` has the programs of another Postgres than the embedded one.
+    """
+
+    def __init__(self, folder: Path, *, options: Mapping[str, str] = NOTHING, bin_folder: Path | None = None) -> None:
+        self._bin_folder = bin_folder or programs()
         self.data = folder / "data"
         self.log = folder / "log"
         self.port = free_port()
@@ -51,13 +55,14 @@ class Cluster:
     def make(self) -> None:
         """Make an empty cluster."""
         self.run(
-            *("initdb", "-D", str(self.data), "-U", OWNER, "--auth=trust", "--encoding=UTF8"),
-            *("--locale-provider=builtin", "--locale=C.UTF-8"),
+            *("initdb", "-D", str(self.data), "-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
+            # Since version 17. Others have the system's.
+            *([] if self._bin_folder != programs() else ["--locale-provider=builtin"]),
         )
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of Postgres's own programs as the user that the server runs as. Raises `Failure`."""
-        command = [*self._run_by, str(programs() / program), *arguments]
+        command = [*self._run_by, str(self._bin_folder / program), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failure(f"{program} failed: {' '.join((done.stdout + done.stderr).split())}")
@@ -65,7 +70,7 @@ class Cluster:
     def launch(self) -> None:
         """Start the server, and wait for nothing."""
         settings = [word for name, value in self.options.items() for word in ("-c", f"{name}={value}")]
-        command = [*self._run_by, str(programs() / "postgres"), "-D", str(self.data), "-p", self.port, *settings]
+        command = [*self._run_by, str(self._bin_folder / "postgres"), "-D", str(self.data), "-p", self.port, *settings]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

@@ -8,6 +8,7 @@ from typing import Any
 import serve
 from lib import body
 from lib.queries import Feed, Visits
+from lib.pool import DatabasePool
 from ops.command import ROOT
 from routes import activities
 from services import search_activities
@@ -40,6 +41,8 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "parent": partial(setattr, serve, "end_with_parent", nothing),
     "searches": unbounded_searches,
     "readers": partial(setattr, body, "READERS", sys.maxsize),
+    # `nothing` is false: no idle connection answers.
+    "idle-probe": partial(setattr, DatabasePool, "_idle_connection_answers", nothing),
 }
 
 

@@ -1,0 +1,126 @@
+"""The certificate of Postgres expires, and is renewed later: Postgres' own TLS, verified by libpq."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from psycopg.conninfo import make_conninfo
+
+from faults.cluster import HOST, Cluster, folder
+from faults.drill import Figure, at_least, at_most, none_of
+from faults.ground import Ground, fill, serving
+from faults.load import ended_within, getting, load, not_ok, wait_for_ok
+from lib.failure import Failure
+
+NAME = "database.test"
+READERS, PAUSE = 4, 0.01
+# Until connections of requests under way have been noticed as lost.
+NOTICE_SECONDS, WELL_SECONDS, PATIENCE = 1.0, 2.0, 20.0
+VALID, EXPIRED = timedelta(days=1), timedelta(minutes=-1)
+TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'cruddur_service'"
+
+
+class Identity(NamedTuple):
+    """A key and its certificate."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    def pem(self) -> bytes:
+        """Return the certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def key_pem(self) -> bytes:
+        """Return the key."""
+        form = serialization.PrivateFormat.PKCS8
+        return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
+def signed(name: str, ends_in: timedelta, by: Identity | None = None) -> Identity:
+    """Return a certificate for a host, signed by that CA, or without one a CA's own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    unsigned = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.certificate.subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + ends_in)
+        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    )
+    return Identity(key, unsigned.sign(by.key if by else key, hashes.SHA256()))
+
+
+def tls_programs() -> Path:
+    """Return the folder of a Postgres with TLS: the embedded one has none. Raises `Failure` where there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        raise Failure("needs a Postgres with TLS, such as Debian's package postgresql")
+    return found[-1]
+
+
+def install(cluster: Cluster, ca: Identity, ends_in: timedelta) -> None:
+    """Give the server a new certificate. It is read at the start, and by a reload."""
+    server = signed(NAME, ends_in, ca)
+    (cluster.data / "server.pem").write_bytes(server.pem() + server.key_pem())
+
+
+def certificate_expired(seconds: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
+    """Have the certificate be an expired one for so many seconds, and every session end meanwhile."""
+    options = {"ssl": "on", "ssl_cert_file": "server.pem", "ssl_key_file": "server.pem"}
+    with folder() as own:
+        cluster = Cluster(own, options=options, bin_folder=tls_programs())
+        cluster.make()
+        ca = signed("The drill's CA", VALID)
+        (own / "ca.pem").write_bytes(ca.pem())
+        (cluster.data / "server.pem").touch(mode=0o600)
+        install(cluster, ca, VALID)
+        try:
+            cluster.start()
+            yield from expire(Ground(cluster, fill(cluster)), ca, seconds, broken=broken)
+        finally:
+            cluster.end()
+
+
+def expire(postgres: Ground, ca: Identity, seconds: float, *, broken: bool) -> Iterator[Figure]:
+    """Let the certificate expire under readers, and renew it."""
+    cluster = postgres.cluster
+    words = (
+        {"sslmode": "require"}
+        if broken
+        else {"sslmode": "verify-full", "sslrootcert": str(cluster.log.parent / "ca.pem")}
+    )
+    url = make_conninfo(postgres.url, host=NAME, hostaddr=HOST, **words)
+    with serving(url) as service:
+        page = f"/api/activities/@{postgres.people[0].handle}"
+        with load(service.url, READERS, getting(page), pause=PAUSE) as answers:
+            install(cluster, ca, EXPIRED)
+            postgres.rows("SELECT pg_reload_conf()")
+            begun = time.monotonic()
+            time.sleep(NOTICE_SECONDS)
+            before = ended_within(answers, begun, time.monotonic())
+            postgres.rows(TERMINATE)
+            ended = time.monotonic()
+            time.sleep(seconds)
+            expired = [answer for answer in ended_within(answers, ended, time.monotonic()) if answer.sent > ended]
+            install(cluster, ca, VALID)
+            postgres.rows("SELECT pg_reload_conf()")
+            renewed = time.monotonic()
+            first = wait_for_ok(answers, renewed, patience=PATIENCE)
+            time.sleep(WELL_SECONDS)
+        later = [answer for answer in answers if answer.sent > first.ended]
+        said = service.log.read_text().count("certificate verify failed")
+    yield none_of(f"failed of {len(before):,} requests, the certificate expired and connections there", not_ok(before))
+    yield none_of(f"answered 200 of {len(expired):,}, every session ended", len(expired) - not_ok(expired))
+    yield at_least("lines of the log that name the cause", 1, said, "lines")
+    yield at_most("first 200 after the renewal", 5, first.ended - renewed, "s")
+    yield none_of(f"failed of {len(later):,} requests after that", not_ok(later))
