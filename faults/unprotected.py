@@ -7,8 +7,8 @@ from typing import Any
 
 import serve
 from lib import body
-from lib.queries import Feed, Visits
 from lib.pool import DatabasePool
+from lib.queries import Feed, Visits
 from ops.command import ROOT
 from routes import activities
 from services import search_activities
