@@ -44,6 +44,7 @@ class Image:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=list)
+    health: list[str] = field(default_factory=list)
     user: str = "root"
     port: str = ""
 
@@ -91,6 +92,8 @@ def do(word: str, rest: str, image: Image) -> None:
             image.env |= dict(pair.split("=", 1) for pair in shlex.split(rest))
         case "CMD":
             image.command = json.loads(rest)
+        case "HEALTHCHECK":
+            image.health = json.loads(rest.partition(" CMD ")[2])
         case "USER":
             image.user = rest
         case "EXPOSE":

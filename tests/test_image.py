@@ -31,6 +31,8 @@ SECRETS = (
     *(".env", ".git/config", ".local/keys/private.json", "bin/.env.production", "backend-flask/.env"),
     *("backend-flask/lib/.netrc", "db/prod.pem", "db/cruddur-2026.dump", "ops/tls.key"),
 )
+OURS = ("bin", "ops", "db", "backend-flask")
+DESTROYERS = r"bin/(db-(drop|restore|setup)|rds-.*)|ops/(drop|restore|setup|rds.*)\.py"
 LEFTOVERS = ("backend-flask/__pycache__/app.cpython-311.pyc", "db/sql/.home.sql.swp")
 
 
@@ -65,12 +67,16 @@ def there(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in files}
 
 
-def pins() -> dict[str, str]:
-    """What production's lock pins for a Python such as this one, by name."""
+def lines() -> list[Requirement]:
+    """What production's lock pins, for each Python and system."""
     text = (ROOT / "backend-flask" / "requirements.txt").read_text()
-    locked = [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]
+    return [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]
+
+
+def pins() -> dict[str, str]:
+    """The versions for a Python such as this one, by name."""
     return {
-        pin.name: str(pin.specifier).removeprefix("==") for pin in locked if not pin.marker or pin.marker.evaluate()
+        pin.name: str(pin.specifier).removeprefix("==") for pin in lines() if not pin.marker or pin.marker.evaluate()
     }
 
 
@@ -120,11 +126,18 @@ def holds_what_it_is_to_hold(made: Image) -> None:
     assert {"python3", "json"} < names
     secret = subprocess.run(["grep", "-rl", "s3cret", made.root], capture_output=True, text=True, check=False)
     assert (secret.returncode, secret.stdout) == (1, "")
+    dropping = subprocess.run(["grep", "-rlE", "DROP DATABASE|delete_db_instance", *OURS], cwd=made.folder, check=False)
+    assert dropping.returncode == 1
     keys = made.folder / ".local" / "keys"
     assert (keys.stat().st_uid, keys.stat().st_mode & 0o777) == (image.USER, 0o700)
     # A number, which whoever runs the image can tell from root's.
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", made.user)
     assert (made.command, made.env["HOST"], made.port) == (["bin/serve"], "0.0.0.0", "4567")
+
+
+def is_healthy(made: Image, port: str) -> bool:
+    """Whether the image's own health check succeeds for a service on that port."""
+    return outcome(made, made.health, {"PORT": port})[0] == 0
 
 
 @contextmanager
@@ -136,12 +149,14 @@ def serving(made: Image, backend: dict[str, Any]) -> Iterator[str]:
         try:
             assert get(port, "/livez")[0] == 200
             assert health(made, backend, port) == 0
+            assert is_healthy(made, port)
             yield port
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=30)
     assert server.returncode == 0
     assert health(made, backend, port) == 1
+    assert not is_healthy(made, port)
 
 
 def health(made: Image, backend: dict[str, Any], port: str) -> int:
@@ -163,10 +178,10 @@ def test_nothing_that_may_be_a_secret_is_sent_to_the_engine(context: Path) -> No
 
     assert {name for name in sent if (context / name).read_bytes() == b"s3cret"} == set()
     assert {name.split("/")[0] for name in sent} == {"bin", "ops", "db", "backend-flask", ".dockerignore"}
-    # And all that is there of them is.
+    # And all that is there of them is, but for what drops a database or an instance.
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "bin", "ops", "db", "backend-flask"]
     ours = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert sent - {".dockerignore"} == set(ours)
+    assert sent - {".dockerignore"} == {name for name in ours if not re.fullmatch(DESTROYERS, name)}
 
 
 def test_the_image_is_clean_by_its_linter() -> None:
@@ -176,10 +191,12 @@ def test_the_image_is_clean_by_its_linter() -> None:
 
 
 def test_each_image_is_of_one_version() -> None:
-    pinned = re.compile(r"(python|postgres):\d+(\.\d+)+-(slim-)?trixie|jaegertracing/jaeger:\d+\.\d+\.\d+|build")
+    pinned = re.compile(
+        r"(python|postgres):\d+(\.\d+)+-(slim-)?trixie|nginx:\d+\.\d+\.\d+-alpine|jaegertracing/jaeger:\d+\.\d+\.\d+|build"
+    )
     bases = [step.rest.split(" ")[0] for step in image.steps() if step.word == "FROM"]
     used = [service["image"] for service in config()["services"].values() if "build" not in service]
 
     assert len(set(bases)) == 1
-    assert len(used) == 2
+    assert len(used) == 3
     assert [name for name in bases + used if not pinned.fullmatch(name)] == []
