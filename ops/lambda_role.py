@@ -22,7 +22,8 @@ def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> None
 
 def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
     """Make the role on the server, where it is missing, and let it connect to the database. Raises `Failure`."""
-    with creating(database) as connection:
+    # The database itself first: one that is missing is the fault then.
+    with database.connect(), creating(database) as connection:
         connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())
         # The rights in a backup are those of tables alone.
         connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(Identifier, (database.name, ROLE))))

@@ -138,7 +138,8 @@ def pool(jwks_url: str) -> dict[str, str]:
 @pytest.fixture
 def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
     """The application, as the service's role. Cognito has its keys, and knows nobody."""
-    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **tokens.pool(jwks_url)))
+    limits: dict[str, Any] = settings.UNLIMITED
+    app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **limits, **tokens.pool(jwks_url)))
     yield app
     app.extensions["database_pool"].close()
 

@@ -5,6 +5,8 @@ from unittest.mock import patch
 
 from lib.config import Config
 
+# Tests of other features than these limits make as many requests as they need.
+UNLIMITED = {name: 999_999 for name in Config.model_fields if name.startswith("rate_limit_") and "storage" not in name}
 NAMES = [str(field.validation_alias) for field in Config.model_fields.values()]
 URL = "postgresql://cruddur:p%2Fw@db:5432/cruddur"
 POOL = {

@@ -11,7 +11,7 @@ from tests.conftest import FRONTEND, SignIn
 from tests.make import Make
 
 HOME = "/api/activities/home"
-OWN = {"X-Request-Id", "Server-Timing"}
+OWN = {"X-Request-Id", "Server-Timing", "RateLimit"}
 
 
 @pytest.fixture

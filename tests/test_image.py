@@ -73,10 +73,14 @@ def lines() -> list[Requirement]:
     return [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]
 
 
-def pins() -> dict[str, str]:
-    """The versions for a Python such as this one, by name."""
+def pins(venv: Path) -> dict[str, str]:
+    """The versions for the Python of an environment, by name."""
+    (version,) = re.findall(r"^version = (\S+)", (venv / "pyvenv.cfg").read_text(), re.MULTILINE)
+    python = {"python_full_version": version, "python_version": ".".join(version.split(".")[:2])}
     return {
-        pin.name: str(pin.specifier).removeprefix("==") for pin in lines() if not pin.marker or pin.marker.evaluate()
+        pin.name: str(pin.specifier).removeprefix("==")
+        for pin in lines()
+        if not pin.marker or pin.marker.evaluate(python)
     }
 
 
@@ -120,7 +124,7 @@ def holds_what_it_is_to_hold(made: Image) -> None:
     installed = {found.name.lower().replace("_", "-"): found.version for found in distributions(path=[str(packages)])}
     # Before Python 3.12 it comes with each environment.
     installed.pop("setuptools", None)
-    assert installed == pins()
+    assert installed == pins(made.folder / ".venv")
     names = {path.name for path in made.root.rglob("*")}
     assert [name for name in names if re.fullmatch(r"pip([\d.-].*)?|ensurepip|gcc|cc|c\+\+|make|\.git", name)] == []
     assert {"python3", "json"} < names
