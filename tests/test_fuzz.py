@@ -24,6 +24,8 @@ from tests.test_serve import get, serving
 # The document's examples are of the seed's people; he is one of them.
 ANDREW = "5eed0000-0000-4000-9000-000000000001"
 PROBLEM = "application/problem+json"
+# More requests than a minute has for a user.
+LIMITED_EXAMPLES = 20
 
 
 @pytest.fixture
@@ -54,6 +56,25 @@ def fuzz(port: str, headers: dict[str, str], examples: int, folder: Path) -> tup
         pytest.fail(done.stdout + done.stderr)
     said, _, counted = done.stdout.rstrip("\n").rpartition("\n")
     return said, json.loads(counted)
+
+
+@pytest.fixture
+def limited(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
+    """The port of a service with the seed and the limits that it has unless told."""
+    load_seed(owner)
+    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url) as port:
+        yield port
+
+
+def test_with_its_limits_the_service_keeps_to_its_document_too(
+    limited: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    examples = min(pytestconfig.getoption("--fuzz"), LIMITED_EXAMPLES)
+
+    _, answers = fuzz(limited, tokens.bearer(ANDREW), examples, tmp_path)
+
+    print(f"{sum(answers.values())} answers by status with the limits: {answers}")
+    assert max(answers) < "500"
 
 
 @pytest.mark.parametrize("sub", [ANDREW, None], ids=["with a token", "without"])
