@@ -230,6 +230,8 @@ CREATE INDEX IF NOT EXISTS idempotency_keys_created_at_idx ON idempotency_keys (
 -- makes the role.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
 REVOKE ALL ON SCHEMA public FROM cruddur_service;
+-- In a database that was made on Postgres 14 or older, every role may make tables there.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO cruddur_service;
 GRANT
     -- Not e-mail: no response holds it.
@@ -238,7 +240,19 @@ GRANT
     UPDATE (display_name, bio)
     ON users TO cruddur_service;
 GRANT
-    SELECT,
+    SELECT (
+        uuid,
+        user_uuid,
+        message,
+        replies_count,
+        reposts_count,
+        likes_count,
+        reply_to_activity_uuid,
+        reply_to_user_uuid,
+        mentions,
+        expires_at,
+        created_at
+    ),
     INSERT (uuid, user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
     -- The trigger's, which also lets a row be locked.
     UPDATE (replies_count),
@@ -246,17 +260,24 @@ GRANT
     ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
 GRANT
-    SELECT,
+    SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
     -- uuid: for the ON CONFLICT DO UPDATE of an existing pair. A check lets it have no other value.
     UPDATE (uuid, last_message_at)
     ON message_groups TO cruddur_service;
-GRANT SELECT, INSERT (uuid, message_group_uuid, user_uuid, message) ON messages TO cruddur_service;
 GRANT
-    SELECT,
+    SELECT (uuid, message_group_uuid, user_uuid, message, created_at),
+    INSERT (uuid, message_group_uuid, user_uuid, message)
+    ON messages TO cruddur_service;
+GRANT
+    SELECT (user_uuid, key, fingerprint, made, created_at),
     INSERT (user_uuid, key, fingerprint, made),
     UPDATE (fingerprint, made, created_at)
     ON idempotency_keys TO cruddur_service;
+
+-- Otherwise every role may call them. A trigger needs no such right of whoever sets it off.
+REVOKE EXECUTE ON FUNCTION count_reply, note_last_message, message_group_uuid FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION message_group_uuid TO cruddur_service;
 
 -- Where bin/db-migrate goes on from: the name of the newest file in
 -- db/migrations/versions. The service asks for it when it starts.
@@ -265,4 +286,4 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 );
 INSERT INTO alembic_version (version_num)
 SELECT '0004' WHERE NOT EXISTS (SELECT FROM alembic_version);
-GRANT SELECT ON alembic_version TO cruddur_service;
+GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -1,4 +1,4 @@
-"""The service's role: everything that it may do stands in docs/database.md, and what it may not is refused."""
+"""The two roles: everything that they may do stands in docs/database.md. What the service's may not is refused."""
 
 import re
 
@@ -9,10 +9,14 @@ from psycopg.conninfo import make_conninfo
 
 from ops.command import ROOT, Database
 from ops.create import ROLE, create
+from ops.lambda_role import ROLE as LAMBDA_ROLE
+from ops.lambda_role import lambda_role
+from ops.roles import creating
+from ops.schema_load import schema_load
 from tests.make import Make
 
 # Each relation, function and schema of ours, the databases that every server has, and the role itself: what the role
-# may do with it, by itself or as everybody may.
+# may do with it, by itself or as everybody may. The last two catch whatever object is of another kind.
 RIGHTS = r"""
     WITH relations AS (
         SELECT pg_class.oid, pg_class.relname
@@ -39,12 +43,17 @@ RIGHTS = r"""
     UNION ALL
     SELECT columns.relname, columns.name || ' (' || array_to_string(columns.names, ', ') || ')' FROM columns
     UNION ALL
+    SELECT pg_class.relname, 'USAGE'
+    FROM pg_class
+    WHERE
+        pg_class.relnamespace = 'public'::regnamespace
+        AND CASE WHEN pg_class.relkind = 'S' THEN has_sequence_privilege(%(role)s::name, pg_class.oid, 'USAGE') END
+    UNION ALL
     SELECT pg_proc.oid::regprocedure::text, 'EXECUTE'
     FROM pg_proc
     WHERE
         pg_proc.pronamespace = 'public'::regnamespace
         AND has_function_privilege(%(role)s::name, pg_proc.oid, 'EXECUTE')
-        AND pg_proc.prorettype <> 'trigger'::regtype
         AND NOT EXISTS (SELECT FROM pg_depend WHERE pg_depend.objid = pg_proc.oid AND pg_depend.deptype = 'e')
     UNION ALL
     SELECT 'schema ' || pg_namespace.nspname, privileges.name
@@ -64,7 +73,7 @@ RIGHTS = r"""
         pg_database.datname IN (current_database(), 'postgres', 'template1')
         AND has_database_privilege(%(role)s::name, pg_database.oid, privileges.name)
     UNION ALL
-    SELECT 'the server', attributes.name
+    SELECT 'the role', attributes.name
     FROM pg_roles
     CROSS JOIN LATERAL (
         VALUES
@@ -77,30 +86,65 @@ RIGHTS = r"""
     ) AS attributes (name, is_set)
     WHERE pg_roles.rolname = %(role)s AND attributes.is_set
     UNION ALL
-    SELECT 'the server', 'role ' || pg_roles.rolname
+    SELECT 'the role', 'member of ' || pg_roles.rolname
     FROM pg_auth_members
     JOIN pg_roles ON pg_roles.oid = pg_auth_members.roleid
     WHERE pg_auth_members.member = %(role)s::text::regrole
+    UNION ALL
+    SELECT 'the role', unnest(pg_db_role_setting.setconfig)
+    FROM pg_db_role_setting
+    WHERE pg_db_role_setting.setrole = %(role)s::text::regrole
+    UNION ALL
+    SELECT pg_shdepend.classid::regclass::text, 'OWNER'
+    FROM pg_shdepend
+    WHERE
+        pg_shdepend.refclassid = 'pg_authid'::regclass
+        AND pg_shdepend.refobjid = %(role)s::text::regrole
+        AND pg_shdepend.deptype = 'o'
+    UNION ALL
+    SELECT pg_shdepend.classid::regclass::text, 'GRANT'
+    FROM pg_shdepend
+    WHERE
+        pg_shdepend.refclassid = 'pg_authid'::regclass
+        AND pg_shdepend.refobjid = %(role)s::text::regrole
+        AND pg_shdepend.deptype = 'a'
+        AND pg_shdepend.classid NOT IN (
+            'pg_class'::regclass, 'pg_proc'::regclass, 'pg_namespace'::regclass, 'pg_database'::regclass
+        )
 """
 PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
 # MAINTAIN came with this version.
 MAINTAIN_VERSION = 170_000
 
 
-def documented() -> set[tuple[str, str]]:
-    """What docs/database.md says of the role: each object with each of its privileges."""
-    section = (ROOT / "docs" / "database.md").read_text().partition("### What the service's role may do")[2]
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section.partition("\n## ")[0], re.MULTILINE)
+def documented(role: str) -> set[tuple[str, str]]:
+    """What docs/database.md says of `role`: each object with each of its privileges."""
+    section = (ROOT / "docs" / "database.md").read_text().partition(f"### What `{role}` may do\n")[2]
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", re.split(r"\n##+ ", section)[0], re.MULTILINE)
     return {(name, privilege) for name, cell in rows for privilege in re.findall("`([^`]+)`", cell)}
 
 
-def test_the_document_lists_everything_that_the_role_may_do(owner: Connection, owner_url: str) -> None:
+@pytest.mark.parametrize("role", [ROLE, LAMBDA_ROLE])
+def test_the_document_lists_everything_that_a_role_may_do(owner: Connection, owner_url: str, role: str) -> None:
     create(Database("CONNECTION_URL", owner_url))
+    lambda_role(Database("CONNECTION_URL", owner_url))
     maintain = ["MAINTAIN"] if owner.info.server_version >= MAINTAIN_VERSION else []
 
-    found = owner.execute(RIGHTS.encode(), {"role": ROLE, "privileges": PRIVILEGES + maintain}).fetchall()
+    found = owner.execute(RIGHTS.encode(), {"role": role, "privileges": PRIVILEGES + maintain}).fetchall()
 
-    assert set(found) == documented()
+    assert set(found) == documented(role)
+
+
+def test_what_every_role_could_do_in_an_older_database_is_taken_back(
+    owner: Connection, owner_url: str, service_url: str
+) -> None:
+    # As Postgres 14 made it.
+    owner.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+
+    schema_load(Database("CONNECTION_URL", owner_url))
+
+    with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        service.execute("CREATE TABLE mine (n integer)")
 
 
 # What somebody would try who has got hold of the role.
@@ -116,13 +160,18 @@ FORBIDDEN = [
     *("UPDATE activities SET expires_at = NULL", "UPDATE messages SET message = 'mine'", "DELETE FROM messages"),
     *("DELETE FROM message_groups", "DELETE FROM idempotency_keys", "UPDATE idempotency_keys SET user_uuid = made"),
     *("DELETE FROM alembic_version", "UPDATE alembic_version SET version_num = '9999'"),
-    *("BEGIN; LOCK TABLE users", "BEGIN; LOCK TABLE messages", "TRUNCATE activities", "DROP TABLE activities"),
+    *("UPDATE message_groups SET lesser_user_uuid = greater_user_uuid", "SELECT count_reply()"),
+    *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("users", "messages", "message_groups")),
+    *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("idempotency_keys", "alembic_version")),
+    *("TRUNCATE activities", "DROP TABLE activities", "SELECT uuid FROM users WHERE email > ''"),
     *("CREATE TABLE mine (n integer)", "CREATE TEMPORARY TABLE mine (n integer)", "CREATE SCHEMA mine"),
     *("ALTER TABLE users ADD COLUMN n integer", "CREATE FUNCTION mine() RETURNS integer RETURN 1"),
     *("CREATE TRIGGER mine AFTER INSERT ON users EXECUTE FUNCTION count_reply()", "CREATE EXTENSION citext"),
-    *("COPY activities TO '/tmp/stolen'", "COPY activities FROM PROGRAM 'id'", "SELECT pg_read_file('PG_VERSION')"),
-    *("CREATE ROLE another", "SET ROLE postgres", "ALTER ROLE cruddur_service SUPERUSER", "CREATE DATABASE another"),
+    *("COPY activities TO '/tmp/stolen'", "COPY activities TO PROGRAM 'cat'", "COPY activities FROM PROGRAM 'id'"),
+    *("SELECT pg_read_file('PG_VERSION')", "SELECT pg_ls_dir('.')", "SELECT lo_import('/etc/passwd')"),
+    *("CREATE ROLE another", "ALTER ROLE cruddur_service SUPERUSER", "CREATE DATABASE another"),
     *("SELECT rolpassword FROM pg_authid", "ALTER SYSTEM SET work_mem TO '1GB'", "SELECT pg_reload_conf()"),
+    *("SET session_replication_role TO replica", "CREATE PUBLICATION mine", "SELECT pg_switch_wal()"),
 ]
 
 
@@ -136,10 +185,52 @@ def test_the_role_may_do_nothing_that_the_service_does_not(
 
     with psycopg.connect(service_url, autocommit=True) as service:
         service.execute("UPDATE users SET bio = NULL")
-        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
             service.execute(statement.encode())
 
     assert owner.execute("SELECT users, activities FROM users, activities").fetchall() == before
+
+
+@pytest.mark.parametrize("setting", ["role", "session_authorization"])
+def test_the_role_may_become_no_other(service_url: str, owner: Connection, setting: str) -> None:
+    with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        service.execute("SELECT set_config(%s, %s, false)", [setting, owner.info.user])
+
+
+def test_the_role_may_not_end_what_others_run(service_url: str, owner: Connection) -> None:
+    with psycopg.connect(service_url, autocommit=True) as service:
+        for function in ("pg_cancel_backend", "pg_terminate_backend"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                service.execute(f"SELECT {function}(%s)".encode(), [owner.info.backend_pid])
+
+
+def test_a_conversation_keeps_its_uuid(service_url: str, make: Make) -> None:
+    make.conversation(make.user(), make.user())
+
+    with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.CheckViolation):
+        service.execute("UPDATE message_groups SET uuid = gen_random_uuid()")
+
+
+# What docs/database.md says that Postgres cannot forbid.
+ALLOWED = [
+    *(
+        "SET statement_timeout TO 0",
+        f"ALTER ROLE {ROLE} SET statement_timeout TO 0",
+        f"ALTER ROLE {ROLE} PASSWORD NULL",
+    ),
+    *("LOCK TABLE activities", "SELECT pg_advisory_xact_lock(1)", "SELECT lo_create(0)", "NOTIFY anything"),
+]
+
+
+@pytest.mark.parametrize("statement", ALLOWED)
+def test_what_postgres_cannot_forbid_is_in_the_document(service_url: str, owner_url: str, statement: str) -> None:
+    with (
+        # Roles are the whole server's.
+        creating(Database("CONNECTION_URL", owner_url)),
+        psycopg.connect(service_url) as service,
+        service.transaction(force_rollback=True),
+    ):
+        service.execute(statement.encode())
 
 
 @pytest.mark.parametrize("database", ["postgres", "template1"])
@@ -166,4 +257,4 @@ def test_what_others_run_is_not_shown_to_the_role(service_url: str, owner: Conne
     with psycopg.connect(service_url) as service:
         others = service.execute("SELECT query FROM pg_stat_activity WHERE usename <> current_user").fetchall()
 
-    assert {query for (query,) in others} <= {"<insufficient privilege>"}
+    assert {query for (query,) in others} == {"<insufficient privilege>"}
