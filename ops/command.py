@@ -122,7 +122,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
     except psycopg.errors.UndefinedTable:
         sys.exit("cruddur: the database has no schema: run bin/db-schema-load")
-    except psycopg.errors.UndefinedObject as error:
+    except (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedObject) as error:
         sys.exit(f"cruddur: {error.diag.message_primary}: run bin/db-create")
     except psycopg.Error as error:
         # The detail is left out: it may quote a row.
