@@ -9,6 +9,7 @@ from faults.idle_connections import idle_connections
 from faults.parent_killed import parent_killed
 from faults.searches import searches
 from faults.slow_bodies import slow_bodies, slow_bodies_behind_nginx
+from faults.tracestate import tracestate
 from faults.unread_responses import unread_responses
 
 DRILLS = [
@@ -47,6 +48,12 @@ DRILLS = [
         "the same to nginx with the project's configuration",
         "proxy_request_buffering (here it is off)",
         partial(slow_bodies_behind_nginx, 0.5),
+    ),
+    Drill(
+        "tracestate",
+        "12,000 requests with the longest tracestate, while the collector hangs",
+        "the bound of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE",
+        tracestate,
     ),
     Drill(
         "clients-gone",
