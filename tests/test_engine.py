@@ -1,0 +1,267 @@
+"""docker-compose.yml on a Docker Engine: what a newcomer sees of it. .ci/compose starts the engine and runs this."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import pytest
+from docker import DockerClient
+from docker.models.containers import Container
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ops.command import ROOT
+from tests.running import CLEAN, eventually, free_port
+
+ENGINE = os.environ.get("TEST_DOCKER_HOST", "")
+pytestmark = pytest.mark.skipif(not ENGINE, reason="needs the Docker Engine that .ci/compose starts")
+
+PROJECT = "cruddur-tests"
+HOME = "/api/activities/home"
+SEED = b"This was imported as seed data!"
+SERVING = ["db", "backend", "nginx"]
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class Stack:
+    """What `docker compose up` has started."""
+
+    client: DockerClient
+    settings: dict[str, str]
+    token: str = ""
+
+    @property
+    def port(self) -> str:
+        """Where nginx is published."""
+        return self.settings["PORT"]
+
+    def start(self, *words: str, **settings: str) -> "subprocess.Popen[str]":
+        """Start compose with the file as it stands, and no developer's settings."""
+        options = ["--project-name", PROJECT, "--env-file", os.devnull]
+        environ = {name: CLEAN[name] for name in ("PATH", "HOME")} | self.settings | settings
+        return subprocess.Popen(
+            [ROOT / ".venv" / "bin" / "docker-compose", *options, *words],
+            cwd=ROOT,
+            env=environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def compose(self, *words: str, **settings: str) -> str:
+        """Run compose to its end, which must be a success. What it printed."""
+        with self.start(*words, **settings) as process:
+            out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err[-5000:]
+        return out
+
+    def up(self, *options: str, **settings: str) -> None:
+        """Bring everything up, until nginx answers from the backend."""
+        self.compose(*options, "up", "--detach", "--pull", "never", **settings)
+        eventually(lambda: self.status("/readyz") == 200)
+
+    def container(self, name: str) -> Container:
+        """A service's container, as it is now."""
+        labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={name}"]
+        (found,) = self.client.containers.list(all=True, filters={"label": labels})
+        return found
+
+    def health(self, name: str) -> str:
+        """What a service's health check says."""
+        return str(self.container(name).attrs["State"]["Health"]["Status"])
+
+    def ask(self, path: str, message: str | None = None, host: str = "127.0.0.1") -> Answer:
+        """Status, headers and body of a GET, or of a POST of a message by andrewbrown."""
+        port = int(self.port) if host == "127.0.0.1" else 4567
+        with closing(HTTPConnection(host, port, timeout=10)) as connection:
+            if message is None:
+                connection.request("GET", path)
+            else:
+                body = json.dumps({"message": message, "ttl": "7-days"})
+                connection.request("POST", path, body, self.headers(message))
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+
+    def headers(self, message: str) -> dict[str, str]:
+        """The headers of andrewbrown's POST of a message, which may be sent again until a response comes."""
+        return {
+            "Authorization": f"Bearer {self.token}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": message.replace(" ", "-"),
+        }
+
+    def status(self, path: str, message: str | None = None) -> int:
+        """Only the status, and 0 where no response comes."""
+        try:
+            return self.ask(path, message)[0]
+        except (OSError, HTTPException):
+            return 0
+
+    def feed(self) -> list[dict[str, Any]]:
+        """The home feed."""
+        status, _, body = self.ask(HOME)
+        assert status == 200
+        return list(json.loads(body))
+
+    def posted(self, message: str) -> bool:
+        """Whether the home feed has a message, once."""
+        return [activity["message"] for activity in self.feed()].count(message) == 1
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Everything, brought up as README has it, on ports that nobody else uses."""
+    settings = {"DOCKER_HOST": ENGINE, "DOCKER_BUILDKIT": "0", "PORT": free_port(), "POSTGRES_PORT": free_port()}
+    with closing(DockerClient(base_url=ENGINE, version="auto")) as client:
+        made = Stack(client, settings)
+        try:
+            made.up()
+            made.token = made.compose("run", "--rm", "--no-TTY", "dev-token", "andrewbrown").strip()
+            yield made
+        finally:
+            made.compose("--profile", "*", "down", "--volumes")
+
+
+def run(container: Container, *command: str) -> tuple[int, str]:
+    """Status and output of a command in a container."""
+    status, output = container.exec_run(list(command))
+    return status, output.decode()
+
+
+def kill(container: Container) -> None:
+    """Kill a container's first process. The engine takes that for a crash, and `docker kill` for a wish."""
+    os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+
+
+def test_a_newcomer_reads_the_feed_signs_in_and_posts(stack: Stack) -> None:
+    before = stack.feed()
+    assert SEED in stack.ask(HOME)[2]
+
+    assert stack.status("/api/activities", "A first crud") == 200
+
+    eventually(lambda: stack.posted("A first crud"))
+    assert [activity["message"] for activity in stack.feed()[1:]] == [activity["message"] for activity in before]
+
+
+def test_each_container_is_healthy_and_nginx_alone_is_the_way_in(stack: Stack) -> None:
+    eventually(lambda: [stack.health(name) for name in SERVING] == ["healthy"] * 3)
+
+    assert stack.container("nginx").ports["4567/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": stack.port}]
+    assert stack.container("backend").ports == {"4567/tcp": None}
+
+
+@pytest.mark.parametrize(("name", "user"), [("backend", "10001"), ("nginx", "101")])
+def test_what_faces_the_network_may_do_nothing_but_its_work(stack: Stack, name: str, user: str) -> None:
+    container = stack.container(name)
+
+    assert run(container, "id", "-u") == (0, f"{user}\n")
+    status = dict(line.split(":\t") for line in run(container, "cat", "/proc/1/status")[1].splitlines())
+    assert status["Uid"].split() == [user] * 4
+    assert {int(status[kind], 16) for kind in ("CapEff", "CapPrm", "CapBnd")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    for path in ("/srv/file", "/etc/file", "/usr/file"):
+        failed, said = run(container, "cp", "/etc/hostname", path)
+        assert (failed, "Read-only file system" in said) == (1, True)
+    assert run(container, "mktemp")[0] == 0
+
+
+@pytest.mark.parametrize("name", SERVING)
+def test_what_is_killed_comes_back_by_itself(stack: Stack, name: str) -> None:
+    killed = stack.container(name)
+    restarts = killed.attrs["RestartCount"]
+
+    kill(killed)
+
+    eventually(lambda: stack.container(name).attrs["RestartCount"] == restarts + 1)
+    eventually(lambda: stack.status("/readyz") == 200)
+    message = f"Written after a kill of {name}"
+    eventually(lambda: stack.status("/api/activities", message) == 200)
+    eventually(lambda: stack.posted(message))
+
+
+def test_without_a_backend_nginx_answers_in_the_contracts_form(stack: Stack) -> None:
+    stack.compose("stop", "backend")
+
+    status, headers, body = stack.ask(HOME)
+
+    stack.up()
+    assert (status, body, headers["Retry-After"]) == (503, b'["service_unavailable"]', "2")
+    assert headers["Content-Type"] == "application/json"
+    assert stack.status(HOME) == 200
+
+
+def test_a_stop_finishes_every_request_that_has_begun(stack: Stack) -> None:
+    nginx = stack.container("nginx")
+    (network,) = nginx.attrs["NetworkSettings"]["Networks"].values()
+    # Not by the published port, where the engine's own proxy accepts for a container that is gone.
+    address = network["IPAddress"]
+    statuses: list[int] = []
+
+    def read() -> None:
+        """Read, until no connection is taken."""
+        while True:
+            try:
+                statuses.append(stack.ask(HOME, host=address)[0])
+            except OSError:
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    message = "Half sent at the stop"
+    body = json.dumps({"message": message, "ttl": "7-days"}).encode()
+    with closing(HTTPConnection(address, 4567, timeout=30)) as writer:
+        writer.putrequest("POST", "/api/activities")
+        for header, value in {**stack.headers(message), "Content-Length": str(len(body))}.items():
+            writer.putheader(header, value)
+        writer.endheaders(body[:10])
+        for reader in readers:
+            reader.start()
+        eventually(lambda: len(statuses) > 20)
+        with stack.start("stop") as stopping:
+            for reader in readers:
+                reader.join()
+            assert stopping.poll() is None
+            writer.send(body[10:])
+            assert writer.getresponse().status == 200
+            out, err = stopping.communicate(timeout=60)
+
+    assert stopping.returncode == 0, (out, err)
+    assert set(statuses) == {200}
+    assert [stack.container(name).attrs["State"]["ExitCode"] for name in SERVING] == [0, 0, 0]
+    stack.up()
+    eventually(lambda: stack.posted(message))
+
+
+def test_down_and_up_keep_the_data_and_the_keys(stack: Stack) -> None:
+    assert stack.status("/api/activities", "Written before down") == 200
+    eventually(lambda: stack.posted("Written before down"))
+    before = stack.feed()
+
+    stack.compose("down")
+    stack.up()
+
+    assert [activity["uuid"] for activity in stack.feed()] == [activity["uuid"] for activity in before]
+    # The token is still good.
+    assert stack.status("/api/activities", "Written after up") == 200
+
+
+def test_the_viewer_is_sent_the_traces(stack: Stack) -> None:
+    stack.up(*("--profile", "observe"), OTEL_EXPORTER_OTLP_ENDPOINT="http://viewer:4318", OTEL_METRICS_EXPORTER="none")
+
+    assert stack.status("/api/activities", "A traced crud") == 200
+
+    def spans() -> set[str]:
+        """The names of the spans that have arrived."""
+        with closing(HTTPConnection("127.0.0.1", 16686, timeout=5)) as connection:
+            connection.request("GET", "/")
+            sent = ExportTraceServiceRequest.FromString(connection.getresponse().read())
+        return {span.name for each in sent.resource_spans for scope in each.scope_spans for span in scope.spans}
+
+    eventually(lambda: "POST /api/activities" in spans())
