@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from bench.contestants import RAISED_LIMITS
 from bench.processes import tree
 from lib.logs import QUEUE_SIZE, REQUESTS, BoundedQueueHandler, ContextFilter, JSONFormatter, Stream, TextFormatter
 from ops.command import ROOT
@@ -179,7 +180,8 @@ def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
 
 def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(service_url: str) -> None:
     port = free_port()
-    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info", "WEB_CONCURRENCY": "1"}
+    settings = {**RIGHT, **RAISED_LIMITS, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings["WEB_CONCURRENCY"] = "1"
     # More than the queue holds, and a pipe.
     count = QUEUE_SIZE + 2_000
     reader, writer = os.pipe()
