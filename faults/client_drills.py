@@ -39,15 +39,15 @@ DRILLS = [
         "slow-bodies",
         "16 signed-in POSTs of a byte each 10 s and 16 signed-in GETs whose body never comes, each again once refused",
         "the bound of the threads that read bodies, 3 of 4",
-        partial(slow_bodies, 0.5),
+        partial(slow_bodies, 45, 0.5),
         is_short=True,
-        run_short=partial(slow_bodies, 0.05),
+        run_short=partial(slow_bodies, 5, 0.05),
     ),
     Drill(
         "slow-bodies-behind-nginx",
         "the same to nginx with the project's configuration",
         "proxy_request_buffering (here it is off)",
-        partial(slow_bodies_behind_nginx, 0.5),
+        partial(slow_bodies_behind_nginx, 45, 0.5),
     ),
     Drill(
         "tracestate",

@@ -17,24 +17,23 @@ from faults.raw_clients import ask_repeatedly, connect, is_closed
 from faults.unprotected import without
 
 SENDERS = 16
-QUESTIONS = 45
 # Between two bytes of a body, and before a client that was refused comes again.
 BYTE_SECONDS, AGAIN_SECONDS = 10, 1
 POST, GET = "POST /api/activities", "GET /api/activities/notifications"
 MESSAGE = {"message": "as usual", "ttl": "1-hour"}
 
 
-def slow_bodies(pause: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
-    """Send bodies slowly to the service alone, and ask for pages and writes, with so many seconds between."""
+def slow_bodies(questions: int, pause: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
+    """Send bodies slowly to the service alone, and ask for so much of each kind, with so many seconds between."""
     with ground() as postgres, serving(postgres.url, without("readers") if broken else SERVE) as service:
-        reads, writes = asked(service.url, postgres, pause, 1 if broken else QUESTIONS)
+        reads, writes = asked(service.url, postgres, pause, 1 if broken else questions)
     yield from read_figures(reads)
     refused = status_of(writes, HTTPStatus.SERVICE_UNAVAILABLE)
     yield none_of(f"writes neither 200 nor 503, of {len(writes)} ({refused} of them 503)", not_ok(writes) - refused)
     yield at_most("slowest write", 2, slowest(writes), "s")
 
 
-def slow_bodies_behind_nginx(pause: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
+def slow_bodies_behind_nginx(questions: int, pause: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is called
     """Send them to nginx, and ask for the same; `broken`: nginx passes on what comes as it comes."""
     changed = {"proxy_request_buffering on": "proxy_request_buffering off"} if broken else NOTHING
     with (
@@ -42,7 +41,7 @@ def slow_bodies_behind_nginx(pause: float, broken: bool) -> Iterator[Figure]:  #
         serving(postgres.url, **BEHIND) as service,
         nginx(urlsplit(service.url).netloc, changed=changed) as front,
     ):
-        reads, writes = asked(front.url, postgres, pause, QUESTIONS)
+        reads, writes = asked(front.url, postgres, pause, questions)
     yield from read_figures(reads)
     yield none_of(f"writes not answered, of {len(writes)}", not_ok(writes))
     yield at_most("slowest write", 2, slowest(writes), "s")

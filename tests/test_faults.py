@@ -40,7 +40,7 @@ def test_an_unknown_drill_is_refused_before_anything_starts() -> None:
     done = script("faults", "flood")
 
     assert done.returncode == 2
-    assert "unknown: flood; there are postgres-killed, outage, idle-terminated, postgres-down" in done.stderr
+    assert f"unknown: flood; there are {', '.join(DRILLS)}\n" in done.stderr
 
 
 def test_a_figure_is_reached_on_its_own_side() -> None:
