@@ -275,7 +275,7 @@ GRANT
     UPDATE (fingerprint, made, created_at)
     ON idempotency_keys TO cruddur_service;
 
--- Otherwise every role may call them. A trigger needs no such right of whoever sets it off.
+-- By default every role may call a function. Postgres does not check EXECUTE when a trigger fires.
 REVOKE EXECUTE ON FUNCTION count_reply, note_last_message, message_group_uuid FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid TO cruddur_service;
 

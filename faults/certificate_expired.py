@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg.conninfo import make_conninfo
 
+from faults.certificates import DAY, Identity, signed
 from faults.cluster import HOST, Cluster, folder
 from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import Ground, fill, serving
@@ -21,43 +18,8 @@ NAME = "database.test"
 READERS, PAUSE = 4, 0.01
 # Until connections of requests under way have been noticed as lost.
 NOTICE_SECONDS, WELL_SECONDS, PATIENCE = 1.0, 2.0, 20.0
-VALID, EXPIRED = timedelta(days=1), timedelta(minutes=-1)
+VALID, EXPIRED = DAY, timedelta(minutes=-1)
 TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'cruddur_service'"
-
-
-class Identity(NamedTuple):
-    """A key and its certificate."""
-
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    def pem(self) -> bytes:
-        """Return the certificate."""
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def key_pem(self) -> bytes:
-        """Return the key."""
-        form = serialization.PrivateFormat.PKCS8
-        return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-
-
-def signed(name: str, ends_in: timedelta, by: Identity | None = None) -> Identity:
-    """Return a certificate for a host, signed by that CA, or without one a CA's own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    unsigned = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(by.certificate.subject if by else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + ends_in)
-        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    )
-    return Identity(key, unsigned.sign(by.key if by else key, hashes.SHA256()))
 
 
 def tls_programs() -> Path:
@@ -70,7 +32,7 @@ def tls_programs() -> Path:
 
 def install(cluster: Cluster, ca: Identity, ends_in: timedelta) -> None:
     """Give the server a new certificate. It is read at the start, and by a reload."""
-    server = signed(NAME, ends_in, ca)
+    server = signed(NAME, ca, ends_in=ends_in)
     (cluster.data / "server.pem").write_bytes(server.pem() + server.key_pem())
 
 
@@ -80,7 +42,7 @@ def certificate_expired(seconds: float, broken: bool) -> Iterator[Figure]:  # no
     with folder() as own:
         cluster = Cluster(own, options=options, bin_folder=tls_programs())
         cluster.make()
-        ca = signed("The drill's CA", VALID)
+        ca = signed("The drill's CA")
         (own / "ca.pem").write_bytes(ca.pem())
         (cluster.data / "server.pem").touch(mode=0o600)
         install(cluster, ca, VALID)

@@ -38,7 +38,7 @@ def clients_gone(broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.r
 
 @contextmanager
 def locked(postgres: Ground) -> Iterator[None]:
-    """Keep everybody from reading the activities."""
+    """Lock the table of activities against reads."""
     with psycopg.connect(postgres.cluster.url()) as connection:
         connection.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
         yield

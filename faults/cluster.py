@@ -33,7 +33,7 @@ OPTIONS = {
 
 
 class Cluster:
-    """A cluster under `folder`, with server settings besides the usual. Everybody on this machine is trusted.
+    """A cluster under `folder`, with server settings besides the usual. Local connections need no password.
 
     `bin_folder` has the programs of another Postgres than the embedded one.
     """

@@ -16,7 +16,7 @@ from ops.command import ROOT
 TEMPLATE = ROOT / "nginx" / "cruddur.conf.template"
 # Debian's is where only root's PATH leads.
 PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
-# What the service is told behind it, as in docker-compose.yml.
+# The settings of a service behind nginx, as in docker-compose.yml.
 BEHIND = {"TRUSTED_PROXIES": "1", "IDLE_TIMEOUT_SECONDS": "75"}
 # What the image's own nginx.conf says around ours; and no file outside of its folder.
 MAIN = """

@@ -47,10 +47,7 @@ def create_database(connection: Connection, name: str) -> None:
 
 
 def close_others(connection: Connection) -> None:
-    """Let nobody connect to the server's own databases but their owners and those to whom it was granted.
-
-    As far as this connection's role owns them: on RDS they are somebody else's.
-    """
+    """Revoke CONNECT on `postgres` and `template1` from PUBLIC, where the role of this connection owns them."""
     owned = connection.execute(OWNED).fetchall()
     for (name,) in owned:
         connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO CURRENT_USER").format(Identifier(name)))

@@ -26,6 +26,8 @@ OTHERS = ("AWS_", "OTEL_", "PG")
 CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(OTHERS)}
 # Nothing takes so long, also on a machine that has much else to do.
 SECONDS = 180
+# bin/serve stops within 25 s, however soon after its start.
+STOP_SECONDS = 30
 NOWHERE = "postgresql://owner:s3cret@127.0.0.1:1/cruddur"
 
 

@@ -323,10 +323,21 @@ def test_one_thread_never_waits_for_a_body(app: Flask, make: Make) -> None:
     assert post(BytesIO(WHOLE)).status_code == 200
 
 
+class AllBusy:
+    """Body readers of which none is free. `timeouts` are the seconds that requests would wait for one."""
+
+    def __init__(self) -> None:
+        self.timeouts: list[float] = []
+
+    def acquire(self, timeout: float) -> bool:
+        """Refuse."""
+        self.timeouts.append(timeout)
+        return False
+
+
 def test_a_read_whose_body_never_comes_waits_for_no_turn(app: Flask, make: Make) -> None:
-    lin = make.user()
-    for _ in range(READERS):
-        assert app.extensions["body_readers"].acquire(timeout=0)
+    lin, readers = make.user(), AllBusy()
+    app.extensions["body_readers"] = readers
 
     answer = app.test_client().get(
         "/api/activities/notifications",
@@ -335,3 +346,4 @@ def test_a_read_whose_body_never_comes_waits_for_no_turn(app: Flask, make: Make)
     )
 
     assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
+    assert readers.timeouts == [0]

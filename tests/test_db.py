@@ -120,7 +120,7 @@ def test_the_journals_names_work_in_a_request(app: Flask, make: Make) -> None:
 
     client = app.test_client()
     assert client.get("/journal/LinYue").data == b'{"handle":"LinYue"}'
-    assert client.get("/journal/nobody").data == b"[]"
+    assert client.get("/journal/unknown").data == b"[]"
 
 
 def test_the_pool_is_each_applications_own(app: Flask) -> None:

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from ops import dev
 from ops.command import ROOT
 from tests.conftest import SERVICE_PASSWORD, WORKER
-from tests.running import UNWRITABLE, eventually, free_port, running, runs, script, started, unwritable
+from tests.running import STOP_SECONDS, UNWRITABLE, eventually, free_port, running, runs, script, started, unwritable
 from tests.test_serve import get, serving
 
 HOME_FEED = "/api/activities/home"
@@ -103,7 +103,7 @@ def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
         dev.stdout.readline()
         # As a terminal does: to all of the foreground's processes.
         os.killpg(dev.pid, signal.SIGINT)
-        assert dev.wait(15) == 0
+        assert dev.wait(STOP_SECONDS) == 0
         assert not runs(home)
 
 
@@ -117,7 +117,7 @@ def test_it_serves_and_stops_where_its_output_is_not_taken(home: Path, way: str)
         eventually(lambda: is_served(port))
         assert get(port, HOME_FEED)[0] == 200
         dev.send_signal(signal.SIGTERM)
-        assert dev.wait(15) == 0
+        assert dev.wait(STOP_SECONDS) == 0
         assert not runs(home)
 
 

@@ -8,10 +8,10 @@ from zipfile import ZipFile
 
 import pytest
 
+from faults.certificates import signed
 from ops.command import ROOT
 from ops.lambda_build import ARCHITECTURES, CA, NAME, PYTHON, SHARED, SOURCE, build
 from tests.running import fails, succeeds
-from tests.tls_postgres import signed
 
 # e_machine of an ELF file, by the architecture's name at AWS's wheels.
 MACHINES = {"x86_64": 62, "aarch64": 183}

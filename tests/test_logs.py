@@ -23,7 +23,7 @@ from lib.logs import QUEUE_SIZE, REQUESTS, BoundedQueueHandler, ContextFilter, J
 from ops.command import ROOT
 from tests import tokens
 from tests.make import Make, User
-from tests.running import UNWRITABLE, eventually, free_port, rows, running, started, unwritable
+from tests.running import STOP_SECONDS, UNWRITABLE, eventually, free_port, rows, running, started, unwritable
 from tests.test_serve import RIGHT, get
 
 BACKEND = str(ROOT / "backend-flask")
@@ -125,7 +125,7 @@ def test_a_log_that_is_not_taken_fails_no_request(
         owner.execute("ALTER TABLE users DROP COLUMN bio")
         assert get(port, f"/api/activities/@{author.handle}")[0] == 500
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=15) == 0
+        assert server.wait(STOP_SECONDS) == 0
 
     assert rows(service_url, "SELECT message FROM activities") == [(MARKER,)]
 
@@ -143,7 +143,7 @@ def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
         # Its number is that of the memory in which the processes tell each other to stop.
         assert get(port, "/readyz")[0] == 200
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=15) == 0
+        assert server.wait(STOP_SECONDS) == 0
 
     assert rows(service_url, "SELECT message FROM activities") == [(MARKER,)]
 

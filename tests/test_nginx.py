@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from faults.certificates import signed
 from faults.ground import Person
 from faults.load import Client
 from faults.nginx import BEHIND, PROGRAM, nginx
@@ -26,7 +27,6 @@ from tests.listening import listening
 from tests.make import Make
 from tests.running import SECONDS, free_port
 from tests.test_serve import serving
-from tests.tls_postgres import signed
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")
 

@@ -15,10 +15,12 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from lib.startup import KEY_SET_REMEDY, SCHEMA
+from ops.command import ROOT
+from serve import MIN_DESCRIPTORS, max_connections
 from tests import tokens
 from tests.conftest import FRONTEND
 from tests.make import Make
-from tests.running import SECONDS, eventually, free_port, running, script
+from tests.running import SECONDS, STOP_SECONDS, eventually, free_port, running, script, started
 
 RIGHT = {
     "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
@@ -159,6 +161,31 @@ def test_with_a_key_set_in_a_file_it_goes_on(tmp_path: Path) -> None:
     (line,) = fails(AWS_COGNITO_JWKS_URL=tokens.write_key_set(tmp_path / "a key set.json"))
 
     assert line.startswith("cruddur: CONNECTION_URL: ")
+
+
+@pytest.mark.parametrize(("files", "starts"), [(MIN_DESCRIPTORS - 1, False), (MIN_DESCRIPTORS, True)])
+def test_a_limit_of_open_files_that_is_too_low_is_told(
+    service_url: str,
+    files: int,
+    starts: bool,  # noqa: FBT001 - a case
+) -> None:
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port}
+    limited = ("bash", "-c", f'ulimit -n {files}; exec "$0"', ROOT / "bin" / "serve")
+    with started(limited, **settings) as server:
+        if starts:
+            assert get(port, "/livez")[0] == HTTPStatus.OK
+            server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=STOP_SECONDS)
+
+    assert server.returncode == int(not starts)
+    told = f"cruddur: the limit of open files is {files}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more\n"
+    assert err == ("" if starts else told)
+
+
+@pytest.mark.parametrize(("files", "connections"), [(256, 128), (2047, 1023), (2048, 1024), (65_536, 1024)])
+def test_half_of_the_open_files_are_for_connections(files: int, connections: int) -> None:
+    assert max_connections(files) == connections
 
 
 def test_a_server_that_is_away_is_told() -> None:

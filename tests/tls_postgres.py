@@ -6,17 +6,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 import psycopg
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from faults.certificates import signed
 from ops.dev import end_with_parent
 from ops.embedded import unprivileged
 from tests.running import eventually, free_port
@@ -31,22 +28,6 @@ SETTINGS = {
     "ssl_key_file": "server.key",
     "fsync": "off",
 }
-
-
-class Identity(NamedTuple):
-    """A key and its certificate."""
-
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    def pem(self) -> bytes:
-        """The certificate."""
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def key_pem(self) -> bytes:
-        """The key."""
-        form = serialization.PrivateFormat.PKCS8
-        return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
 class TlsPostgres(NamedTuple):
@@ -77,25 +58,6 @@ class TlsPostgres(NamedTuple):
     def log(self) -> str:
         """What the server has logged."""
         return (self.folder / "log").read_text()
-
-
-def signed(name: str, by: Identity | None = None) -> Identity:
-    """A certificate for a host, by that CA, or without one a CA's own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    unsigned = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(by.certificate.subject if by else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    )
-    return Identity(key, unsigned.sign(by.key if by else key, hashes.SHA256()))
 
 
 def programs() -> Path:

@@ -13,7 +13,7 @@ SUBSCRIBER_PREFIX = 64
 def init_app(app: Flask, trusted_proxies: int) -> None:
     """Take the address from the header that the outermost of the trusted proxies has written. None are trusted by 0."""
     if trusted_proxies:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # as Flask's documentation puts middleware in front
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # wsgi_app is where Flask documents middleware
             app.wsgi_app, x_for=trusted_proxies, x_proto=0, x_host=0
         )
 

@@ -17,7 +17,7 @@ REQUEST_START = re.compile(r"t=([0-9]{1,12}\.[0-9]{3})")
 
 
 def init_app(app: Flask, config: "Config") -> None:
-    """Shed old requests by the proxy's `X-Request-Start`. Without a trusted proxy the header is anybody's word."""
+    """Shed old requests by the proxy's `X-Request-Start`. Without a trusted proxy a client could forge it."""
     if config.trusted_proxies == 0:
         return
 

@@ -111,7 +111,7 @@ class Listener(QueueListener):
     def _write(self, record: logging.LogRecord) -> bool:
         try:
             self._stream.write(f"{self._formatter.format(record)}\n")
-        except Exception:  # noqa: BLE001 - a thread that has ended would write nothing at all
+        except Exception:  # noqa: BLE001 - an exception would end the thread, and with it the log
             return False
         return True
 

@@ -6,6 +6,6 @@ T = TypeVar("T")
 
 
 def unwrap(proxy: T) -> T:
-    """Return the object behind a proxy, as Flask's documentation does ("Notes On Proxies")."""
-    # Private by its name alone.
+    """Return the object behind one of Flask's proxies."""
+    # Documented under "Notes On Proxies", although its name has an underscore.
     return cast(T, proxy._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001

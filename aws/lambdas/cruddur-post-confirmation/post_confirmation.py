@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     seconds = min(SECONDS, context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS)
     try:
         outcome = within(seconds, lambda: make_row(event["request"]["userAttributes"]))
-    except Exception as error:  # noqa: BLE001  Whatever it is, nothing of it goes along: it may quote the person.
+    except Exception as error:  # noqa: BLE001  The text of any exception may quote the person: only its class is logged.
         log("error", **told, outcome="failed", **reason(error))
         raise ProfileNotMade("The profile is not set up yet; it will be at the first visit.") from None
     log("info", **told, outcome=outcome)
@@ -62,7 +62,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:  # noqa: BLE001  It is raised where it is waited for.
+        except BaseException as error:  # noqa: BLE001  `done.result` raises it in the caller.
             done.set_exception(error)
 
     Thread(target=run, daemon=True).start()

@@ -46,7 +46,7 @@ GRANT
     INSERT (user_uuid, key, fingerprint, made),
     UPDATE (fingerprint, made, created_at)
     ON idempotency_keys TO cruddur_service;
--- Otherwise every role may call them. A trigger needs no such right of whoever sets it off.
+-- By default every role may call a function. Postgres does not check EXECUTE when a trigger fires.
 REVOKE EXECUTE ON FUNCTION count_reply, note_last_message, message_group_uuid FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid TO cruddur_service;
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;
