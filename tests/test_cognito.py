@@ -1,5 +1,6 @@
 """The pool's keys: looked up seldom, and never forgotten because Cognito is away."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from joserfc import jwt
 from lib import cognito
 from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
 from lib.exceptions import Unauthorized, UpstreamUnavailable
+from tests import tokens
 from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
 from tests.running import eventually
@@ -228,6 +230,32 @@ def test_what_is_no_key_set_is_no_key_set(fake: FakeCognito, body: bytes) -> Non
 
     with pytest.raises(UpstreamUnavailable):
         accepts(Cognito(fake.user_pool), "ours")
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        *({"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"}, {"kty": "OKP", "crv": "Ed448", "x": "AA"}),
+        *({"kty": "new"}, {"kty": "RSA", "n": "!", "e": 1}, {"kty": "RSA"}, {"kid": "no type"}, {}, 1, None, [], "RSA"),
+        {"kty": "oct", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQ"},
+    ],
+)
+def test_a_key_that_cannot_be_used_is_passed_over(fake: FakeCognito, member: object) -> None:
+    (ours,) = json.loads(tokens.key_set(new_key("ours")))["keys"]
+    for members in ([member, ours], [ours, member]):
+        fake.faults[KEYS] = (200, json.dumps({"keys": members}).encode())
+
+        assert accepts(Cognito(fake.user_pool), "ours")
+
+
+@pytest.mark.parametrize("purpose", [{"use": "enc"}, {"alg": "RSA-OAEP"}, {"alg": "RS512"}])
+def test_a_key_for_another_purpose_verifies_no_token(fake: FakeCognito, purpose: dict[str, str]) -> None:
+    (ours,) = json.loads(tokens.key_set(new_key("ours")))["keys"]
+    (theirs,) = json.loads(tokens.key_set(new_key("theirs")))["keys"]
+    fake.faults[KEYS] = (200, json.dumps({"keys": [ours | purpose, theirs]}).encode())
+    pool = Cognito(fake.user_pool)
+
+    assert [accepts(pool, key_id) for key_id in ("theirs", "ours")] == [True, False]
 
 
 def test_a_key_set_may_be_a_file_and_change(tmp_path: Path, clock: Clock) -> None:

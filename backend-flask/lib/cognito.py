@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
-from joserfc.jwk import GuestProtocol, KeySet, RSAKey
+from joserfc.jwk import GuestProtocol, RSAKey
 
 from lib.config import UserPool
 from lib.exceptions import Unauthorized, UpstreamUnavailable
@@ -109,13 +109,25 @@ def read_keys(url: str) -> dict[str | None, RSAKey]:
     parts = urlsplit(url)
     try:
         text = Path(unquote(parts.path)).read_bytes() if parts.scheme == "file" else call("GET", url).data
-        keys = KeySet.import_key_set(json.loads(text)).keys
+        members = json.loads(text)["keys"]
+        keys = [key for key in map(usable_key, members) if key is not None]
     except (OSError, ValueError, TypeError, KeyError, JoseError) as error:
         raise UpstreamUnavailable(f"there is no key set at {url}: {type(error).__name__}") from error
-    found = {key.kid: key for key in keys if isinstance(key, RSAKey)}
+    found = {key.kid: key for key in keys}
     if not found:
         raise UpstreamUnavailable(f"there is no RSA key at {url}")
     return found
+
+
+def usable_key(member: Any) -> RSAKey | None:
+    """Return the key of a member of a key set, `None` where it cannot verify our tokens (RFC 7517, section 5)."""
+    try:
+        is_ours = (
+            member["kty"] == "RSA" and member.get("use", "sig") == "sig" and member.get("alg", ALGORITHM) == ALGORITHM
+        )
+        return RSAKey.import_key(member) if is_ours else None
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
 
 
 def call(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
