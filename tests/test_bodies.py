@@ -143,6 +143,28 @@ def test_a_body_is_of_type_json(app: Flask, make: Make, content_type: str, statu
         assert status == 200 or answer.json == ["unsupported_media_type"]
 
 
+@pytest.mark.parametrize(
+    ("coding", "status"),
+    [
+        *((None, 200), ("", 200), ("identity", 200), ("Identity, identity", 200)),
+        *(("gzip", 415), ("GZIP", 415), ("br", 415), ("identity, gzip", 415), ("utf-8", 415), ("gzip;q=0", 415)),
+    ],
+)
+@pytest.mark.usefixtures("bystander")
+def test_a_body_is_sent_without_a_coding(app: Flask, make: Make, coding: str | None, status: int) -> None:
+    for number, (method, path) in enumerate(PATHS):
+        question, lin = make.activity(make.user()), make.user(f"lin{number}")
+        answer = app.test_client().open(
+            path.format(activity=question.uuid),
+            method=method,
+            json={**RIGHT, "handle": question.author.handle},
+            headers=bearer(lin.cognito_user_id) | ({} if coding is None else {"Content-Encoding": coding}),
+        )
+        assert answer.status_code == status
+        if status == 415:
+            assert (answer.json, answer.headers["Accept-Encoding"]) == (["unsupported_media_type"], "identity")
+
+
 def sized(size: int) -> bytes:
     """A right body of so many bytes."""
     shell = with_member('"x": ""')

@@ -54,7 +54,9 @@ def json_object(request: Request) -> JSONObject:
     """Return the body. Raises `BadRequest`, `UnsupportedMediaType` and `RequestEntityTooLarge`."""
     # First, so that a body that is too large is so in any type.
     body = raw_body(request)
-    if request.mimetype != "application/json":
+    # No coding but identity: its bytes would be taken for the JSON (RFC 9110, 8.4 and 15.5.16).
+    codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+    if request.mimetype != "application/json" or codings - {"", "identity"}:
         raise UnsupportedMediaType
     try:
         return JSONObject(parse_json_object(body))

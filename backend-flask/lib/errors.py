@@ -80,11 +80,14 @@ def handle_exception(error: Exception) -> Response:
 
 
 def headers(error: Exception, status: int) -> dict[str, str]:
-    """Return what a failure says beside its codes: how to authenticate, the allowed methods, when to retry."""
+    """Return what a failure says beside its codes: how to authenticate, what is allowed, when to retry."""
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, werkzeug.MethodNotAllowed):
         return {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+    if isinstance(error, werkzeug.UnsupportedMediaType) and "Content-Encoding" in request.headers:
+        # RFC 9110, 15.5.16: which coding would be taken.
+        return {"Accept-Encoding": "identity"}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
