@@ -3,6 +3,9 @@
 -- that lives gets from one schema to the next, and a test holds the two equal.
 --
 -- No BEGIN and no COMMIT: whoever loads the file brings the transaction.
+--
+-- A text has a character besides controls and spaces. What else shows nothing, Unicode's properties say and
+-- backend-flask/lib/text.py checks: Postgres knows these properties by its locale alone, and a dump goes elsewhere.
 
 -- Search finds parts of words, which only a trigram index serves.
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
@@ -18,7 +21,11 @@ CREATE TABLE IF NOT EXISTS users (
     bio text,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT users_display_name_check
-        CHECK (char_length(display_name) <= 50 AND btrim(display_name, E' \t\r\n') <> ''),
+        CHECK (
+            char_length(display_name) <= 50
+            AND display_name ~ '[^\u0001-\u0020\u007f-\u00a0]'
+            AND display_name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'
+        ),
     -- Both the URL `/@handle` and the mention `@handle` rest on this form.
     CONSTRAINT users_handle_check CHECK (handle ~ '^[A-Za-z0-9_]{1,30}$'),
     CONSTRAINT users_bio_check CHECK (char_length(bio) <= 160)
@@ -52,9 +59,12 @@ CREATE TABLE IF NOT EXISTS activities (
     -- Null: stays until it is deleted.
     expires_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- The message as a search compares it (backend-flask/lib/text.py), which needs Unicode's full case folding.
+    -- Null where something else than the service wrote the row.
+    search_text text,
     CONSTRAINT activities_message_check CHECK (
         char_length(message) <= CASE WHEN reply_to_activity_uuid IS NULL THEN 280 ELSE 1024 END
-        AND btrim(message, E' \t\r\n') <> ''
+        AND message ~ '[^\u0001-\u0020\u007f-\u00a0]'
     ),
     CONSTRAINT activities_counts_check
         CHECK (replies_count >= 0 AND reposts_count >= 0 AND likes_count >= 0),
@@ -94,8 +104,8 @@ CREATE INDEX IF NOT EXISTS activities_mentions_idx ON activities
 
 -- Search reads replies too. A rare term is found by its trigrams, and one that
 -- many rows hold by walking the newest rows until the page is full.
-CREATE INDEX IF NOT EXISTS activities_message_idx ON activities
-    USING gin (message gin_trgm_ops);
+CREATE INDEX IF NOT EXISTS activities_search_idx ON activities
+    USING gin (COALESCE(search_text, lower(normalize(message, NFKC))) gin_trgm_ops);
 
 CREATE INDEX IF NOT EXISTS activities_newest_idx ON activities
     (created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'));
@@ -118,7 +128,8 @@ SELECT
     reply_to_user_uuid,
     mentions,
     expires_at,
-    created_at
+    created_at,
+    COALESCE(search_text, lower(normalize(message, NFKC))) AS search_text
 FROM activities
 WHERE COALESCE(expires_at, 'infinity') > now();
 
@@ -191,7 +202,8 @@ CREATE TABLE IF NOT EXISTS messages (
     created_at timestamptz NOT NULL DEFAULT now(),
     -- The order in which a conversation is read.
     CONSTRAINT messages_pkey PRIMARY KEY (message_group_uuid, created_at, uuid),
-    CONSTRAINT messages_message_check CHECK (char_length(message) <= 1024 AND btrim(message, E' \t\r\n') <> '')
+    CONSTRAINT messages_message_check
+        CHECK (char_length(message) <= 1024 AND message ~ '[^\u0001-\u0020\u007f-\u00a0]')
 );
 
 CREATE OR REPLACE FUNCTION note_last_message() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -251,9 +263,10 @@ GRANT
         reply_to_user_uuid,
         mentions,
         expires_at,
-        created_at
+        created_at,
+        search_text
     ),
-    INSERT (uuid, user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
+    INSERT (uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
     -- The trigger's, which also lets a row be locked.
     UPDATE (replies_count),
     DELETE
@@ -285,5 +298,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0004' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0006' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

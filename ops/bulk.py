@@ -11,6 +11,7 @@ from psycopg.sql import SQL, Identifier
 from tqdm import tqdm
 
 from lib.failure import Failure
+from lib.text import fold
 from ops.command import Database
 
 TEXT = """
@@ -70,6 +71,7 @@ class Activity(NamedTuple):
     mentions: list[UUID]
     expires_at: datetime
     created_at: datetime
+    search_text: str = ""
 
 
 def bulk(database: Database, *, users: int, activities: int) -> None:
@@ -131,4 +133,4 @@ def posts(dice: random.Random, people: list[UUID], count: int) -> Iterator[Activ
             post = post._replace(message=f"{post.message} @person_{mentioned + 1}", mentions=[people[mentioned]])
         if parent is None:
             recent = [*recent[-RECENT:], post]
-        yield post
+        yield post._replace(search_text=fold(post.message))

@@ -11,8 +11,8 @@ from ops.command import ROOT, Database, arguments, chosen, run
 from ops.schema_load import LOADING
 
 
-def migrate(database: Database) -> None:
-    """Run the revisions that the database does not have yet, all of them or none. Raises `Failure`."""
+def migrate(database: Database, target: str = "head") -> None:
+    """Run the revisions up to `target` that are missing. Raises `Failure` at the first that fails."""
     config = Config(attributes={"url": database.url})
     # A configuration file's syntax, in which % begins a reference.
     config.set_main_option("script_location", str(ROOT / "db" / "migrations").replace("%", "%%"))
@@ -20,12 +20,13 @@ def migrate(database: Database) -> None:
         # One migrates or loads, the others wait.
         connection.execute("SELECT pg_advisory_lock(%s)", [LOADING])
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, target)
         except CommandError as error:
             raise Failure(f"db/migrations: {error}: is this version older than the database's schema?") from error
-        except DBAPIError as error:
-            reason = error.orig.diag.message_primary if isinstance(error.orig, psycopg.Error) else error.orig
-            raise Failure(f"nothing was migrated: {reason}") from error
+        except (DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            reason = cause.diag.message_primary if isinstance(cause, psycopg.Error) else cause
+            raise Failure(f"not all was migrated: {reason}: run bin/db-migrate again") from error
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from jsonschema_rs import Draft202012Validator
 
 from lib.auth import ATTRIBUTE
 from lib.paging import NEWEST, OLDEST, Cursor, Position
+from lib.text import has_control, is_blank
 from ops.command import ROOT
 from routes.docs import ASSETS
 from tests.test_browser import CHROMIUM, OPTIONS
@@ -153,10 +154,19 @@ def test_the_document_calls_blank_what_the_service_does(document: Any) -> None:
     is_text = validator(document, {"$ref": "#/components/schemas/Message280"}).is_valid
 
     signs = [chr(number) for number in range(1, sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF]
-    assert [sign for sign in signs if is_text(sign) != bool(sign.strip())] == []
+    assert [ascii(sign) for sign in signs if is_text(sign) == is_blank(sign)] == []
+
     assert not is_text("")
     assert not is_text("a\0")
     assert not is_text("\0a")
+
+
+def test_the_document_refuses_the_names_that_the_service_does(document: Any) -> None:
+    is_name = validator(document, {"$ref": "#/components/schemas/DisplayName"}).is_valid
+
+    signs = [chr(number) for number in range(1, sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF]
+    assert [ascii(sign) for sign in signs if is_name(f"a{sign}b") == has_control(sign)] == []
+    assert [ascii(sign) for sign in signs if is_name(sign) == (is_blank(sign) or has_control(sign))] == []
 
 
 def test_the_document_knows_our_cursors(document: Any) -> None:

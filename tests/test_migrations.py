@@ -55,7 +55,7 @@ def test_the_migrations_end_where_schema_sql_is(owner_url: str, empty_url: str) 
 
 
 def test_the_newest_migration_is_the_one_that_the_code_needs() -> None:
-    versions = sorted((ROOT / "db" / "migrations" / "versions").glob("*.sql"))
+    versions = sorted((ROOT / "db" / "migrations" / "versions").glob("*.py"))
 
     assert versions[-1].name.startswith(f"{SCHEMA}_")
 
@@ -68,3 +68,48 @@ def test_a_migrated_database_is_not_touched_by_migrating_again(owner_url: str, m
 
     assert dump(owner_url) == before
     assert make.owner.execute("SELECT handle FROM users").fetchall() == [("bystander",)]
+
+
+PEOPLE = """
+    INSERT INTO users (handle, display_name, cognito_user_id)
+    VALUES ('lines', E'a\\n\\tb\\u2028', '1'), ('bell', E'\\u0007', '2'), ('kofi', 'Kofi', '3')
+"""
+ACTIVITIES = """
+    INSERT INTO activities (user_uuid, message) SELECT uuid, message FROM users
+    CROSS JOIN (VALUES (E'\\u0007'), (E'kept\\u0007')) AS given (message) WHERE handle = 'kofi'
+"""
+REPLIES = """
+    INSERT INTO activities (user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid)
+    SELECT user_uuid, E'\\u0085', uuid, user_uuid FROM activities
+"""
+MESSAGES = """
+    INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
+    SELECT message_group_uuid(one.uuid, other.uuid), one.uuid, other.uuid
+    FROM users AS one JOIN users AS other ON one.uuid < other.uuid;
+    INSERT INTO messages (message_group_uuid, user_uuid, message)
+    SELECT uuid, lesser_user_uuid, message FROM message_groups
+    CROSS JOIN (VALUES (E'\\u001B'), ('kept')) AS given (message)
+"""
+
+
+def test_texts_that_the_rules_refuse_now_are_mended_and_no_row_goes(empty_url: str) -> None:
+    migrate(Database("CONNECTION_URL", empty_url), "0004")
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        # A build that was interrupted leaves its index behind.
+        for statement in (
+            PEOPLE,
+            ACTIVITIES,
+            REPLIES,
+            MESSAGES,
+            "CREATE INDEX activities_search_idx ON activities (uuid)",
+        ):
+            connection.execute(statement.encode())
+
+        migrate(Database("CONNECTION_URL", empty_url))
+
+        names = connection.execute("SELECT handle, display_name FROM users ORDER BY 1").fetchall()
+        said = connection.execute("SELECT message, replies_count, count(*) FROM activities GROUP BY 1, 2 ORDER BY 1, 2")
+        assert names == [("bell", "bell"), ("kofi", "Kofi"), ("lines", "a b")]
+        assert sorted(said) == [("kept\x07", 1, 1), ("\ufffd", 0, 2), ("\ufffd", 1, 1)]
+        messages = connection.execute("SELECT message, count(*) FROM messages GROUP BY 1").fetchall()
+        assert sorted(messages) == [("kept", 3), ("\ufffd", 3)]

@@ -94,8 +94,21 @@ def test_one_is_not_told_of_what_one_wrote_oneself(sign_in: SignIn, me: User, ma
 @pytest.mark.parametrize(
     "message",
     [
-        *("@LinYue", "@linyue!", "(@LINYUE)", "hello,@LinYue", "@@LinYue", "@LinYue's turn", "@LinYue."),
-        *("…@LinYue…", "/@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️"),
+        *(
+            "@LinYue",
+            "@linyue!",
+            "(@LINYUE)",
+            "hello,@LinYue",
+            "@LinYue's turn",
+            "@LinYue.",
+            "@LinYue. Yes",
+            ".@LinYue",
+        ),
+        *("…@LinYue…", "@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️", "@LinYue/, see"),
+        # A handle is ASCII: it begins and ends at any other letter.
+        *("@LinYueさん", "こんにちは@LinYue", "@LinYue님", "é@LinYue", "@LinYueé", "मैं@LinYueको"),
+        # After a URL.
+        *("https://example.com @LinYue", "https://example.com、@LinYue", "<www.example.com>@LinYue", "a://b\n@LinYue"),
     ],
 )
 def test_a_mention_is_told(sign_in: SignIn, me: User, make: Make, message: str) -> None:
@@ -108,8 +121,13 @@ def test_a_mention_is_told(sign_in: SignIn, me: User, make: Make, message: str) 
 @pytest.mark.parametrize(
     "message",
     [
-        *("LinYue", "@ LinYue", "me@LinYue", "é@LinYue", "_@LinYue", "1@LinYue", "@LinYues", "@LinYue_", "@LinYueé"),
-        *("@Lin", "@LinYue1", "@kofi@LinYue", "@" + "LinYue" * 6),
+        *("LinYue", "@ LinYue", "me@LinYue", "_@LinYue", "1@LinYue", "@LinYues", "@LinYue_", "@@LinYue", "＠LinYue"),
+        *("@Lin", "@LinYue1", "@kofi@LinYue", "@" + "LinYue" * 6, "/@LinYue", "@LinYue@", "@LinYue/a", "@LinYue.é"),
+        # Addresses, packages, hosts.
+        *("@LinYue@mastodon.social", "info.@LinYue.com", "me@LinYue.com", "@LinYue/react", "@LinYue.com"),
+        # Within a URL.
+        *("https://medium.com/@LinYue/a-post", "HTTPS://example.com?to=@LinYue", "git+ssh://a.b:@LinYue"),
+        *("https://example.com/ü?to=@LinYue", "www.example.com?to=@LinYue", "(WWW.example.com/a,@LinYue)"),
     ],
 )
 def test_what_is_no_mention_is_not_told(sign_in: SignIn, me: User, make: Make, message: str) -> None:

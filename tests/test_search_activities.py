@@ -1,6 +1,7 @@
 """Search."""
 
 import threading
+import unicodedata
 from collections.abc import Iterator
 
 import psycopg
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 from psycopg import Connection
 from werkzeug.test import TestResponse
 
-from tests.conftest import links
+from tests.conftest import SignIn, links
 from tests.make import Make
 
 SEARCH = "/api/activities/search"
@@ -58,6 +59,58 @@ def test_search_knows_upper_and_lower_case_beyond_ascii(client: FlaskClient, mak
 
     assert found(client, "caffè") == ["Un CAFFÈ, ☕ per favore"]
     assert found(client, "☕") == ["Un CAFFÈ, ☕ per favore"]
+
+
+def post(client: FlaskClient, message: str) -> None:
+    """Publish an activity."""
+    assert client.post("/api/activities", json={"message": message, "ttl": "1-day"}).status_code == 200
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+# Compared as Postgres can, where something else than the service wrote the row: NFKC, and lower case.
+ALIKE = [
+    *((NFC, NFD), (NFD, NFC), (NFC, NFD.upper()), ("한글", unicodedata.normalize("NFD", "한글"))),
+    *(
+        ("ﬁle №5", "file no5"),
+        ("ＦＵＬＬ　ｗｉｄｔｈ", "full width"),
+        ("file no5", "ﬁle №5"),
+        ("Å", "\u212b"),
+        ("x²", "X2"),
+    ),
+]
+# Full case folding, and what Unicode calls ignorable left out.
+FOLDED = [
+    *(("STRASSE", "Straße"), ("Straße", "STRASSE"), ("ΜΈΓΑΣ", "μέγας"), ("μέγας", "μέγαΣ"), ("ŉ", "ʼn"), ("Ǆ", "ǆ")),
+    *(("❤", "❤️"), ("❤️", "❤"), ("co\u00adop", "coop"), ("coop", "co\u00adop"), ("می‌خواهم", "میخواهم")),
+]
+
+
+@pytest.mark.parametrize(("message", "term"), ALIKE + FOLDED, ids=ascii)
+def test_search_takes_equivalent_text_for_the_same(sign_in: SignIn, make: Make, message: str, term: str) -> None:
+    client = sign_in(make.user())
+    post(client, "A bystander")
+    post(client, message)
+
+    # As it was sent.
+    assert found(client, term) == [message]
+
+
+@pytest.mark.parametrize(("message", "term"), ALIKE, ids=ascii)
+def test_search_finds_text_that_something_else_has_written(
+    client: FlaskClient, make: Make, message: str, term: str
+) -> None:
+    make.activity(make.user(), message)
+    make.activity(make.user(), "A bystander")
+
+    assert found(client, term) == [message]
+
+
+def test_search_looks_at_replies_in_the_same_form(sign_in: SignIn, make: Make) -> None:
+    client = sign_in(make.user())
+    question = make.activity(make.user())
+    client.post(f"/api/activities/{question.uuid}/reply", json={"message": "Straße"})
+
+    assert found(client, "STRASSE") == ["Straße"]
 
 
 @pytest.mark.parametrize("term", ["100%", "a_b", "c\\d", "'; DROP TABLE users --", "%", "_", "\\"])

@@ -54,6 +54,29 @@ def people(owner: Connection) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize(
+    ("name", "display_name"),
+    [
+        *(
+            ("Lin\nYue", "Lin Yue"),
+            (" Lin\x1b ", "Lin"),
+            ("\u202eLin", "Lin"),
+            ("Lin\0", "Lin"),
+            ("\x07" * 60 + "Lin", "Lin"),
+        ),
+        *(("\u200b", "LinYue"), ("\x07", "LinYue"), ("\u3164", "LinYue"), ("\u202e\u2066", "LinYue"), ("", "LinYue")),
+    ],
+)
+def test_a_name_that_the_rules_refuse_is_cleaned(
+    ask: Ask, owner: Connection, cognito: FakeCognito, name: str, display_name: str
+) -> None:
+    cognito.people["sub-lin"] = LIN | {"name": name}
+
+    assert ask("sub-lin").status_code == 200
+    assert people(owner) == [("LinYue", display_name, "lin@example.com", "sub-lin")]
+
+
+@pytest.mark.usefixtures("bystander")
 def test_a_new_person_is_made_as_cognito_knows_them_and_once(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
     cognito.people["sub-lin"] = LIN
 

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, Unsupporte
 from lib.exceptions import BadRequest, Overloaded
 from lib.pool import THREADS
 from lib.proxies import unwrap
+from lib.text import is_storable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -145,8 +146,5 @@ def reject_unstorable_text(value: Any) -> None:
     elif isinstance(value, list):
         for element in value:
             reject_unstorable_text(element)
-    elif isinstance(value, str):
-        # Half of a surrogate pair has no UTF-8.
-        value.encode()
-        if "\0" in value:
-            raise ValueError
+    elif isinstance(value, str) and not is_storable(value):
+        raise ValueError

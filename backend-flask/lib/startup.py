@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cruddur")
 
 # The revision in db/migrations that the queries need, or a later one.
-SCHEMA = "0004"
+SCHEMA = "0006"
 OLDEST_SERVER = 15
 # How many connections the role may have: the lowest limit that there is. -1 is none.
 ROOM = """

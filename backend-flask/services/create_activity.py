@@ -7,7 +7,8 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from services.rules import MAX_MESSAGE_CHARS, check, mentions, text_codes
+from lib.text import fold, mentioned_handles
+from services.rules import MAX_MESSAGE_CHARS, check, text_codes
 from services.sign_in import User
 
 TTL = {
@@ -49,7 +50,8 @@ class CreateActivity:
                     handle=user.handle,
                     display_name=user.display_name,
                     message=message,
-                    mentions=mentions(message),
+                    search_text=fold(message or ""),
+                    mentions=mentioned_handles(message or ""),
                     ttl=lifetime,
                 ),
                 replay=lambda made: self.db.query_object(

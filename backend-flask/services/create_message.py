@@ -9,6 +9,7 @@ from lib.database import Db
 from lib.exceptions import NotFound
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
+from lib.text import is_blank
 from services.rules import check, reply_codes
 from services.sign_in import User
 
@@ -32,7 +33,7 @@ class CreateMessage:
         `sender` is called once the rest is valid: invalid input costs no query.
         """
         given = message_group_uuid or ""
-        check(reply_codes(message), [] if given.strip() else ["message_group_uuid_blank"])
+        check(reply_codes(message), ["message_group_uuid_blank"] if is_blank(given) else [])
         group = uuid_of(given)
         user = sender()
         with spans.use_case("create-message"):

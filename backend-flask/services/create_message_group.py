@@ -9,6 +9,7 @@ from lib.database import Db
 from lib.exceptions import ValidationError
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
+from lib.text import is_blank
 from services.rules import check, reply_codes
 from services.sign_in import User
 
@@ -27,7 +28,7 @@ class CreateMessageGroup:
         `sender` is called where there is a handle to compare with the sender's: a blank one costs no query.
         """
         codes = reply_codes(message)
-        if handle is None or not handle.strip():
+        if handle is None or is_blank(handle):
             raise ValidationError(*codes, "user_reciever_handle_blank")
         user = sender()
         check(codes, ["user_reciever_handle_self"] if handle.lower() == user.handle.lower() else [])

@@ -7,7 +7,8 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from services.rules import check, mentions, reply_codes
+from lib.text import fold, mentioned_handles
+from services.rules import check, reply_codes
 from services.sign_in import User
 
 
@@ -39,7 +40,8 @@ class CreateReply:
                     display_name=user.display_name,
                     activity_uuid=activity_uuid,
                     message=message,
-                    mentions=mentions(message),
+                    search_text=fold(message or ""),
+                    mentions=mentioned_handles(message or ""),
                 ),
                 replay=lambda made: self.db.query_object(
                     "activities/show", activity_uuid=made.uuid, handle=user.handle

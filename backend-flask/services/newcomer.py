@@ -1,12 +1,13 @@
 """The row of a new person, made of what Cognito knows of them.
 
-For signing in, and for the trigger of Cognito in `aws/lambdas`, whose zip has this file: nothing
-but the standard library is imported.
+For signing in, and for the trigger of Cognito in `aws/lambdas`, whose zip has this file.
 """
 
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+
+from lib.text import is_blank, storable, without_controls
 
 MAX_DISPLAY_NAME_CHARS = 50
 MAX_HANDLE_CHARS = 30
@@ -19,15 +20,10 @@ def rows(attributes: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
 
     `attributes` are those of Cognito's that OpenID Connect names: `preferred_username`, `name`, `email`.
     """
-    name = storable(attributes.get("name", "")).strip()[:MAX_DISPLAY_NAME_CHARS]
+    name = without_controls(storable(attributes.get("name", "")))[:MAX_DISPLAY_NAME_CHARS]
     email = storable(attributes.get("email", "")) or None
     for handle in handles(attributes.get("preferred_username", "")):
-        yield {"handle": handle, "display_name": name or handle, "email": email}
-
-
-def storable(text: str) -> str:
-    """The text without what Postgres can't hold: U+0000, and halves of surrogate pairs."""
-    return text.encode(errors="ignore").decode().replace("\0", "")
+        yield {"handle": handle, "display_name": handle if is_blank(name) else name, "email": email}
 
 
 def handles(wanted: str) -> Iterator[str]:

@@ -1,13 +1,13 @@
 """What people may write: the rules that several use cases share, and the codes for breaking them."""
 
-import re
 from collections.abc import Iterable
 
 from lib.exceptions import ValidationError
+from lib.text import has_control, is_blank
+from services.newcomer import MAX_DISPLAY_NAME_CHARS
 
 MAX_MESSAGE_CHARS = 280
 MAX_REPLY_CHARS = 1024
-MENTION = re.compile(r"(?<!\w)@([A-Za-z0-9_]{1,30})(?!\w)")
 
 
 def check(*codes: Iterable[str]) -> None:
@@ -19,16 +19,18 @@ def check(*codes: Iterable[str]) -> None:
 
 def text_codes(member: str, text: str | None, limit: int) -> list[str]:
     """What is wrong with a text that must not be blank, nor have more than `limit` code points."""
-    if text is None or not text.strip():
+    if text is None or is_blank(text):
         return [f"{member}_blank"]
     return [f"{member}_exceed_max_chars"] if len(text) > limit else []
+
+
+def name_codes(name: str | None) -> list[str]:
+    """What is wrong with a display name, which stands within a line of other text."""
+    codes = text_codes("display_name", name, MAX_DISPLAY_NAME_CHARS)
+    is_invalid = name is not None and has_control(name) and not is_blank(name)
+    return ["display_name_invalid", *codes] if is_invalid else codes
 
 
 def reply_codes(message: str | None) -> list[str]:
     """What is wrong with a reply or a direct message. The code for its length names the limit."""
     return [code.replace("chars", "chars_1024") for code in text_codes("message", message, MAX_REPLY_CHARS)]
-
-
-def mentions(message: str | None) -> list[str]:
-    """The handles that a message mentions, in lower case: `@handle`, unless it stands within a word."""
-    return sorted({handle.lower() for handle in MENTION.findall(message or "")})

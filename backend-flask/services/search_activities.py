@@ -10,6 +10,7 @@ from lib.database import Db
 from lib.exceptions import Overloaded
 from lib.paging import Listing, Page
 from lib.queries import Feed, Visits
+from lib.text import fold
 from services.rules import check, text_codes
 
 # A page may be short: it visits so many activities at most.
@@ -37,7 +38,7 @@ class SearchActivities:
         """Activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
         check(text_codes("search_term", term, MAX_TERM_CHARS))
         with take_turn(self.turns), spans.use_case("search-activities") as span:
-            listing = self._search(term.split(), page)
+            listing = self._search(fold(term).split(), page)
             span.set_attribute("app.result_length", listing.length)
             return listing
 

@@ -6,8 +6,7 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
 from lib.paging import Json
-from services.newcomer import MAX_DISPLAY_NAME_CHARS
-from services.rules import check, text_codes
+from services.rules import check, name_codes
 from services.sign_in import User
 
 MAX_BIO_CHARS = 160
@@ -33,10 +32,7 @@ class UpdateProfile:
         `user` is called once the rest is valid: invalid input costs no query.
         """
         too_long = len(bio or "") > MAX_BIO_CHARS
-        check(
-            text_codes("display_name", display_name, MAX_DISPLAY_NAME_CHARS),
-            ["bio_exceed_max_chars"] if too_long else [],
-        )
+        check(name_codes(display_name), ["bio_exceed_max_chars"] if too_long else [])
         current_user = user()
         with spans.use_case("update-profile"):
             return once(

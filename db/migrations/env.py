@@ -1,4 +1,4 @@
-"""How Alembic runs our revisions: on a URL that libpq reads, in one transaction."""
+"""How Alembic runs our revisions: on a URL that libpq reads, each in a transaction of its own."""
 
 import psycopg
 from alembic import context
@@ -13,7 +13,9 @@ engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(
 with engine.connect() as connection:
     # Whoever waits for a table keeps everybody behind them waiting: give up and try again later.
     connection.exec_driver_sql("SET lock_timeout = '5s'")
-    context.configure(connection=connection)
+    connection.commit()
+    # An index is built CONCURRENTLY, which no transaction may hold.
+    context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

@@ -1,9 +1,10 @@
 -- A new activity, with the people whom it mentions. Nobody mentions themselves.
-INSERT INTO activities (uuid, user_uuid, message, mentions, expires_at)
+INSERT INTO activities (uuid, user_uuid, message, search_text, mentions, expires_at)
 VALUES (
     %(uuid)s,
     %(user_uuid)s,
     %(message)s,
+    %(search_text)s,
     ARRAY(
         SELECT mentioned.uuid FROM users AS mentioned
         WHERE lower(mentioned.handle COLLATE "C") = ANY (%(mentions)s) AND mentioned.uuid <> %(user_uuid)s

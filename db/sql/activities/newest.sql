@@ -2,7 +2,7 @@
 SELECT
     activities.uuid,
     activities.created_at,
-    activities.message,
+    COALESCE(activities.search_text, lower(normalize(activities.message, NFKC))) AS search_text,
     -- As in live_activities. Its rows would hide how many expired ones the walk passes.
     COALESCE(activities.expires_at, 'infinity') > now() AS is_live
 FROM activities

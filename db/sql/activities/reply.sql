@@ -1,11 +1,12 @@
 -- A reply to a live activity, which goes when its parent goes. Nobody mentions themselves.
 INSERT INTO activities (
-    uuid, user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at
+    uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at
 )
 SELECT
     %(uuid)s,
     %(user_uuid)s,
     %(message)s,
+    %(search_text)s,
     ARRAY(
         SELECT mentioned.uuid FROM users AS mentioned
         WHERE lower(mentioned.handle COLLATE "C") = ANY (%(mentions)s) AND mentioned.uuid <> %(user_uuid)s

@@ -4,7 +4,7 @@
 WITH matches AS (
     SELECT visited.uuid
     FROM visited
-    WHERE visited.is_live AND visited.message ILIKE ALL (%(words)s)
+    WHERE visited.is_live AND visited.search_text LIKE ALL (%(words)s)
     LIMIT %(limit)s + 1
 )
 SELECT

@@ -5,7 +5,7 @@
 WITH matches AS MATERIALIZED (
     SELECT activities.uuid
     FROM activities
-    WHERE activities.message ILIKE (SELECT %(longest)s::text)
+    WHERE COALESCE(activities.search_text, lower(normalize(activities.message, NFKC))) LIKE (SELECT %(longest)s::text)
 )
 SELECT count(*) AS matches_count
 FROM (SELECT matches.uuid FROM matches LIMIT %(limit)s) AS counted

@@ -6,8 +6,8 @@ WITH matches AS MATERIALIZED (
     SELECT live_activities.uuid, live_activities.created_at
     FROM live_activities
     WHERE
-        live_activities.message ILIKE (SELECT %(longest)s::text)
-        AND live_activities.message ILIKE ALL (%(words)s)
+        live_activities.search_text LIKE (SELECT %(longest)s::text)
+        AND live_activities.search_text LIKE ALL (%(words)s)
 ),
 page AS (
     SELECT matches.uuid
