@@ -25,6 +25,7 @@ from lib.draining import drain
 from lib.failure import Failure
 from lib.logs import REQUESTS, STDERR, configure_logging
 from lib.pool import THREADS
+from lib.purge import purge_forever
 from lib.request_log import log_context
 from lib.startup import check_database, check_key_set, check_port
 
@@ -78,7 +79,10 @@ def worker() -> "WSGIApplication":
     logging.getLogger(REQUESTS).setLevel(config.log_level.upper())
     threading.Thread(target=end_with_parent, name="end with parent", daemon=True).start()
     threading.Thread(target=limit_unread_responses, args=[config.port], name="listener", daemon=True).start()
-    return with_short_bodies_joined(create_app(config))
+    app = create_app(config)
+    # After create_app, which sets up what it exports its metrics by.
+    threading.Thread(target=purge_forever, args=[config.conninfo()], name="purge", daemon=True).start()
+    return with_short_bodies_joined(app)
 
 
 def with_short_bodies_joined(app: "WSGIApplication") -> "WSGIApplication":

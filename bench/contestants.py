@@ -3,8 +3,8 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 import urllib3
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.data import as_service, service_url
+from bench.data import as_service, service_url, unpurged
 from bench.install import PEERS, venv
 from bench.processes import Running, started
 from lib.failure import Failure
@@ -66,16 +66,21 @@ FASTAPI = Contestant(
 FASTIFY = Contestant("Fastify + postgres.js", ("node", "server.js"), PEERS / "fastify")
 
 
-def running(contestant: Contestant, database: Database, settings: Mapping[str, str]) -> AbstractContextManager[Running]:
+@contextmanager
+def running(contestant: Contestant, database: Database, settings: Mapping[str, str]) -> Iterator[Running]:
     """The contestant on `database`, from its first feed on."""
     port = free_port()
-    return started(
-        [word.format(port=port) for word in contestant.command],
-        url=f"http://127.0.0.1:{port}/api/activities/home",
-        environ={**environment(database), "PORT": port, **settings},
-        folder=contestant.folder,
-        log=home() / "contestant.log",
-    )
+    with (
+        unpurged(database),
+        started(
+            [word.format(port=port) for word in contestant.command],
+            url=f"http://127.0.0.1:{port}/api/activities/home",
+            environ={**environment(database), "PORT": port, **settings},
+            folder=contestant.folder,
+            log=home() / "contestant.log",
+        ) as server,
+    ):
+        yield server
 
 
 def environment(database: Database) -> dict[str, str]:

@@ -17,7 +17,9 @@ from bench.processes import command_name, parent
 from lib.credentials import conninfo
 from lib.db import Db
 from lib.pool import Connection, pass_json_on
+from lib.purge import LOCK
 from lib.startup import SCHEMA
+from lib.text import fold
 from ops.bulk import Activity, copy, persons, posts
 from ops.command import Database, is_local
 from ops.create import ROLE, create
@@ -118,7 +120,8 @@ def with_terms(activities: Iterator[Activity], count: int) -> Iterator[Activity]
     """The activities, with the words that are searched for in their messages."""
     for n, activity in enumerate(activities):
         terms = f"{COMMON} {RARE}" if n % (count // HOLDERS) == 1 else COMMON
-        yield activity._replace(message=f"{activity.message} {terms}")
+        message = f"{activity.message} {terms}"
+        yield activity._replace(message=message, search_text=fold(message))
 
 
 def service_url(database: Database) -> str:
@@ -126,6 +129,14 @@ def service_url(database: Database) -> str:
     if database.is_embedded:
         return make_conninfo(database.url, user=ROLE)
     return make_conninfo(os.environ.get("SERVICE_CONNECTION_URL") or database.url, dbname=database.name)
+
+
+@contextmanager
+def unpurged(database: Database) -> Iterator[None]:
+    """Keep the purge away: all are measured on the same rows, half of them expired."""
+    with database.connect() as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        yield
 
 
 @contextmanager

@@ -66,6 +66,17 @@ JOIN users ON users.handle = seed.handle
 JOIN activities AS parent ON parent.uuid = seed.parent_uuid::uuid
 ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
 
+-- Some of these rows may have been there before, and counted; others had been purged.
+UPDATE activities SET replies_count = counted.replies_count
+FROM (
+    SELECT parent.uuid, count(reply.uuid) AS replies_count
+    FROM activities AS parent
+    LEFT JOIN live_activities AS reply ON reply.reply_to_activity_uuid = parent.uuid
+    WHERE parent.uuid::text LIKE '5eed0000-%'
+    GROUP BY parent.uuid
+) AS counted
+WHERE activities.uuid = counted.uuid AND activities.replies_count <> counted.replies_count;
+
 -- What two people say to each other. A message stays, so it has its time once and for all.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)

@@ -5,11 +5,13 @@ from http import HTTPStatus
 
 import psycopg
 
+from bench.data import unpurged
 from faults.drill import Figure, at_most, none_of
 from faults.ground import SERVE, Ground, ground, serving
 from faults.load import getting, load, not_ok, p99, slowest, status_of
 from faults.raw_clients import ask_repeatedly
 from faults.unprotected import without
+from ops.command import Database
 from ops.plans import cost, page
 from services.search_activities import SEARCH, pattern
 
@@ -38,7 +40,11 @@ def searches(activities: int, questions: int, pause: float, broken: bool) -> Ite
         postgres.rows(ACTIVITIES, activities, activities)
         postgres.rows("VACUUM (ANALYZE) activities")
         yield at_most("activities that a page of the search visits", VISITS, visited(postgres), "rows")
-        with serving(postgres.url, without("searches") if broken else SERVE) as service:
+        # Half of the activities have expired, and stay.
+        with (
+            unpurged(Database("CONNECTION_URL", postgres.cluster.url())),
+            serving(postgres.url, without("searches") if broken else SERVE) as service,
+        ):
             for searchers in (FEW, MANY):
                 yield from searched(
                     service.url, f"/api/activities/@{postgres.people[0].handle}", searchers, questions, pause

@@ -122,16 +122,16 @@ class Make:
         return UUID(str(uuid))
 
     def counts(self) -> dict[UUID, int]:
-        """How many replies each activity counts, without those around the bystander."""
+        """How many replies each live activity counts, without those around the bystander."""
         return dict(self._others("uuid, replies_count"))
 
     def messages(self) -> list[str]:
-        """What all activities say, without those around the bystander."""
+        """What all live activities say, without those around the bystander."""
         return [message for (message,) in self._others("message")]
 
     def _others(self, columns: str) -> list[tuple[Any, ...]]:
         statement = f"""
-            SELECT {columns} FROM activities
+            SELECT {columns} FROM live_activities
             WHERE user_uuid NOT IN (SELECT uuid FROM users WHERE handle IN ('{BYSTANDER}', '{FRIEND}'))
         """
         return self.owner.execute(statement.encode()).fetchall()

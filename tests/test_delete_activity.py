@@ -1,13 +1,17 @@
 """Taking back what one has posted."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from uuid import uuid4
 
+import psycopg
 import pytest
 
+from lib.purge import Purged, purge_batch
 from tests.conftest import SignIn
 from tests.make import Activity, Make, User
+from tests.running import eventually, waits
 
 
 def path(activity: Activity) -> str:
@@ -55,7 +59,8 @@ def test_what_is_anothers_or_not_there_cannot_be_deleted(sign_in: SignIn, make: 
     for uuid in (theirs, expired.uuid, uuid4()):
         answer = sign_in(author).delete(f"/api/activities/{uuid}")
         assert (answer.status_code, answer.json) == (404, ["not_found"])
-    assert make.counts() == {expired.uuid: 0}
+    left = make.owner.execute("SELECT uuid FROM activities WHERE user_uuid = %s", [author.uuid]).fetchall()
+    assert left == [(expired.uuid,)]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -73,4 +78,163 @@ def test_what_hangs_together_is_deleted_by_many_at_once_without_a_deadlock(sign_
 
         assert {answer.status_code for answer in answers} <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
         assert answers[0].status_code == HTTPStatus.OK
+    assert make.messages() == []
+
+
+def test_what_is_deleted_is_gone_on_every_path_and_however_deep(sign_in: SignIn, make: Make, bystander: User) -> None:
+    author, other = make.user("author"), make.user("other")
+    root = make.activity(author, "a quokka")
+    last = root
+    for _ in range(30):
+        last = make.activity(other, "a quokka too", reply_to=last)
+    make.mention(last, author)
+    reader = sign_in(author)
+    assert len(reader.get("/api/activities/notifications").json) == 2
+
+    assert reader.delete(path(root)).status_code == 200
+
+    for feed in ("/api/activities/notifications", "/api/activities/search?term=quokka"):
+        assert reader.get(feed).json == []
+    for handle in ("author", "other"):
+        assert reader.get(f"/api/activities/@{handle}").json["activities"] == []
+    assert [shown["handle"] for shown in reader.get("/api/activities/home").json] == ["friend", bystander.handle]
+    for activity, handle in ((root, "author"), (last, "other")):
+        assert reader.get(f"/api/activities/@{handle}/status/{activity.uuid}").status_code == 404
+        assert reader.post(f"{path(activity)}/reply", json={"message": "hello"}).status_code == 404
+
+
+REPLIES = """
+    INSERT INTO activities (user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, expires_at)
+    SELECT %(author)s, 'a reply', %(parent)s, %(author)s, now() + interval '7 days' FROM generate_series(1, %(count)s)
+"""
+# What one statement ends besides the activity itself.
+DESCENDANTS = 10_000
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("left", [0, 1, 7])
+def test_more_than_ten_thousand_replies_are_gone_by_the_purge(
+    sign_in: SignIn, make: Make, service_url: str, left: int
+) -> None:
+    author = make.user("author")
+    question = make.activity(author, "why?")
+    root = make.activity(author, "root", reply_to=question)
+    make.owner.execute(REPLIES, {"author": author.uuid, "parent": root.uuid, "count": DESCENDANTS - 1})
+    parent = make.activity(author, "the last", reply_to=root)
+    for _ in range(left):
+        parent = make.activity(author, "below the last", reply_to=parent)
+
+    assert sign_in(author).delete(path(root)).status_code == 200
+
+    # A machine may be too slow for all of them in its second.
+    assert len(make.messages()) >= 1 + left
+    with psycopg.connect(service_url, autocommit=True) as service:
+        while purge_batch(service) != Purged(0, 0, 0, None):
+            pass
+    assert make.counts() == {question.uuid: 0}
+    assert make.owner.execute("SELECT count(*) FROM activities WHERE user_uuid = %s", [author.uuid]).fetchone() == (1,)
+    assert make.owner.execute("SELECT count(*) FROM unfinished_threads").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_reply_to_what_is_being_deleted_is_not_found(sign_in: SignIn, make: Make, owner_url: str) -> None:
+    author, other = make.user("author"), make.user("other")
+    root = make.activity(author, "root")
+    with psycopg.connect(owner_url) as deleting, ThreadPoolExecutor(1) as pool:
+        deleting.execute("SELECT end_activity(%s, %s)", [root.uuid, author.uuid])
+        # Its snapshot is of before, and its time may be too.
+        replying = pool.submit(sign_in(other).post, f"{path(root)}/reply", json={"message": "too late"})
+        eventually(lambda: waits(owner_url))
+        deleting.commit()
+
+        answer = replying.result()
+
+    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert make.owner.execute("SELECT count(*) FROM activities WHERE message = 'too late'").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_reply_that_is_being_written_is_deleted_with_what_it_answers(
+    sign_in: SignIn, make: Make, owner_url: str, depth: int
+) -> None:
+    author, other = make.user("author"), make.user("other")
+    root = parent = make.activity(author, "root")
+    for _ in range(depth):
+        parent = make.activity(author, "between", reply_to=parent)
+    with psycopg.connect(owner_url) as replying, ThreadPoolExecutor(1) as pool:
+        replying.execute(REPLIES, {"author": other.uuid, "parent": parent.uuid, "count": 1})
+        deleting = pool.submit(sign_in(author).delete, path(root))
+        eventually(lambda: waits(owner_url))
+        replying.commit()
+
+        assert deleting.result().status_code == 200
+
+    assert make.messages() == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_counters_are_exact_under_replies_and_deletions_at_once(sign_in: SignIn, make: Make) -> None:
+    author, people = make.user("author"), [make.user() for _ in range(6)]
+    question = make.activity(author, "question")
+    clients = {person: sign_in(person) for person in [author, *people]}
+
+    def take_part(person: User) -> set[int]:
+        """Reply to the question and to the own reply, and delete every second reply."""
+        statuses = set()
+        for number in range(12):
+            reply = clients[person].post(f"{path(question)}/reply", json={"message": "a reply"})
+            below = clients[author].post(f"/api/activities/{reply.json['uuid']}/reply", json={"message": "below"})
+            statuses |= {reply.status_code, below.status_code}
+            if number % 2:
+                statuses.add(clients[person].delete(f"/api/activities/{reply.json['uuid']}").status_code)
+        return statuses
+
+    with ThreadPoolExecutor(len(people)) as pool:
+        assert set.union(*pool.map(take_part, people)) == {HTTPStatus.OK}
+
+    live = make.owner.execute(COUNTED).fetchall()
+    assert [(uuid, count) for uuid, count, counted in live if count != counted] == []
+    assert make.counts()[question.uuid] == 6 * len(people)
+
+
+COUNTED = """
+    SELECT
+        parent.uuid,
+        parent.replies_count,
+        (SELECT count(*) FROM live_activities AS reply WHERE reply.reply_to_activity_uuid = parent.uuid)
+    FROM live_activities AS parent
+"""
+# Below what has ended, and live.
+LEFT_BEHIND = """
+    SELECT count(*)
+    FROM live_activities AS reply
+    LEFT JOIN live_activities AS parent ON parent.uuid = reply.reply_to_activity_uuid
+    WHERE reply.reply_to_activity_uuid IS NOT NULL AND parent.uuid IS NULL
+"""
+
+
+@pytest.mark.usefixtures("bystander")
+def test_no_reply_is_left_behind_whoever_deletes_meanwhile(sign_in: SignIn, make: Make) -> None:
+    people = [make.user() for _ in range(8)]
+    clients = [sign_in(person) for person in people]
+    for _ in range(6):
+        root = make.activity(people[0], "root")
+        replies = [make.activity(person, "a reply", reply_to=root) for person in people]
+        targets = [root, *replies]
+
+        def reply_or_delete(number: int, targets: list[Activity] = targets) -> int:
+            """Delete an activity of one's own, or reply to somebody's."""
+            target = targets[number % len(targets)]
+            if number < len(targets):
+                return clients[people.index(target.author)].delete(path(target)).status_code
+            client = clients[number % len(clients)]
+            return client.post(f"{path(target)}/reply", json={"message": "meanwhile"}).status_code
+
+        order = list(range(4 * len(targets)))
+        random.Random(4567).shuffle(order)
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(reply_or_delete, order)) <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
+
+        assert make.owner.execute(LEFT_BEHIND).fetchone() == (0,)
     assert make.messages() == []

@@ -1,31 +1,51 @@
-"""bin/db-purge: the room of what has expired is freed."""
+"""The purge: what has expired is deleted, batch by batch, and nothing else."""
 
+import logging
 import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
-from tests.make import Make, User
-from tests.running import rows, succeeds
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.conninfo import make_conninfo
+
+from lib import purge as purging
+from lib.purge import BATCH, LOCK, SMALLEST_BATCH, Purge, Purged, purge_batch, purge_forever
+from tests.clock import Clock
+from tests.collector import Collector
+from tests.make import Activity, Make, User
+from tests.running import eventually, rows, succeeds
+from tests.telemetry import flush, watched
+from tests.test_serve import serving
 
 
 def purge(owner_url: str) -> tuple[int, int]:
-    """How many activities and idempotency keys bin/db-purge says that it has removed."""
+    """How many activities and idempotency keys bin/db-purge says that it has deleted."""
     said = succeeds("db-purge", CONNECTION_URL=owner_url)
-    found = re.fullmatch(r"(\d+) activities removed, and their replies\n(\d+) idempotency keys removed\n", said)
+    found = re.fullmatch(r"(\d+) activities and (\d+) idempotency keys deleted\n", said)
     return int(found[1]), int(found[2])
 
 
-def test_a_purge_removes_what_has_expired_and_nothing_else(owner_url: str, make: Make) -> None:
+@pytest.fixture
+def service(service_url: str) -> Iterator[Connection]:
+    """A connection of the service's role."""
+    with psycopg.connect(service_url, autocommit=True) as connection:
+        yield connection
+
+
+def test_a_purge_deletes_what_has_expired_and_nothing_else(owner_url: str, make: Make) -> None:
     author = make.user()
-    for _ in range(1001):
+    for _ in range(BATCH + 1):
         make.activity(author, "expired", age="1 hour", ttl="1 hour")
-    parent = make.activity(author, "expired", age="2 hours", ttl="1 hour")
+    parent = make.activity(author, "expired", age="3 hours", ttl="2 hours")
     make.activity(author, "expired", age="2 hours", ttl="1 hour", reply_to=parent)
     live = make.activity(author, "bystander", age="1 hour", ttl="2 hours")
-    make.activity(author, "expired", age="1 hour", ttl="1 hour", reply_to=live)
     make.activity(author, "bystander", age="1 hour", ttl="2 hours", reply_to=live)
     make.activity(author, "bystander", ttl=None)
 
-    assert purge(owner_url) == (1003, 0)
+    assert purge(owner_url) == (BATCH + 3, 0)
 
     left = rows(owner_url, "SELECT message, replies_count FROM activities ORDER BY replies_count")
     assert left == [("bystander", 0), ("bystander", 0), ("bystander", 1)]
@@ -35,15 +55,19 @@ def test_a_purge_leaves_rows_that_are_in_use(owner_url: str, make: Make) -> None
     author = make.user()
     make.activity(author, "free", age="1 hour", ttl="1 hour")
     locked = make.activity(author, "locked", age="1 hour", ttl="1 hour")
+    # It would go with its reply.
+    parent = make.activity(author, "parent of a locked one", age="1 hour", ttl="1 hour")
+    reply = make.activity(author, "locked", age="59 minutes", ttl="59 minutes", reply_to=parent)
 
     with make.owner.transaction():
-        make.owner.execute("SELECT FROM activities WHERE uuid = %s FOR UPDATE", [locked.uuid])
+        make.owner.execute("SELECT FROM activities WHERE uuid = ANY (%s) FOR UPDATE", [[locked.uuid, reply.uuid]])
         assert purge(owner_url) == (1, 0)
 
-    assert rows(owner_url, "SELECT message FROM activities") == [("locked",)]
+    left = rows(owner_url, "SELECT message FROM activities ORDER BY message")
+    assert left == [("locked",), ("locked",), ("parent of a locked one",)]
 
 
-def test_several_purges_at_once_do_not_stand_in_each_others_way(owner_url: str, make: Make) -> None:
+def test_several_purges_at_once_take_turns(owner_url: str, make: Make) -> None:
     author = make.user()
     make.owner.execute(
         """
@@ -63,10 +87,63 @@ def test_several_purges_at_once_do_not_stand_in_each_others_way(owner_url: str, 
     make.activity(author, "bystander", reply_to=make.activity(author, "bystander"))
 
     with ThreadPoolExecutor() as pool:
-        removed = list(pool.map(lambda _: purge(owner_url), range(3)))
+        purged = list(pool.map(lambda _: purge(owner_url), range(3)))
 
-    assert sum(activities for activities, _ in removed) == 2500
+    assert sum(activities for activities, _ in purged) == 5 * 2500
     assert rows(owner_url, "SELECT message FROM activities") == [("bystander",)] * 2
+
+
+def test_one_transaction_purges_at_a_time(service: Connection, owner: Connection, make: Make) -> None:
+    make.activity(make.user(), age="1 hour", ttl="1 hour")
+    with owner.transaction():
+        owner.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        assert purge_batch(service) is None
+
+    assert purge_batch(service) == Purged(1, 0, 0, None)
+
+
+def chain(make: Make, author: User, length: int, *, age: str, ttl: str) -> list[Activity]:
+    """A thread in which each activity replies to the one before, all of the same times."""
+    links = [make.activity(author, "0", age=age, ttl=ttl)]
+    for number in range(1, length):
+        links.append(make.activity(author, str(number), reply_to=links[-1], age=age, ttl=ttl))
+    return links
+
+
+def test_a_batch_never_takes_more_along_than_its_rows(service: Connection, make: Make) -> None:
+    # What is answered expires first here: the order of the rows has no replies first.
+    links = chain(make, make.user(), 30, age="1 hour", ttl="1 hour")
+    deleted = []
+    while batch := purge_batch(service, 7):
+        if not batch.is_busy:
+            break
+        deleted.append(batch.activities)
+
+    assert sum(deleted) == len(links)
+    assert max(deleted) <= 7
+    assert left(make) == []
+
+
+def left(make: Make) -> list[str]:
+    """What the rows of activities say."""
+    return [message for (message,) in make.owner.execute("SELECT message FROM activities")]
+
+
+def test_what_replies_to_what_has_expired_ends_and_is_deleted_too(service: Connection, make: Make) -> None:
+    author = make.user()
+    expired = make.activity(author, "expired", age="2 hours", ttl="1 hour")
+    # Such as a COPY may bring: the service gives a reply the end of what it answers.
+    make.owner.execute("ALTER TABLE activities DISABLE TRIGGER activities_reply_made")
+    reply = make.activity(author, "lives on", ttl=None, reply_to=expired)
+    make.activity(author, "lives on", ttl=None, reply_to=reply)
+    make.activity(author, "bystander", reply_to=make.activity(author, "bystander"))
+
+    ended = purge_batch(service)
+    assert ended is not None
+    assert ended.ended == 2
+    while purge_batch(service) != Purged(0, 0, 0, None):
+        pass
+    assert left(make) == ["bystander", "bystander"]
 
 
 KEYS = """
@@ -76,7 +153,7 @@ KEYS = """
 """
 
 
-def test_a_purge_removes_keys_once_they_have_been_free_for_an_hour(owner_url: str, make: Make) -> None:
+def test_a_purge_deletes_keys_once_they_have_been_free_for_an_hour(owner_url: str, make: Make) -> None:
     ages = ["0 hours", "24 hours", "24:59:00", "25:00:00", "30 days"]
     make.owner.execute(KEYS, [make.user().uuid, ages])
 
@@ -99,3 +176,116 @@ def test_a_purge_leaves_keys_that_are_in_use(owner_url: str, make: Make) -> None
 def test_a_purge_touches_nothing_else(owner_url: str, bystander: User) -> None:
     assert bystander
     assert purge(owner_url) == (0, 0)
+
+
+def test_the_service_purges_by_itself(service_url: str, owner_url: str, make: Make) -> None:
+    author = make.user()
+    for _ in range(20):
+        make.activity(author, "expired", age="1 hour", ttl="1 hour")
+    make.activity(author, "bystander")
+
+    with serving(service_url, WEB_CONCURRENCY="2"):
+        eventually(lambda: rows(owner_url, "SELECT message FROM activities") == [("bystander",)])
+        make.activity(author, "expired later", age="1 hour", ttl="1 hour")
+        eventually(lambda: rows(owner_url, "SELECT message FROM activities") == [("bystander",)])
+
+
+class Stopped(Exception):
+    """The end of a purge that runs for ever."""
+
+
+def run_purge(conninfo: Callable[[], str], batches: int) -> list[float]:
+    """Purge until so many pauses are made; for how many seconds each."""
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == batches:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        purge_forever(conninfo, sleep)
+    return pauses
+
+
+def test_a_purge_that_fails_is_tried_again_and_told_once(
+    service_url: str, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    make.activity(make.user(), age="1 hour", ttl="1 hour")
+    away = make_conninfo(service_url, port=1)
+    answers = iter([away, away, away, service_url])
+
+    with caplog.at_level(logging.WARNING, "cruddur"):
+        pauses = run_purge(lambda: next(answers), 5)
+
+    assert pauses[:3] == [purging.RETRY_SECONDS] * 3
+    assert pauses[4] == purging.INTERVAL_SECONDS
+    assert [record.getMessage() for record in caplog.records] == [
+        "the purge failed and is tried again: OperationalError "
+    ]
+    assert left(make) == []
+
+
+def test_a_batch_that_takes_too_long_is_made_smaller_and_larger_again(
+    service: Connection, owner: Connection, make: Make
+) -> None:
+    make.activity(make.user(), age="1 hour", ttl="1 hour")
+    service.execute("SET statement_timeout = '50 ms'")
+    service.execute("SET lock_timeout = 0")
+    purge = Purge()
+    with owner.transaction():
+        owner.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
+        sizes = []
+        while purge.batch > SMALLEST_BATCH:
+            purge.run(service)
+            sizes.append(purge.batch)
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            purge.run(service)
+
+    assert sizes == [250, 62, 15, 10]
+    service.execute("SET statement_timeout = '5 s'")
+    purge.run(service)
+    assert (purge.batch, left(make)) == (20, [])
+
+
+def test_a_purge_that_does_not_keep_up_is_told_once_an_hour(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, purge, now = Clock(), Purge(), datetime.now(UTC)
+    monkeypatch.setattr(purging, "time", clock)
+
+    with caplog.at_level(logging.WARNING, "cruddur"):
+        for age in (None, 0, 59, 61, 62):
+            purge.observe(Purged(0, 0, 0, None if age is None else now - timedelta(minutes=age)))
+        assert len(caplog.records) == 1
+        clock.now += 3601
+        purge.observe(Purged(0, 0, 0, now - timedelta(minutes=90)))
+
+    assert [record.args for record in caplog.records] == [(61,), (90,)]
+
+
+def test_what_is_purged_is_a_metric(
+    service: Connection, service_url: str, jwks_url: str, make: Make, collector: Collector
+) -> None:
+    watched(service_url, jwks_url, collector).extensions["database_pool"].close()
+    author = make.user()
+    for _ in range(3):
+        make.activity(author, age="1 hour", ttl="1 hour")
+    make.owner.execute(KEYS, [author.uuid, ["30 days"]])
+    before = purged_rows(collector)
+
+    Purge().run(service)
+
+    after = purged_rows(collector)
+    assert after["activities"] - before.get("activities", 0) == 3
+    assert after["idempotency_keys"] - before.get("idempotency_keys", 0) == 1000
+
+
+def purged_rows(collector: Collector) -> dict[str, int]:
+    """How many rows of each table the metric counts."""
+    flush()
+    (figures,) = collector.last_metrics().values()
+    if "app.purge.rows" not in figures:
+        return {}
+    points = figures["app.purge.rows"].sum.data_points
+    return {point.attributes[0].value.string_value: point.as_int for point in points}

@@ -64,7 +64,7 @@ def test_messages_have_their_limits(owner: psycopg.Connection, make: Make) -> No
     refuses(owner, "activities_reply_to_check", REPLY_ROW, author.uuid, "hello", None, author.uuid)
     refuses(owner, "activities_reply_to_activity_uuid_fkey", REPLY_ROW, author.uuid, "hello", uuid4(), author.uuid)
     refuses(owner, "activities_user_uuid_fkey", ACTIVITY_ROW, uuid4(), "hello")
-    refuses(owner, "activities_expires_at_check", "UPDATE activities SET expires_at = created_at")
+    refuses(owner, "activities_expires_at_check", "UPDATE activities SET expires_at = created_at - interval '1 us'")
     refuses(owner, "activities_counts_check", "UPDATE activities SET likes_count = -1")
 
 

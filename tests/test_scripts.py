@@ -16,10 +16,7 @@ from tests.running import fails, rows, script, succeeds
 def test_each_step_works_and_works_twice(new_url: str) -> None:
     for step in ("create", "create", "schema-load", "schema-load", "migrate", "seed", "seed", "migrate", "purge"):
         succeeds(f"db-{step}", CONNECTION_URL=new_url)
-    assert succeeds("db-purge", CONNECTION_URL=new_url).splitlines() == [
-        "0 activities removed, and their replies",
-        "0 idempotency keys removed",
-    ]
+    assert succeeds("db-purge", CONNECTION_URL=new_url) == "0 activities and 0 idempotency keys deleted\n"
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
     succeeds("db-drop", CONNECTION_URL=new_url)

@@ -92,8 +92,8 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
         sessions = """
             SELECT count(*) FROM pg_stat_activity WHERE usename = 'cruddur_service' AND datname = current_database()
         """
-        # Each process has a pool of four.
-        while owner.execute(sessions.encode()).fetchone() != (8,):
+        # Each process has a pool of four, and the purge's.
+        while owner.execute(sessions.encode()).fetchone() != (10,):
             assert time.monotonic() < deadline
 
     with pytest.raises(ConnectionRefusedError):
@@ -131,7 +131,7 @@ def test_a_port_in_use_is_told() -> None:
         (None, "there is no key set at {url}: FileNotFoundError"),
         ("", "there is no key set at {url}: JSONDecodeError"),
         ("[]", "there is no key set at {url}: TypeError"),
-        ('{"keys": []}', "there is no key set at {url}: MissingKeyError"),
+        ('{"keys": []}', "there is no RSA key at {url}"),
         (json.dumps({"keys": [ELLIPTIC]}), "there is no RSA key at {url}"),
     ],
     ids=["no file", "nothing", "no key set", "no key", "no RSA key"],
@@ -231,15 +231,15 @@ def test_a_time_zone_that_is_not_utc_is_told(owner_url: str, owner: psycopg.Conn
 
 def test_more_processes_than_there_are_connections_for_are_told(service_url: str, owner: psycopg.Connection) -> None:
     limit = f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT"
-    # Two processes, each with a pool of four and one that asks whether the server is back.
-    owner.execute(f"{limit} 9".encode())
+    # Two processes, each with a pool of four, one that asks whether the server is back, and the purge's.
+    owner.execute(f"{limit} 11".encode())
     (line,) = fails(CONNECTION_URL=service_url, WEB_CONCURRENCY="2")
     assert line == (
-        "cruddur: WEB_CONCURRENCY=2 wants 10 connections, and the server has 9 for us: lower it, or raise the server's "
-        "max_connections or the role's and the database's CONNECTION LIMIT"
+        "cruddur: WEB_CONCURRENCY=2 wants 12 connections, and the server has 11 for us: lower it, or raise the "
+        "server's max_connections or the role's and the database's CONNECTION LIMIT"
     )
 
-    owner.execute(f"{limit} 10".encode())
+    owner.execute(f"{limit} 12".encode())
     with serving(service_url, WEB_CONCURRENCY="2") as port:
         assert get(port, "/readyz")[0] == HTTPStatus.OK
 

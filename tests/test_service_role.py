@@ -163,6 +163,8 @@ FORBIDDEN = [
     *("UPDATE message_groups SET lesser_user_uuid = greater_user_uuid", "SELECT count_reply()"),
     *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("users", "messages", "message_groups")),
     *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("idempotency_keys", "alembic_version")),
+    *("BEGIN; LOCK TABLE activities IN ACCESS SHARE MODE", "DELETE FROM activities", "DELETE FROM unfinished_threads"),
+    "SELECT expire_descendants(ARRAY[gen_random_uuid()], now(), 1)",
     *("TRUNCATE activities", "DROP TABLE activities", "SELECT uuid FROM users WHERE email > ''"),
     *("CREATE TABLE mine (n integer)", "CREATE TEMPORARY TABLE mine (n integer)", "CREATE SCHEMA mine"),
     *("ALTER TABLE users ADD COLUMN n integer", "CREATE FUNCTION mine() RETURNS integer RETURN 1"),
@@ -218,7 +220,7 @@ ALLOWED = [
         f"ALTER ROLE {ROLE} SET statement_timeout TO 0",
         f"ALTER ROLE {ROLE} PASSWORD NULL",
     ),
-    *("LOCK TABLE activities", "SELECT pg_advisory_xact_lock(1)", "SELECT lo_create(0)", "NOTIFY anything"),
+    *("SELECT pg_advisory_xact_lock(1)", "SELECT lo_create(0)", "NOTIFY anything"),
 ]
 
 

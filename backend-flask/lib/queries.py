@@ -21,6 +21,8 @@ STOPPED_AT = """\
 CASE WHEN page.fetched <= %(limit)s THEN (
         SELECT timestamptz_send(visited.created_at) || uuid_send(visited.uuid) FROM visited OFFSET %(visits)s - 1
     ) END AS stopped_at"""
+# A statement that changes rows, or calls one of our functions that do.
+WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge)\b")
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and how each placeholder of a statement fills the list in. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
@@ -192,7 +194,7 @@ def sql(name: str) -> str:
 @cache
 def is_read(name: str) -> bool:
     """Return whether the query `name` changes nothing, so that it may be repeated."""
-    return not re.search(r"\b(INSERT|UPDATE|DELETE)\b", re.sub("--.*", "", template(name)))
+    return not WRITE.search(re.sub("--.*", "", template(name)))
 
 
 @cache

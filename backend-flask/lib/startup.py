@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cruddur")
 
 # The revision in db/migrations that the queries need, or a later one.
-SCHEMA = "0006"
+SCHEMA = "0008"
 OLDEST_SERVER = 15
 # How many connections the role may have: the lowest limit that there is. -1 is none.
 ROOM = """
@@ -107,8 +107,8 @@ def check_schema(connection: psycopg.Connection) -> None:
 
 def check_room(config: "Config", connection: psycopg.Connection) -> None:
     """Raise `Failure` when the server has not enough connections for all of our processes."""
-    # Each has its pool's, and one that asks whether the server is back.
-    wanted = config.workers * (THREADS + 1)
+    # Each has its pool's, one that asks whether the server is back, and the purge's.
+    wanted = config.workers * (THREADS + 2)
     room = connection.execute(ROOM).fetchone()
     if room and room[0] < wanted:
         raise Failure(

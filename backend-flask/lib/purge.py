@@ -1,0 +1,115 @@
+"""The purge: a thread of each worker process that has Postgres delete what has expired, batch by batch.
+
+Postgres lets one transaction at a time do so, so that threads of several processes and instances take turns. Each has a
+connection of its own, beside the pool.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import psycopg
+from opentelemetry import metrics
+
+from lib.pool import Connection
+from lib.queries import template
+
+logger = logging.getLogger("cruddur")
+meter = metrics.get_meter("cruddur")
+purged_rows = meter.create_counter("app.purge.rows", "{row}")
+oldest_age = meter.create_gauge("app.purge.oldest.age", "s")
+
+# The advisory lock of the transaction that purges. A session that holds it pauses the purge in its database.
+LOCK = 4568
+# Rows of a transaction. Fewer for a while after one that the role's statement_timeout has ended.
+BATCH, SMALLEST_BATCH = 1000, 10
+# Between two batches while there is nothing to do: the rest of a large thread waits for this long.
+INTERVAL_SECONDS = 0.5
+# After the database refused or was away.
+RETRY_SECONDS = 5.0
+# Beyond this age of the oldest expired activity the purge does not keep up. A warning comes as often.
+LATE_SECONDS = 3600.0
+
+
+class Purged(NamedTuple):
+    """What one batch did: rows deleted, descendants ended, and when the oldest activity that is left over expired."""
+
+    activities: int
+    ended: int
+    idempotency_keys: int
+    oldest: datetime | None
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether there may be more to do."""
+        return any((self.activities, self.ended, self.idempotency_keys))
+
+
+def purge_batch(connection: psycopg.Connection, batch: int = BATCH) -> Purged | None:
+    """Delete one batch in a transaction. Returns `None` while another transaction is at it. Raises psycopg's errors."""
+    row = connection.execute(template("purge/batch").encode(), {"batch": batch}).fetchone()
+    return Purged(*row) if row else None
+
+
+def purge_forever(conninfo: Callable[[], str], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Purge as long as the process runs. What fails is tried again, and logged once until it succeeds."""
+    purge = Purge()
+    while True:
+        try:
+            with Connection.connect(conninfo(), autocommit=True) as connection:
+                while True:
+                    sleep(purge.run(connection))
+        except psycopg.Error as error:
+            purge.fail(error)
+        sleep(RETRY_SECONDS)
+
+
+class Purge:
+    """The state of one purging thread: the size of its batch, and what it has logged."""
+
+    def __init__(self) -> None:
+        self.batch = BATCH
+        self.failing = False
+        self.warned_at = float("-inf")
+
+    def run(self, connection: psycopg.Connection) -> float:
+        """Purge one batch. Returns for how many seconds to pause. Raises psycopg's errors."""
+        started = time.monotonic()
+        try:
+            purged = purge_batch(connection, self.batch)
+        except psycopg.errors.QueryCanceled:
+            if self.batch == SMALLEST_BATCH:
+                raise
+            self.batch = max(SMALLEST_BATCH, self.batch // 4)
+            return INTERVAL_SECONDS
+        self.failing = False
+        self.batch = min(BATCH, self.batch * 2)
+        if purged is None:
+            return INTERVAL_SECONDS
+        self.observe(purged)
+        if purged.ended:
+            return 0.0
+        # Half of the time is the readers'.
+        return time.monotonic() - started if purged.is_busy else INTERVAL_SECONDS
+
+    def observe(self, purged: Purged) -> None:
+        """Export what a batch did, and warn when the purge does not keep up."""
+        purged_rows.add(purged.activities, {"db.collection.name": "activities"})
+        purged_rows.add(purged.idempotency_keys, {"db.collection.name": "idempotency_keys"})
+        age = (datetime.now(UTC) - purged.oldest).total_seconds() if purged.oldest else 0.0
+        oldest_age.set(max(0.0, age))
+        if age > LATE_SECONDS and time.monotonic() - self.warned_at > LATE_SECONDS:
+            self.warned_at = time.monotonic()
+            logger.warning(
+                "the purge does not keep up: an activity that expired %d minutes ago is still there. "
+                "bin/db-purge deletes without pauses; see Expiry in docs/database.md",
+                age // 60,
+            )
+
+    def fail(self, error: psycopg.Error) -> None:
+        """Log a failure, once until a batch succeeds. The text is left out: it may quote a row."""
+        if not self.failing:
+            logger.warning("the purge failed and is tried again: %s %s", type(error).__name__, error.sqlstate or "")
+        self.failing = True

@@ -1,0 +1,243 @@
+-- A deletion ends an activity and its descendants, and the purge deletes the rows. The service's role may not delete any
+-- more: a DELETE request to an instance of the previous version is 500 until it is replaced.
+ALTER TABLE activities
+    DROP CONSTRAINT activities_expires_at_check,
+    ADD CONSTRAINT activities_expires_at_check CHECK (expires_at >= created_at) NOT VALID;
+
+-- A reply counts from when it is written until it is ended; a row that is deleted later has been taken off by then, and
+-- one that expires does so together with what it answers. What is answered may have ended while this waited for its row,
+-- at a time that is later than now(): then the reply is not written.
+CREATE OR REPLACE FUNCTION count_reply() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        UPDATE public.activities SET replies_count = replies_count + 1
+        WHERE uuid = NEW.reply_to_activity_uuid AND COALESCE(expires_at, 'infinity') > clock_timestamp();
+        IF NOT FOUND THEN
+            RAISE foreign_key_violation USING
+                MESSAGE = 'the activity that this replies to has ended',
+                CONSTRAINT = 'activities_reply_to_activity_uuid_fkey';
+        END IF;
+    ELSE
+        UPDATE public.activities SET replies_count = replies_count - 1
+        WHERE uuid = OLD.reply_to_activity_uuid;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER activities_reply_made
+    AFTER INSERT ON activities
+    FOR EACH ROW
+    WHEN (NEW.reply_to_activity_uuid IS NOT NULL AND COALESCE(NEW.expires_at, 'infinity') > now())
+    EXECUTE FUNCTION count_reply();
+
+CREATE OR REPLACE TRIGGER activities_reply_removed
+    AFTER DELETE ON activities
+    FOR EACH ROW
+    WHEN (OLD.reply_to_activity_uuid IS NOT NULL AND COALESCE(OLD.expires_at, 'infinity') > now())
+    EXECUTE FUNCTION count_reply();
+
+-- A thread of which some is still live, because it was too large for the statement that deleted its root. The purge
+-- goes on with it.
+CREATE TABLE IF NOT EXISTS unfinished_threads (
+    activity_uuid uuid CONSTRAINT unfinished_threads_pkey PRIMARY KEY
+);
+
+-- End the live descendants of activities, `most` at most, the nearest first, at the time at which these ended themselves.
+-- What is left over goes to unfinished_threads. Returns how many ended.
+--
+-- A reply that another transaction is about to commit holds its parent's row. After the lock was waited for, a statement
+-- with a snapshot of its own finds it: hence the loop.
+CREATE OR REPLACE FUNCTION expire_descendants(ancestors uuid[], ended_at timestamptz, most integer) RETURNS integer
+    LANGUAGE plpgsql AS $$
+DECLARE
+    descendants uuid[];
+    ended integer := 0;
+BEGIN
+    -- Well below the role's statement_timeout.
+    WHILE ended < most AND clock_timestamp() < statement_timestamp() + interval '1 second' LOOP
+        descendants := ARRAY(
+            WITH RECURSIVE thread AS (
+                SELECT child.uuid
+                FROM unnest(ancestors) AS ancestor (uuid)
+                JOIN public.activities AS child ON child.reply_to_activity_uuid = ancestor.uuid
+                WHERE COALESCE(child.expires_at, 'infinity') > now()
+                UNION ALL
+                SELECT child.uuid
+                FROM thread
+                JOIN public.activities AS child ON child.reply_to_activity_uuid = thread.uuid
+                WHERE COALESCE(child.expires_at, 'infinity') > now()
+            )
+            SELECT thread.uuid FROM thread LIMIT LEAST(most - ended, 5000)
+        );
+        IF descendants = '{}' THEN
+            RETURN ended;
+        END IF;
+        -- In one order, so that two that overlap wait for each other one way only.
+        PERFORM FROM public.activities AS descendant
+        WHERE descendant.uuid = ANY (descendants)
+        ORDER BY descendant.created_at, descendant.uuid
+        FOR NO KEY UPDATE;
+        -- Without a text for the search, whose index is half of the time otherwise.
+        UPDATE public.activities AS descendant
+        SET expires_at = GREATEST(ended_at, descendant.created_at), search_text = ''
+        WHERE descendant.uuid = ANY (descendants);
+        ended := ended + cardinality(descendants);
+        ancestors := ancestors || descendants;
+    END LOOP;
+    INSERT INTO public.unfinished_threads (activity_uuid)
+    SELECT ancestor.uuid
+    FROM unnest(ancestors) AS ancestor (uuid)
+    WHERE EXISTS (
+        SELECT FROM public.activities AS child
+        WHERE child.reply_to_activity_uuid = ancestor.uuid AND COALESCE(child.expires_at, 'infinity') > now()
+    )
+    ON CONFLICT DO NOTHING;
+    RETURN ended;
+END
+$$;
+
+-- End a live activity of its author, and with it its replies, however deep: they are gone for every reader at once, and
+-- the purge deletes the rows. Returns its uuid, null where there is no such activity.
+--
+-- What it replies to is locked first: its counter changes. A transaction that ends that at the same moment comes to the
+-- two in this order, and would else wait for this one while this one waits for it. After a wait the other's time may be
+-- later than now().
+CREATE OR REPLACE FUNCTION end_activity(activity uuid, author uuid) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    root record;
+BEGIN
+    PERFORM FROM public.activities AS parent
+    JOIN public.activities AS reply ON reply.reply_to_activity_uuid = parent.uuid
+    WHERE reply.uuid = activity AND reply.user_uuid = author
+    FOR NO KEY UPDATE OF parent;
+    UPDATE public.activities SET expires_at = GREATEST(now(), created_at), search_text = ''
+    WHERE uuid = activity AND user_uuid = author AND COALESCE(expires_at, 'infinity') > clock_timestamp()
+    RETURNING uuid, expires_at, reply_to_activity_uuid INTO root;
+    UPDATE public.activities SET replies_count = replies_count - 1 WHERE uuid = root.reply_to_activity_uuid;
+    PERFORM public.expire_descendants(ARRAY[root.uuid], root.expires_at, 10000);
+    RETURN root.uuid;
+END
+$$;
+
+-- Delete one batch of what is over: activities whose time is up, the longest gone first and replies before what they
+-- answer, and idempotency keys of 25 hours. A key is free again after 24; an hour later, no request that has found its key
+-- taken is still about to ask by whom. First the threads of unfinished_threads are ended.
+--
+-- Returns what was done, and when the oldest activity that is left over expired; no row while another transaction is at it.
+-- The lock ends with the transaction: one of a session would stay behind in a pooler. Rows that are locked are left alone.
+CREATE OR REPLACE FUNCTION purge(batch integer)
+    RETURNS TABLE (activities integer, ended integer, idempotency_keys integer, oldest timestamptz)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    most constant integer := 5 * batch;
+    candidates uuid[];
+    kept uuid[];
+    threads record;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(4568) THEN
+        RETURN;
+    END IF;
+    activities := 0;
+    ended := 0;
+    FOR threads IN
+        WITH unfinished AS (
+            DELETE FROM public.unfinished_threads
+            WHERE activity_uuid IN (SELECT activity_uuid FROM public.unfinished_threads LIMIT batch)
+            RETURNING activity_uuid
+        )
+        SELECT array_agg(ancestor.uuid) AS ancestors, ancestor.expires_at
+        FROM unfinished
+        JOIN public.activities AS ancestor ON ancestor.uuid = unfinished.activity_uuid
+        WHERE ancestor.expires_at <= now()
+        GROUP BY ancestor.expires_at
+    LOOP
+        ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended);
+    END LOOP;
+    -- Their readers come before the room that is freed.
+    IF ended > 0 THEN
+        batch := 0;
+    END IF;
+
+    -- A reply ends with what it answers and is younger, so it comes before that.
+    candidates := ARRAY(
+        SELECT candidate.uuid
+        FROM public.activities AS candidate
+        WHERE candidate.expires_at <= now()
+        ORDER BY candidate.expires_at, candidate.created_at DESC
+        LIMIT batch
+        FOR UPDATE SKIP LOCKED
+    );
+    -- A cascade has no bound: what has a reply outside of the batch stays, and what that replies to.
+    kept := ARRAY(
+        WITH RECURSIVE kept AS (
+            SELECT reply.reply_to_activity_uuid AS uuid
+            FROM unnest(candidates) AS candidate (uuid)
+            JOIN public.activities AS reply ON reply.reply_to_activity_uuid = candidate.uuid
+            WHERE reply.uuid <> ALL (candidates)
+            UNION
+            SELECT reply.reply_to_activity_uuid
+            FROM kept
+            JOIN public.activities AS reply ON reply.uuid = kept.uuid
+            WHERE reply.reply_to_activity_uuid = ANY (candidates)
+        )
+        SELECT kept.uuid FROM kept
+    );
+    DELETE FROM public.activities AS expired WHERE expired.uuid = ANY (candidates) AND expired.uuid <> ALL (kept);
+    GET DIAGNOSTICS activities = ROW_COUNT;
+    IF kept <> '{}' THEN
+        -- Rows of a COPY, whose replies may live longer or be older.
+        FOR threads IN
+            SELECT array_agg(ancestor.uuid) AS ancestors, ancestor.expires_at
+            FROM public.activities AS ancestor
+            WHERE ancestor.uuid = ANY (kept)
+            GROUP BY ancestor.expires_at
+        LOOP
+            ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended);
+        END LOOP;
+        IF activities = 0 THEN
+            -- None of them could go: the last replies below them first.
+            candidates := ARRAY(
+                WITH RECURSIVE thread AS (
+                    SELECT unnest(kept) AS uuid
+                    UNION
+                    SELECT reply.uuid
+                    FROM thread JOIN public.activities AS reply ON reply.reply_to_activity_uuid = thread.uuid
+                )
+                SELECT last.uuid
+                FROM thread
+                JOIN public.activities AS last ON last.uuid = thread.uuid
+                WHERE
+                    last.expires_at <= now()
+                    AND NOT EXISTS (SELECT FROM public.activities AS reply WHERE reply.reply_to_activity_uuid = last.uuid)
+                LIMIT batch
+                FOR UPDATE OF last SKIP LOCKED
+            );
+            DELETE FROM public.activities AS expired WHERE expired.uuid = ANY (candidates);
+            GET DIAGNOSTICS activities = ROW_COUNT;
+        END IF;
+    END IF;
+
+    WITH free AS (
+        SELECT keys.user_uuid, keys.key
+        FROM public.idempotency_keys AS keys
+        WHERE keys.created_at <= now() - interval '25 hours'
+        ORDER BY keys.created_at
+        LIMIT batch
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM public.idempotency_keys AS keys USING free WHERE keys.user_uuid = free.user_uuid AND keys.key = free.key;
+    GET DIAGNOSTICS idempotency_keys = ROW_COUNT;
+
+    oldest := (
+        SELECT expired.expires_at FROM public.activities AS expired
+        WHERE expired.expires_at <= now() ORDER BY expired.expires_at LIMIT 1
+    );
+    RETURN NEXT;
+END
+$$;
+
+REVOKE DELETE ON activities FROM cruddur_service;
+REVOKE EXECUTE ON FUNCTION expire_descendants, end_activity, purge FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION end_activity, purge TO cruddur_service;
