@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from lib.pool import THREADS
 from lib.purge import Purged, purge_batch
 from tests.conftest import SignIn
 from tests.make import Activity, Make, User
@@ -154,6 +155,34 @@ def test_a_reply_to_what_is_being_deleted_is_not_found(sign_in: SignIn, make: Ma
 
 
 @pytest.mark.usefixtures("bystander")
+def test_a_reply_that_began_before_the_deletion_is_not_found_either(
+    sign_in: SignIn, make: Make, owner_url: str
+) -> None:
+    author, other = make.user("author"), make.user("other")
+    root = make.activity(author, "root")
+    with psycopg.connect(owner_url) as holding, ThreadPoolExecutor(1) as pool:
+        holding.execute(
+            "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'a key', '', %s)",
+            [other.uuid, root.uuid],
+        )
+        # Its transaction waits for the key, and its now() is earlier than the end of what it answers.
+        replying = pool.submit(
+            sign_in(other).post,
+            f"{path(root)}/reply",
+            json={"message": "too late"},
+            headers={"Idempotency-Key": "a key"},
+        )
+        eventually(lambda: waits(owner_url))
+        assert sign_in(author).delete(path(root)).status_code == 200
+        holding.rollback()
+
+        answer = replying.result()
+
+    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert make.owner.execute("SELECT count(*) FROM activities WHERE message = 'too late'").fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_a_reply_that_is_being_written_is_deleted_with_what_it_answers(
     sign_in: SignIn, make: Make, owner_url: str, depth: int
@@ -190,7 +219,7 @@ def test_counters_are_exact_under_replies_and_deletions_at_once(sign_in: SignIn,
                 statuses.add(clients[person].delete(f"/api/activities/{reply.json['uuid']}").status_code)
         return statuses
 
-    with ThreadPoolExecutor(len(people)) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         assert set.union(*pool.map(take_part, people)) == {HTTPStatus.OK}
 
     live = make.owner.execute(COUNTED).fetchall()
@@ -233,7 +262,7 @@ def test_no_reply_is_left_behind_whoever_deletes_meanwhile(sign_in: SignIn, make
 
         order = list(range(4 * len(targets)))
         random.Random(4567).shuffle(order)
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             assert set(pool.map(reply_or_delete, order)) <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
 
         assert make.owner.execute(LEFT_BEHIND).fetchone() == (0,)
