@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.data import tell
 from lib.failure import Failure
 from ops.command import ROOT, home
+from ops.venv import environment, network_settings
 
 PEERS = ROOT / "bench" / "peers"
 
@@ -45,9 +46,11 @@ def install_once(pins: Path, installed: Path, how: Callable[[Path], None]) -> No
 
 def install_venv(requirements: Path) -> None:
     """Install Python packages, wheels only and each by its hash."""
-    subprocess.run([sys.executable, "-m", "venv", "--clear", venv()], check=True)
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--clear", venv()], env=environment(), check=True)
     options = ["-qq", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
-    subprocess.run([venv() / "bin" / "python", "-m", "pip", "install", *options, "-r", requirements], check=True)
+    python = venv() / "bin" / "python"
+    command: list[str | Path] = [python, "-I", "-m", "pip", "install", *options, "-r", requirements]
+    subprocess.run(command, env=environment(**network_settings(python)), check=True)
 
 
 def install_node_modules(lock: Path) -> None:

@@ -4,6 +4,7 @@ The same sources give the same bytes, wherever and whenever they are built, as l
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -60,7 +61,9 @@ def install(content: Path, architecture: str, python: str) -> None:
         *("--python-platform", f"{architecture}-{PLATFORM}", "--python-version", python),
         *("--only-binary=:all:", "--require-hashes", "--requirements", str(SOURCE / "requirements.txt")),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # uv trusts only its own list of authorities otherwise, and pip the machine's.
+    environ = {"UV_SYSTEM_CERTS": "true", **os.environ}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failure(f"{NAME}'s requirements could not be installed:\n{done.stderr.strip()}")
 
