@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.credentials import CONNECTION_URL_RULE, check_connection_url, conninfo
+from lib.credentials import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo
 from lib.failure import Failure, malformed, not_set
 from lib.startup import check_version, unreachable
 from ops import embedded
@@ -46,7 +47,7 @@ class Database:
         try:
             connection = psycopg.connect(make_conninfo(conninfo(self.url), dbname=name or self.name), autocommit=True)
         except psycopg.OperationalError as error:
-            raise Failure(unreachable(self.setting, error)) from error
+            raise Failure(unreachable(self.setting, self.url, error)) from error
         check_version(self.setting, connection)
         return connection
 
@@ -75,8 +76,16 @@ def is_local(address: str) -> bool:
 
 
 def home() -> Path:
-    """Where development keeps its data: CRUDDUR_HOME, else `.local` in the project."""
-    return Path(os.environ.get("CRUDDUR_HOME") or ROOT / ".local")
+    """Where development keeps its data: CRUDDUR_HOME, else `.local` in the project. Raises `Failure`."""
+    return Path(checked("CRUDDUR_HOME", "a folder", ".local") or ROOT / ".local")
+
+
+def checked(name: str, rule: str, example: str) -> str:
+    """Return the variable `name`, "" where it is not set. Raises `Failure` when it is not as it was meant."""
+    try:
+        return check_text(os.environ.get(name, ""))
+    except ValueError as error:
+        raise Failure(malformed(name, str(error), rule, example)) from None
 
 
 @contextmanager
@@ -116,6 +125,8 @@ def chosen(given: Namespace) -> AbstractContextManager[Database]:
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a command and exit: with its status, or after a failure with 1 and a line that says what to do."""
+    # From here on Ctrl-C puts back in order what was begun.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(main())
     except Failure as failure:

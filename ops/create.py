@@ -5,6 +5,7 @@ import os
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
+from lib.startup import check_encoding
 from ops.command import ROOT, Database, chosen, run
 from ops.roles import creating, let_in, password_of, role_arguments
 
@@ -27,7 +28,10 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> N
     """
     password = password_of(service_url, "SERVICE_CONNECTION_URL", ROLE) if service_url else None
     with creating(database) as connection:
-        if not database.exists():
+        if database.exists():
+            with database.connect() as ours:
+                check_encoding(database.setting, ours)
+        else:
             create_database(connection, database.name)
         name = Identifier(database.name)
         connection.execute(SQL("ALTER DATABASE {} SET timezone TO 'UTC'").format(name))

@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.session import Session
 
+from lib.credentials import check_text
 from lib.failure import Failure
 
 # What people have said stays in the European Union (GDPR, chapter V). London (eu-west-2) and
@@ -162,11 +163,14 @@ def identifier(text: str) -> str:
 
 
 def setting(name: str) -> str:
-    """One of `EXAMPLES`' settings in the environment. Raises `Failure` when it is missing."""
+    """One of `EXAMPLES`' settings in the environment. Raises `Failure` when it is missing or not as it was meant."""
     value = os.environ.get(name)
     if not value:
         raise Failure(f"{name} is not set; {right_value(name)}")
-    return value
+    try:
+        return check_text(value)
+    except ValueError as error:
+        raise Failure(f"{name} is malformed: {error}; {right_value(name)}") from None
 
 
 def right_value(name: str) -> str:

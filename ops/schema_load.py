@@ -3,7 +3,7 @@
 from psycopg import Connection
 
 from lib.failure import Failure
-from lib.startup import SCHEMA
+from lib.startup import SCHEMA, check_encoding
 from ops.command import ROOT, Database, arguments, chosen, run
 
 # Any number, as long as all of us take the same: one loads, the others wait.
@@ -11,8 +11,9 @@ LOADING = 4567
 
 
 def schema_load(database: Database) -> None:
-    """Load the schema. Raises `Failure` when the database has another revision of it."""
+    """Load the schema. Raises `Failure` when the database has another revision of it, or can't hold every character."""
     with database.connect() as connection, connection.transaction():
+        check_encoding(database.setting, connection)
         load_schema(connection)
 
 

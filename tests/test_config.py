@@ -14,7 +14,8 @@ from tests.settings import NAMES, REQUIRED, URL, load
 COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"
 SERVICE_URL = "postgresql://cruddur_service@db/cruddur"
 FIELDS = {str(field.validation_alias): field for field in Config.model_fields.values()}
-ENDPOINTS = [name for name in NAMES if name.endswith("ENDPOINT")]
+# The SDK reads them: only whether they are set is kept.
+FLAGS = [name for name in NAMES if name.endswith(("ENDPOINT", "HEADERS"))]
 
 
 def faults(**environ: str) -> list[str]:
@@ -68,6 +69,14 @@ def test_a_variable_that_is_left_out_has_a_default() -> None:
         "has_otlp_endpoint": False,
         "has_otlp_traces_endpoint": False,
         "has_otlp_metrics_endpoint": False,
+        "has_otlp_headers": False,
+        "has_otlp_traces_headers": False,
+        "has_otlp_metrics_headers": False,
+        "otel_queue_size": 8192,
+        "otel_batch_size": 512,
+        "otel_schedule_delay": 5000,
+        "otel_export_interval": 60_000,
+        "otel_exemplar_filter": "always_off",
     }
 
 
@@ -77,7 +86,7 @@ def test_each_variable_is_read_into_its_field() -> None:
     assert {name: str(getattr(config, field)) for field, name in zip(Config.model_fields, NAMES, strict=True)} == {
         **{name: example(name) for name in NAMES},
         "FRONTEND_URL": "('http://localhost:3000',)",
-        **dict.fromkeys(ENDPOINTS, "True"),
+        **dict.fromkeys(FLAGS, "True"),
     }
 
 
@@ -178,6 +187,9 @@ PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, 
         ("CONNECTION_URL", "postgresql://u:p@h/cruddur ", "it begins or ends with a space"),
         ("CONNECTION_URL", "'postgresql://u:p@h/cruddur'", "it is in quotes"),
         ("CONNECTION_URL", "postgresql://u:p\udcff@h/cruddur", "it is not UTF-8"),
+        ("CONNECTION_URL", "postgresql://u:p@h/cruddur%0D", "its dbname ends in a control character (U+000D)"),
+        ("CONNECTION_URL", "postgresql://u:p@%20h/cruddur", "its host begins or ends with a space"),
+        ("CONNECTION_URL", "postgresql://h/d?client_encoding=LATIN1", "it sets client_encoding, which is UTF8 always"),
         ("FRONTEND_URL", "*", "it holds a wildcard"),
         ("FRONTEND_URL", "http://*.a", "it holds a wildcard"),
         ("FRONTEND_URL", "localhost:3000", "it has no scheme: http:// or https://"),
@@ -228,6 +240,8 @@ PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, 
         ("PORT", "4567\r\n", "it ends in a control character (U+000A)"),
         ("PORT", "\t4567", "it starts with a control character (U+0009)"),
         ("PORT", "45\x7f67", "it holds a control character (U+007F)"),
+        ("PORT", "\ufeff4567", "it starts with an invisible character (U+FEFF)"),
+        ("PORT", "4567\xa0", "it ends in an invisible character (U+00A0)"),
         ("PORT", "0", "it is below 1"),
         ("PORT", "65536", "it is above 65535"),
         ("PORT", "9" * 5000, "it has too many digits"),
@@ -274,6 +288,21 @@ PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, 
         ("OTEL_TRACES_SAMPLER_ARG", "-0.1", "it is not a decimal number"),
         ("OTEL_TRACES_SAMPLER_ARG", "nan", "it is not a decimal number"),
         ("OTEL_TRACES_SAMPLER_ARG", "half", "it is not a decimal number"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "api.honeycomb.io", "it has no scheme, such as https://"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://a:4317", "its scheme is not http or https"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://", "it has no host"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "key", "a header in it has no ="),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,=key", "the name of a header in it holds another character"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x team=key", "the name of a header in it holds another character"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", 'x-team="key"', 'a value in it holds a ", \\ or ;, which are written'),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-team=“key”", "a value in it holds another character than printable ASCII"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-team=%E2%80%9Ckey", "a value in it holds another character than"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b%0Akey", "a value in it holds another character than"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "it is below 1"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8193", "it is above OTEL_BSP_MAX_QUEUE_SIZE"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s", DIGITS),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "it is below 1"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "never", CHOICES),
     ],
 )
 def test_a_malformed_value_is_told_with_its_reason_and_the_rule(name: str, value: str, reason: str) -> None:
@@ -317,7 +346,7 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ENDPOINTS])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in FLAGS])
 @pytest.mark.parametrize("value", SECRETS)
 def test_no_message_holds_the_value_or_a_part_of_it(name: str, value: str) -> None:
     with pytest.raises(Failure) as failure:
@@ -326,6 +355,15 @@ def test_no_message_holds_the_value_or_a_part_of_it(name: str, value: str) -> No
     assert "s3cr3t" not in f"{failure.value}{failure.value.__cause__}{failure.value.__context__}"
     assert str(failure.value).startswith(f"{name} is malformed: ")
     assert len(str(failure.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", ["s3cr3t", "'s3cr3t=s3cr3t'", "s3cr3t://s3cr3t=s3cr3t", "s3cr3t=s3cr3t;é", "=s3cr3t"])
+def test_no_message_holds_what_goes_to_the_collector(name: str, value: str) -> None:
+    line = fault(name, value)
+
+    assert line.startswith(f"{name} is malformed: ")
+    assert "s3cr3t" not in line
 
 
 def test_pydantics_own_message_does_not_hold_it_either() -> None:
@@ -375,6 +413,8 @@ def test_a_password_is_not_in_the_repr() -> None:
         ("OTEL_TRACES_SAMPLER_ARG", ".5", "otel_traces_sampler_arg", 0.5),
         ("OTEL_TRACES_SAMPLER_ARG", "1e-3", "otel_traces_sampler_arg", 0.001),
         ("OTEL_TRACES_SAMPLER_ARG", "1.0", "otel_traces_sampler_arg", 1.0),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=b=c, x-team = a%20key,", "has_otlp_headers", True),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8192", "otel_batch_size", 8192),
         ("HOST", "::1", "host", "::1"),
         ("HOST", "0:0:0:0:0:0:0:1", "host", "::1"),
         ("AWS_DEFAULT_REGION", "us-gov-west-1", "region", "us-gov-west-1"),
@@ -403,7 +443,7 @@ def test_a_value_at_its_limit_is_taken(name: str, value: str, field: str, found:
         "postgresql://user@/cruddur?host=%2Fvar%2Frun%2Fwith%20space",
         "postgres://h/d",
         "host=/tmp dbname=cruddur",
-        "host=@abstract dbname='the tests' ",
+        "host=@abstract dbname='the tests' user=me",
     ],
 )
 def test_a_connection_url_is_what_libpq_takes(url: str) -> None:
@@ -442,8 +482,7 @@ def test_the_pool_may_have_addresses_of_its_own(jwks_url: str, endpoint: str) ->
     [
         ({}, "none", "none"),
         ({"ENDPOINT": ""}, "none", "none"),
-        # Whatever it is: the SDK judges it.
-        ({"ENDPOINT": "false"}, "otlp", "otlp"),
+        ({"ENDPOINT": "http://a"}, "otlp", "otlp"),
         ({"TRACES_ENDPOINT": "http://a/v1/traces"}, "otlp", "none"),
         ({"METRICS_ENDPOINT": "http://a/v1/metrics"}, "none", "otlp"),
     ],

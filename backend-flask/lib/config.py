@@ -1,6 +1,5 @@
 """The settings: one typed model, read once from the environment, which names every fault in them at the start."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
@@ -10,13 +9,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lib.credentials import CONNECTION_URL_RULE, check_characters, check_connection_url, conninfo_source
+from lib.credentials import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_source
 from lib.failure import Failure, malformed, not_set
 from lib.setting_types import (
     Address,
     ConnectionURL,
     Decimal,
-    IsSet,
+    Endpoint,
+    Headers,
     KeySetURL,
     Origins,
     PrivateURL,
@@ -36,6 +36,9 @@ TracesSampler = Literal[
     "parentbased_always_off",
     "parentbased_traceidratio",
 ]
+ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
+# A queue of so many spans takes gigabytes; and an hour.
+MAX_SPANS, MAX_MILLISECONDS = 1_000_000, 3_600_000
 # More than one client gets answered in a minute.
 MAX_RATE = 999_999
 # What is wrong with a value, by the type of pydantic's error; those of lib/setting_types.py give their own.
@@ -67,8 +70,16 @@ def choice(name: str, choices: Any, *, example: str, default: str | None = None)
 
 
 def endpoint(name: str) -> Any:
-    """Describe a setting of the OpenTelemetry SDK's of which only its being set matters here."""
-    return setting(name, "an HTTP URL", example="https://api.honeycomb.io", default=False)
+    """Describe a collector's address, which the OpenTelemetry SDK reads: here it matters whether it is set."""
+    return setting(
+        name, "a URL that starts with https:// or http://", example="https://api.honeycomb.io", default=False
+    )
+
+
+def headers(name: str) -> Any:
+    """Describe headers for a collector, which the OpenTelemetry SDK reads."""
+    rule = "headers name=value parted by commas, the values percent-encoded"
+    return setting(name, rule, example="x-honeycomb-team=the-key", default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,15 +211,26 @@ class Config(BaseSettings):
     otel_traces_sampler_arg: Decimal = setting(
         "OTEL_TRACES_SAMPLER_ARG", "a decimal number from 0 to 1", example="0.1", default=1.0, ge=0, le=1
     )
-    has_otlp_endpoint: IsSet = endpoint("OTEL_EXPORTER_OTLP_ENDPOINT")
-    has_otlp_traces_endpoint: IsSet = endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    has_otlp_metrics_endpoint: IsSet = endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+    has_otlp_endpoint: Endpoint = endpoint("OTEL_EXPORTER_OTLP_ENDPOINT")
+    has_otlp_traces_endpoint: Endpoint = endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    has_otlp_metrics_endpoint: Endpoint = endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+    # The SDK reads these too. It would leave a header out, or end each process at its start.
+    has_otlp_headers: Headers = headers("OTEL_EXPORTER_OTLP_HEADERS")
+    has_otlp_traces_headers: Headers = headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+    has_otlp_metrics_headers: Headers = headers("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
+    otel_queue_size: WholeNumber = number("OTEL_BSP_MAX_QUEUE_SIZE", 1, MAX_SPANS, default=8192)
+    otel_batch_size: WholeNumber = number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1, MAX_SPANS, default=512)
+    otel_schedule_delay: WholeNumber = number("OTEL_BSP_SCHEDULE_DELAY", 1, MAX_MILLISECONDS, default=5000)
+    otel_export_interval: WholeNumber = number("OTEL_METRIC_EXPORT_INTERVAL", 1, MAX_MILLISECONDS, default=60_000)
+    otel_exemplar_filter: ExemplarFilter = choice(
+        "OTEL_METRICS_EXEMPLAR_FILTER", ExemplarFilter, example="trace_based", default="always_off"
+    )
 
     @field_validator("*", mode="before")
     @classmethod
-    def without_control_characters(cls, value: Any) -> Any:
-        """Refuse the carriage return of a Windows file, and the like, in any setting."""
-        return check_characters(value) if isinstance(value, str) else value
+    def as_meant(cls, value: Any) -> Any:
+        """Refuse the carriage return of a Windows file, quotes, spaces around it, and the like, in any setting."""
+        return check_text(value) if isinstance(value, str) else value
 
     @field_validator("connection_url")
     @classmethod
@@ -219,6 +241,14 @@ class Config(BaseSettings):
         # Absent when it is malformed: then that alone is the fault.
         if info.data.get("service_connection_url", "malformed") is None:
             raise PydanticKnownError("missing")
+        return value
+
+    @field_validator("otel_batch_size")
+    @classmethod
+    def within_queue(cls, value: int, info: ValidationInfo) -> int:
+        """Require a batch that the queue has room for."""
+        if value > info.data.get("otel_queue_size", value):
+            raise ValueError("it is above OTEL_BSP_MAX_QUEUE_SIZE")
         return value
 
     @classmethod
@@ -281,12 +311,7 @@ def describe(field: FieldInfo, fault: ErrorDetails) -> str:
 
 def reason(fault: ErrorDetails) -> str:
     """Return what is wrong with a value, without a part of it."""
-    value, context = fault["input"], fault.get("ctx", {})
-    if isinstance(value, str) and value != value.strip(" "):
-        return "it begins or ends with a space"
-    # docker's --env-file keeps them.
-    if isinstance(value, str) and re.fullmatch("""(["']).*\\1""", value):
-        return "it is in quotes"
+    context = fault.get("ctx", {})
     if fault["type"] == "value_error":
         return str(context["error"])
     return REASONS.get(fault["type"], "it is of another type").format(**context)

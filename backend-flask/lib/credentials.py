@@ -28,7 +28,13 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "8000",
 }
+# For whatever libpq's environment, a service file or the server's role says: JSON goes out as Postgres sends it.
+ALWAYS = {"client_encoding": "UTF8"}
 CONNECTION_URL_RULE = "a URL or a connection string of libpq's that names its database"
+# A password may hold any character.
+SECRETS = {"password", "sslpassword"}
+# Unicode's categories of characters that nobody sees: control, format, and separators, of which the space is one.
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
 
 
 def check_connection_url(text: str) -> str:
@@ -36,11 +42,8 @@ def check_connection_url(text: str) -> str:
 
     Raises `ValueError` whose text is the reason, and holds nothing of the URL: it may hold a password.
     """
-    check_characters(text)
+    check_text(text)
     is_url = re.match("postgres(ql)?://", text)
-    if is_url and text != text.strip():
-        # libpq would take the space for a part of the database's name.
-        raise ValueError("it begins or ends with a space")
     try:
         parts = conninfo_to_dict(text)
     except ProgrammingError:
@@ -52,6 +55,14 @@ def check_connection_url(text: str) -> str:
         raise ValueError("its port is not a number: in a password : is written %3A, / %2F, ? %3F and # %23")
     if not parts.get("dbname"):
         raise ValueError("it names no database")
+    if "client_encoding" in parts:
+        raise ValueError("it sets client_encoding, which is UTF8 always: leave it out")
+    # Once more, without the percent-encoding.
+    for name in [name for name in parts if name not in SECRETS]:
+        try:
+            check_text(str(parts[name]))
+        except ValueError as error:
+            raise ValueError(str(error).replace("it", f"its {name}", 1)) from None
     return text
 
 
@@ -64,21 +75,29 @@ def syntax_fault(text: str, *, is_url: bool) -> str:
     return "it is not in libpq's syntax, or has a parameter that libpq does not know"
 
 
-def check_characters(text: str) -> str:
-    """Return a text without control characters. Raises `ValueError` with the place and the code point of one."""
-    found = [character for character in text if unicodedata.category(character) == "Cc"]
-    if found:
-        is_last, is_first = text[-1] in found, text[0] in found
-        place = "ends in" if is_last else "starts with" if is_first else "holds"
-        raise ValueError(f"it {place} a control character (U+{ord(found[-1 if is_last else 0]):04X})")
-    if not text.isascii() and any(unicodedata.category(character) == "Cs" for character in text):
+def check_text(text: str) -> str:
+    """Return a setting's text. Raises `ValueError` for what files, shells and editors leave in or around a value."""
+    categories = [unicodedata.category(character) for character in text]
+    for place, index in (("ends in", -1), ("starts with", 0)):
+        # Others than the space: a byte order mark, or a space that does not break.
+        if categories[index:] and categories[index] in INVISIBLE and text[index] != " ":
+            kind = "a control character" if categories[index] == "Cc" else "an invisible character"
+            raise ValueError(f"it {place} {kind} (U+{ord(text[index]):04X})")
+    if "Cc" in categories:
+        raise ValueError(f"it holds a control character (U+{ord(text[categories.index('Cc')]):04X})")
+    if "Cs" in categories:
         raise ValueError("it is not UTF-8")
+    if text != text.strip(" "):
+        raise ValueError("it begins or ends with a space")
+    # docker's --env-file keeps them.
+    if re.fullmatch("""(["']).*\\1""", text):
+        raise ValueError("it is in quotes")
     return text
 
 
 def conninfo(url: str) -> str:
     """The connection string `url` with our defaults for what it leaves open."""
-    return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url)})
+    return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url), **ALWAYS})
 
 
 def conninfo_source(url: str, auth: str, region: str) -> Callable[[], str]:

@@ -6,7 +6,7 @@ Operators and logs see the reason, so it never holds the value or a part of it: 
 import re
 from ipaddress import ip_address
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
@@ -59,6 +59,24 @@ def check_url(text: str) -> str:
         raise ValueError("it has no host")
     if port == 0:
         raise ValueError("its port is 0")
+    return text
+
+
+def check_headers(text: str) -> str:
+    """Return headers as OpenTelemetry's SDK takes them. Raises `ValueError` when one of them can't be sent.
+
+    The SDK would leave it out, or fail with each batch: RFC 9110, section 5.
+    """
+    for header in filter(str.strip, text.split(",")):
+        name, equals, value = header.partition("=")
+        if not equals:
+            raise ValueError("a header in it has no =")
+        if not re.fullmatch("[A-Za-z0-9!#$&'*+.^_`|~-]+", name.strip()):
+            raise ValueError("the name of a header in it holds another character than letters, digits and -")
+        if re.search(r'["\\;]', value):
+            raise ValueError('a value in it holds a ", \\ or ;, which are written %22, %5C and %3B')
+        if not re.fullmatch("[ -~]*", unquote(value).strip()):
+            raise ValueError("a value in it holds another character than printable ASCII")
     return text
 
 
@@ -136,4 +154,6 @@ KeySetURL = Annotated[str, AfterValidator(check_key_set_url)]
 RedisURL = Annotated[str, AfterValidator(check_redis_url)]
 PrivateURL = Annotated[str, AfterValidator(check_private_url)]
 Address = Annotated[str, AfterValidator(check_address)]
-IsSet = Annotated[bool, BeforeValidator(bool)]
+# What OpenTelemetry's SDK reads by itself. Of these only that they are set is kept.
+Endpoint = Annotated[bool, BeforeValidator(lambda value: bool(value and check_url(value)))]
+Headers = Annotated[bool, BeforeValidator(lambda value: bool(value and check_headers(value)))]

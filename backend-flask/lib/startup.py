@@ -1,12 +1,17 @@
 """What must hold before the service takes a request, each fault with its remedy."""
 
+import errno
 import logging
 import re
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
+from lib.credentials import conninfo
 from lib.failure import Failure
 from lib.pool import THREADS
 
@@ -30,6 +35,13 @@ ROOM = """
 """
 # In milliseconds; 0 is none.
 STATEMENT_TIMEOUT = "SELECT pg_settings.setting::int FROM pg_settings WHERE pg_settings.name = 'statement_timeout'"
+INTERFACE_REMEDY = "set HOST to an address of this machine whose interface is up (ip link set lo up)"
+LISTEN_REMEDIES = {
+    errno.EADDRINUSE: "set PORT to a free one, or stop what listens there",
+    errno.EADDRNOTAVAIL: INTERFACE_REMEDY,
+    errno.ENETUNREACH: INTERFACE_REMEDY,
+    errno.EACCES: "set PORT to 1024 or more: lower ones are for privileged users",
+}
 KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json there"
 
 
@@ -39,15 +51,16 @@ def check_port(config: "Config") -> None:
     granian binds its port for sharing (SO_REUSEPORT), and would share it with a second server.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    with socket.socket(family, socket.SOCK_STREAM) as listener, socket.socket(family, socket.SOCK_DGRAM) as probe:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((config.host, config.port))
+            if ip_address(config.host).is_loopback:
+                # Its interface may be down all the same. This sends nothing.
+                probe.connect((config.host, config.port))
         except OSError as error:
-            raise Failure(
-                f"can't listen on {config.host}:{config.port} ({error.strerror}): "
-                "set PORT to a free one, or stop what listens there; HOST is an address of this machine"
-            ) from error
+            remedy = LISTEN_REMEDIES.get(error.errno or 0, "set PORT or HOST to another")
+            raise Failure(f"can't listen on {config.host}:{config.port} ({error.strerror}): {remedy}") from error
 
 
 def check_key_set(config: "Config") -> None:
@@ -77,13 +90,14 @@ def check_database(config: "Config") -> None:
     try:
         with psycopg.connect(config.conninfo()(), autocommit=True) as connection:
             check_version(config.connection_setting, connection)
+            check_encoding(config.connection_setting, connection)
             check_schema(connection)
             check_room(config, connection)
             check_statement_timeout(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise Failure("the database's time zone is not UTC: run bin/db-create, which sets it")
     except psycopg.Error as error:
-        raise Failure(unreachable(config.connection_setting, error)) from error
+        raise Failure(unreachable(config.connection_setting, config.database_url, error)) from error
 
 
 def check_version(setting: str, connection: psycopg.Connection) -> None:
@@ -91,6 +105,17 @@ def check_version(setting: str, connection: psycopg.Connection) -> None:
     version = connection.info.server_version // 10_000
     if version < OLDEST_SERVER:
         raise Failure(f"the server is Postgres {version}: point {setting} to version {OLDEST_SERVER} or newer")
+
+
+def check_encoding(setting: str, connection: psycopg.Connection) -> None:
+    """Raise `Failure` when the database that `setting` names can't hold every character."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in {"UTF8", None}:
+        raise Failure(
+            f"the database {connection.info.dbname} has the encoding {encoding}, and the service needs UTF8: name "
+            f"another in {setting}, which bin/db-create makes; bin/db-backup and bin/db-restore make it with the rows "
+            "of this one"
+        )
 
 
 def check_schema(connection: psycopg.Connection) -> None:
@@ -136,9 +161,23 @@ def check_statement_timeout(config: "Config", connection: psycopg.Connection) ->
         )
 
 
-def unreachable(setting: str, error: psycopg.Error) -> str:
+def unreachable(setting: str, url: str, error: psycopg.Error) -> str:
     """What to tell when the server that `setting` names does not let us in."""
     # libpq's own words: host, port, user and database. The password is not among them, once
     # the settings have made sure that no part of it was taken for the host.
     reason = " ".join(str(error).split())
-    return f"{setting}: {reason}: is the server up? bin/db-create makes a database that is missing"
+    names = ", ".join(libpq_variables(url))
+    also = f"; libpq takes from the environment what the URL leaves open, here {names}" if names else ""
+    return f"{setting}: {reason}: is the server up? bin/db-create makes a database that is missing{also}"
+
+
+def libpq_variables(url: str) -> list[str]:
+    """Return the names of libpq's environment variables that add to a URL."""
+    given = conninfo_to_dict(conninfo(url))
+    # The user is never missing: it is the system's own.
+    added = (option for option in Conninfo.get_defaults() if option.envvar and option.keyword != b"user")
+    return [
+        option.envvar.decode()
+        for option in added
+        if option.envvar and option.val != option.compiled and option.keyword.decode() not in given
+    ]

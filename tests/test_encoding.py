@@ -1,0 +1,141 @@
+"""Text is UTF-8 between client and database, whatever libpq, a role or a database is set to."""
+
+from collections.abc import Callable
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from app import create_app
+from lib.config import Config
+from ops.command import ROOT
+from tests import tokens
+from tests.conftest import FRONTEND, NEW
+from tests.make import Make
+from tests.running import fails, free_port, running, script
+from tests.test_serve import RIGHT, get
+from tests.test_serve import fails as serve_fails
+
+TEXT = "café \N{ROCKET}"
+# Of libpq's for each session.
+SESSION = {
+    "PGCLIENTENCODING": "LATIN1",
+    "PGOPTIONS": "-c client_encoding=LATIN1 -c timezone=Europe/Rome",
+    "PGTZ": "Europe/Rome",
+    "PGDATESTYLE": "German",
+    "PGGEQO": "off",
+}
+
+
+@pytest.mark.parametrize("name", SESSION)
+def test_what_libpq_is_told_of_sessions_does_not_reach_ours(
+    service_url: str, owner_url: str, make: Make, name: str
+) -> None:
+    make.activity(make.user("lin"), TEXT)
+    port = free_port()
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, name: SESSION[name]}
+    with running("serve", **settings):
+        status, body = get(port, "/api/activities/home")
+        assert (status, f'"message":"{TEXT}"'.encode() in body, b'+00:00"' in body) == (200, True, True)
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
+            connection.request("GET", "/api/activities/search?term=caf%C3%A9")
+            assert TEXT.encode() in connection.getresponse().read()
+    done = script("db-seed", CONNECTION_URL=owner_url, **{name: SESSION[name]})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def by_role(owner: psycopg.Connection, url: str) -> str:
+    """Have the role of a URL come with LATIN1."""
+    owner.execute("ALTER ROLE cruddur_service SET client_encoding TO 'LATIN1'")
+    return url
+
+
+def by_options(_: psycopg.Connection, url: str) -> str:
+    """Return a URL whose session asks for LATIN1."""
+    return make_conninfo(url, options="-c client_encoding=LATIN1")
+
+
+@pytest.mark.parametrize("way", [by_role, by_options])
+def test_a_session_that_is_set_to_another_encoding_has_utf_8(
+    owner: psycopg.Connection, service_url: str, jwks_url: str, make: Make, way: Callable[..., str]
+) -> None:
+    make.activity(make.user("lin"), TEXT)
+    try:
+        app: Flask = create_app(
+            Config(connection_url=way(owner, service_url), frontend_urls=(FRONTEND,), **tokens.pool(jwks_url))
+        )
+        assert TEXT.encode() in app.test_client().get("/api/activities/@lin").data
+        app.extensions["database_pool"].close()
+    finally:
+        owner.execute("ALTER ROLE cruddur_service RESET client_encoding")
+
+
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+def other(request: pytest.FixtureRequest, new_url: str, server_url: str) -> str:
+    """The encoding of a database that is there."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        kind = f"ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C'"
+        name = conninfo_to_dict(new_url)["dbname"]
+        connection.execute(f'CREATE DATABASE "{name}" {kind} TEMPLATE template0'.encode())
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", ["db-create", "db-schema-load", "serve", "dev"])
+def test_a_database_of_another_encoding_is_refused_with_the_remedy(
+    other: str, new_url: str, home: Path, name: str
+) -> None:
+    if name == "serve":
+        (line,) = serve_fails(CONNECTION_URL=new_url)
+    else:
+        line = fails(name, CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), PORT=free_port())
+
+    assert line == (
+        f"cruddur: the database {NEW} has the encoding {other}, and the service needs UTF8: name another in "
+        "CONNECTION_URL, which bin/db-create makes; bin/db-backup and bin/db-restore make it with the rows of this one"
+    )
+
+
+@pytest.mark.usefixtures("server")
+def test_the_remedy_takes_the_rows_along(other: str, new_url: str, server_url: str, tmp_path: Path) -> None:
+    restored = f"{NEW} restored"
+    with psycopg.connect(
+        new_url, autocommit=True, client_encoding="UTF8" if other == "LATIN1" else "SQL_ASCII"
+    ) as before:
+        before.execute((ROOT / "db" / "schema.sql").read_bytes())
+        before.execute(
+            "INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('lin', 'café', 'sub')".encode()
+        )
+    try:
+        for name, *arguments in (("db-backup", "b.dump"), ("db-restore", "b.dump", restored)):
+            done = script(name, arguments[0].replace("b.", f"{tmp_path}/b."), *arguments[1:], CONNECTION_URL=new_url)
+            assert (done.returncode, done.stderr) == (0, "")
+        with psycopg.connect(make_conninfo(server_url, dbname=restored)) as after:
+            assert after.execute("SELECT display_name FROM users").fetchone() == ("café",)
+            assert after.info.parameter_status("server_encoding") == "UTF8"
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{restored}"'.encode())
+
+
+@pytest.mark.parametrize(("name", "value"), [("PGSSLMODE", "require"), ("PGREQUIREAUTH", "gss"), ("PGSERVICE", "none")])
+def test_a_variable_of_libpqs_that_keeps_us_out_is_named(owner_url: str, name: str, value: str) -> None:
+    url = make_conninfo(owner_url, host="127.0.0.1", port="1") if name == "PGSSLMODE" else owner_url
+
+    for line in (
+        serve_fails(CONNECTION_URL=url, **{name: value})[0],
+        fails("db-create", CONNECTION_URL=url, **{name: value}),
+    ):
+        assert line.startswith("cruddur: CONNECTION_URL: ")
+        assert line.endswith(f"; libpq takes from the environment what the URL leaves open, here {name}")
+
+
+def test_a_url_that_says_it_all_names_no_variable() -> None:
+    url = "postgresql://a:b@127.0.0.1:1/c?sslmode=disable"
+
+    (line,) = serve_fails(CONNECTION_URL=url, PGSSLMODE="require", PGPORT="2", PGHOST="nowhere")
+
+    assert line.endswith("bin/db-create makes a database that is missing")
