@@ -1,7 +1,10 @@
 """The embedded Postgres: up while somebody holds it, and nobody else's."""
 
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -9,7 +12,8 @@ import pytest
 
 from lib.failure import Failure
 from ops import embedded
-from tests.running import runs
+from ops.command import ROOT
+from tests.running import CLEAN, eventually, runs, script
 
 # A user that every Unix has.
 DAEMON = 1
@@ -36,18 +40,98 @@ def test_a_lock_file_that_is_left_over_names_nobody(home: Path) -> None:
         lock_file = home / "postgres" / "data" / "postmaster.pid"
         left_over = lock_file.read_text()
         connection.execute("CHECKPOINT")
-    # The machine went down, and the process of that number is somebody else's since.
-    with subprocess.Popen(["sleep", "60"]) as bystander:
-        lock_file.write_text("\n".join([str(bystander.pid), *left_over.splitlines()[1:]]))
-        if os.geteuid() == 0:
-            with embedded.hold(home) as url, psycopg.connect(url) as connection:
-                connection.execute("SELECT 1")
-        else:
-            # Postgres can't tell the process from one of its own, and says so.
-            with pytest.raises(Failure, match=r"lock file .* already exists"), embedded.hold(home):
-                pass
+    # The machine went down, and the process of that number is another one of the same user's since.
+    socket_lock_file = home / "postgres" / ".s.PGSQL.5432.lock"
+    command = [*embedded.unprivileged((home / "postgres").stat()), "sleep", "60"]
+    with subprocess.Popen(command) as bystander:
+        for name in (lock_file, socket_lock_file):
+            name.write_text("\n".join([str(bystander.pid), *left_over.splitlines()[1:]]))
+        with embedded.hold(home) as url, psycopg.connect(url) as connection:
+            connection.execute("SELECT 1")
         assert bystander.poll() is None
         bystander.kill()
+
+
+@pytest.mark.parametrize("content", ["", "123\n"])
+def test_a_lock_file_that_was_not_written_to_its_end_names_nobody(home: Path, content: str) -> None:
+    with embedded.hold(home):
+        pass
+    (home / "postgres" / "data" / "postmaster.pid").write_text(content)
+
+    with embedded.hold(home) as url, psycopg.connect(url) as connection:
+        connection.execute("SELECT 1")
+
+
+def test_the_lock_files_of_a_server_that_runs_are_left_alone(home: Path) -> None:
+    with embedded.hold(home) as url, psycopg.connect(url) as connection:
+        lock_file = home / "postgres" / "data" / "postmaster.pid"
+        known = lock_file.read_text()
+        # It says where its socket is no more, so that it seems to be dead.
+        lock_file.write_text("\n".join([*known.splitlines()[:4], str(home), *known.splitlines()[5:]]))
+
+        with pytest.raises(Failure, match=r"lock file .* already exists"):
+            embedded.Server(home).start("")
+
+        assert lock_file.read_text().splitlines()[0] == known.splitlines()[0]
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+        lock_file.write_text(known)
+
+
+def test_a_start_that_was_interrupted_leaves_no_server(home: Path) -> None:
+    with embedded.hold(home):
+        pass
+    program = (
+        "import sys; from pathlib import Path; from ops import embedded; embedded.hold(Path(sys.argv[1])).__enter__()"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program, str(home)]
+    for seconds in (0.1, 0.2, 0.3, 0.4):
+        with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, process_group=0) as starting:
+            time.sleep(seconds)
+            os.killpg(starting.pid, signal.SIGINT)
+            starting.communicate()
+        eventually(lambda: not runs(home))
+
+
+# libpq's, each with a value that keeps it from any server, or from this one.
+ELSEWHERE = {
+    "PGSSLMODE": "require",
+    "PGGSSENCMODE": "require",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGHOST": "nowhere.example",
+    "PGPORT": "1",
+    "PGSERVICE": "nowhere",
+    "PGUSER": "nobody",
+    "PGDATABASE": "nowhere",
+    "PGDATA": "/nowhere",
+    "PGOPTIONS": "-c nothing=1 -c no_such_setting=1",
+    "PGCLIENTENCODING": "LATIN1",
+    "PGTZ": "Nowhere",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_libpq_is_told_of_another_server_does_not_reach_this_one(home: Path, name: str) -> None:
+    for _ in range(2):
+        done = script("db-create", CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not runs(home)
+    asked = "SELECT current_database(), current_setting('client_encoding')"
+    shown = script("db-connect", "-XAtc", asked, CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+    assert (shown.stdout, shown.returncode) == ("cruddur|UTF8\n", 0)
+
+
+def test_root_of_a_namespace_without_other_users_has_a_server(home: Path) -> None:
+    command = ["unshare", "--user", "--map-root-user", str(ROOT / "bin" / "db-create")]
+
+    for _ in range(2):
+        done = subprocess.run(
+            command, env=CLEAN | {"CRUDDUR_HOME": str(home)}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not runs(home)
 
 
 def test_a_folder_of_somebody_else_is_root_s_to_use_and_nobody_elses(home: Path) -> None:
