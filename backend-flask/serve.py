@@ -5,6 +5,11 @@ import multiprocessing
 import os
 import resource
 import signal
+
+# Python's own handler would show a traceback, here of the imports that follow. granian sets another.
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import socket
 import sys
 import threading
@@ -20,6 +25,7 @@ from granian.log import LogLevels
 from granian.server import MPServer
 
 from app import create_app
+from lib import telemetry
 from lib.config import Config
 from lib.draining import drain
 from lib.failure import Failure
@@ -166,6 +172,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT. Exits with 1 and a line for each fault of the setup."""
     try:
         config = Config.load()
+        telemetry.check(config)
         check_port(config)
         check_key_set(config)
         check_database(config)

@@ -2,16 +2,18 @@
 
 import re
 import signal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from flask import Flask
 from opentelemetry.util.re import parse_env_headers
 
 from tests.collector import Collector, attributes, collecting
+from tests.listening import listening
 from tests.make import Make
 from tests.running import free_port, running
 from tests.telemetry import Watched, flush, watched
-from tests.test_serve import RIGHT, faults, get
+from tests.test_serve import RIGHT, fails, faults, get
 
 HOME = "/api/activities/home"
 MARKER = "f1nd-me"
@@ -144,3 +146,79 @@ def test_without_an_exporter_nothing_is_installed(app: Flask) -> None:
     hooks = [*app.before_request_funcs[None], *app.after_request_funcs[None], *app.teardown_request_funcs.get(None, [])]
     assert [hook.__module__ for hook in hooks if re.search("telemetry", hook.__module__)] == []
     assert app.test_client().get(HOME).headers["Server-Timing"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307, 308])
+def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(service_url: str, status: int) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        """A collector that has moved."""
+
+        def do_POST(self) -> None:
+            """Say where it is."""
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Location", f"https://{MARKER}.example{self.path}")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    port = free_port()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)) as elsewhere:
+        endpoint = f"http://127.0.0.1:{elsewhere}"
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "WEB_CONCURRENCY": "1"}
+        with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
+            assert get(port, HOME)[0] == 200
+            server.send_signal(signal.SIGTERM)
+            _, err = server.communicate(timeout=30)
+
+    assert set(asked) == {"/v1/traces", "/v1/metrics"}
+    told = f"the collector answers {status}, a redirect: set the endpoint to where it leads"
+    assert sorted(faults(err)) == [
+        f"Failed to export {kind} batch code: None, reason: {told}" for kind in ("metrics", "spans")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-honeycomb-team=“s3cret”", "OTEL_EXPORTER_OTLP_HEADERS is malformed: a value"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "s", "OTEL_METRICS_EXEMPLAR_FILTER is malformed: it is none of the choices"),
+        ("OTEL_PROPAGATORS", "b4", "OpenTelemetry's SDK refuses one of its OTEL_ settings: Propagator b4 not found"),
+        (
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+            "many",
+            "OpenTelemetry's SDK refuses one of its OTEL_ settings: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be",
+        ),
+    ],
+)
+def test_what_the_sdk_would_drop_or_end_a_worker_with_is_refused_at_the_start(name: str, value: str, said: str) -> None:
+    (line,) = fails(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
+
+    assert line.startswith(f"cruddur: {said}")
+    assert "s3cret" not in line
+
+
+def test_an_empty_variable_of_the_sdks_counts_as_not_set(service_url: str) -> None:
+    empty = dict.fromkeys(
+        [
+            "OTEL_BSP_MAX_QUEUE_SIZE",
+            "OTEL_METRICS_EXEMPLAR_FILTER",
+            "OTEL_SEMCONV_STABILITY_OPT_IN",
+            "OTEL_PROPAGATORS",
+        ],
+        "",
+    )
+    with collecting() as collector:
+        port = free_port()
+        settings = {**RIGHT, **empty, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}
+        with running("serve", **settings, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as server:
+            assert get(port, HOME)[0] == 200
+            server.send_signal(signal.SIGTERM)
+            _, err = server.communicate(timeout=30)
+
+    assert faults(err) == []
+    assert attributes(collector.spans()[0].attributes)

@@ -12,10 +12,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from multiprocessing.util import Finalize
 from typing import Any
 from uuid import uuid4
 
+import requests
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -88,14 +90,29 @@ def start(traces_exporter: str, metrics_exporter: str) -> None:
         if traces_exporter == "console":
             processor = BatchSpanProcessor(ConsoleExporter(), schedule_delay_millis=CONSOLE_DELAY_MILLISECONDS)
         else:
-            processor = BatchSpanProcessor(AllowListExporter(OTLPSpanExporter()))
+            processor = BatchSpanProcessor(AllowListExporter(OTLPSpanExporter(session=session())))
         provider.add_span_processor(processor)
         trace.set_tracer_provider(provider)
     if metrics_exporter != "none":
-        reader = PeriodicExportingMetricReader(RouteExporter(OTLPMetricExporter()))
+        reader = PeriodicExportingMetricReader(RouteExporter(OTLPMetricExporter(session=session())))
         metrics.set_meter_provider(MeterProvider([reader], resource, views=VIEWS, shutdown_on_exit=False))
     # A worker process ends without atexit. This runs.
     Finalize(None, shutdown, exitpriority=10)
+
+
+def session() -> requests.Session:
+    """Return what an exporter sends with. A redirect fails: the SDK does not follow it, and takes it for success."""
+    session = requests.Session()
+    session.hooks["response"].append(refuse_redirect)
+    return session
+
+
+def refuse_redirect(response: requests.Response, **_: Any) -> None:
+    """Raise an exception, which the SDK logs, when the collector sends us elsewhere."""
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST:
+        raise requests.TooManyRedirects(
+            f"the collector answers {response.status_code}, a redirect: set the endpoint to where it leads"
+        )
 
 
 def providers() -> tuple[object, ...]:

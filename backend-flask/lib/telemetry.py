@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
@@ -17,6 +18,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from lib.config import Config
+from lib.failure import Failure
 from lib.proxies import unwrap
 from lib.request_log import HEALTH_CHECKS, method, route
 
@@ -43,7 +45,8 @@ def init_app(app: Flask, config: Config) -> None:
     if config.traces_exporter == config.metrics_exporter == "none":
         return
     for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+        # An empty variable counts as not set.
+        os.environ[name] = os.environ.get(name) or value
     # Here, so that a service without an exporter need not load the SDK.
     from lib import exporters
 
@@ -53,6 +56,17 @@ def init_app(app: Flask, config: Config) -> None:
         app.after_request(duration_recorder())
     if config.traces_exporter != "none":
         instrument(app, exporters.sampler(config.otel_traces_sampler, config.otel_traces_sampler_arg))
+
+
+def check(config: Config) -> None:
+    """Raise `Failure` when the SDK refuses a variable of its own: each worker would end with that at its start."""
+    if config.traces_exporter == config.metrics_exporter == "none":
+        return
+    try:
+        for module in ("lib.exporters", "opentelemetry.instrumentation.flask"):
+            import_module(module)
+    except ValueError as error:
+        raise Failure(f"OpenTelemetry's SDK refuses one of its OTEL_ settings: {error}") from error
 
 
 def instrument(app: Flask, sampler: Callable[[Context | None, int], bool]) -> None:
