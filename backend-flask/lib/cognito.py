@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from joserfc import jwt
@@ -135,10 +136,25 @@ def call(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
     timeout = urllib3.Timeout(total=TIMEOUT_SECONDS)
     try:
         # On a connection of its own: calls are so rare that one kept open would have been closed.
-        with urllib3.PoolManager() as http:
+        with connections(url) as http:
             return http.request(method, url, timeout=timeout, retries=False, redirect=False, **options)
     except urllib3.exceptions.HTTPError as error:
         raise UpstreamUnavailable(f"{url} does not answer: {type(error).__name__}") from error
+
+
+def connections(url: str) -> urllib3.PoolManager:
+    """Return what connects to `url`: by the proxy that HTTPS_PROXY names, unless NO_PROXY exempts the host.
+
+    Plain HTTP stays within this machine.
+    """
+    parts = urlsplit(url)
+    proxy = getproxies().get("https")
+    if parts.scheme != "https" or not proxy or proxy_bypass(parts.netloc):
+        return urllib3.PoolManager()
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    login = unquote(urllib3.util.parse_url(proxy).auth or "")
+    headers = urllib3.make_headers(proxy_basic_auth=login, proxy_basic_auth_encoding="utf-8") if login else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers)
 
 
 class Cognito:
