@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from lib.config import Config
 from lib.startup import SCHEMA, check_port
 from ops import keys
-from ops.command import ROOT, Database, database, run
+from ops.command import ROOT, Database, checked, database, run
 from ops.create import ROLE, create
 from ops.migrate import migrate
 from ops.schema_load import load_schema, revision
@@ -53,8 +53,8 @@ def add_settings() -> None:
         os.environ.update(keys.settings())
 
 
-def serve(environ: dict[str, str], config: Config) -> int:
-    """Run bin/serve until it ends or a signal ends it. Returns its exit status."""
+def serve(environ: dict[str, str], config: Config, url: str) -> int:
+    """Run bin/serve until it ends or a signal ends it. Returns its exit status, as a shell has it."""
     server = subprocess.Popen(
         [ROOT / "bin" / "serve"],
         env=environ,
@@ -69,11 +69,11 @@ def serve(environ: dict[str, str], config: Config) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, pass_on)
     if answers(config, server):
-        url = environ.get("BACKEND_URL") or f"http://localhost:{config.port}"
         say(f"Cruddur serves its feed at {url}/api/activities/home")
         if not keys.configured():
             say("bin/dev-token andrewbrown prints a token to sign in with")
-    return server.wait()
+    status = server.wait()
+    return status if status >= 0 else 128 - status
 
 
 def say(line: str) -> None:
@@ -108,6 +108,7 @@ def main() -> int:
     add_settings()
     # Before a Postgres is started for nothing. Its URL is not known yet.
     config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
+    url = checked("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}"
     check_port(config)
     if not keys.configured():
         keys.make()
@@ -116,7 +117,7 @@ def main() -> int:
         if meant.is_embedded:
             environ["SERVICE_CONNECTION_URL"] = make_conninfo(meant.url, user=ROLE)
         prepare(meant, environ.get("SERVICE_CONNECTION_URL", ""))
-        return serve(environ, config)
+        return serve(environ, config, url)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -15,7 +17,18 @@ from psycopg.conninfo import make_conninfo
 from ops import dev
 from ops.command import ROOT
 from tests.conftest import SERVICE_PASSWORD, WORKER
-from tests.running import STOP_SECONDS, UNWRITABLE, eventually, free_port, running, runs, script, started, unwritable
+from tests.running import (
+    SECONDS,
+    STOP_SECONDS,
+    UNWRITABLE,
+    eventually,
+    free_port,
+    running,
+    runs,
+    script,
+    started,
+    unwritable,
+)
 from tests.test_serve import get, serving
 
 HOME_FEED = "/api/activities/home"
@@ -190,3 +203,94 @@ def test_with_a_connection_url_it_takes_that_server(server_url: str, home: Path)
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+# SIOCSIFFLAGS with IFF_UP, from linux/sockios.h and linux/if.h: not every machine has ip(8).
+LOOPBACK_UP = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as probe:
+    fcntl.ioctl(probe, 0x8914, struct.pack("16sh14x", b"lo", 1))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+ALONE = ["unshare", "--user", "--map-root-user", "--net"]
+
+
+def test_in_a_namespace_of_its_own_it_serves_once_the_loopback_is_up(home: Path) -> None:
+    port = free_port()
+    settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
+    with started([*ALONE, ROOT / "bin" / "dev"], **settings) as down:
+        out, err = down.communicate(timeout=SECONDS)
+    assert (down.returncode, out) == (1, "")
+    assert err == (
+        f"cruddur: can't listen on 127.0.0.1:{port} (Network is unreachable): set HOST to an address of this "
+        "machine whose interface is up (ip link set lo up)\n"
+    )
+    assert not home.exists()
+
+    command: list[str | Path] = [*ALONE, sys.executable, "-c", LOOPBACK_UP, ROOT / "bin" / "dev"]
+    with started(command, **settings) as dev:
+        assert dev.stdout is not None
+        assert dev.stdout.readline() == f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}\n"
+        dev.send_signal(signal.SIGTERM)
+        assert dev.wait(STOP_SECONDS) == 0
+    assert not runs(home)
+
+
+# What Python says where it is interrupted before it runs a module.
+PYTHONS_OWN = ("init_import_site", "Could not import runpy module")
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 2.5])
+def test_ctrl_c_while_it_starts_stops_everything_without_a_traceback(home: Path, seconds: float) -> None:
+    with started([ROOT / "bin" / "dev"], PORT=free_port(), CRUDDUR_HOME=str(home)) as dev:
+        time.sleep(seconds)
+        # As a terminal does: to all of the foreground's processes.
+        os.killpg(dev.pid, signal.SIGINT)
+        _, err = dev.communicate(timeout=SECONDS)
+
+    if any(phase in err for phase in PYTHONS_OWN):
+        # Some milliseconds in which no code of ours has run yet.
+        assert str(ROOT / "ops") not in err
+    else:
+        assert err in {"", "cruddur: interrupted; run this again to go on\n"}
+        assert dev.returncode in {0, 130, -signal.SIGINT}
+    eventually(lambda: not runs(home))
+
+
+def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Path, home: Path) -> None:
+    lines = [f"CRUDDUR_HOME='{home}'", "CONNECTION_URL=postgresql://h/cruddur", "PORT=4567", "FRONTEND_URL=http://a"]
+    (tmp_path / ".env").write_bytes("".join(f"{line}\r\n" for line in lines).encode())
+    loaded = "set -a; . ./.env; exec "
+    found: dict[str, list[str]] = {}
+    for name in ("dev", "serve", "db-create", "dev-token"):
+        command: list[str | Path] = [
+            "bash",
+            "-c",
+            f'cd "$0"; {loaded}"$@"',
+            tmp_path,
+            ROOT / "bin" / name,
+            *(["a"] * (name == "dev-token")),
+        ]
+        with started(command) as program:
+            out, err = program.communicate(timeout=SECONDS)
+        assert (program.returncode, out) == (1, "")
+        found[name] = [line.partition(";")[0] for line in err.splitlines()]
+
+    said = "is malformed: it ends in a control character (U+000D)"
+    assert found["dev"] == [f"cruddur: CRUDDUR_HOME {said}"]
+    assert found["db-create"] == [f"cruddur: CONNECTION_URL {said}"]
+    assert [line for line in found["serve"] if said in line] == [
+        f"cruddur: {name} {said}" for name in ("CONNECTION_URL", "FRONTEND_URL", "PORT")
+    ]
+    assert [line for line in found["dev-token"] if said in line] != []
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize("name", ["CRUDDUR_HOME", "BACKEND_URL"])
+@pytest.mark.parametrize(("value", "reason"), [("/x\x1b[2J", "holds a control"), ("'/x'", "is in quotes")])
+def test_its_own_settings_are_checked_as_the_services_are(home: Path, name: str, value: str, reason: str) -> None:
+    done = script("dev", **{"CRUDDUR_HOME": str(home), "PORT": free_port(), name: value})
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"cruddur: {name} is malformed: it {reason}")
+    assert not home.exists()
