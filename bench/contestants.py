@@ -114,8 +114,8 @@ def check_same(server: Running, database: Database) -> None:
             answer = http.request("GET", server.url + path)
             compare(path, answer, json.loads(body))
             if path.endswith("/home"):
-                follow = answer.headers["Link"].partition(">")[0].lstrip("<")
-                compare(follow, http.request("GET", urljoin(server.url, follow)), json.loads(second.json))
+                follow = urljoin(server.url + path, answer.headers["Link"].partition(">")[0].lstrip("<"))
+                compare(follow, http.request("GET", follow), json.loads(second.json))
 
 
 def compare(path: str, answer: urllib3.BaseHTTPResponse, expected: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urljoin
 
 import psycopg
 import pytest
@@ -165,9 +166,9 @@ def sign_in(app: Flask) -> SignIn:
 
 
 def links(answer: TestResponse) -> dict[str, str]:
-    """Where an answer's `Link` header leads, by relation."""
+    """Where an answer's `Link` header leads from the path that was asked, by relation."""
     found = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("Link", ""))
-    return {relation: target for target, relation in found}
+    return {relation: urljoin(answer.request.path, target) for target, relation in found}
 
 
 @pytest.fixture

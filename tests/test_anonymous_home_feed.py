@@ -7,7 +7,7 @@ from werkzeug.test import TestResponse
 
 from lib import cache
 from tests.clock import Clock
-from tests.conftest import FRONTEND, SignIn
+from tests.conftest import FRONTEND, SignIn, links
 from tests.make import Make
 
 HOME = "/api/activities/home"
@@ -94,7 +94,7 @@ def test_the_first_page_however_it_is_asked_for_is_cached(client: FlaskClient, q
 
 @pytest.mark.usefixtures("clock")
 def test_other_pages_and_authenticated_requests_are_read(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
-    next_page = client.get(HOME).headers["Link"].partition(">")[0].lstrip("<")
+    next_page = links(client.get(HOME))["next"]
     reader = sign_in(make.user())
 
     for _ in range(2):

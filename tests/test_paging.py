@@ -1,6 +1,7 @@
 """Walking through a feed, page by page, both ways."""
 
 import random
+import re
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -86,6 +87,16 @@ def test_a_cursor_that_is_not_ours_is_refused(client: FlaskClient, cursor: str) 
     answer = client.get(HOME, query_string={"cursor": cursor})
 
     assert (answer.status_code, answer.json) == (400, ["cursor_invalid"])
+
+
+def test_a_link_is_a_query_alone(client: FlaskClient, make: Make) -> None:
+    author = make.user()
+    for _ in range(2):
+        make.activity(author)
+
+    for path in (HOME, f"/api/activities/@{author.handle}"):
+        link = client.get(path, query_string={"limit": "1"}).headers["Link"]
+        assert re.fullmatch(r'<\?limit=1&cursor=[\w-]{34}>; rel="next"', link)
 
 
 def test_a_cursor_outlives_its_row(client: FlaskClient, make: Make) -> None:

@@ -103,7 +103,7 @@ def json_response(body: Json | Listing | Replay, content_type: str = JSON) -> Re
     json = body if isinstance(body, bytes) else body.json
     headers, current = [("Content-Type", content_type)], unwrap(request)
     if isinstance(body, Listing):
-        links = link_header(current.path, g.args, body)
+        links = link_header(g.args, body)
         if links:
             headers.append(("Link", links))
     elif isinstance(body, Replay):
@@ -118,13 +118,17 @@ def copy_response(response: Response) -> Response:
     return Response(response.response, response.status, response.headers.copy())
 
 
-def link_header(path: str, args: Mapping[str, str], listing: Listing) -> str:
-    """Return the header `Link` (RFC 8288) to the listing's neighbours, with the parameters that made it; or ""."""
+def link_header(args: Mapping[str, str], listing: Listing) -> str:
+    """Return the header `Link` (RFC 8288) to the listing's neighbours, with the parameters that made it; or "".
+
+    The references are queries alone (RFC 3986, section 5.2), which clients resolve against the URL that they asked:
+    a proxy may have taken a prefix off its path.
+    """
     kept = {name: args[name] for name in ("term", "limit") if name in args}
     # A cursor needs no quoting.
     query = f"{urlencode(kept)}&cursor=" if kept else "cursor="
     neighbours = (("next", listing.next), ("prev", listing.prev))
-    return ", ".join(f'<{path}?{query}{cursor}>; rel="{rel}"' for rel, cursor in neighbours if cursor)
+    return ", ".join(f'<?{query}{cursor}>; rel="{rel}"' for rel, cursor in neighbours if cursor)
 
 
 def complete_response(response: Response) -> Response:
