@@ -128,6 +128,7 @@ PUBLIC = {
     ("GET", "/api/activities/@<handle:handle>"),
     ("GET", "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>"),
     ("GET", "/api/users/@<handle:handle>/short"),
+    ("GET", "/"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/docs/<name>"),

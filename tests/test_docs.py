@@ -15,12 +15,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema_rs import Draft202012Validator
 
+from faults.nginx import BEHIND, PROGRAM, nginx
 from lib.auth import ATTRIBUTE
 from lib.paging import NEWEST, OLDEST, Cursor, Position
 from lib.text import has_control, is_blank
 from ops.command import ROOT
 from routes.docs import ASSETS
 from tests.test_browser import CHROMIUM, OPTIONS
+from tests.test_nginx import PREFIX, PREFIXED
 from tests.test_serve import serving
 
 SIGN_IN: dict[str, list[dict[str, list[str]]]] = {
@@ -177,7 +179,7 @@ def test_the_document_knows_our_cursors(document: Any) -> None:
         assert all(is_cursor(str(Cursor(backwards, position.place))) for position in positions)
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)])
+@pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)])
 def test_who_has_it_already_is_told_so(client: FlaskClient, path: str) -> None:
     answer = client.get(path)
     again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
@@ -186,25 +188,24 @@ def test_who_has_it_already_is_told_so(client: FlaskClient, path: str) -> None:
     assert (again.status_code, again.data) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2Fapp.py", "start.js%00", ""])
+@pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2Fapp.py", "start.js%00", "/"])
 def test_what_is_no_part_of_the_page_is_not_found(client: FlaskClient, name: str) -> None:
     answer = client.get(f"/docs/{name}")
 
     assert (answer.status_code, answer.json) == (404, ["not_found"])
 
 
-def test_a_browser_shows_every_operation_and_asks_nobody_else(service_url: str, document: Any, tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["directly", "behind a proxy that takes a prefix off"])
+def test_a_browser_shows_every_operation_and_asks_nobody_else(
+    service_url: str, document: Any, tmp_path: Path, prefix: str, path: str
+) -> None:
+    if CHROMIUM is None or PROGRAM is None:
+        pytest.skip("needs Chromium and nginx")
 
-    with serving(service_url) as port:
-        command = [
-            CHROMIUM,
-            *OPTIONS,
-            "--enable-logging=stderr",
-            f"--user-data-dir={tmp_path}",
-            f"http://127.0.0.1:{port}/docs",
-        ]
+    with serving(service_url, **BEHIND) as port, nginx(f"127.0.0.1:{port}", changed=PREFIXED) as front:
+        url = f"{front.url}{prefix}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
+        command = [CHROMIUM, *OPTIONS, "--enable-logging=stderr", f"--user-data-dir={tmp_path}", url]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 
     shown = re.findall(r'id="operations-(?!tag-)\w+?-(\w+)"', done.stdout)
@@ -214,12 +215,35 @@ def test_a_browser_shows_every_operation_and_asks_nobody_else(service_url: str, 
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
 
 
-def test_the_page_may_ask_nobody_else(client: FlaskClient) -> None:
-    answer = client.get("/docs")
+@pytest.mark.parametrize(("path", "own"), [("/", {"'self'"}), ("/docs", {"'self'", "data:"})])
+def test_a_page_may_ask_nobody_else(client: FlaskClient, path: str, own: set[str]) -> None:
+    answer = client.get(path)
 
     sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", answer.headers["Content-Security-Policy"])
-    assert set(sources) == {"'none'", "'self'", "data:"}
+    assert set(sources) == {"'none'"} | own
     policy = answer.headers["Content-Security-Policy"].split("; ")
     assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} < set(policy)
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "//" not in answer.text
+
+
+def test_the_index_answers_as_other_reads_do(client: FlaskClient) -> None:
+    index = client.get("/")
+    head, post, options = client.head("/"), client.post("/"), client.options("/")
+
+    assert (index.status_code, index.content_type) == (200, "text/html; charset=utf-8")
+    assert (head.status_code, head.data, head.headers["ETag"]) == (200, b"", index.headers["ETag"])
+    assert (post.status_code, post.json, post.headers["Allow"]) == (405, ["method_not_allowed"], "GET, HEAD, OPTIONS")
+    assert (options.status_code, options.data) == (200, b"")
+    assert "script" not in index.headers["Content-Security-Policy"]
+    assert client.get("/index.html").status_code == 404
+
+
+def test_the_pages_path_with_a_slash_leads_to_it(client: FlaskClient) -> None:
+    answer = client.get("/docs/")
+
+    assert (answer.status_code, answer.data, answer.headers["Location"]) == (308, b"", "../docs")
+    assert client.get("/docs/", follow_redirects=True).data == client.get("/docs").data
+    assert client.post("/docs/").status_code == 405
+    # No other path has one.
+    assert client.get("/api/activities/home/").status_code == 404

@@ -1,6 +1,7 @@
 """nginx in front of the service, by the configuration that docker-compose.yml gives it."""
 
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
@@ -32,12 +33,27 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed"
 
 HOME = "/api/activities/home"
 ACTIVITIES = "/api/activities"
+# What nginx is told besides where it takes a prefix off each path, as a proxy does that serves other things too.
+PREFIX = "/cruddur"
+PREFIXED = {
+    "location / {": f"location {PREFIX}/ {{ proxy_pass http://backend/; proxy_set_header Host $http_host; }} location / {{"
+}
 
 
 @pytest.fixture
 def url(service_url: str, jwks_url: str) -> Iterator[str]:
     """Where nginx is, in front of the service."""
     with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **BEHIND) as port, nginx(f"127.0.0.1:{port}") as front:
+        yield front.url
+
+
+@pytest.fixture
+def prefixed(service_url: str, jwks_url: str) -> Iterator[str]:
+    """Where nginx is that has the service below `PREFIX`."""
+    with (
+        serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **BEHIND) as port,
+        nginx(f"127.0.0.1:{port}", changed=PREFIXED) as front,
+    ):
         yield front.url
 
 
@@ -132,6 +148,53 @@ def test_what_nginx_refuses_has_the_form_of_the_contract(url: str, head: str, st
 
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert status == 200 or isinstance(json.loads(answer.rpartition(b"\r\n\r\n")[2]), list)
+
+
+def pages(url: str, path: str, relation: str, **headers: str) -> Iterator[tuple[str, bytes]]:
+    """The page at `path` and all to which its links lead by `relation`: the path of each, and its body."""
+    while path:
+        answer = ask(url, "GET", path, **headers)
+        assert answer.status == 200
+        yield path, answer.body
+        found = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("link", ""))
+        path = next((urljoin(path, target) for target, rel in found if rel == relation), "")
+
+
+def test_every_lists_links_lead_on_and_back_below_a_prefix(prefixed: str, make: Make) -> None:
+    me, other = make.user("me"), make.user("other")
+    mine = make.activity(me, "hello", age="9 minutes")
+    for n in range(2):
+        make.activity(me, "hello", age=f"{n} minutes")
+    for n in range(3):
+        make.activity(other, "a reply", age=f"{n} minutes", reply_to=mine)
+    group = make.conversation(me, other, "one", "two", "three")
+    token = tokens.bearer(me.cognito_user_id)["Authorization"]
+
+    for path in (
+        *(HOME, f"{ACTIVITIES}/search?term=hello", f"{ACTIVITIES}/@me", f"{ACTIVITIES}/@me/status/{mine.uuid}"),
+        *(f"{ACTIVITIES}/notifications", f"/api/messages/{group}"),
+    ):
+        first = f"{PREFIX}{path}{'&' if '?' in path else '?'}limit=1"
+        there = list(pages(prefixed, first, "next", Authorization=token))
+        back = list(pages(prefixed, there[-1][0], "prev", Authorization=token))
+
+        assert len({body for _, body in there}) == 3, path
+        assert [body for _, body in back] == [body for _, body in reversed(there)], path
+
+
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_what_a_page_links_to_is_there_below_a_prefix(prefixed: str, page: str) -> None:
+    path = f"{PREFIX}{page}"
+    targets = re.findall(r'(?:href|src)="([^"]+)"', ask(prefixed, "GET", path).body.decode())
+
+    assert len(targets) == 4
+    assert [ask(prefixed, "GET", urljoin(path, target)).status for target in targets] == [200] * 4
+
+
+def test_a_redirect_stays_below_a_prefix(prefixed: str) -> None:
+    answer = ask(prefixed, "GET", f"{PREFIX}/docs/")
+
+    assert (answer.status, urljoin(f"{PREFIX}/docs/", answer.headers["location"])) == (308, f"{PREFIX}/docs")
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -218,7 +218,9 @@ def test_a_request_without_a_token_rejects_none(limited: Limited, headers: dict[
     assert statuses(3, lambda: client.get(NOTIFICATIONS, headers=headers)) == [401, 401, 401]
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/health-check", "/docs", "/docs/start.js", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/api/health-check", "/", "/docs", "/docs/start.js", "/openapi.json"]
+)
 def test_health_checks_and_the_documentation_are_not_limited(limited: Limited, path: str) -> None:
     client = limited(anonymous_reads=1).test_client()
 

@@ -91,7 +91,7 @@ def test_each_route_leaves_its_tree(service: Watched, world: World, method: str,
 
 def test_every_route_is_among_them() -> None:
     unseen = {("GET", path) for path in ("/api/health-check", "/livez", "/readyz")}
-    documents = {("GET", path) for path in ("/openapi.json", "/docs", "/docs/<name>")}
+    documents = {("GET", path) for path in ("/", "/openapi.json", "/docs", "/docs/<name>")}
 
     assert EXPECTED.keys() == (PUBLIC | SIGNED_IN.keys()) - unseen - documents
 

@@ -1,13 +1,17 @@
-"""What there is to call: the OpenAPI document, and a page to read and try it on."""
+"""What there is to call: an index, the OpenAPI document, and a page to read and try it on.
+
+Every link is relative to the page that it is on: a proxy may take a prefix off the paths before they come here.
+"""
 
 import json
 from functools import cache
+from http import HTTPStatus
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import yaml
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from lib.auth import public
 from lib.exceptions import NotFound
@@ -16,22 +20,25 @@ from lib.http import json_response
 bp = Blueprint("docs", __name__)
 
 BACKEND = Path(__file__).parents[1]
-PAGE = BACKEND / "docs" / "index.html"
+PAGES = BACKEND / "docs"
 SWAGGER_UI = files("flask_swagger_ui") / "dist"
 # What the page is made of, and of what type it is.
 ASSETS: dict[str, tuple[Traversable, str]] = {
-    "start.js": (BACKEND / "docs" / "start.js", "text/javascript; charset=utf-8"),
+    "start.js": (PAGES / "start.js", "text/javascript; charset=utf-8"),
     "swagger-ui-bundle.js": (SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
     "swagger-ui.css": (SWAGGER_UI / "swagger-ui.css", "text/css; charset=utf-8"),
     "favicon-32x32.png": (SWAGGER_UI / "favicon-32x32.png", "image/png"),
 }
-# The page needs nobody but us.
-POLICY = "; ".join(
-    [
-        *("default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'"),
-        *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"),
-    ]
-)
+# The pages need no other host, and the index runs no script.
+INDEX_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src 'self'"
+REFERENCE_POLICY = f"{INDEX_POLICY} data:; script-src 'self'; style-src 'self'; connect-src 'self'"
+
+
+@bp.get("/")
+@public
+def index() -> Response:
+    """Links to the feed, to the document, and to the page."""
+    return send_page("index.html", INDEX_POLICY)
 
 
 @bp.get("/openapi.json")
@@ -41,13 +48,13 @@ def document() -> Response:
     return json_response(openapi())
 
 
-@bp.get("/docs")
+@bp.get("/docs", strict_slashes=False)
 @public
 def page() -> Response:
-    """The document, to read and to try."""
-    response = send_file("text/html; charset=utf-8", PAGE)
-    response.headers["Content-Security-Policy"] = POLICY
-    return response
+    """The document, to read and to try. `/docs/` leads there: the page's links are relative to a path without slash."""
+    if request.path.endswith("/"):
+        return Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": "../docs"})
+    return send_page("reference.html", REFERENCE_POLICY)
 
 
 @bp.get("/docs/<name>")
@@ -65,6 +72,13 @@ def openapi() -> bytes:
     """The document as JSON, made once of `openapi.yaml`."""
     text = (BACKEND / "openapi.yaml").read_bytes()
     return json.dumps(yaml.load(text, Loader=yaml.CSafeLoader), ensure_ascii=False).encode()
+
+
+def send_page(name: str, policy: str) -> Response:
+    """A page of ours, and what its browser may load for it."""
+    response = send_file("text/html; charset=utf-8", PAGES / name)
+    response.headers["Content-Security-Policy"] = policy
+    return response
 
 
 def send_file(content_type: str, file: Traversable) -> Response:
