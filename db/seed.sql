@@ -31,6 +31,8 @@ FROM (
     ('5eed0000-0000-4000-a000-000000000002', 'LinYue', 'The migration is through. Nobody noticed, as it should be.', NULL, '4 minutes', '7 days'),
     -- with replies
     ('5eed0000-0000-4000-a000-000000000003', 'giulia_ferri', 'What does everyone use to look at query plans? @kofi surely knows.', 'kofi', '50 minutes', '3 days'),
+    -- for the notifications of andrewbrown
+    ('5eed0000-0000-4000-a000-000000000009', 'LinYue', 'Ask @andrewbrown what a feed without a past is like.', 'andrewbrown', '30 minutes', '7 days'),
     -- hours old
     ('5eed0000-0000-4000-a000-000000000004', 'bayko', 'Cloud is fun, until the bill is read aloud.', NULL, '5 hours', '12 hours'),
     ('5eed0000-0000-4000-a000-000000000005', 'kofi', 'An index that nobody reads is a diary.', NULL, '20 hours', '3 days'),
@@ -60,7 +62,9 @@ FROM (
     VALUES
     ('5eed0000-0000-4000-b000-000000000001', 'kofi', '5eed0000-0000-4000-a000-000000000003', 'EXPLAIN (ANALYZE, BUFFERS) and a quiet room.', '41 minutes'),
     ('5eed0000-0000-4000-b000-000000000002', 'bayko', '5eed0000-0000-4000-a000-000000000003', 'I ask Kofi.', '38 minutes'),
-    ('5eed0000-0000-4000-b000-000000000003', 'LinYue', '5eed0000-0000-4000-a000-000000000004', 'You read yours?', '2 hours')
+    ('5eed0000-0000-4000-b000-000000000003', 'LinYue', '5eed0000-0000-4000-a000-000000000004', 'You read yours?', '2 hours'),
+    -- stays, as what it answers: there is always something for andrewbrown
+    ('5eed0000-0000-4000-b000-000000000004', 'bayko', '5eed0000-0000-4000-a000-000000000007', 'Nor this reply.', '20 minutes')
 ) AS seed (uuid, handle, parent_uuid, message, age)
 JOIN users ON users.handle = seed.handle
 JOIN activities AS parent ON parent.uuid = seed.parent_uuid::uuid

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from ops import dev
 from ops.command import ROOT
 from tests.conftest import SERVICE_PASSWORD, WORKER
 from tests.running import (
+    CLEAN,
     SECONDS,
     STOP_SECONDS,
     UNWRITABLE,
@@ -57,7 +59,7 @@ def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
         assert "This was imported as seed data!" in feed(dev, port)
         # The scripts find the same server.
         deleted = script("db-connect", "-XAtc", "DELETE FROM activities RETURNING 1", CRUDDUR_HOME=str(home))
-        assert deleted.stdout.splitlines().count("1") == 11
+        assert deleted.stdout.splitlines().count("1") == 13
         dev.send_signal(signal.SIGTERM)
         assert dev.wait(30) == 0
         assert not runs(home)
@@ -67,6 +69,27 @@ def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
         dev.send_signal(signal.SIGINT)
         assert dev.wait(30) == 0
         assert not runs(home)
+
+
+def test_the_readmes_examples_print_what_it_says(home: Path) -> None:
+    examples = re.findall(r"^\$ (curl .*)\n(.*)\n", (ROOT / "README.md").read_text(), re.MULTILINE)
+    port = free_port()
+    settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
+
+    with running("dev", **settings) as dev:
+        feed(dev, port)
+        for command, printed in examples:
+            shell = ["bash", "-c", command.replace("4567", port)]
+            environ = CLEAN | settings | {"no_proxy": "*"}
+            done = subprocess.run(shell, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+            assert without_times(done.stdout) == without_times(printed)
+
+    assert len(examples) == 2
+
+
+def without_times(text: str) -> str:
+    """A text with each of its times the same."""
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+", "T", text)
 
 
 def test_it_serves_as_the_role_that_can_do_nothing_but_rows(home: Path) -> None:

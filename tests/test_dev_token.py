@@ -83,7 +83,8 @@ def test_with_a_token_one_is_signed_in(dev: Dev) -> None:
     printed = succeeds("dev-token", "andrewbrown", CRUDDUR_HOME=str(dev.home), AWS_DEFAULT_REGION="us-east-1")
 
     signed_in = printed.removesuffix("\n")
-    assert ask(dev.port, NOTIFICATIONS, signed_in) == (200, [])
+    status, notifications = ask(dev.port, NOTIFICATIONS, signed_in)
+    assert (status, [each["handle"] for each in notifications]) == (200, ["bayko", "LinYue"])
     status, activity = ask(dev.port, "/api/activities", signed_in, body)
     assert (status, activity["handle"], activity["message"]) == (200, "andrewbrown", "signed in @andrewbrown")
     assert succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home)) == others

@@ -69,7 +69,7 @@ def test_the_seed_holds_the_journals_row_once_and_renews_its_times(new_url: str)
             sum(replies_count) = count(reply_to_activity_uuid)
         FROM activities
     """
-    assert rows(new_url, states) == [(1, 1, 1, 2, True)]
+    assert rows(new_url, states) == [(1, 2, 1, 3, True)]
 
 
 def test_made_up_data_come_as_many_as_asked_half_of_them_expired(new_url: str) -> None:
