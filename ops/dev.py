@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -36,11 +37,13 @@ def prepare(database: Database, service_url: str) -> None:
         found = revision(connection)
         if found is None:
             database.confirm("puts the seed into", connection)
+            step(f"Loading the schema and the seed into the database {database.name}")
             # Both or neither: an interruption in between would leave a feed that is empty for ever.
             with connection.transaction():
                 load_schema(connection)
                 load_seed(connection)
     if found is not None and found < SCHEMA:
+        step(f"Migrating the database {database.name} from schema {found} to {SCHEMA}")
         migrate(database)
 
 
@@ -70,10 +73,17 @@ def serve(environ: dict[str, str], config: Config, url: str) -> int:
         signal.signal(number, pass_on)
     if answers(config, server):
         say(f"Cruddur serves its feed at {url}/api/activities/home")
+        say(f"{url}/docs documents the API, and {url}/ links to both")
         if not keys.configured():
             say("bin/dev-token andrewbrown prints a token to sign in with")
     status = server.wait()
     return status if status >= 0 else 128 - status
+
+
+def step(line: str) -> None:
+    """Tell a terminal what is done next: the first start takes some seconds."""
+    if os.isatty(STDOUT):
+        say(f"{line} ...")
 
 
 def say(line: str) -> None:
@@ -103,20 +113,23 @@ def end_with_parent() -> None:
 
 def main() -> int:
     """The command."""
+    ArgumentParser(prog="bin/dev", description=__doc__).parse_args()
     # Until the server runs, SIGTERM is Ctrl-C: what was begun is put back in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     add_settings()
     # Before a Postgres is started for nothing. Its URL is not known yet.
     config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
-    url = checked("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}"
+    url = (checked("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
     check_port(config)
     if not keys.configured():
         keys.make()
+    step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
     with database() as meant:
         environ = {**os.environ, "CONNECTION_URL": meant.url}
         if meant.is_embedded:
             environ["SERVICE_CONNECTION_URL"] = make_conninfo(meant.url, user=ROLE)
         prepare(meant, environ.get("SERVICE_CONNECTION_URL", ""))
+        step("Starting the service")
         return serve(environ, config, url)
 
 

@@ -3,11 +3,16 @@
 Several may do this at once: one works, the others wait for it.
 """
 
+import signal
+
+# Python's own handler would show a traceback, here of the imports that follow.
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import ast
 import fcntl
 import os
 import re
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -46,13 +51,14 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))} | settings
 
 
-def run(*command: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run(*command: str | Path, stdout: int = subprocess.PIPE, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a program in that environment. It asks for nothing."""
     return subprocess.run(
         command,
         env=environment(**settings),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
@@ -67,6 +73,7 @@ def make() -> None:
         sys.exit(
             f"cruddur: this Python has no venv: install it (on Debian and Ubuntu: apt install python{version}-venv)"
         )
+    say("cruddur: making .venv")
     done = run(sys.executable, "-I", "-m", "venv", "--clear", VENV)
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}cruddur: .venv could not be made: see above; run this again to go on")
@@ -97,19 +104,19 @@ def install(requirements: Path) -> None:
     """Install `requirements`, wheels only and each by its hash. They are noted as installed once they are found."""
     say(f"cruddur: installing {requirements.name} into .venv")
     # The file names all that is needed, and leaves out on purpose what pyproject.toml excludes.
-    options = [
-        "-q",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]
+    options = ["--no-input", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--only-binary=:all:"]
     pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "install", *options, "-r", requirements]
-    done = run(*pip, **network_settings(PYTHON))
+    # Standard output is for what the caller prints: a terminal's standard error shows pip's progress.
+    is_watched = os.isatty(STDERR)
+    done = run(
+        *pip,
+        *([] if is_watched else ["-q"]),
+        stdout=STDERR if is_watched else subprocess.PIPE,
+        **network_settings(PYTHON),
+    )
     if not done.returncode:
         # Without an index, pip succeeds when nothing is missing.
-        done = run(*pip, "--no-index", PIP_CONFIG_FILE=os.devnull)
+        done = run(*pip, "-q", "--no-index", PIP_CONFIG_FILE=os.devnull)
     if done.returncode:
         sys.exit(failure(requirements, done.stderr))
     (VENV / requirements.name).write_bytes(requirements.read_bytes())
@@ -145,7 +152,8 @@ def main(requirements: Path) -> None:
 
 if __name__ == "__main__":
     # As Ctrl-C: what this has started ends too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         main(ROOT / sys.argv[1])
     except KeyboardInterrupt:

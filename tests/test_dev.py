@@ -39,7 +39,10 @@ HOME_FEED = "/api/activities/home"
 def feed(dev: "subprocess.Popen[str]", port: str) -> list[str]:
     """The messages of the feed that bin/dev says it serves."""
     assert dev.stdout is not None
-    assert dev.stdout.readline() == f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}\n"
+    url = f"http://localhost:{port}"
+    assert dev.stdout.readline() == f"Cruddur serves its feed at {url}{HOME_FEED}\n"
+    assert dev.stdout.readline() == f"{url}/docs documents the API, and {url}/ links to both\n"
+    assert [get(port, path)[0] for path in ("/docs", "/")] == [200, 200]
     status, body = get(port, HOME_FEED)
     assert status == 200
     return [activity["message"] for activity in json.loads(body)]
@@ -180,6 +183,14 @@ def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home
     assert not home.exists()
 
 
+def test_a_word_that_it_does_not_know_is_refused_with_usage(home: Path) -> None:
+    done = script("dev", "production", CRUDDUR_HOME=str(home))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: bin/dev ")
+    assert not home.exists()
+
+
 def test_a_wrong_setting_is_told_before_anything_is_started(home: Path) -> None:
     done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
 
@@ -201,6 +212,27 @@ def test_the_developers_own_settings_hold_and_all_their_faults_are_told_at_once(
         "cruddur: DRAIN_SECONDS",
     ]
     assert not home.exists()
+
+
+def test_a_terminal_is_told_of_each_step_of_a_start(home: Path) -> None:
+    port = free_port()
+    for steps in (
+        ["Starting Postgres ...", "Loading the schema and the seed into the database cruddur ..."],
+        ["Starting Postgres ..."],
+    ):
+        reader, terminal = os.openpty()
+        with (
+            started([ROOT / "bin" / "dev"], terminal, subprocess.PIPE, PORT=port, CRUDDUR_HOME=str(home)),
+            os.fdopen(reader) as screen,
+        ):
+            os.close(terminal)
+            shown = [screen.readline().rstrip() for _ in range(len(steps) + 2)]
+
+        assert shown == [
+            *steps,
+            "Starting the service ...",
+            f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}",
+        ]
 
 
 def test_an_interrupted_first_start_is_made_good(home: Path) -> None:

@@ -58,6 +58,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         cognito.people[STRANGER] = {"preferred_username": "stranger"}
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Cruddur serves its feed at ")
+        assert process.stdout.readline().endswith("/ links to both\n")
         assert process.stdout.readline() == "bin/dev-token andrewbrown prints a token to sign in with\n"
         yield served
         assert not cognito.asked
@@ -192,7 +193,8 @@ def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
     port = free_port()
     with running("dev", PORT=port, CRUDDUR_HOME=str(home), CONNECTION_URL=new_url, **pool) as dev:
         assert dev.stdout is not None
-        dev.stdout.readline()
+        for _ in range(2):
+            dev.stdout.readline()
         assert not home.exists()
         assert ask(port, NOTIFICATIONS, token(keys.make(), ANDREW)) == (401, ["generic_401"])
         assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200

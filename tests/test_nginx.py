@@ -36,7 +36,8 @@ ACTIVITIES = "/api/activities"
 # What nginx is told besides where it takes a prefix off each path, as a proxy does that serves other things too.
 PREFIX = "/cruddur"
 PREFIXED = {
-    "location / {": f"location {PREFIX}/ {{ proxy_pass http://backend/; proxy_set_header Host $http_host; }} location / {{"
+    "location / {": f"location {PREFIX}/ {{ proxy_pass http://backend/; proxy_set_header Host $http_host; }} "
+    "location / {"
 }
 
 

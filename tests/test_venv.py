@@ -21,6 +21,7 @@ from tests.listening import listening
 from tests.running import CLEAN
 
 NOTHING = "nothing.txt"
+MAKING, INSTALLING = "cruddur: making .venv\n", f"cruddur: installing {NOTHING} into .venv\n"
 # No index of the machine's, and no waiting for one that is not there.
 NO_INDEX = {name: value for name, value in CLEAN.items() if not name.startswith(("PIP_", "PYTHON"))}
 NO_INDEX |= {"PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
@@ -61,7 +62,7 @@ def test_two_at_once_make_one_environment(project: Path) -> None:
 
     said = sorted(ended(process) for process in both)
 
-    assert said == [(0, ""), (0, f"cruddur: installing {NOTHING} into .venv\n")]
+    assert said == [(0, ""), (0, MAKING + INSTALLING)]
     assert subprocess.run([project / ".venv" / "bin" / "python", "-c", "import pip"], check=False).returncode == 0
 
 
@@ -70,7 +71,7 @@ def test_an_environment_that_stands_is_left_alone_until_the_requirements_change(
     assert ended(start(project)) == (0, "")
 
     (project / NOTHING).write_text("# another\n")
-    assert ended(start(project)) == (0, f"cruddur: installing {NOTHING} into .venv\n")
+    assert ended(start(project)) == (0, INSTALLING)
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(project: Path) -> None:
@@ -79,14 +80,14 @@ def test_an_environment_whose_python_is_gone_is_made_anew(project: Path) -> None
     python.unlink()
     python.symlink_to("/nowhere/python3")
 
-    assert ended(start(project)) == (0, f"cruddur: installing {NOTHING} into .venv\n")
+    assert ended(start(project)) == (0, MAKING + INSTALLING)
     assert subprocess.run([python, "-c", ""], check=False).returncode == 0
 
 
 def test_an_environment_that_was_interrupted_before_it_had_a_pip_is_made_anew(project: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project / ".venv"], check=True)
 
-    assert ended(start(project)) == (0, f"cruddur: installing {NOTHING} into .venv\n")
+    assert ended(start(project)) == (0, MAKING + INSTALLING)
 
 
 def test_a_requirement_without_its_hash_is_not_installed_and_tried_again(project: Path) -> None:
@@ -162,6 +163,28 @@ def has_parcel(project: Path) -> bool:
     return subprocess.run([python, "-I", "-c", "import parcel"], check=False, capture_output=True).returncode == 0
 
 
+def test_a_terminal_is_shown_pips_progress_and_nothing_else_is(project: Path, parcel: Path) -> None:
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(parcel)}
+    reader, terminal = os.openpty()
+    done = subprocess.run(
+        [project / "bin" / "venv", NOTHING],
+        env=NO_INDEX | settings,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        timeout=60,
+        check=False,
+    )
+    os.close(terminal)
+    said = os.read(reader, 100_000).decode()
+    os.close(reader)
+
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert said.startswith((MAKING + INSTALLING).replace("\n", "\r\n"))
+    assert "Successfully installed parcel-1.0" in said
+    shutil.rmtree(project / ".venv")
+    assert ended(start(project, NO_INDEX, **settings)) == (0, MAKING + INSTALLING)
+
+
 # Each of which would have it put elsewhere, not at all, or by another Python.
 FOR_OTHERS = [
     {
@@ -198,7 +221,7 @@ def test_variables_for_another_environment_do_not_reach_ours(
     settings = {name: value.format(tmp=tmp_path) for name, value in variables.items()}
     settings |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(parcel)}
 
-    assert ended(start(project, NO_INDEX, **settings)) == (0, f"cruddur: installing {NOTHING} into .venv\n")
+    assert ended(start(project, NO_INDEX, **settings)) == (0, MAKING + INSTALLING)
     assert has_parcel(project)
 
 
@@ -248,17 +271,15 @@ def test_without_a_network_one_line_says_so_and_what_is_installed_goes_on(projec
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         away = {"PIP_INDEX_URL": f"http://127.0.0.1:{nobody.getsockname()[1]}/simple", "PIP_RETRIES": "1"}
-        started = f"cruddur: installing {NOTHING} into .venv\n"
-
         status, said = ended(start(project, NO_INDEX, **away))
         assert status == 1
         assert said.startswith(
-            f"{started}cruddur: {NOTHING} could not be installed: the package index does not answer ("
+            f"{MAKING}{INSTALLING}cruddur: {NOTHING} could not be installed: the package index does not answer ("
         )
-        assert said.count("\n") == 2
+        assert said.count("\n") == 3
 
         (project / NOTHING).write_text("")
-        assert ended(start(project, NO_INDEX, **away)) == (0, started)
+        assert ended(start(project, NO_INDEX, **away)) == (0, INSTALLING)
         assert ended(start(project, NO_INDEX, **away)) == (0, "")
 
 
@@ -283,12 +304,14 @@ if "--no-index" in sys.argv:
     assert not noted.exists()
 
 
-@pytest.mark.parametrize(("seconds", "number"), [(0.3, signal.SIGINT), (1.5, signal.SIGTERM), (3.0, signal.SIGINT)])
+@pytest.mark.parametrize(("seconds", "number"), [(0.0, signal.SIGINT), (1.2, signal.SIGTERM), (2.7, signal.SIGINT)])
 def test_ctrl_c_while_it_installs_is_a_line_and_the_next_start_goes_on(
     project: Path, parcel: Path, seconds: float, number: signal.Signals
 ) -> None:
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(parcel)}
     interrupted = start(project, NO_INDEX, **settings)
+    assert interrupted.stderr is not None
+    assert interrupted.stderr.readline() == MAKING
     time.sleep(seconds)
     # As a terminal does: to all of the foreground's processes.
     os.killpg(interrupted.pid, number)
