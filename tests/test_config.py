@@ -2,12 +2,13 @@
 
 import os
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pydantic import ValidationError
 
 from lib.config import Config, UserPool
-from lib.credentials import check_connection_url
+from lib.credentials import NOT_ENCODED, check_connection_url
 from lib.failure import Failure
 from tests.settings import NAMES, REQUIRED, URL, load
 
@@ -169,7 +170,6 @@ DIGITS = "it is not made of the digits 0 to 9 alone"
 FORM = "it does not have that form"
 CHOICES = "it is none of the choices"
 SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not know"
-PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, ? %3F and # %23"
 
 
 @pytest.mark.parametrize(
@@ -181,9 +181,9 @@ PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, 
         ("CONNECTION_URL", "http://h/d", "its scheme is not postgresql"),
         ("CONNECTION_URL", "postgresql://h", "it names no database"),
         ("CONNECTION_URL", "host=h", "it names no database"),
-        ("CONNECTION_URL", "postgresql://u:p@ss@h/d", "its host holds an @: in a password @ is written %40"),
-        ("CONNECTION_URL", "postgresql://u:p:w/x@h/d", PORT_OF_URL),
-        ("CONNECTION_URL", "postgresql://u:p%w@h/d", "a % in it is not followed by two hexadecimal digits"),
+        ("CONNECTION_URL", "postgresql://u:p@h:port/d", "its port is not a number"),
+        ("CONNECTION_URL", "postgresql://u:p@h/%d", "a % in it is not followed by two hexadecimal digits"),
+        ("CONNECTION_URL", "postgresql://u:p@h/a@b", NOT_ENCODED),
         ("CONNECTION_URL", "postgresql://u:p@h/cruddur ", "it begins or ends with a space"),
         ("CONNECTION_URL", "'postgresql://u:p@h/cruddur'", "it is in quotes"),
         ("CONNECTION_URL", "postgresql://u:p\udcff@h/cruddur", "it is not UTF-8"),
@@ -218,6 +218,8 @@ PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, 
         ("AWS_COGNITO_USER_POOL_ID", "eu-west-1_a/b", FORM),
         ("AWS_COGNITO_USER_POOL_ID", "eu-west-1_a b", FORM),
         ("AWS_COGNITO_USER_POOL_ID", f"eu-west-1_{'a' * 55}", FORM),
+        ("AWS_COGNITO_USER_POOL_ID", "eu-west-1_AbCdEfGhI", "its region is not that of AWS_DEFAULT_REGION"),
+        ("AWS_COGNITO_USER_POOL_ID", "us-east-1_x_AbCdEfGhI", "its region is not that of AWS_DEFAULT_REGION"),
         ("AWS_COGNITO_USER_POOL_CLIENT_ID", "a-b", FORM),
         ("AWS_COGNITO_USER_POOL_CLIENT_ID", "a" * 129, "it has more than 128 characters"),
         ("AWS_COGNITO_JWKS_URL", "http://pool.example/jwks.json", "it is plain http beyond this machine"),
@@ -225,6 +227,9 @@ PORT_OF_URL = "its port is not a number: in a password : is written %3A, / %2F, 
         ("AWS_COGNITO_JWKS_URL", "file://jwks.json", "its path is not absolute: file:/// comes before it"),
         ("AWS_COGNITO_JWKS_URL", "jwks.json", "it has no scheme, such as https://"),
         ("AWS_COGNITO_JWKS_URL", "https://", "it has no host"),
+        ("AWS_COGNITO_JWKS_URL", "https://u:p@a/", "it holds a user or a password"),
+        ("AWS_COGNITO_JWKS_URL", "https://u:1/p@a/", "it holds a user or a password"),
+        ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "https://u:p@a/", "it holds a user or a password"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://aws.example", "it is plain http beyond this machine"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "file:///aws", "its scheme is not http or https"),
         ("HOST", "localhost", "it is not an IPv4 or IPv6 address: names are not looked up"),
@@ -417,8 +422,7 @@ def test_a_password_is_not_in_the_repr() -> None:
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8192", "otel_batch_size", 8192),
         ("HOST", "::1", "host", "::1"),
         ("HOST", "0:0:0:0:0:0:0:1", "host", "::1"),
-        ("AWS_DEFAULT_REGION", "us-gov-west-1", "region", "us-gov-west-1"),
-        ("AWS_COGNITO_USER_POOL_ID", f"eu-west-1_{'a' * 54}", "user_pool_id", f"eu-west-1_{'a' * 54}"),
+        ("AWS_COGNITO_USER_POOL_ID", f"us-east-1_{'a' * 54}", "user_pool_id", f"us-east-1_{'a' * 54}"),
         ("AWS_COGNITO_USER_POOL_CLIENT_ID", "a" * 128, "user_pool_client_id", "a" * 128),
         ("FRONTEND_URL", "http://a:443", "frontend_urls", ("http://a:443",)),
         ("FRONTEND_URL", "https://a:80", "frontend_urls", ("https://a:80",)),
@@ -435,9 +439,51 @@ def test_a_value_at_its_limit_is_taken(name: str, value: str, field: str, found:
     assert getattr(load(**REQUIRED | {name: value}), field) == found
 
 
+@pytest.mark.parametrize("region", ["us-gov-west-1", "eu-central-2", "ap-southeast-1"])
+def test_a_pool_is_in_its_region(region: str) -> None:
+    config = load(**REQUIRED | {"AWS_DEFAULT_REGION": region, "AWS_COGNITO_USER_POOL_ID": f"{region}_a"})
+
+    assert config.user_pool.issuer == f"https://cognito-idp.{region}.amazonaws.com/{region}_a"
+
+
+# A password for each sign that has to be percent-encoded in a URL, and some that make another valid URL of it.
+PASSWORDS = [
+    *(f"s3cr3t{sign}s3cr3t" for sign in "@/?#[]% "),
+    *(
+        "s3cr3t/@",
+        "1/s3cr3t",
+        "@h/s3cr3t",
+        "s3cr3t@1/s3cr3t",
+        "a@b?dbname=s3cr3t",
+        "1/s3cr3t?s3cr3t",
+        "%s3",
+        "s3cr3t%4",
+    ),
+]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("CONNECTION_URL", "postgresql://user:{}@db:5432/cruddur"),
+        ("SERVICE_CONNECTION_URL", "postgres://{}@db/cruddur?sslmode=require"),
+        ("RATE_LIMIT_STORAGE_URL", "rediss://:{}@redis:6379/0"),
+    ],
+)
+def test_a_password_that_is_not_percent_encoded_is_said_to_be_that(name: str, url: str, password: str) -> None:
+    line = fault(name, url.format(password))
+
+    assert line.startswith(f"{name} is malformed: {NOT_ENCODED}; ")
+    assert "s3" not in line
+    # As docs/development.md has it encoded.
+    assert getattr(load(**REQUIRED | {name: url.format(quote(password, safe=""))}), name.lower())
+
+
 @pytest.mark.parametrize(
     "url",
     [
+        "postgresql://user:p:!$&'()*+,;=-._~é@[::1]:5432/cruddur",
         "postgresql://user:%2F%3F%23%40%25!@localhost/cruddur?sslmode=verify-full&options=-c%20geqo%3Doff",
         "postgresql://one:5432,two:5433/cruddur?target_session_attrs=read-write",
         "postgresql://user@/cruddur?host=%2Fvar%2Frun%2Fwith%20space",

@@ -63,6 +63,30 @@ def test_a_url_that_is_not_for_tokens_is_told(url: str, remedy: str) -> None:
         load(**REQUIRED | {"CONNECTION_URL": url, "DATABASE_AUTH": "iam"}).conninfo()
 
 
+@pytest.mark.parametrize(
+    ("host", "region", "taken"),
+    [
+        ("db.example.eu-west-1.rds.amazonaws.com", "eu-west-1", True),
+        ("DB.EXAMPLE.EU-WEST-1.RDS.AMAZONAWS.COM", "eu-west-1", True),
+        ("db.example.eu-west-1.rds.amazonaws.com", "us-east-1", False),
+        ("p.proxy-example.eu-west-1.rds.amazonaws.com", "eu-west-2", False),
+        ("db.example.cn-north-1.rds.amazonaws.com.cn", "cn-northwest-1", False),
+        # Names of one's own tell no region.
+        ("db.eu-west-1.example.com", "us-east-1", True),
+    ],
+)
+def test_a_token_is_for_the_region_that_the_host_names(host: str, region: str, taken: bool) -> None:  # noqa: FBT001 - a case
+    url = f"postgresql://cruddur_service@{host}/cruddur?sslmode=verify-full"
+
+    if taken:
+        assert conninfo_source(url, "iam", region)()
+        return
+    with pytest.raises(Failure, match=rf"^DATABASE_AUTH=iam: .* is in \S+, and a token of {region} is not taken there"):
+        conninfo_source(url, "iam", region)
+    # A password is taken wherever the server is.
+    assert conninfo_source(url, "password", region)()
+
+
 def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

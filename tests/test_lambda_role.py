@@ -122,7 +122,7 @@ def test_the_script_makes_it_twice_over_and_gives_it_the_password_of_its_url_as_
     ("url", "said"),
     [
         ("postgresql://somebody:s3cret@h/d", f"the user in LAMBDA_CONNECTION_URL is not {ROLE}"),
-        (f"postgresql://{ROLE}:s3%zzcret@h/d", "LAMBDA_CONNECTION_URL is malformed: a % in it is not"),
+        (f"postgresql://{ROLE}:s3%zzcret@h/d", "LAMBDA_CONNECTION_URL is malformed: a user or a password in it"),
     ],
 )
 def test_a_wrong_url_of_its_is_one_line(owner_url: str, url: str, said: str) -> None:

@@ -66,6 +66,7 @@ def test_prod_means_the_url_of_production(name: str) -> None:
         ("nonsense", "it is not in libpq's syntax"),
         ("postgresql://localhost", "it names no database"),
         ("postgresql://h/d?x=s3cret", "it is not in libpq's syntax"),
+        ("postgresql://u:1/s3cret@h/d", "a user or a password in it is not percent-encoded"),
         ("postgresql://u:s3cret@h/cruddur\r", "it ends in a control character (U+000D)"),
     ],
 )
@@ -82,7 +83,10 @@ def test_a_malformed_url_is_one_line(target: tuple[str, ...], setting: str, malf
     ("service", "said"),
     [
         ("postgresql://somebody:s3cret@h/d", "the user in SERVICE_CONNECTION_URL is not cruddur_service"),
-        ("postgresql://cruddur_service:s3%zzcret@h/d", "SERVICE_CONNECTION_URL is malformed: a % in it is not"),
+        (
+            "postgresql://cruddur_service:s3%zzcret@h/d",
+            "SERVICE_CONNECTION_URL is malformed: a user or a password in it is not percent-encoded",
+        ),
     ],
 )
 def test_a_wrong_url_of_the_services_is_told_before_anything_is_made(new_url: str, service: str, said: str) -> None:

@@ -251,6 +251,16 @@ class Config(BaseSettings):
             raise ValueError("it is above OTEL_BSP_MAX_QUEUE_SIZE")
         return value
 
+    @field_validator("user_pool_id")
+    @classmethod
+    def in_the_region(cls, value: str, info: ValidationInfo) -> str:
+        """Require the pool to be in AWS_DEFAULT_REGION: its tokens name both."""
+        # Absent when it is missing or malformed: then that alone is the fault.
+        region = info.data.get("region")
+        if region and value.rpartition("_")[0] != region:
+            raise ValueError("its region is not that of AWS_DEFAULT_REGION")
+        return value
+
     @classmethod
     def load(cls, **known: Any) -> Self:
         """Read from the environment what is not `known`. Raises `Failure` with a line for each fault."""

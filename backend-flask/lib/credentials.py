@@ -35,6 +35,14 @@ CONNECTION_URL_RULE = "a URL or a connection string of libpq's that names its da
 SECRETS = {"password", "sslpassword"}
 # Unicode's categories of characters that nobody sees: control, format, and separators, of which the space is one.
 INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+# RFC 3986, section 3.2.1, without regard to characters that mean nothing in a URL.
+USERINFO = re.compile(r"(?:[^@/?#\[\]% ]|%[0-9A-Fa-f]{2})*")
+NOT_ENCODED = (
+    "a user or a password in it is not percent-encoded (@ is written %40, : %3A, / %2F, ? %3F, # %23, [ %5B, ] %5D, "
+    "% %25, a space %20), or another @ in it is not"
+)
+# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_CommonTasks.Connect.html
+RDS_HOST = re.compile(r"\.([a-z0-9-]+)\.rds\.amazonaws\.com(\.cn)?\.?$", re.IGNORECASE)
 
 
 def check_connection_url(text: str) -> str:
@@ -44,15 +52,14 @@ def check_connection_url(text: str) -> str:
     """
     check_text(text)
     is_url = re.match("postgres(ql)?://", text)
+    if is_url:
+        check_userinfo(text)
     try:
         parts = conninfo_to_dict(text)
     except ProgrammingError:
         raise ValueError(syntax_fault(text, is_url=bool(is_url))) from None
-    # A password with a bare @ or / in it leaves its rest in what is taken for host and port.
-    if "@" in str(parts.get("host", "")).lstrip("@"):
-        raise ValueError("its host holds an @: in a password @ is written %40")
     if not re.fullmatch("[0-9,]*", str(parts.get("port", ""))):
-        raise ValueError("its port is not a number: in a password : is written %3A, / %2F, ? %3F and # %23")
+        raise ValueError("its port is not a number")
     if not parts.get("dbname"):
         raise ValueError("it names no database")
     if "client_encoding" in parts:
@@ -64,6 +71,16 @@ def check_connection_url(text: str) -> str:
         except ValueError as error:
             raise ValueError(str(error).replace("it", f"its {name}", 1)) from None
     return text
+
+
+def check_userinfo(url: str) -> None:
+    """Raise `ValueError` when a user or a password in a URL is not percent-encoded.
+
+    Its rest would be taken for a host, a port or a database, and be told when that is not there.
+    """
+    userinfo, at, rest = url.partition("://")[2].partition("@")
+    if at and ("@" in rest or not USERINFO.fullmatch(userinfo)):
+        raise ValueError(NOT_ENCODED)
 
 
 def syntax_fault(text: str, *, is_url: bool) -> str:
@@ -112,6 +129,12 @@ def conninfo_source(url: str, auth: str, region: str) -> Callable[[], str]:
     if parts.get("sslmode") != "verify-full":
         # Whoever gets hold of a token may use it for a quarter of an hour.
         raise Failure("DATABASE_AUTH=iam wants ?sslmode=verify-full&sslrootcert=<the RDS bundle> in the URL")
+    named = RDS_HOST.search(host)
+    if named and named[1].lower() != region:
+        raise Failure(
+            f"DATABASE_AUTH=iam: by its name the host in the URL is in {named[1].lower()}, and a token of {region} is "
+            "not taken there: set AWS_DEFAULT_REGION to the region of both, the database and the user pool"
+        )
     # A third of the time of boto3's client, and loaded for this alone.
     from botocore.session import Session
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
-from lib.credentials import check_connection_url
+from lib.credentials import check_connection_url, check_userinfo
 
 # Hosts to which plain HTTP does not leave the machine.
 THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
@@ -82,6 +82,7 @@ def check_headers(text: str) -> str:
 
 def check_redis_url(text: str) -> str:
     """Return the URL of a Redis database. Raises `ValueError`."""
+    check_userinfo(text)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -104,6 +105,9 @@ def check_redis_url(text: str) -> str:
 
 def check_private_url(text: str) -> str:
     """Return a URL that is safe for tokens and keys: HTTPS, or HTTP within this machine. Raises `ValueError`."""
+    if "@" in text:
+        # None is sent, and failures name the URL.
+        raise ValueError("it holds a user or a password, or an @ that is not percent-encoded (%40)")
     parts = urlsplit(check_url(text))
     if parts.scheme == "http" and parts.hostname not in THIS_MACHINE:
         raise ValueError("it is plain http beyond this machine")

@@ -106,7 +106,10 @@ URL = "postgresql://cruddur_post_confirmation@db.example/cruddur"
     ("settings", "said"),
     [
         ({}, "CONNECTION_URL is not set; it is a URL"),
-        ({"CONNECTION_URL": "postgresql://u:s3@cret@h/d"}, "CONNECTION_URL is malformed: its host holds an @"),
+        (
+            {"CONNECTION_URL": "postgresql://u:s3@cret@h/d"},
+            "CONNECTION_URL is malformed: a user or a password in it is",
+        ),
         *(
             ({"CONNECTION_URL": f"{URL}?sslmode={mode}"}, "CONNECTION_URL wants sslmode=verify-full, or none")
             for mode in ("disable", "allow", "prefer", "require", "verify-ca")
