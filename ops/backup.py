@@ -78,9 +78,14 @@ def main() -> None:
     if words in ([], ["prod"]):
         words.append(f"cruddur-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump")
     given = parser.parse_args(words)
+    if not given.file.suffix and given.file.parent == Path():
+        # Such as `production`, by which one means the database.
+        parser.error(f"FILE has a suffix or a folder, such as ./{given.file}, so that it is no mistyped prod")
     with chosen(given) as database:
         held = backup(database, given.file)
-    print(f"{given.file}: {given.file.stat().st_size:,} bytes, schema {held.revision}\n{held}")
+    print(
+        f"{given.file}: database {database.name}, {given.file.stat().st_size:,} bytes, schema {held.revision}\n{held}"
+    )
 
 
 if __name__ == "__main__":

@@ -69,6 +69,10 @@ class Database:
         if self.confirmed != self.name:
             raise Failure(f"nothing was done: the name typed is not {self.name}")
 
+    def report(self, *deeds: str) -> None:
+        """Print in one line what was done to it."""
+        print(f"database {self.name}: {'; '.join(deeds)}")
+
 
 def is_local(address: str) -> bool:
     """Whether the address of the server that has answered is loopback, or none: a Unix socket."""

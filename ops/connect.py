@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import ArgumentParser
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -39,8 +40,13 @@ def main() -> int:
     """The command."""
     given = sys.argv[1:]
     prod = given[:1] == ["prod"]
+    options = given[prod:]
+    if options and not options[0].startswith("-"):
+        # psql would take the word for a user.
+        parser = ArgumentParser(prog="bin/db-connect", usage="%(prog)s [prod] [psql's options]")
+        parser.error(f"{options[0]} is neither prod nor an option of psql's")
     with database(prod=prod) as meant:
-        return connect(meant, given[prod:])
+        return connect(meant, options)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ OWNED = """
 """
 
 
-def create(database: Database, *, service_url: str = "", iam: bool = False) -> None:
-    """Create what is missing. To run it again changes nothing. Raises `Failure`.
+def create(database: Database, *, service_url: str = "", iam: bool = False) -> str:
+    """Create what is missing. To run it again changes nothing. Returns what was done. Raises `Failure`.
 
     The role gets the password that `service_url` has, if it has one, and with `iam` logs in by tokens of RDS's.
     """
     password = password_of(service_url, "SERVICE_CONNECTION_URL", ROLE) if service_url else None
     with creating(database) as connection:
-        if database.exists():
+        is_new = not database.exists()
+        if not is_new:
             with database.connect() as ours:
                 check_encoding(database.setting, ours)
         else:
@@ -41,6 +42,9 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> N
         connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, Identifier(ROLE)))
         close_others(connection)
         let_in(connection, ROLE, password=password, iam=iam)
+    return (
+        f"{'created' if is_new else 'was there already'}, with the role {ROLE}{' and its password' if password else ''}"
+    )
 
 
 def create_database(connection: Connection, name: str) -> None:
@@ -64,7 +68,7 @@ def main() -> None:
     # SERVICE_CONNECTION_URL goes with CONNECTION_URL; production's role gets its password from its operator.
     service_url = "" if given.prod else os.environ.get("SERVICE_CONNECTION_URL", "")
     with chosen(given) as database:
-        create(database, service_url=service_url, iam=given.iam)
+        database.report(create(database, service_url=service_url, iam=given.iam))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,28 @@ from lib.failure import Failure
 from ops.command import Database, arguments, chosen, run
 
 
-def drop(database: Database) -> None:
-    """Drop it if it is there. Raises `Failure`, also when its name had to be typed and was not."""
+def drop(database: Database) -> str:
+    """Drop it if it is there. Returns what was done.
+
+    Raises `Failure`, also when its name had to be typed and was not.
+    """
     with database.connect("postgres") as connection:
         database.confirm("drops the database", connection)
+        if not database.exists():
+            return "was not there"
         try:
             connection.execute(SQL("DROP DATABASE IF EXISTS {}").format(Identifier(database.name)))
         except ObjectInUse as error:
             raise Failure(
                 f"{database.name} is in use: stop the programs that bin/db-sessions lists, then try again"
             ) from error
+    return "dropped"
 
 
 def main() -> None:
     """The command."""
     with chosen(arguments(__doc__, destroys=True).parse_args()) as database:
-        drop(database)
+        database.report(drop(database))
 
 
 if __name__ == "__main__":

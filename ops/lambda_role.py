@@ -10,14 +10,18 @@ from ops.roles import creating, let_in, password_of, role_arguments
 ROLE = "cruddur_post_confirmation"
 
 
-def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> None:
-    """Make the role, and give it its rights in the database, which has the schema. Raises `Failure`.
+def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> str:
+    """Make the role, and give it its rights in the database, which has the schema. Returns what was done.
+
+    Raises `Failure`.
 
     It gets the password that `url` has, if it has one, and with `iam` logs in by tokens of RDS's.
     """
-    make_role(database, password=password_of(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None, iam=iam)
+    password = password_of(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None
+    make_role(database, password=password, iam=iam)
     with database.connect() as connection, connection.transaction():
         connection.execute((ROOT / "db" / "post_confirmation_rights.sql").read_bytes())
+    return f"the role {ROLE} has its rights{' and its password' if password else ''}"
 
 
 def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
@@ -36,7 +40,7 @@ def main() -> None:
     # It goes with CONNECTION_URL; production's role gets its password from its operator.
     url = "" if given.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
     with chosen(given) as database:
-        lambda_role(database, url=url, iam=given.iam)
+        database.report(lambda_role(database, url=url, iam=given.iam))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,28 @@
 """Take a database that lives to the newest revision in db/migrations, forward only."""
 
+from typing import Any
+
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from lib.failure import Failure
+from lib.startup import SCHEMA
 from ops.command import ROOT, Database, arguments, chosen, run
 from ops.schema_load import LOADING
 
 
-def migrate(database: Database, target: str = "head") -> None:
-    """Run the revisions up to `target` that are missing. Raises `Failure` at the first that fails."""
-    config = Config(attributes={"url": database.url})
+def migrate(database: Database, target: str = "head") -> str:
+    """Run the revisions up to `target` that are missing. Returns what was done. Raises `Failure` when one fails."""
+    applied: list[str] = []
+
+    def note(*, step: MigrationInfo, **_: Any) -> None:
+        applied.append(str(step.up_revision_id))
+
+    config = Config(attributes={"url": database.url, "on_version_apply": note})
     # A configuration file's syntax, in which % begins a reference.
     config.set_main_option("script_location", str(ROOT / "db" / "migrations").replace("%", "%%"))
     with database.connect() as connection:
@@ -27,12 +36,13 @@ def migrate(database: Database, target: str = "head") -> None:
             cause = error.orig if isinstance(error, DBAPIError) else error
             reason = cause.diag.message_primary if isinstance(cause, psycopg.Error) else cause
             raise Failure(f"not all was migrated: {reason}: run bin/db-migrate again") from error
+    return f"applied {', '.join(applied)}" if applied else f"schema {SCHEMA} is the newest already"
 
 
 def main() -> None:
     """The command."""
     with chosen(arguments(__doc__).parse_args()) as database:
-        migrate(database)
+        database.report(migrate(database))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
     """The command."""
     with chosen(arguments(__doc__).parse_args()) as database, database.connect() as connection:
         purged = purge(connection)
-        print(f"{purged.activities} activities and {purged.idempotency_keys} idempotency keys deleted")
+        database.report(f"{purged.activities} activities and {purged.idempotency_keys} idempotency keys deleted")
 
 
 if __name__ == "__main__":

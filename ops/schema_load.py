@@ -10,20 +10,24 @@ from ops.command import ROOT, Database, arguments, chosen, run
 LOADING = 4567
 
 
-def schema_load(database: Database) -> None:
-    """Load the schema. Raises `Failure` when the database has another revision of it, or can't hold every character."""
+def schema_load(database: Database) -> str:
+    """Load the schema. Returns what was done.
+
+    Raises `Failure` when the database has another revision of it, or can't hold every character.
+    """
     with database.connect() as connection, connection.transaction():
         check_encoding(database.setting, connection)
-        load_schema(connection)
+        return load_schema(connection)
 
 
-def load_schema(connection: Connection) -> None:
-    """Load the schema in the transaction that `connection` is in. Raises `Failure`."""
+def load_schema(connection: Connection) -> str:
+    """Load the schema in the transaction that `connection` is in. Returns what was done. Raises `Failure`."""
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOADING])
     found = revision(connection)
     if found not in {None, SCHEMA}:
         raise Failure(f"the schema has revision {found} and not {SCHEMA}: bin/db-migrate takes an older one forward")
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+    return f"schema {SCHEMA} {'was there already' if found else 'loaded'}"
 
 
 def revision(connection: Connection) -> str | None:
@@ -37,7 +41,7 @@ def revision(connection: Connection) -> str | None:
 def main() -> None:
     """The command."""
     with chosen(arguments(__doc__).parse_args()) as database:
-        schema_load(database)
+        database.report(schema_load(database))
 
 
 if __name__ == "__main__":

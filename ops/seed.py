@@ -9,17 +9,19 @@ from ops.bulk import bulk
 from ops.command import ROOT, Database, arguments, chosen, run
 
 
-def seed(database: Database) -> None:
-    """Load the seed. Raises `Failure` when the database's name had to be typed and was not."""
+def seed(database: Database) -> str:
+    """Load the seed. Returns what was done. Raises `Failure` when the database's name had to be typed and was not."""
     with database.connect() as connection:
         database.confirm("puts the seed into", connection)
         with connection.transaction():
-            load_seed(connection)
+            return load_seed(connection)
 
 
-def load_seed(connection: Connection) -> None:
-    """Load the seed in the transaction that `connection` is in."""
-    connection.execute((ROOT / "db" / "seed.sql").read_bytes())
+def load_seed(connection: Connection) -> str:
+    """Load the seed in the transaction that `connection` is in. Returns what was done."""
+    statements = connection.execute((ROOT / "db" / "seed.sql").read_bytes()).results()
+    users, activities, replies, _, messages = (statement.rowcount for statement in statements)
+    return f"seeded {activities + replies} activities, {users} new users, {messages} new messages"
 
 
 def main() -> None:
@@ -33,9 +35,11 @@ def main() -> None:
     if given.activities < 0 or given.users < 0 or bool(given.activities) > bool(given.users):
         parser.error("--activities and --users are 0 or more, and activities need users to post them")
     with chosen(given) as database:
-        seed(database)
+        deeds = [seed(database)]
         if given.users:
             bulk(database, users=given.users, activities=given.activities)
+            deeds.append(f"added {given.activities} made-up activities, {given.users} made-up users")
+        database.report(*deeds)
 
 
 if __name__ == "__main__":

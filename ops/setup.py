@@ -1,5 +1,7 @@
 """Make the database anew: drop, create, schema, seed, in this order, up to the first failure."""
 
+from collections.abc import Iterator
+
 from ops.command import Database, arguments, chosen, run
 from ops.create import create
 from ops.drop import drop
@@ -7,18 +9,16 @@ from ops.schema_load import schema_load
 from ops.seed import seed
 
 
-def setup(database: Database) -> None:
-    """Do all four. Raises `Failure`."""
-    drop(database)
-    create(database)
-    schema_load(database)
-    seed(database)
+def setup(database: Database) -> Iterator[str]:
+    """Do all four, and tell of each. Raises `Failure`."""
+    for step in (drop, create, schema_load, seed):
+        yield step(database)
 
 
 def main() -> None:
     """The command."""
     with chosen(arguments(__doc__, destroys=True).parse_args()) as database:
-        setup(database)
+        database.report(*setup(database))
 
 
 if __name__ == "__main__":

@@ -51,8 +51,13 @@ def environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))} | settings
 
 
-def run(*command: str | Path, stdout: int = subprocess.PIPE, **settings: str) -> "subprocess.CompletedProcess[str]":
+def run(*command: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a program in that environment. It asks for nothing."""
+    return run_showing(subprocess.PIPE, *command, **settings)
+
+
+def run_showing(stdout: int, /, *command: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program in that environment, with its standard output there."""
     return subprocess.run(
         command,
         env=environment(**settings),
@@ -108,12 +113,10 @@ def install(requirements: Path) -> None:
     pip: list[str | Path] = [PYTHON, "-I", "-m", "pip", "install", *options, "-r", requirements]
     # Standard output is for what the caller prints: a terminal's standard error shows pip's progress.
     is_watched = os.isatty(STDERR)
-    done = run(
-        *pip,
-        *([] if is_watched else ["-q"]),
-        stdout=STDERR if is_watched else subprocess.PIPE,
-        **network_settings(PYTHON),
-    )
+    if is_watched:
+        done = run_showing(STDERR, *pip, **network_settings(PYTHON))
+    else:
+        done = run(*pip, "-q", **network_settings(PYTHON))
     if not done.returncode:
         # Without an index, pip succeeds when nothing is missing.
         done = run(*pip, "-q", "--no-index", PIP_CONFIG_FILE=os.devnull)

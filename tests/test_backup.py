@@ -52,7 +52,8 @@ def test_a_backup_is_its_owners_alone_and_says_what_is_in_it(file: Path, owner_u
 
     said = succeeds("db-backup", str(file), CONNECTION_URL=owner_url)
 
-    assert said.startswith(f"{file}: {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
+    name = make.owner.info.dbname
+    assert said.startswith(f"{file}: database {name}, {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
     assert ["public.users", "1"] in [line.split() for line in said.splitlines()]
     assert sorted(file.parent.iterdir()) == [file, beside(file)]
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}

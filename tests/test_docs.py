@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
@@ -243,7 +244,7 @@ def test_the_pages_path_with_a_slash_leads_to_it(client: FlaskClient) -> None:
     answer = client.get("/docs/")
 
     assert (answer.status_code, answer.data, answer.headers["Location"]) == (308, b"", "../docs")
-    assert client.get("/docs/", follow_redirects=True).data == client.get("/docs").data
+    assert urljoin("/docs/", answer.headers["Location"]) == "/docs"
     assert client.post("/docs/").status_code == 405
     # No other path has one.
     assert client.get("/api/activities/home/").status_code == 404

@@ -108,8 +108,9 @@ def test_the_script_makes_it_twice_over_and_gives_it_the_password_of_its_url_as_
     url = make_conninfo(owner_url, user=ROLE, password=PASSWORD)
     found = []
 
-    for settings in ({"LAMBDA_CONNECTION_URL": url}, {}, {"LAMBDA_CONNECTION_URL": url}):
-        assert succeeds("db-lambda-role", CONNECTION_URL=owner_url, **settings) == ""
+    for settings, told in (({"LAMBDA_CONNECTION_URL": url}, " and its password"), ({}, "")) * 2:
+        said = succeeds("db-lambda-role", CONNECTION_URL=owner_url, **settings)
+        assert said.endswith(f": the role {ROLE} has its rights{told}\n")
         found += [str(hashed) for (hashed,) in rows(owner_url, secret)]
 
     # The same password, with a salt of its own each time that it is given.

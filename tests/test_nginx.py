@@ -35,10 +35,8 @@ HOME = "/api/activities/home"
 ACTIVITIES = "/api/activities"
 # What nginx is told besides where it takes a prefix off each path, as a proxy does that serves other things too.
 PREFIX = "/cruddur"
-PREFIXED = {
-    "location / {": f"location {PREFIX}/ {{ proxy_pass http://backend/; proxy_set_header Host $http_host; }} "
-    "location / {"
-}
+BELOW_PREFIX = f"location {PREFIX}/ {{ proxy_pass http://backend/; proxy_set_header Host $http_host; }}"
+PREFIXED = {"location / {": f"{BELOW_PREFIX} location / {{"}
 
 
 @pytest.fixture
@@ -151,10 +149,10 @@ def test_what_nginx_refuses_has_the_form_of_the_contract(url: str, head: str, st
     assert status == 200 or isinstance(json.loads(answer.rpartition(b"\r\n\r\n")[2]), list)
 
 
-def pages(url: str, path: str, relation: str, **headers: str) -> Iterator[tuple[str, bytes]]:
+def pages(url: str, path: str, relation: str, token: str) -> Iterator[tuple[str, bytes]]:
     """The page at `path` and all to which its links lead by `relation`: the path of each, and its body."""
     while path:
-        answer = ask(url, "GET", path, **headers)
+        answer = ask(url, "GET", path, Authorization=token)
         assert answer.status == 200
         yield path, answer.body
         found = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("link", ""))
@@ -176,8 +174,8 @@ def test_every_lists_links_lead_on_and_back_below_a_prefix(prefixed: str, make: 
         *(f"{ACTIVITIES}/notifications", f"/api/messages/{group}"),
     ):
         first = f"{PREFIX}{path}{'&' if '?' in path else '?'}limit=1"
-        there = list(pages(prefixed, first, "next", Authorization=token))
-        back = list(pages(prefixed, there[-1][0], "prev", Authorization=token))
+        there = list(pages(prefixed, first, "next", token))
+        back = list(pages(prefixed, there[-1][0], "prev", token))
 
         assert len({body for _, body in there}) == 3, path
         assert [body for _, body in back] == [body for _, body in reversed(there)], path

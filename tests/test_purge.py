@@ -24,7 +24,7 @@ from tests.test_serve import serving
 def purge(owner_url: str) -> tuple[int, int]:
     """How many activities and idempotency keys bin/db-purge says that it has deleted."""
     said = succeeds("db-purge", CONNECTION_URL=owner_url)
-    found = re.fullmatch(r"(\d+) activities and (\d+) idempotency keys deleted\n", said)
+    found = re.fullmatch(r"database .*: (\d+) activities and (\d+) idempotency keys deleted\n", said)
     return int(found[1]), int(found[2])
 
 

@@ -53,6 +53,17 @@ def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> 
     assert fails(f"db-{name}", CONNECTION_URL=new_url) == "cruddur: the database has no schema: run bin/db-schema-load"
 
 
+@pytest.mark.parametrize("name", [*COMMANDS, "restore"])
+@pytest.mark.parametrize(
+    "words", [["production"], ["production", "a file", "a name"], ["prod", "production", "a file", "a name"]]
+)
+def test_a_mistyped_prod_is_refused_with_usage(name: str, words: list[str]) -> None:
+    done = script(f"db-{name}", *words, CONNECTION_URL=NOWHERE, PROD_CONNECTION_URL=NOWHERE)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"usage: bin/db-{name} ")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_prod_means_the_url_of_production(name: str) -> None:
     line = fails(f"db-{name}", "prod", CONNECTION_URL=NOWHERE)

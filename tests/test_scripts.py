@@ -14,13 +14,23 @@ from tests.running import fails, rows, script, succeeds
 
 
 def test_each_step_works_and_works_twice(new_url: str) -> None:
-    for step in ("create", "create", "schema-load", "schema-load", "migrate", "seed", "seed", "migrate", "purge"):
-        succeeds(f"db-{step}", CONNECTION_URL=new_url)
-    assert succeeds("db-purge", CONNECTION_URL=new_url) == "0 activities and 0 idempotency keys deleted\n"
+    for step, deed in (
+        ("create", "created, with the role cruddur_service"),
+        ("create", "was there already, with the role cruddur_service"),
+        ("schema-load", f"schema {SCHEMA} loaded"),
+        ("schema-load", f"schema {SCHEMA} was there already"),
+        ("migrate", f"schema {SCHEMA} is the newest already"),
+        ("seed", "seeded 13 activities, 5 new users, 4 new messages"),
+        ("seed", "seeded 13 activities, 0 new users, 0 new messages"),
+        ("migrate", f"schema {SCHEMA} is the newest already"),
+        ("purge", "1 activities and 0 idempotency keys deleted"),
+        ("purge", "0 activities and 0 idempotency keys deleted"),
+    ):
+        assert succeeds(f"db-{step}", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
-    succeeds("db-drop", CONNECTION_URL=new_url)
-    succeeds("db-drop", CONNECTION_URL=new_url)
+    for deed in ("dropped", "was not there"):
+        assert succeeds("db-drop", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     with pytest.raises(psycopg.OperationalError):
         rows(new_url, "SELECT 1")
 
@@ -29,8 +39,10 @@ def test_setup_makes_the_database_anew(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
 
-    succeeds("db-setup", CONNECTION_URL=new_url)
-
+    assert succeeds("db-setup", CONNECTION_URL=new_url) == (
+        f"database {NEW}: dropped; created, with the role cruddur_service; schema {SCHEMA} loaded; "
+        "seeded 13 activities, 5 new users, 4 new messages\n"
+    )
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
 
@@ -76,9 +88,9 @@ def test_made_up_data_come_as_many_as_asked_half_of_them_expired(new_url: str) -
     succeeds("db-setup", CONNECTION_URL=new_url)
     seeded = rows(new_url, "SELECT uuid FROM activities")
 
-    done = script("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
+    done = succeeds("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
 
-    assert done.returncode == 0
+    assert done.endswith("; added 2000 made-up activities, 100 made-up users\n")
     made = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
         new_url, f"SELECT count(*), count(*) FILTER (WHERE expires_at <= now()), count(reply_to_activity_uuid) {made}"
@@ -150,7 +162,9 @@ def test_urls_with_several_hosts_options_and_encoded_passwords_work(owner: psyco
         "?options=-c%20search_path%3Dpublic&target_session_attrs=read-write"
     )
 
-    assert succeeds("db-schema-load", CONNECTION_URL=url) == ""
+    assert (
+        succeeds("db-schema-load", CONNECTION_URL=url) == f"database {info.dbname}: schema {SCHEMA} was there already\n"
+    )
     assert succeeds("db-connect", "-XAtc", "SHOW search_path", CONNECTION_URL=url) == "public\n"
 
 
@@ -159,8 +173,9 @@ def test_the_service_gets_the_password_of_its_url(new_url: str, server_url: str)
     secret = "SELECT rolpassword FROM pg_authid WHERE rolname = 'cruddur_service'"
     before = rows(server_url, secret)
 
-    succeeds("db-create", CONNECTION_URL=new_url, SERVICE_CONNECTION_URL=service)
+    said = succeeds("db-create", CONNECTION_URL=new_url, SERVICE_CONNECTION_URL=service)
 
+    assert said == f"database {NEW}: created, with the role cruddur_service and its password\n"
     # The same password, with a salt of its own.
     ((after,),) = rows(server_url, secret)
     assert str(after).startswith("SCRAM-SHA-256$")
@@ -171,7 +186,8 @@ def test_several_migrate_at_once(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
     with ThreadPoolExecutor() as pool:
-        done = list(pool.map(lambda _: script("db-migrate", CONNECTION_URL=new_url).returncode, range(3)))
+        done = list(pool.map(lambda _: succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
 
-    assert done == [0, 0, 0]
+    newest = f"database {NEW}: schema {SCHEMA} is the newest already\n"
+    assert sorted(done) == [f"database {NEW}: applied 0001, 0002, 0003, {SCHEMA}\n", newest, newest]
     assert rows(new_url, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]

@@ -15,7 +15,11 @@ with engine.connect() as connection:
     connection.exec_driver_sql("SET lock_timeout = '5s'")
     connection.commit()
     # An index is built CONCURRENTLY, which no transaction may hold.
-    context.configure(connection=connection, transaction_per_migration=True)
+    context.configure(
+        connection=connection,
+        transaction_per_migration=True,
+        on_version_apply=context.config.attributes["on_version_apply"],
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

@@ -1,0 +1,14 @@
+"""Show who is connected to the server, by psql."""
+
+from ops.command import ROOT, arguments, chosen, run
+from ops.connect import connect
+
+
+def main() -> int:
+    """The command."""
+    with chosen(arguments(__doc__).parse_args()) as database:
+        return connect(database, ["--no-psqlrc", "--pset=pager=off", f"--file={ROOT / 'db' / 'sessions.sql'}"])
+
+
+if __name__ == "__main__":
+    run(main)
