@@ -19,7 +19,12 @@ def config(*files: str, env_file: str = os.devnull, profile: str = "*", **settin
     compose = [str(ROOT / ".venv" / "bin" / "docker-compose"), *options, "config", "--format=json"]
     # Compose takes its variables from wherever it can.
     environ = {name: value for name, value in CLEAN.items() if name in {"PATH", "HOME"}} | settings
-    return json.loads(subprocess.run(compose, env=environ, capture_output=True, check=True).stdout)
+    told = json.loads(subprocess.run(compose, env=environ, capture_output=True, check=True).stdout)
+    for service in told["services"].values():
+        # A container gets no variable that compose shows without a value.
+        found = service.get("environment", {})
+        service["environment"] = {name: value for name, value in found.items() if value is not None}
+    return told
 
 
 def command(service: Any, name: str = "command") -> list[str]:

@@ -1,17 +1,22 @@
 """docker-compose.yml: what it promises whoever types `docker compose up`, as compose itself reads it."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from faults.nginx import TEMPLATE
+from lib.credentials import check_connection_url
 from ops.command import ROOT
 from serve import STOP_SECONDS
 from tests import tokens
 from tests.compose import command, config
 from tests.running import free_port, started, succeeds
+from tests.settings import NAMES
 from tests.test_dev_token import ANDREW, NOTIFICATIONS, ask
 from tests.test_serve import get
 
@@ -19,6 +24,14 @@ OURS = ("migrate", "backend", "dev-token")
 # What differs from machine to machine, each with a value that none has by itself.
 OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
+    "DATABASE_TIMEOUT_SECONDS": "17",
+    "DRAIN_SECONDS": "3",
+    "LOG_LEVEL": "warning",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://metrics:4318",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:4318",
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_TRACES_SAMPLER": "traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.25",
     "AWS_COGNITO_USER_POOL_ID": "ap-south-1_AbCdEfGhI",
     "AWS_COGNITO_USER_POOL_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
     "AWS_COGNITO_JWKS_URL": "file:///srv/cruddur/jwks.json",
@@ -40,6 +53,12 @@ OVERRIDDEN = {
     "SERVICE_PASSWORD": "services",
     "WEB_CONCURRENCY": "7",
 }
+# What the backend's own place decides: its database is always `db`, by a password, and nginx is in front of it.
+DECIDED = {"HOST", "PORT", "TRUSTED_PROXIES", "IDLE_TIMEOUT_SECONDS", "DATABASE_AUTH"}
+DECIDED |= {"CONNECTION_URL", "SERVICE_CONNECTION_URL"}
+# What no service of compose's reads.
+UNREAD = {"LAMBDA_CONNECTION_URL", "PROD_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME", "BACKEND_URL"}
+UNREAD |= {"DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"}
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +138,13 @@ def test_a_stop_lets_the_service_finish(services: Any) -> None:
 
 
 def test_up_starts_neither_the_tokens_maker_nor_the_viewer() -> None:
-    assert config(profile="none")["services"].keys() == {"db", "migrate", "backend", "nginx"}
+    assert config(profile="none")["services"].keys() == {"passwords", "db", "migrate", "backend", "nginx"}
 
 
 def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    assert set(re.findall(r"\$\{(\w+)", text)) == OVERRIDDEN.keys()
+    named = re.findall(r"\$\{(\w+)", text) + re.findall(r"^ +([A-Z_]+):$", text, re.MULTILINE)
+    assert set(named) == OVERRIDDEN.keys()
     # None must be: each has a default.
     assert re.findall(r"\$\{\w+(?!:-)\W", text) == []
 
@@ -141,6 +161,52 @@ def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> N
     assert services["migrate"]["environment"]["CONNECTION_URL"] == "postgresql://postgres:owners@db:5432/cruddur"
     assert published(services["nginx"]) == [("127.0.0.1", "8080", 4567)]
     assert published(services["db"]) == [("127.0.0.1", "5433", 5432)]
+
+
+def test_the_backend_gets_every_setting_of_the_example_that_it_reads(tmp_path: Path) -> None:
+    example = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    read = (set(NAMES) | example) - DECIDED - UNREAD
+    # The ports and passwords of the others.
+    read -= {"POSTGRES_PASSWORD", "POSTGRES_PORT", "SERVICE_PASSWORD"}
+    told = {name: f"that of {name}" for name in read}
+    dot_env = tmp_path / ".env"
+    dot_env.write_text("".join(f"{name}='{value}'\n" for name, value in told.items()))
+
+    for services in (config(**told)["services"], config(env_file=str(dot_env))["services"]):
+        assert services["backend"]["environment"].items() >= told.items()
+    decided = dict.fromkeys(DECIDED - {"PORT"}, "1")
+    assert config(**decided) == config()
+
+
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "SERVICE_PASSWORD"])
+@pytest.mark.parametrize("password", [*(f"s3cr3t{sign}" for sign in "@/?#[]% \t"), "@", "s3%41cr3t"])
+def test_a_password_that_a_url_takes_for_something_else_is_refused_first(name: str, password: str) -> None:
+    done = checked(**{name: password})
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"cruddur: {name} is malformed: it holds a space or one of @ / ? # [ ] %; ")
+    assert done.stderr.count("\n") == 1
+    assert "s3" not in done.stderr
+
+
+def test_both_passwords_are_refused_at_once_and_any_other_is_taken(services: Any) -> None:
+    assert checked(POSTGRES_PASSWORD="a@b", SERVICE_PASSWORD="a/b").stderr.count("\n") == 2
+    for password in ("password", "p:!&'()*+,;=-._~\"<>\\^`{|}é"):
+        done = checked(POSTGRES_PASSWORD=password, SERVICE_PASSWORD=password)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        url = config(POSTGRES_PASSWORD=password)["services"]["migrate"]["environment"]["CONNECTION_URL"]
+        assert conninfo_to_dict(check_connection_url(url))["password"] == password
+    assert services["db"]["depends_on"]["passwords"]["condition"] == "service_completed_successfully"
+    assert services["passwords"]["image"] == services["db"]["image"]
+    assert services["passwords"]["network_mode"] == "none"
+
+
+def checked(**settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run what looks at the passwords, with compose's settings."""
+    service = config(**settings)["services"]["passwords"]
+    words = [*command(service, "entrypoint"), *command(service)]
+    environ = {"PATH": os.environ["PATH"], **service["environment"]}
+    return subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
 
 
 def test_a_copy_of_the_example_changes_nothing_and_a_line_of_it_what_it_says(tmp_path: Path) -> None:

@@ -202,5 +202,5 @@ def test_each_image_is_of_one_version() -> None:
     used = [service["image"] for service in config()["services"].values() if "build" not in service]
 
     assert len(set(bases)) == 1
-    assert len(used) == 3
+    assert len(used) == 4
     assert [name for name in bases + used if not pinned.fullmatch(name)] == []
