@@ -36,6 +36,7 @@ class Stack:
     client: DockerClient
     settings: dict[str, str]
     token: str = ""
+    project: str = PROJECT
 
     @property
     def port(self) -> str:
@@ -44,7 +45,7 @@ class Stack:
 
     def start(self, *words: str, **settings: str) -> "subprocess.Popen[str]":
         """Start compose with the file as it stands, and no developer's settings."""
-        options = ["--project-name", PROJECT, "--env-file", os.devnull]
+        options = ["--project-name", self.project, "--env-file", os.devnull]
         environ = {name: CLEAN[name] for name in ("PATH", "HOME")} | self.settings | settings
         return subprocess.Popen(
             [ROOT / ".venv" / "bin" / "docker-compose", *options, *words],
@@ -70,7 +71,7 @@ class Stack:
 
     def container(self, name: str) -> Container:
         """A service's container, as it is now."""
-        labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={name}"]
+        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={name}"]
         (found,) = self.client.containers.list(all=True, filters={"label": labels})
         return found
 
@@ -243,6 +244,23 @@ def test_a_stop_finishes_every_request_that_has_begun(stack: Stack) -> None:
     assert [stack.container(name).attrs["State"]["ExitCode"] for name in SERVING] == [0, 0, 0]
     stack.up()
     assert stack.posted(message)
+
+
+def test_a_password_that_breaks_urls_starts_nothing_and_may_be_put_right(stack: Stack) -> None:
+    other = Stack(stack.client, stack.settings | {"PORT": free_port(), "POSTGRES_PORT": free_port()}, project="refused")
+    try:
+        with other.start("up", "--pull", "never", POSTGRES_PASSWORD="s3%41cret") as process:
+            out, err = process.communicate(timeout=300)
+        assert process.returncode != 0
+        assert "cruddur: POSTGRES_PASSWORD is malformed: it holds a space or one of @ / ? # [ ] %" in out + err
+        assert "s3%41cret" not in out + err
+        assert other.container("passwords").attrs["State"]["ExitCode"] == 1
+        assert {other.container(name).attrs["State"]["Status"] for name in SERVING} == {"created"}
+
+        other.up(POSTGRES_PASSWORD="s3:!cret", SERVICE_PASSWORD="s3;cret")
+        assert SEED in other.ask(HOME)[2]
+    finally:
+        other.compose("down", "--volumes")
 
 
 def test_down_and_up_keep_the_data_and_the_keys(stack: Stack) -> None:
