@@ -33,10 +33,13 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed"
 
 HOME = "/api/activities/home"
 ACTIVITIES = "/api/activities"
-# What nginx is told besides where it takes a prefix off each path, as a proxy does that serves other things too.
+# What nginx is told where it takes a prefix off each path. Without it the service is not there, but for its start.
 PREFIX = "/cruddur"
-BELOW_PREFIX = f"location {PREFIX}/ {{ proxy_pass http://backend/; proxy_set_header Host $http_host; }}"
-PREFIXED = {"location / {": f"{BELOW_PREFIX} location / {{"}
+ELSEWHERE = "location / { return 404; } location = /livez { proxy_pass http://backend; }"
+PREFIXED = {
+    "proxy_pass http://backend;": "proxy_pass http://backend/;",
+    "location / {": f"{ELSEWHERE} location {PREFIX}/ {{",
+}
 
 
 @pytest.fixture
