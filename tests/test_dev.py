@@ -62,7 +62,8 @@ def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
         assert "This was imported as seed data!" in feed(dev, port)
         # The scripts find the same server.
         deleted = script("db-connect", "-XAtc", "DELETE FROM activities RETURNING 1", CRUDDUR_HOME=str(home))
-        assert deleted.stdout.splitlines().count("1") == 13
+        # 13, of which one has expired, and is purged at some time.
+        assert deleted.stdout.splitlines().count("1") in {12, 13}
         dev.send_signal(signal.SIGTERM)
         assert dev.wait(30) == 0
         assert not runs(home)
