@@ -135,7 +135,7 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(main())
     except Failure as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
-    except psycopg.errors.UndefinedTable:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
         sys.exit("cruddur: the database has no schema: run bin/db-schema-load")
     except (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedObject) as error:
         sys.exit(f"cruddur: {error.diag.message_primary}: run bin/db-create")

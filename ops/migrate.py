@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from lib.failure import Failure
 from lib.startup import SCHEMA
 from ops.command import ROOT, Database, arguments, chosen, run
-from ops.schema_load import LOADING
+from ops.schema_load import wait_for_turn
 
 
 def migrate(database: Database, target: str = "head") -> str:
@@ -27,7 +27,7 @@ def migrate(database: Database, target: str = "head") -> str:
     config.set_main_option("script_location", str(ROOT / "db" / "migrations").replace("%", "%%"))
     with database.connect() as connection:
         # One migrates or loads, the others wait.
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOADING])
+        wait_for_turn(connection, "SELECT pg_try_advisory_lock(%s)")
         try:
             command.upgrade(config, target)
         except CommandError as error:

@@ -1,5 +1,7 @@
 """Load db/schema.sql, all of it or nothing. To run it again changes nothing."""
 
+import time
+
 from psycopg import Connection
 
 from lib.failure import Failure
@@ -8,6 +10,7 @@ from ops.command import ROOT, Database, arguments, chosen, run
 
 # Any number, as long as all of us take the same: one loads, the others wait.
 LOADING = 4567
+TURN_SECONDS = 0.05
 
 
 def schema_load(database: Database) -> str:
@@ -22,12 +25,21 @@ def schema_load(database: Database) -> str:
 
 def load_schema(connection: Connection) -> str:
     """Load the schema in the transaction that `connection` is in. Returns what was done. Raises `Failure`."""
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOADING])
+    wait_for_turn(connection, "SELECT pg_try_advisory_xact_lock(%s)")
     found = revision(connection)
     if found not in {None, SCHEMA}:
         raise Failure(f"the schema has revision {found} and not {SCHEMA}: bin/db-migrate takes an older one forward")
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
     return f"schema {SCHEMA} {'was there already' if found else 'loaded'}"
+
+
+def wait_for_turn(connection: Connection, statement: str) -> None:
+    """Wait until nothing else loads or migrates, by the lock that `statement` tries to take.
+
+    Not within a statement, which would have a snapshot: an index that is built concurrently waits for all of these.
+    """
+    while connection.execute(statement.encode(), [LOADING]).fetchone() != (True,):
+        time.sleep(TURN_SECONDS)
 
 
 def revision(connection: Connection) -> str | None:

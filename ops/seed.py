@@ -20,7 +20,7 @@ def seed(database: Database) -> str:
 def load_seed(connection: Connection) -> str:
     """Load the seed in the transaction that `connection` is in. Returns what was done."""
     statements = connection.execute((ROOT / "db" / "seed.sql").read_bytes()).results()
-    users, activities, replies, _, messages = (statement.rowcount for statement in statements)
+    users, activities, replies, _, _, messages = (statement.rowcount for statement in statements)
     return f"seeded {activities + replies} activities, {users} new users, {messages} new messages"
 
 

@@ -18,6 +18,8 @@ from ops.command import ROOT
 from services.user_activities import USER
 from tests.running import script
 
+pytestmark = pytest.mark.slow
+
 PEERS = ROOT / "bench" / "peers"
 FOUND = Sample(requests=1000, rate=200.0, p50=1.5, p99=9.0, server_us=100.0, postgres_us=50.0, memory_mb=80.0)
 BAR = Bar("Feeds <&>", "Cruddur", "16 connections", 200.0, "200")

@@ -12,6 +12,8 @@ from tests.listening import listening
 from tests.make import Make
 from tests.test_serve import serving
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = [
     # As root and in a container there is no sandbox to be had.

@@ -10,6 +10,8 @@ import pytest
 from ops.command import ROOT
 from tests.running import CLEAN, SECONDS
 
+pytestmark = pytest.mark.slow
+
 ROOT_LINE = 'root=$(dirname "$(dirname "$(readlink -f "$0")")")'
 SCRIPTS = [*sorted((ROOT / "bin").iterdir()), ROOT / ".ci" / "run", ROOT / ".ci" / "compose"]
 

@@ -16,6 +16,8 @@ from ops import rds
 from ops.command import ROOT
 from tests.templates import NAMES, TEMPLATES, planted, template
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = (ROOT / "docs" / "aws.md").read_text()
 README = (ROOT / "README.md").read_text()
 # The scripts' are the templates' too.

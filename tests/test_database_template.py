@@ -8,6 +8,8 @@ import pytest
 
 from tests.templates import Template, planted, properties, resources, template
 
+pytestmark = pytest.mark.slow
+
 INGRESS = "AWS::EC2::SecurityGroupIngress"
 
 

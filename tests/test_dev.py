@@ -33,6 +33,8 @@ from tests.running import (
 )
 from tests.test_serve import get, serving
 
+pytestmark = pytest.mark.slow
+
 HOME_FEED = "/api/activities/home"
 
 

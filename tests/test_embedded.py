@@ -15,6 +15,8 @@ from ops import embedded
 from ops.command import ROOT
 from tests.running import CLEAN, eventually, runs, script
 
+pytestmark = pytest.mark.slow
+
 # A user that every Unix has.
 DAEMON = 1
 

@@ -23,6 +23,8 @@ from tests.make import Make
 from tests.running import eventually, free_port, running
 from tests.test_serve import RIGHT, get
 
+pytestmark = pytest.mark.slow
+
 # Names that no resolver knows.
 COGNITO, COLLECTOR = "cognito.example", "collector.example"
 

@@ -22,6 +22,8 @@ from tests.raw_requests import raw_request, send
 from tests.running import CLEAN
 from tests.test_serve import get, serving
 
+pytestmark = pytest.mark.slow
+
 # The document's examples are of the seed's people; he is one of them.
 ANDREW = "5eed0000-0000-4000-9000-000000000001"
 PROBLEM = "application/problem+json"

@@ -9,6 +9,8 @@ import pytest
 from tests.templates import Template, planted, properties, template
 from tests.test_cloudformation import REGIONS
 
+pytestmark = pytest.mark.slow
+
 # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
 POLICY_CHARS = 5120
 TRAIL = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail/cruddur-trail"

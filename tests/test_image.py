@@ -25,6 +25,8 @@ from tests.image import DOCKERFILE, Image, context_files, freeze, outcome, start
 from tests.running import free_port
 from tests.test_serve import get
 
+pytestmark = pytest.mark.slow
+
 NOT_SENT = (".git", ".venv", ".local", ".bench", ".faults", "node_modules", "__pycache__", ".*_cache")
 # What a developer's folder may hold besides.
 SECRETS = (

@@ -13,6 +13,8 @@ from ops.command import ROOT
 from ops.lambda_build import ARCHITECTURES, CA, NAME, PYTHON, SHARED, SOURCE, build
 from tests.running import fails, succeeds
 
+pytestmark = pytest.mark.slow
+
 # e_machine of an ELF file, by the architecture's name at AWS's wheels.
 MACHINES = {"x86_64": 62, "aarch64": 183}
 REQUIREMENTS = SOURCE / "requirements.txt"

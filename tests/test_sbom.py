@@ -2,8 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.running import succeeds
 from tests.test_image import lines
+
+pytestmark = pytest.mark.slow
 
 
 def test_it_lists_what_the_image_installs() -> None:

@@ -189,5 +189,6 @@ def test_several_migrate_at_once(new_url: str) -> None:
         done = list(pool.map(lambda _: succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
 
     newest = f"database {NEW}: schema {SCHEMA} is the newest already\n"
-    assert sorted(done) == [f"database {NEW}: applied 0001, 0002, 0003, {SCHEMA}\n", newest, newest]
+    revisions = ", ".join(f"{number:04}" for number in range(1, int(SCHEMA) + 1))
+    assert sorted(done) == [f"database {NEW}: applied {revisions}\n", newest, newest]
     assert rows(new_url, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]

@@ -7,6 +7,8 @@ import pytest
 
 from tests.templates import Template, planted, properties, resources, template
 
+pytestmark = pytest.mark.slow
+
 FUNCTION = "function:cruddur-post-confirmation"
 
 

@@ -20,6 +20,8 @@ from ops.command import ROOT
 from tests.listening import listening
 from tests.running import CLEAN
 
+pytestmark = pytest.mark.slow
+
 NOTHING = "nothing.txt"
 MAKING, INSTALLING = "cruddur: making .venv\n", f"cruddur: installing {NOTHING} into .venv\n"
 # No index of the machine's, and no waiting for one that is not there.
