@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,11 @@ collect_ignore = ["test_engine.py"] if os.environ.get("CI") and not os.environ.g
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many requests tests/test_fuzz.py makes up for each operation."""
     parser.addoption("--fuzz", type=int, default=5, metavar="N")
+
+
+def pytest_configure() -> None:
+    """Have the programs that tests start heed Ctrl-C, also where a shell runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
