@@ -75,15 +75,17 @@ class Purge:
         self.warned_at = float("-inf")
 
     def run(self, connection: psycopg.Connection) -> float:
-        """Purge one batch. Returns for how many seconds to pause. Raises psycopg's errors."""
+        """Purge one batch. Returns for how many seconds to pause. Raises psycopg's errors when the connection is lost."""
         started = time.monotonic()
         try:
             purged = purge_batch(connection, self.batch)
-        except psycopg.errors.QueryCanceled:
-            if self.batch == SMALLEST_BATCH:
+        except psycopg.Error as error:
+            if connection.closed:
                 raise
-            self.batch = max(SMALLEST_BATCH, self.batch // 4)
-            return INTERVAL_SECONDS
+            self.fail(error)
+            if isinstance(error, psycopg.errors.QueryCanceled):
+                self.batch = max(SMALLEST_BATCH, self.batch // 4)
+            return RETRY_SECONDS
         self.failing = False
         self.batch = min(BATCH, self.batch * 2)
         if purged is None:
