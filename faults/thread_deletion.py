@@ -48,9 +48,11 @@ def thread_deletion(replies: int, broken: bool) -> Iterator[Figure]:  # noqa: FB
         service = stack.enter_context(serving(postgres.url))
         if broken:
             stack.enter_context(paused(postgres))
-        author, client = postgres.people[0], Client(service.url)
+        author = postgres.people[0]
         for shape, parent in SHAPES.items():
             what, root = f"{replies:,} replies, {shape}", made(postgres, replies, parent)
+            # Its own: one that idles for 5 s is closed.
+            client = Client(service.url)
             answer = client.ask("DELETE", f"/api/activities/{root}", author.token)
             ended = time.monotonic()
             shown = client.get(f"/api/activities/@{author.handle}/status/{root}").status != HTTPStatus.NOT_FOUND
@@ -59,7 +61,6 @@ def thread_deletion(replies: int, broken: bool) -> Iterator[Figure]:  # noqa: FB
             while postgres.rows(LIVE) != [(0,)] and time.monotonic() < ended + GONE_SECONDS:
                 time.sleep(0.02)
             yield at_most(f"{what}: none live after", GONE_SECONDS, time.monotonic() - ended, "s")
-            # The other connection was idle for too long.
             pages = [Client(service.url).get(path, author.token).json() for path in PATHS]
             found = sum(TEXT in activity["message"] for page in pages for activity in page)
             yield none_of(f"{what}: found in search or notifications then", found)

@@ -39,7 +39,8 @@ def worker_killed(broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.
             os.kill(service.pid, signal.SIGCONT)
         time.sleep(AFTER_SECONDS)
     what = f"failed of {len(answers):,} requests, with {lost} connections in the process"
-    yield at_most(what, lost, not_ok(answers), "requests")
+    # A client that connects again at once may meet the socket of the process that is ending.
+    yield at_most(what, 2 * lost, not_ok(answers), "requests")
     yield at_most("replaced, and the new process answers, after", REPLACED_SECONDS, seconds, "s")
 
 

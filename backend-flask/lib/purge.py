@@ -75,7 +75,7 @@ class Purge:
         self.warned_at = float("-inf")
 
     def run(self, connection: psycopg.Connection) -> float:
-        """Purge one batch. Returns for how many seconds to pause. Raises psycopg's errors when the connection is lost."""
+        """Purge one batch. Returns for how many seconds to pause. Raises psycopg's errors without a connection."""
         started = time.monotonic()
         try:
             purged = purge_batch(connection, self.batch)
