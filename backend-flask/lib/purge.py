@@ -27,6 +27,8 @@ LOCK = 4568
 BATCH, SMALLEST_BATCH = 1000, 10
 # Between two batches while there is nothing to do: the rest of a large thread waits for this long.
 INTERVAL_SECONDS = 0.5
+# As often as long as a batch took, readers have Postgres for themselves before the next.
+PAUSES = 3
 # After the database refused or was away.
 RETRY_SECONDS = 5.0
 # Beyond this age of the oldest expired activity the purge does not keep up. A warning comes as often.
@@ -93,8 +95,7 @@ class Purge:
         self.observe(purged)
         if purged.ended:
             return 0.0
-        # Half of the time is the readers'.
-        return time.monotonic() - started if purged.is_busy else INTERVAL_SECONDS
+        return PAUSES * (time.monotonic() - started) if purged.is_busy else INTERVAL_SECONDS
 
     def observe(self, purged: Purged) -> None:
         """Export what a batch did, and warn when the purge does not keep up."""
