@@ -172,32 +172,36 @@ CREATE TABLE IF NOT EXISTS unfinished_threads (
     activity_uuid uuid CONSTRAINT unfinished_threads_pkey PRIMARY KEY
 );
 
--- End the live descendants of activities, `most` at most, the nearest first, at the time at which these ended themselves.
--- What is left over goes to unfinished_threads. Returns how many ended.
+-- End the live descendants of activities, `most` at most and none after `until`, the nearest first, at the time at which
+-- these ended themselves. What is left over goes to unfinished_threads. Returns how many ended.
+--
+-- A reply may have been written later than ended_at and now(), while this waited for a lock. Such a reply ends at its own
+-- created_at, and the conditions below must not find it again.
 --
 -- A reply that another transaction is about to commit holds its parent's row. After the lock was waited for, a statement
 -- with a snapshot of its own finds it: hence the loop.
 --
 -- For each level of a thread the planner would read a small table from end to end, thousands of times: index scans alone.
-CREATE OR REPLACE FUNCTION expire_descendants(ancestors uuid[], ended_at timestamptz, most integer) RETURNS integer
+CREATE OR REPLACE FUNCTION expire_descendants(
+    ancestors uuid[], ended_at timestamptz, most integer, until timestamptz
+) RETURNS integer
     LANGUAGE plpgsql SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     descendants uuid[];
     ended integer := 0;
 BEGIN
-    -- Well below the role's statement_timeout.
-    WHILE ended < most AND clock_timestamp() < statement_timestamp() + interval '1 second' LOOP
+    WHILE ended < most AND clock_timestamp() < until LOOP
         descendants := ARRAY(
             WITH RECURSIVE thread AS (
                 SELECT child.uuid
                 FROM unnest(ancestors) AS ancestor (uuid)
                 JOIN public.activities AS child ON child.reply_to_activity_uuid = ancestor.uuid
-                WHERE COALESCE(child.expires_at, 'infinity') > now()
+                WHERE COALESCE(child.expires_at, 'infinity') > GREATEST(now(), ended_at, child.created_at)
                 UNION ALL
                 SELECT child.uuid
                 FROM thread
                 JOIN public.activities AS child ON child.reply_to_activity_uuid = thread.uuid
-                WHERE COALESCE(child.expires_at, 'infinity') > now()
+                WHERE COALESCE(child.expires_at, 'infinity') > GREATEST(now(), ended_at, child.created_at)
             )
             SELECT thread.uuid FROM thread LIMIT LEAST(most - ended, 2500)
         );
@@ -221,7 +225,9 @@ BEGIN
     FROM unnest(ancestors) AS ancestor (uuid)
     WHERE EXISTS (
         SELECT FROM public.activities AS child
-        WHERE child.reply_to_activity_uuid = ancestor.uuid AND COALESCE(child.expires_at, 'infinity') > now()
+        WHERE
+            child.reply_to_activity_uuid = ancestor.uuid
+            AND COALESCE(child.expires_at, 'infinity') > GREATEST(now(), ended_at, child.created_at)
     )
     ON CONFLICT DO NOTHING;
     RETURN ended;
@@ -234,6 +240,8 @@ $$;
 -- What it replies to is locked first: its counter changes. A transaction that ends that at the same moment comes to the
 -- two in this order, and would else wait for this one while this one waits for it. After a wait the other's time may be
 -- later than now().
+--
+-- The role's statement_timeout is 1.8 seconds, of which that wait may have taken one.
 CREATE OR REPLACE FUNCTION end_activity(activity uuid, author uuid) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -247,7 +255,10 @@ BEGIN
     WHERE uuid = activity AND user_uuid = author AND COALESCE(expires_at, 'infinity') > clock_timestamp()
     RETURNING uuid, expires_at, reply_to_activity_uuid INTO root;
     UPDATE public.activities SET replies_count = replies_count - 1 WHERE uuid = root.reply_to_activity_uuid;
-    PERFORM public.expire_descendants(ARRAY[root.uuid], root.expires_at, 10000);
+    PERFORM public.expire_descendants(
+        ARRAY[root.uuid], root.expires_at, 10000,
+        GREATEST(statement_timestamp() + interval '1 second', clock_timestamp() + interval '0.5 seconds')
+    );
     RETURN root.uuid;
 END
 $$;
@@ -344,6 +355,7 @@ CREATE OR REPLACE FUNCTION purge(batch integer)
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     most constant integer := 5 * batch;
+    until constant timestamptz := statement_timestamp() + interval '1 second';
     candidates uuid[];
     kept uuid[];
     threads record;
@@ -365,7 +377,7 @@ BEGIN
         WHERE ancestor.expires_at <= now()
         GROUP BY ancestor.expires_at
     LOOP
-        ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended);
+        ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended, until);
     END LOOP;
     -- Their readers come before the room that is freed.
     IF ended > 0 THEN
@@ -406,7 +418,7 @@ BEGIN
             WHERE ancestor.uuid = ANY (kept)
             GROUP BY ancestor.expires_at
         LOOP
-            ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended);
+            ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended, until);
         END LOOP;
         IF activities = 0 THEN
             -- None of them could go: the last replies below them first.

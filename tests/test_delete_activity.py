@@ -203,6 +203,44 @@ def test_a_reply_that_is_being_written_is_deleted_with_what_it_answers(
 
 
 @pytest.mark.usefixtures("bystander")
+def test_a_reply_that_is_younger_than_the_deletion_is_deleted_with_it(
+    sign_in: SignIn, make: Make, owner_url: str
+) -> None:
+    author = make.user("author")
+    root = make.activity(author, "root")
+    with psycopg.connect(owner_url) as holding, ThreadPoolExecutor(1) as pool:
+        holding.execute("SELECT FROM activities WHERE uuid = %s FOR NO KEY UPDATE", [root.uuid])
+        deleting = pool.submit(sign_in(author).delete, path(root))
+        eventually(lambda: waits(owner_url))
+        younger = make.owner.execute("SELECT clock_timestamp()").fetchone()
+        holding.execute(
+            "INSERT INTO activities"
+            " (user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at)"
+            " VALUES (%s, 'younger', %s, %s, %s, now() + interval '1 day')",
+            [author.uuid, root.uuid, author.uuid, *younger],
+        )
+        holding.commit()
+
+        assert deleting.result().status_code == 200
+
+    assert make.messages() == []
+    assert make.owner.execute("SELECT expires_at FROM activities WHERE message = 'younger'").fetchone() == younger
+    assert make.owner.execute("SELECT FROM unfinished_threads").fetchall() == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_deletion_that_had_to_wait_for_a_second_still_ends_the_replies(make: Make) -> None:
+    author = make.user("author")
+    root = make.activity(author, "root")
+    make.owner.execute(REPLIES, {"author": author.uuid, "parent": root.uuid, "count": 100})
+
+    # One message of the protocol, so that all of it has the statement_timestamp() of its beginning.
+    make.owner.execute(f"SELECT pg_sleep(1); SELECT end_activity('{root.uuid}', '{author.uuid}')".encode())
+
+    assert make.messages() == []
+
+
+@pytest.mark.usefixtures("bystander")
 def test_counters_are_exact_under_replies_and_deletions_at_once(sign_in: SignIn, make: Make) -> None:
     author, people = make.user("author"), [make.user() for _ in range(6)]
     question = make.activity(author, "question")
@@ -253,7 +291,7 @@ def test_no_reply_is_left_behind_whoever_deletes_meanwhile(sign_in: SignIn, make
         targets = [root, *replies]
 
         def reply_or_delete(number: int, targets: list[Activity] = targets) -> int:
-            """Delete an activity of one's own, or reply to somebody's."""
+            """Delete an activity as its author, or reply to an activity."""
             target = targets[number % len(targets)]
             if number < len(targets):
                 return clients[people.index(target.author)].delete(path(target)).status_code

@@ -164,7 +164,7 @@ FORBIDDEN = [
     *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("users", "messages", "message_groups")),
     *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("idempotency_keys", "alembic_version")),
     *("BEGIN; LOCK TABLE activities IN ACCESS SHARE MODE", "DELETE FROM activities", "DELETE FROM unfinished_threads"),
-    "SELECT expire_descendants(ARRAY[gen_random_uuid()], now(), 1)",
+    "SELECT expire_descendants(ARRAY[gen_random_uuid()], now(), 1, now())",
     *("TRUNCATE activities", "DROP TABLE activities", "SELECT uuid FROM users WHERE email > ''"),
     *("CREATE TABLE mine (n integer)", "CREATE TEMPORARY TABLE mine (n integer)", "CREATE SCHEMA mine"),
     *("ALTER TABLE users ADD COLUMN n integer", "CREATE FUNCTION mine() RETURNS integer RETURN 1"),
