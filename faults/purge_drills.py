@@ -1,4 +1,4 @@
-"""The drills of what expires, and of what is deleted: it is gone, and nobody waits for that."""
+"""The drills of expiry, deletion and the purge: activities are gone in time, and readers do not wait for it."""
 
 from functools import partial
 

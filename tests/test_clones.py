@@ -18,7 +18,7 @@ SCRIPTS = [*sorted((ROOT / "bin").iterdir()), ROOT / ".ci" / "run", ROOT / ".ci"
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone in a path with a space, and beside it, in `elsewhere`, another that nobody means."""
+    """A clone in a path with a space, and beside it, in `elsewhere`, another one."""
     for name in ("a clone", "elsewhere"):
         (tmp_path / name / "bin").mkdir(parents=True)
     return tmp_path / "a clone"

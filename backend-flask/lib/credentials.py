@@ -13,6 +13,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.failure import Failure
+from lib.text import is_blank
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -33,8 +34,6 @@ ALWAYS = {"client_encoding": "UTF8"}
 CONNECTION_URL_RULE = "a URL or a connection string of libpq's that names its database"
 # A password may hold any character.
 SECRETS = {"password", "sslpassword"}
-# Unicode's categories of characters that nobody sees: control, format, and separators, of which the space is one.
-INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
 # RFC 3986, section 3.2.1, without regard to characters that mean nothing in a URL.
 USERINFO = re.compile(r"(?:[^@/?#\[\]% ]|%[0-9A-Fa-f]{2})*")
 NOT_ENCODED = (
@@ -97,7 +96,7 @@ def check_text(text: str) -> str:
     categories = [unicodedata.category(character) for character in text]
     for place, index in (("ends in", -1), ("starts with", 0)):
         # Others than the space: a byte order mark, or a space that does not break.
-        if categories[index:] and categories[index] in INVISIBLE and text[index] != " ":
+        if text and is_blank(text[index]) and text[index] != " ":
             kind = "a control character" if categories[index] == "Cc" else "an invisible character"
             raise ValueError(f"it {place} {kind} (U+{ord(text[index]):04X})")
     if "Cc" in categories:

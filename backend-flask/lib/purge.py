@@ -27,7 +27,7 @@ LOCK = 4568
 BATCH, SMALLEST_BATCH = 1000, 10
 # Between two batches while there is nothing to do: the rest of a large thread waits for this long.
 INTERVAL_SECONDS = 0.5
-# As often as long as a batch took, readers have Postgres for themselves before the next.
+# A pause is so many times as long as the batch before it: the time belongs to readers.
 PAUSES = 3
 # After the database refused or was away.
 RETRY_SECONDS = 5.0
@@ -63,7 +63,7 @@ def purge_forever(conninfo: Callable[[], str], sleep: Callable[[float], None] = 
             with Connection.connect(conninfo(), autocommit=True) as connection:
                 while True:
                     sleep(purge.run(connection))
-        except psycopg.Error as error:
+        except Exception as error:  # noqa: BLE001 - an exception would end the thread: also one of a token for IAM
             purge.fail(error)
         sleep(RETRY_SECONDS)
 
@@ -77,11 +77,15 @@ class Purge:
         self.warned_at = float("-inf")
 
     def run(self, connection: psycopg.Connection) -> float:
-        """Purge one batch. Returns for how many seconds to pause. Raises psycopg's errors without a connection."""
+        """Purge one batch. Returns for how many seconds to pause.
+
+        Raises psycopg's errors when another connection is needed: this one is lost, or the server only reads.
+        """
         started = time.monotonic()
         try:
             purged = purge_batch(connection, self.batch)
-        except psycopg.Error as error:
+        except psycopg.OperationalError as error:
+            # Of this class are also a lock and a statement that took too long.
             if connection.closed:
                 raise
             self.fail(error)
@@ -111,8 +115,9 @@ class Purge:
                 age // 60,
             )
 
-    def fail(self, error: psycopg.Error) -> None:
+    def fail(self, error: Exception) -> None:
         """Log a failure, once until a batch succeeds. The text is left out: it may quote a row."""
         if not self.failing:
-            logger.warning("the purge failed and is tried again: %s %s", type(error).__name__, error.sqlstate or "")
+            sqlstate = getattr(error, "sqlstate", None) or ""
+            logger.warning("the purge failed and is tried again: %s %s", type(error).__name__, sqlstate)
         self.failing = True
