@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from lib import breaker as module
-from lib.breaker import Breaker
+from lib import circuit_breaker as module
+from lib.circuit_breaker import Breaker
 from lib.deadline import Deadline
 from lib.exceptions import DatabaseUnavailable
 from tests.running import eventually

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from lib.breaker import Breaker
+from lib.circuit_breaker import Breaker
 from lib.deadline import Deadline
 from lib.exceptions import is_connection_error
 
