@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from lib import circuit_breaker as module
-from lib.circuit_breaker import Breaker
+from lib.circuit_breaker import CircuitBreaker
 from lib.deadline import Deadline
 from lib.exceptions import DatabaseUnavailable
 from tests.running import eventually
@@ -23,11 +23,11 @@ class Server:
         self.is_up.set()
         self.answers = threading.Event()
         self.answers.set()
-        self.asked = 0
+        self.probes = 0
 
-    def ask(self) -> None:
+    def probe(self) -> None:
         """As the pool asks it."""
-        self.asked += 1
+        self.probes += 1
         self.answers.wait()
         if not self.is_up.is_set():
             raise psycopg.OperationalError("connection refused")
@@ -42,10 +42,10 @@ def server() -> Iterator[Server]:
     server.answers.set()
 
 
-def is_closed(breaker: Breaker, deadline: Deadline | None = None) -> bool:
+def is_closed(breaker: CircuitBreaker, deadline: Deadline | None = None) -> bool:
     """Whether requests go through."""
     try:
-        breaker.check(Deadline(60) if deadline is None else deadline)
+        breaker.raise_if_open(Deadline(60) if deadline is None else deadline)
     except DatabaseUnavailable:
         return False
     return True
@@ -55,18 +55,18 @@ LOST = psycopg.OperationalError("the connection was lost")
 
 
 def test_one_lost_connection_fails_nobody(server: Server) -> None:
-    breaker = Breaker(server.ask)
+    breaker = CircuitBreaker(server.probe)
 
-    breaker.suspect(LOST)
+    breaker.record_failure(LOST)
 
     assert all(is_closed(breaker) for _ in range(100))
-    assert server.asked == 1
+    assert server.probes == 1
 
 
 def test_while_the_database_is_away_nobody_waits(server: Server) -> None:
-    breaker = Breaker(server.ask)
+    breaker = CircuitBreaker(server.probe)
     server.is_up.clear()
-    breaker.suspect(LOST)
+    breaker.record_failure(LOST)
     assert not is_closed(breaker)
 
     # Nobody asks any more: 10,000 times the patience would be 40 minutes.
@@ -79,16 +79,16 @@ def test_while_the_database_is_away_nobody_waits(server: Server) -> None:
 def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 3600)
-    breaker = Breaker(server.ask)
+    monkeypatch.setattr(module, "GRACE_SECONDS", 3600)
+    breaker = CircuitBreaker(server.probe)
     server.answers.clear()
-    breaker.suspect(LOST)
+    breaker.record_failure(LOST)
 
-    def ask() -> bool:
+    def probe() -> bool:
         return is_closed(breaker, Deadline(0.05))
 
     with ThreadPoolExecutor(1) as thread:
-        asking = thread.submit(ask)
+        asking = thread.submit(probe)
         try:
             assert asking.result(timeout=30) is False
         finally:
@@ -96,13 +96,13 @@ def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
 
 
 def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None:
-    breaker = Breaker(server.ask)
+    breaker = CircuitBreaker(server.probe)
     server.answers.clear()
-    breaker.suspect(LOST)
+    breaker.record_failure(LOST)
 
-    eventually(lambda: server.asked == module.QUESTIONS)
-    time.sleep(2 * module.PAUSE_SECONDS)
-    assert server.asked == module.QUESTIONS
+    eventually(lambda: server.probes == module.MAX_PROBES)
+    time.sleep(2 * module.PROBE_INTERVAL_SECONDS)
+    assert server.probes == module.MAX_PROBES
     assert not is_closed(breaker)
     server.answers.set()
 
@@ -110,23 +110,23 @@ def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None
 
 
 def test_64_who_find_it_away_at_once_have_it_asked_once(server: Server) -> None:
-    breaker = Breaker(server.ask)
+    breaker = CircuitBreaker(server.probe)
     server.answers.clear()
 
     with ThreadPoolExecutor(64) as threads:
-        list(threads.map(lambda _: breaker.suspect(LOST), range(64)))
-    eventually(lambda: server.asked >= module.QUESTIONS)
-    time.sleep(2 * module.PAUSE_SECONDS)
+        list(threads.map(lambda _: breaker.record_failure(LOST), range(64)))
+    eventually(lambda: server.probes >= module.MAX_PROBES)
+    time.sleep(2 * module.PROBE_INTERVAL_SECONDS)
 
-    assert server.asked == module.QUESTIONS
+    assert server.probes == module.MAX_PROBES
     server.answers.set()
     eventually(lambda: is_closed(breaker))
 
 
 def test_its_log_tells_the_class_and_not_the_text(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    breaker = Breaker(server.ask)
+    breaker = CircuitBreaker(server.probe)
 
-    breaker.suspect(psycopg.errors.AdminShutdown("terminating the connection of somebody"))
+    breaker.record_failure(psycopg.errors.AdminShutdown("terminating the connection of somebody"))
 
     eventually(lambda: len(caplog.messages) == 2)
     assert caplog.messages[0] == "the database may be away: AdminShutdown 57P01"

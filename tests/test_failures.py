@@ -201,7 +201,7 @@ def test_where_the_server_has_no_slot_left_the_connections_that_we_have_go_on(
     # As if others had taken the slot of the connection that is lost.
     owner.execute(f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT 3".encode())
     owner.execute("SELECT pg_terminate_backend(%s, 5000)", lost)
-    app.extensions["database_pool"]._breaker.suspect(LOST)  # noqa: SLF001 - a request does it
+    app.extensions["database_pool"]._breaker.record_failure(LOST)  # noqa: SLF001 - a request does it
 
     answers = [app.test_client().get(path).status_code for _ in range(20)]
 

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from lib.circuit_breaker import Breaker
+from lib.circuit_breaker import CircuitBreaker
 from lib.deadline import Deadline
 from lib.exceptions import is_connection_error
 
@@ -63,7 +63,7 @@ class DatabasePool:
         self._conninfo = conninfo
         # Seconds that a request may wait for the database.
         self.timeout = timeout
-        self._breaker = Breaker(self._ask)
+        self._breaker = CircuitBreaker(self._ask)
         self.pool = ConnectionPool(
             self._conninfo,
             connection_class=Connection,
@@ -86,7 +86,7 @@ class DatabasePool:
     @contextmanager
     def connection(self, deadline: Deadline) -> Iterator[Connection]:
         """Acquire a connection whose steps all end by `deadline`. Raises psycopg's errors, `DatabaseUnavailable`."""
-        self._breaker.check(deadline)
+        self._breaker.raise_if_open(deadline)
         try:
             connection = self._acquire(deadline)
             connection.deadline = deadline
@@ -97,7 +97,7 @@ class DatabasePool:
                 self.pool.putconn(connection)
         except OperationalError as error:
             if is_connection_error(error):
-                self._breaker.suspect(error)
+                self._breaker.record_failure(error)
             raise
         except ReadOnlySqlTransaction:
             # A failover has left us with a server that only reads: the others lead there too.
@@ -112,8 +112,8 @@ class DatabasePool:
                 # There is one for each thread: to wait for one is to wait for it to be made.
                 if deadline.remaining() <= 0:
                     raise
-                self._breaker.suspect(error)
-                self._breaker.check(deadline)
+                self._breaker.record_failure(error)
+                self._breaker.raise_if_open(deadline)
 
     def _check(self, connection: Connection) -> None:
         # A connection that idles has nothing to read, but for the news that the server has
