@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Identifier
 from bench.processes import command_name, parent
 from lib.credentials import conninfo
 from lib.db import Db
-from lib.pool import Connection, pass_json_on
+from lib.pool import Connection, configure_connection
 from lib.purge import LOCK
 from lib.startup import SCHEMA
 from lib.text import fold
@@ -144,7 +144,7 @@ def as_service(database: Database) -> Iterator[Db]:
     """The service's own queries, on a connection like those of its pool."""
     url = conninfo(service_url(database))
     with Connection.connect(url, autocommit=True, prepare_threshold=0) as connection:
-        pass_json_on(connection)
+        configure_connection(connection)
         yield Db(lambda: nullcontext(connection))
 
 

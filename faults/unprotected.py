@@ -42,7 +42,7 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
     "searches": unbounded_searches,
     "readers": partial(setattr, body, "READERS", sys.maxsize),
     # `nothing` is false: no idle connection answers.
-    "idle-probe": partial(setattr, DatabasePool, "_idle_connection_answers", nothing),
+    "idle-probe": partial(setattr, DatabasePool, "_probe_idle_connection", nothing),
 }
 
 

@@ -106,7 +106,7 @@ class Db:
             try:
                 with self._connect() as connection:
                     acquired = time.perf_counter()
-                    row = connection.statements.execute(statement, parameters).fetchone()
+                    row = connection.prepared_cursor.execute(statement, parameters).fetchone()
             except psycopg.Error as error:
                 error_type = error.sqlstate or type(error).__name__
                 raise

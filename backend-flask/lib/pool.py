@@ -26,13 +26,13 @@ THREADS = 4
 # Between the pool's last try to make a connection and its next, in seconds.
 RECONNECT_SECONDS = 2.0
 # Who has waited for so long for a connection asks what is the matter.
-SUSPICIOUS_SECONDS = 0.5
+ACQUIRE_TIMEOUT_SECONDS = 0.5
 # For the one question whether the database answers.
-ASK_SECONDS = 1.0
+PROBE_TIMEOUT_SECONDS = 1.0
 # For a connection of the pool to ask on, when all of them are with requests.
-IDLE_SECONDS = 0.01
+IDLE_ACQUIRE_TIMEOUT_SECONDS = 0.01
 # For each step on a connection that no request has: such as those in the pool's own threads.
-STEP_SECONDS = 2.0
+IO_TIMEOUT_SECONDS = 2.0
 
 
 class Connection(psycopg.Connection[TupleRow]):
@@ -42,14 +42,14 @@ class Connection(psycopg.Connection[TupleRow]):
     deadline: Deadline | None = None
 
     @cached_property
-    def statements(self) -> Cursor[TupleRow]:
+    def prepared_cursor(self) -> Cursor[TupleRow]:
         """The cursor, whose values come in binary. To make one, and what it knows of types, takes 6 us."""
         return self.cursor(binary=True)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """As psycopg's. A server that is frozen, or whose packets are lost, would be waited for for ever."""
         if timeout is None:
-            timeout = self.deadline.remaining() if self.deadline else STEP_SECONDS
+            timeout = self.deadline.remaining() if self.deadline else IO_TIMEOUT_SECONDS
         return super().wait(gen, interval, timeout)
 
 
@@ -59,16 +59,16 @@ class DatabasePool:
     For one process: not to be forked.
     """
 
-    def __init__(self, conninfo: Callable[[], str], timeout: float = STEP_SECONDS) -> None:
+    def __init__(self, conninfo: Callable[[], str], timeout: float = IO_TIMEOUT_SECONDS) -> None:
         self._conninfo = conninfo
         # Seconds that a request may wait for the database.
         self.timeout = timeout
-        self._breaker = CircuitBreaker(self._ask)
+        self._breaker = CircuitBreaker(self._probe)
         self.pool = ConnectionPool(
             self._conninfo,
             connection_class=Connection,
             kwargs={"autocommit": True, "prepare_threshold": 0},
-            configure=pass_json_on,
+            configure=configure_connection,
             check=self._check,
             min_size=THREADS,
             # Unless told, the pool waits longer with each try, and 23 s too long after an outage of 35.
@@ -107,7 +107,7 @@ class DatabasePool:
     def _acquire(self, deadline: Deadline) -> Connection:
         while True:
             try:
-                return self.pool.getconn(min(deadline.remaining(), SUSPICIOUS_SECONDS))
+                return self.pool.getconn(min(deadline.remaining(), ACQUIRE_TIMEOUT_SECONDS))
             except PoolTimeout as error:
                 # There is one for each thread: to wait for one is to wait for it to be made.
                 if deadline.remaining() <= 0:
@@ -125,18 +125,18 @@ class DatabasePool:
             self.pool.drain()
             raise OperationalError("the server has closed this connection")
 
-    def _ask(self) -> None:
-        if not self._idle_connection_answers():
-            self._connect_and_ask()
+    def _probe(self) -> None:
+        if not self._probe_idle_connection():
+            self._probe_new_connection()
         self.pool.check()
 
-    def _idle_connection_answers(self) -> bool:
+    def _probe_idle_connection(self) -> bool:
         # First: it answers also where the server has no slot left for another connection.
         try:
-            connection = self.pool.getconn(IDLE_SECONDS)
+            connection = self.pool.getconn(IDLE_ACQUIRE_TIMEOUT_SECONDS)
         except PoolTimeout:
             return False
-        connection.deadline = Deadline(ASK_SECONDS)
+        connection.deadline = Deadline(PROBE_TIMEOUT_SECONDS)
         try:
             connection.execute("SELECT 1")
         except psycopg.Error:
@@ -146,10 +146,10 @@ class DatabasePool:
             self.pool.putconn(connection)
         return True
 
-    def _connect_and_ask(self) -> None:
+    def _probe_new_connection(self) -> None:
         # The pool's connections may all be waiting, and would tell of the past.
         with Connection.connect(self._conninfo(), autocommit=True) as connection:
-            connection.deadline = Deadline(ASK_SECONDS)
+            connection.deadline = Deadline(PROBE_TIMEOUT_SECONDS)
             connection.execute("SELECT 1")
 
 
@@ -161,7 +161,7 @@ class JSONBytesLoader(Loader):
         return bytes(data)
 
 
-def pass_json_on(connection: Connection) -> None:
+def configure_connection(connection: Connection) -> None:
     """Have JSON come as the bytes that Postgres sent, by cursors of text and of binary."""
     connection.adapters.register_loader("json", JSONBytesLoader)
     connection.adapters.register_loader("json", ByteaBinaryLoader)
