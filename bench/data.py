@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from bench.processes import command_name, parent
-from lib.credentials import conninfo
+from lib.conninfo import conninfo
 from lib.db import Db
 from lib.pool import Connection, configure_connection
 from lib.purge import LOCK

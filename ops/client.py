@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.credentials import conninfo
+from lib.conninfo import conninfo
 from lib.failure import Failure
 from ops import embedded
 

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.session import Session
 
-from lib.credentials import check_text
+from lib.conninfo import check_text
 from lib.failure import Failure
 
 # What people have said stays in the European Union (GDPR, chapter V). London (eu-west-2) and

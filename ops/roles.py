@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
-from lib.credentials import CONNECTION_URL_RULE, check_connection_url
+from lib.conninfo import CONNECTION_URL_RULE, check_connection_url
 from lib.failure import Failure, malformed
 from ops.command import Database, arguments
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from faults.nginx import TEMPLATE
-from lib.credentials import check_connection_url
+from lib.conninfo import check_connection_url
 from ops.command import ROOT
 from serve import STOP_SECONDS
 from tests import tokens

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lib.config import Config, UserPool
-from lib.credentials import NOT_ENCODED, check_connection_url
+from lib.conninfo import NOT_ENCODED, check_connection_url
 from lib.failure import Failure
 from tests.settings import NAMES, REQUIRED, URL, load
 

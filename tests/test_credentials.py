@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from lib.credentials import conninfo_source
+from lib.conninfo import conninfo_source
 from lib.deadline import Deadline
 from lib.failure import Failure
 from lib.pool import DatabasePool

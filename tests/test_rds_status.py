@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lib.credentials import check_connection_url
+from lib.conninfo import check_connection_url
 from ops.rds_create import create
 from ops.rds_status import checks, report, url
 from tests.aws import Aws

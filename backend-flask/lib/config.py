@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lib.credentials import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_source
+from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_source
 from lib.failure import Failure, malformed, not_set
 from lib.setting_types import (
     Address,

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
-from lib.credentials import check_connection_url, check_userinfo
+from lib.conninfo import check_connection_url, check_userinfo
 
 # Hosts to which plain HTTP does not leave the machine.
 THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}

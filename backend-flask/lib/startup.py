@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from lib.credentials import conninfo
+from lib.conninfo import conninfo
 from lib.failure import Failure
 from lib.pool import THREADS
 

@@ -5,7 +5,7 @@ from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from lib.credentials import conninfo
+from lib.conninfo import conninfo
 
 url = conninfo(context.config.attributes["url"])
 # libpq connects, so that several hosts, options and TLS mean what they mean everywhere else.

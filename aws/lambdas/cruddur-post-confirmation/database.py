@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.credentials import CONNECTION_URL_RULE, check_connection_url, conninfo_source
+from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, conninfo_source
 from lib.failure import Failure, malformed, not_set
 
 # What bin/lambda-build --ca puts into the zip.
