@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from lib.conninfo import conninfo_source
+from lib.conninfo import conninfo_provider
 from lib.deadline import Deadline
 from lib.failure import Failure
 from lib.pool import DatabasePool
@@ -31,13 +31,13 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_password_is_the_urls() -> None:
-    source = conninfo_source("postgresql://user:secret@host/cruddur", "password", REGION)
+    source = conninfo_provider("postgresql://user:secret@host/cruddur", "password", REGION)
 
     assert conninfo_to_dict(source())["password"] == "secret"
 
 
 def test_a_token_is_signed_for_host_and_user_and_a_quarter_of_an_hour() -> None:
-    parts = conninfo_to_dict(conninfo_source(RDS, "iam", REGION)())
+    parts = conninfo_to_dict(conninfo_provider(RDS, "iam", REGION)())
 
     token = urlsplit(f"https://{parts['password']}")
     said = parse_qs(token.query)
@@ -79,12 +79,12 @@ def test_a_token_is_for_the_region_that_the_host_names(host: str, region: str, t
     url = f"postgresql://cruddur_service@{host}/cruddur?sslmode=verify-full"
 
     if taken:
-        assert conninfo_source(url, "iam", region)()
+        assert conninfo_provider(url, "iam", region)()
         return
     with pytest.raises(Failure, match=rf"^DATABASE_AUTH=iam: .* is in \S+, and a token of {region} is not taken there"):
-        conninfo_source(url, "iam", region)
+        conninfo_provider(url, "iam", region)
     # A password is taken wherever the server is.
-    assert conninfo_source(url, "password", region)()
+    assert conninfo_provider(url, "password", region)()
 
 
 def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
     with pytest.raises(Failure, match="no AWS credentials"):
-        conninfo_source(RDS, "iam", REGION)
+        conninfo_provider(RDS, "iam", REGION)
 
 
 def test_each_new_connection_asks_anew(service_url: str) -> None:

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_source
+from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_provider
 from lib.failure import Failure, malformed, not_set
 from lib.setting_types import (
     Address,
@@ -308,7 +308,7 @@ class Config(BaseSettings):
 
     def conninfo(self) -> Callable[[], str]:
         """Return what gives the connection string for each new connection. Raises `Failure`."""
-        return conninfo_source(self.database_url, self.database_auth, self.region)
+        return conninfo_provider(self.database_url, self.database_auth, self.region)
 
 
 def describe(field: FieldInfo, fault: ErrorDetails) -> str:

@@ -116,7 +116,7 @@ def conninfo(url: str) -> str:
     return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url), **ALWAYS})
 
 
-def conninfo_source(url: str, auth: str, region: str) -> Callable[[], str]:
+def conninfo_provider(url: str, auth: str, region: str) -> Callable[[], str]:
     """What gives the connection string for each new connection. Raises `Failure` when the URL is not one for tokens."""
     usual = conninfo(url)
     if auth != "iam":
@@ -142,12 +142,12 @@ def conninfo_source(url: str, auth: str, region: str) -> Callable[[], str]:
         raise Failure("DATABASE_AUTH=iam: there are no AWS credentials: give the service a role")
 
     def with_token() -> str:
-        return make_conninfo(usual, password=token(session, host, port or "5432", user, region))
+        return make_conninfo(usual, password=generate_db_auth_token(session, host, port or "5432", user, region))
 
     return with_token
 
 
-def token(session: "Session", host: str, port: str, user: str, region: str) -> str:
+def generate_db_auth_token(session: "Session", host: str, port: str, user: str, region: str) -> str:
     """A token by which RDS lets `user` in: a signed URL without its scheme."""
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest

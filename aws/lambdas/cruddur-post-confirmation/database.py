@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, conninfo_source
+from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, conninfo_provider
 from lib.failure import Failure, malformed, not_set
 
 # What bin/lambda-build --ca puts into the zip.
@@ -28,7 +28,7 @@ def conninfo(environ: Mapping[str, str]) -> str:
     arn = environ.get("DATABASE_SECRET_ARN")
     if arn and auth == "iam":
         raise Failure("DATABASE_AUTH=iam and DATABASE_SECRET_ARN are two ways to one end: leave one out")
-    usual = conninfo_source(url, auth, region)()
+    usual = conninfo_provider(url, auth, region)()
     return make_conninfo(usual, **secret(arn, region)) if arn else usual
 
 
