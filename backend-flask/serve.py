@@ -26,6 +26,7 @@ from granian.server import MPServer
 
 from app import create_app
 from lib import telemetry
+from lib.checks import check_database, check_key_set, check_port
 from lib.config import Config
 from lib.draining import drain
 from lib.failure import Failure
@@ -33,7 +34,6 @@ from lib.logs import REQUESTS, STDERR, configure_logging
 from lib.pool import THREADS
 from lib.purge import purge_forever
 from lib.request_log import log_context
-from lib.startup import check_database, check_key_set, check_port
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -14,11 +14,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from bench.processes import command_name, parent
+from lib.checks import SCHEMA
 from lib.conninfo import conninfo
 from lib.db import Db
 from lib.pool import Connection, configure_connection
 from lib.purge import LOCK
-from lib.startup import SCHEMA
 from lib.text import fold
 from ops.bulk import Activity, copy, persons, posts
 from ops.command import Database, is_local

@@ -5,7 +5,7 @@ import os
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
-from lib.startup import check_encoding
+from lib.checks import check_encoding
 from ops.command import ROOT, Database, chosen, run
 from ops.roles import creating, let_in, password_of, role_arguments
 

@@ -15,8 +15,8 @@ from types import FrameType
 
 from psycopg.conninfo import make_conninfo
 
+from lib.checks import SCHEMA, check_port
 from lib.config import Config
-from lib.startup import SCHEMA, check_port
 from ops import keys
 from ops.command import ROOT, Database, checked, database, run
 from ops.create import ROLE, create

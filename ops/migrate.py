@@ -9,8 +9,8 @@ from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
+from lib.checks import SCHEMA
 from lib.failure import Failure
-from lib.startup import SCHEMA
 from ops.command import ROOT, Database, arguments, chosen, run
 from ops.schema_load import wait_for_turn
 

@@ -4,8 +4,8 @@ import time
 
 from psycopg import Connection
 
+from lib.checks import SCHEMA, check_encoding
 from lib.failure import Failure
-from lib.startup import SCHEMA, check_encoding
 from ops.command import ROOT, Database, arguments, chosen, run
 
 # Any number, as long as all of us take the same: one loads, the others wait.

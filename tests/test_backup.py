@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from lib.checks import SCHEMA
 from lib.failure import Failure
-from lib.startup import SCHEMA
 from ops import client
 from ops.command import Database
 from ops.create import create

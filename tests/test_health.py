@@ -10,8 +10,8 @@ from psycopg import Connection
 
 from app import create_app
 from lib import draining
+from lib.checks import SCHEMA
 from lib.config import Config
-from lib.startup import SCHEMA
 from tests.conftest import FRONTEND
 from tests.tokens import pool
 

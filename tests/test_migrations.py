@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from lib.startup import SCHEMA
+from lib.checks import SCHEMA
 from ops import embedded
 from ops.command import ROOT, Database
 from ops.migrate import migrate

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from lib.startup import SCHEMA
+from lib.checks import SCHEMA
 from ops.manifest import beside
 from ops.roles import CREATING
 from tests.conftest import NEW, SERVICE_PASSWORD

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg.conninfo import make_conninfo
 
-from lib.startup import SCHEMA
+from lib.checks import SCHEMA
 from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.running import fails, rows, script, succeeds
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from lib.startup import KEY_SET_REMEDY, SCHEMA
+from lib.checks import KEY_SET_REMEDY, SCHEMA
 from ops.command import ROOT
 from serve import MIN_DESCRIPTORS, max_connections
 from tests import tokens

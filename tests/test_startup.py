@@ -7,9 +7,9 @@ import threading
 import pytest
 from psycopg import Connection
 
+from lib.checks import check_database
 from lib.config import Config
 from lib.failure import Failure
-from lib.startup import check_database
 from tests.conftest import FRONTEND
 from tests.tokens import pool
 

@@ -2,12 +2,12 @@
 
 import psycopg
 
+from lib.checks import check_schema
 from lib.deadline import Deadline
 from lib.draining import is_draining
 from lib.exceptions import DatabaseUnavailable, NotReady
 from lib.failure import Failure
 from lib.pool import DatabasePool
-from lib.startup import check_schema
 
 # For a connection, and its answer.
 SECONDS = 1.0
