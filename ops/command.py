@@ -14,7 +14,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.checks import check_version, unreachable
+from lib.checks import check_version, connection_error
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo
 from lib.failure import Failure, malformed, not_set
 from ops import embedded
@@ -47,7 +47,7 @@ class Database:
         try:
             connection = psycopg.connect(make_conninfo(conninfo(self.url), dbname=name or self.name), autocommit=True)
         except psycopg.OperationalError as error:
-            raise Failure(unreachable(self.setting, self.url, error)) from error
+            raise Failure(connection_error(self.setting, self.url, error)) from error
         check_version(self.setting, connection)
         return connection
 

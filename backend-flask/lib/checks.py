@@ -24,7 +24,7 @@ logger = logging.getLogger("cruddur")
 SCHEMA = "0008"
 OLDEST_SERVER = 15
 # How many connections the role may have: the lowest limit that there is. -1 is none.
-ROOM = """
+CONNECTION_LIMIT = """
     SELECT least(
         current_setting('max_connections')::int
             - current_setting('superuser_reserved_connections')::int
@@ -92,12 +92,12 @@ def check_database(config: "Config") -> None:
             check_version(config.connection_setting, connection)
             check_encoding(config.connection_setting, connection)
             check_schema(connection)
-            check_room(config, connection)
+            check_connection_limit(config, connection)
             check_statement_timeout(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise Failure("the database's time zone is not UTC: run bin/db-create, which sets it")
     except psycopg.Error as error:
-        raise Failure(unreachable(config.connection_setting, config.database_url, error)) from error
+        raise Failure(connection_error(config.connection_setting, config.database_url, error)) from error
 
 
 def check_version(setting: str, connection: psycopg.Connection) -> None:
@@ -130,11 +130,11 @@ def check_schema(connection: psycopg.Connection) -> None:
         raise Failure(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
 
 
-def check_room(config: "Config", connection: psycopg.Connection) -> None:
+def check_connection_limit(config: "Config", connection: psycopg.Connection) -> None:
     """Raise `Failure` when the server has not enough connections for all of our processes."""
     # Each has its pool's, one that asks whether the server is back, and the purge's.
     wanted = config.workers * (THREADS + 2)
-    room = connection.execute(ROOM).fetchone()
+    room = connection.execute(CONNECTION_LIMIT).fetchone()
     if room and room[0] < wanted:
         raise Failure(
             f"WEB_CONCURRENCY={config.workers} wants {wanted} connections, and the server has {room[0]} for us: "
@@ -161,7 +161,7 @@ def check_statement_timeout(config: "Config", connection: psycopg.Connection) ->
         )
 
 
-def unreachable(setting: str, url: str, error: psycopg.Error) -> str:
+def connection_error(setting: str, url: str, error: psycopg.Error) -> str:
     """What to tell when the server that `setting` names does not let us in."""
     # libpq's own words: host, port, user and database. The password is not among them, once
     # the settings have made sure that no part of it was taken for the host.
