@@ -17,7 +17,7 @@ from bench.data import as_service, service_url, unpurged
 from bench.install import PEERS, venv
 from bench.processes import Running, started
 from lib.failure import Failure
-from lib.paging import Page
+from lib.pagination import Page
 from ops import keys
 from ops.command import ROOT, Database, home
 from services.home_activities import HomeActivities

@@ -12,7 +12,7 @@ from bench.data import COMMON, LARGE, RARE, SMALL, as_service, expired, kept, te
 from bench.race import Given
 from bench.report import Findings, Ratio, at_most
 from lib.db import Db
-from lib.paging import Cursor, Page, Position
+from lib.pagination import Cursor, Page, Position
 from ops.command import Database
 from services.home_activities import HomeActivities
 from services.notifications_activities import NotificationsActivities

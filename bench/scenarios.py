@@ -17,7 +17,7 @@ from bench.load import Request, pgbench_script
 from bench.processes import Running, started
 from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
-from lib.paging import NEWEST, Page
+from lib.pagination import NEWEST, Page
 from lib.queries import Feed, page_statement
 from ops import command, keys
 from ops.bulk import WORDS

@@ -7,7 +7,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from lib.failure import Failure
-from lib.paging import Order
+from lib.pagination import Order
 from lib.queries import Feed, array_statement, object_statement, page_statement, template
 from ops.command import Database, arguments, chosen, run
 from services.home_activities import HOME

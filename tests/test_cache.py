@@ -9,7 +9,7 @@ import pytest
 
 from lib import cache
 from lib.cache import MAX_AGE_SECONDS, SingleFlightCache
-from lib.paging import Listing
+from lib.pagination import Listing
 from tests.clock import Clock
 from tests.running import eventually
 

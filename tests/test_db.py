@@ -14,7 +14,7 @@ from lib.auth import public
 from lib.db import Db, pool, query_wrap_array, query_wrap_object
 from lib.deadline import Deadline
 from lib.exceptions import NotFound
-from lib.paging import Page
+from lib.pagination import Page
 from services.home_activities import HOME
 from tests.make import Make
 

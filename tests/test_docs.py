@@ -18,7 +18,7 @@ from jsonschema_rs import Draft202012Validator
 
 from faults.nginx import BEHIND, PROGRAM, nginx
 from lib.auth import ATTRIBUTE
-from lib.paging import NEWEST, OLDEST, Cursor, Position
+from lib.pagination import NEWEST, OLDEST, Cursor, Position
 from lib.text import has_control, is_blank
 from ops.command import ROOT
 from routes.docs import ASSETS

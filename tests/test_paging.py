@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from psycopg import Connection
 from werkzeug.test import TestResponse
 
-from lib.paging import Cursor, Order
+from lib.pagination import Cursor, Order
 from tests.conftest import SignIn, links
 from tests.make import Make
 

@@ -9,7 +9,7 @@ from flask import Flask
 
 from lib import queries
 from lib.db import Db
-from lib.paging import FIRST_PAGE, Order
+from lib.pagination import FIRST_PAGE, Order
 from lib.queries import Feed, object_statement, page_statement
 from ops.bulk import bulk
 from ops.command import ROOT, Database

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from lib.paging import Listing
+from lib.pagination import Listing
 
 MAX_AGE_SECONDS = 1.0
 

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from lib import spans
 from lib.exceptions import NotFound, is_connection_error
-from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
+from lib.pagination import FIRST_PAGE, Cursor, Json, Listing, Page
 from lib.pool import Connection
 from lib.queries import Feed, array_statement, is_read, object_statement, page_statement, template
 

@@ -16,7 +16,7 @@ from lib.body import MAX_BYTES, drain_body, has_body, raw_body
 from lib.draining import is_draining
 from lib.exceptions import BadRequest, NotFound
 from lib.idempotency import Attempt, Replay
-from lib.paging import FIRST_PAGE, Cursor, Json, Listing, Page
+from lib.pagination import FIRST_PAGE, Cursor, Json, Listing, Page
 from lib.proxies import unwrap
 
 JSON = "application/json"

@@ -13,7 +13,7 @@ from psycopg import OperationalError
 
 from lib.database import Db
 from lib.exceptions import NotFound, ValidationError, is_connection_error
-from lib.paging import Json
+from lib.pagination import Json
 
 
 class Attempt(NamedTuple):

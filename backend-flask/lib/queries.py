@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.paging import FIRST_PAGE, Order
+from lib.pagination import FIRST_PAGE, Order
 
 # In how many seconds a page comes to its end: when the first of its rows does, or not that we knew.
 FIRST_END = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"

@@ -10,7 +10,7 @@ from lib.auth import login_optional, login_required, public
 from lib.body import json_object
 from lib.db import get_db
 from lib.http import copy_response, idempotency_key, json_response, page_request
-from lib.paging import FIRST_PAGE
+from lib.pagination import FIRST_PAGE
 from lib.rate_limits import search_limited
 from routes.current_user import current_user
 from services.create_activity import CreateActivity

@@ -8,7 +8,7 @@ from lib import spans
 from lib.database import Db
 from lib.exceptions import NotFound
 from lib.idempotency import Attempt, Replay, once
-from lib.paging import Json
+from lib.pagination import Json
 from lib.text import is_blank
 from services.rules import check, reply_codes
 from services.sign_in import User

@@ -6,7 +6,7 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
-from lib.paging import Json
+from lib.pagination import Json
 from lib.text import fold, mentioned_handles
 from services.rules import check, reply_codes
 from services.sign_in import User

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.paging import Json
+from lib.pagination import Json
 from services.sign_in import User
 
 

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from lib import spans
 from lib.cache import SingleFlightCache
 from lib.database import Db
-from lib.paging import FIRST_PAGE, Listing, Page
+from lib.pagination import FIRST_PAGE, Listing, Page
 from lib.queries import Feed
 
 HOME = Feed("activities/home", expires=True)

@@ -2,7 +2,7 @@
 
 from lib import spans
 from lib.database import Db
-from lib.paging import Listing
+from lib.pagination import Listing
 from services.sign_in import User
 
 LIMIT = 20

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.paging import Listing, Order, Page
+from lib.pagination import Listing, Order, Page
 from lib.queries import Feed, Heading
 from services.sign_in import User
 

@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 from lib import spans
 from lib.database import Db
 from lib.exceptions import Overloaded
-from lib.paging import Listing, Page
+from lib.pagination import Listing, Page
 from lib.queries import Feed, Visits
 from lib.text import fold
 from services.rules import check, text_codes

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
-from lib.paging import Json
+from lib.pagination import Json
 from services.rules import check, name_codes
 from services.sign_in import User
 

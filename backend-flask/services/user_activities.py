@@ -2,7 +2,7 @@
 
 from lib import spans
 from lib.database import Db
-from lib.paging import Listing, Page
+from lib.pagination import Listing, Page
 from lib.queries import Feed, Heading
 
 USER = Feed("activities/user", heading=Heading("users/profile", key="profile", rows_key="activities"))

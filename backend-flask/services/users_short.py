@@ -2,7 +2,7 @@
 
 from lib import spans
 from lib.database import Db
-from lib.paging import Json
+from lib.pagination import Json
 
 
 class UsersShort:
