@@ -17,7 +17,7 @@ from bench.data import as_service, service_url, unpurged
 from bench.install import PEERS, venv
 from bench.processes import Running, started
 from lib.failure import Failure
-from lib.pagination import Page
+from lib.pagination import PageRequest
 from ops import keys
 from ops.command import ROOT, Database, home
 from services.home_activities import HomeActivities
@@ -26,7 +26,7 @@ from services.user_activities import UserActivities
 # A core each: the machine has two.
 PROCESSES = "2"
 SAMPLE_HANDLES = ("person_1", "Person_77", "person_500")
-PAGE = Page(20)
+PAGE = PageRequest(20)
 # How libpq, asyncpg and postgres.js are told of a server alike.
 PG = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
 # Settings of whoever measures are not for those who are measured.
@@ -106,7 +106,7 @@ def check_same(server: Running, database: Database) -> None:
     """Raise `Failure` unless the feed, its second page and profiles are what our own statements read."""
     with as_service(database) as db, urllib3.PoolManager() as http:
         first = HomeActivities(db).run(page=PAGE)
-        second = HomeActivities(db).run(page=Page(20, first.next))
+        second = HomeActivities(db).run(page=PageRequest(20, first.next))
         expected = {"/api/activities/home": first.json}
         for handle in SAMPLE_HANDLES:
             expected[f"/api/activities/@{handle}"] = UserActivities(db).run(handle=handle, page=PAGE).json

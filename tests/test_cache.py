@@ -9,7 +9,7 @@ import pytest
 
 from lib import cache
 from lib.cache import MAX_AGE_SECONDS, SingleFlightCache
-from lib.pagination import Listing
+from lib.pagination import Page
 from tests.clock import Clock
 from tests.running import eventually
 
@@ -32,17 +32,17 @@ class Source:
         self.is_open.set()
         self.fails = False
 
-    def read(self) -> Listing:
+    def read(self) -> Page:
         """The next answer."""
         self.reads += 1
         number = self.reads
         self.is_open.wait()
         if self.fails:
             raise ConnectionError(str(number))
-        return Listing(str(number).encode(), 1, ends_in=self.ends_in)
+        return Page(str(number).encode(), 1, ends_in=self.ends_in)
 
 
-def cached(read: Callable[[], Listing]) -> Callable[[], Listing]:
+def cached(read: Callable[[], Page]) -> Callable[[], Page]:
     """What `read` returns, by a cache."""
     cache = SingleFlightCache[None]()
     return lambda: cache.get(lambda: (read(), None))[0]
@@ -73,7 +73,7 @@ def test_an_answer_is_shared_until_the_first_of_it_comes_to_its_end(clock: Clock
 def test_an_answer_is_as_old_as_the_moment_before_it_was_asked_for(clock: Clock) -> None:
     source = Source(ends_in=0.5)
 
-    def read_slowly() -> Listing:
+    def read_slowly() -> Page:
         answer = source.read()
         clock.now += 0.5
         return answer
@@ -84,7 +84,7 @@ def test_an_answer_is_as_old_as_the_moment_before_it_was_asked_for(clock: Clock)
     assert [get().json for _ in range(3)] == [b"1", b"2", b"3"]
 
 
-def waiting(get: Callable[[], Listing], pool: ThreadPoolExecutor, source: Source, count: int) -> list[Future[Listing]]:
+def waiting(get: Callable[[], Page], pool: ThreadPoolExecutor, source: Source, count: int) -> list[Future[Page]]:
     """So many who ask while the source is closed, the first of whom reads."""
     source.is_open.clear()
     asking = [pool.submit(get) for _ in range(count)]

@@ -14,7 +14,7 @@ from lib.auth import public
 from lib.db import Db, pool, query_wrap_array, query_wrap_object
 from lib.deadline import Deadline
 from lib.exceptions import NotFound
-from lib.pagination import Page
+from lib.pagination import PageRequest
 from services.home_activities import HOME
 from tests.make import Make
 
@@ -89,7 +89,7 @@ def test_an_array_by_name(db: Db, make: Make) -> None:
 
 def test_a_statement_is_prepared_at_once(app: Flask) -> None:
     with app.extensions["database_pool"].pool.connection() as connection:
-        Db(lambda: nullcontext(connection)).query_page(HOME, Page(20))
+        Db(lambda: nullcontext(connection)).query_page(HOME, PageRequest(20))
         prepared = connection.execute(b"SELECT statement FROM pg_prepared_statements").fetchall()
 
     feeds = [statement for (statement,) in prepared if "live_activities" in statement]
@@ -97,7 +97,7 @@ def test_a_statement_is_prepared_at_once(app: Flask) -> None:
 
 
 def test_a_read_leaves_no_transaction(app: Flask, db: Db) -> None:
-    db.query_page(HOME, Page(20))
+    db.query_page(HOME, PageRequest(20))
 
     with app.extensions["database_pool"].pool.connection() as connection:
         assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE

@@ -23,7 +23,7 @@ class Collector(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-class Page(BaseHTTPRequestHandler):
+class PageRequest(BaseHTTPRequestHandler):
     """What a person would look at."""
 
     def do_GET(self) -> None:
@@ -38,4 +38,4 @@ class Page(BaseHTTPRequestHandler):
 # The first process of a container ends by no signal that it has no handler for.
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 threading.Thread(target=ThreadingHTTPServer(("", 4318), Collector).serve_forever).start()
-ThreadingHTTPServer(("", 16686), Page).serve_forever()
+ThreadingHTTPServer(("", 16686), PageRequest).serve_forever()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from lib.pagination import Listing
+from lib.pagination import Page
 
 MAX_AGE_SECONDS = 1.0
 
@@ -22,7 +22,7 @@ class InFlightCall(Generic[T]):
 
     def __init__(self) -> None:
         self.started_at = time.monotonic()
-        self.future: Future[tuple[Listing, T]] = Future()
+        self.future: Future[tuple[Page, T]] = Future()
 
     def may_serve(self, now: float) -> bool:
         """Return whether a caller of that moment may wait for it, or have its result."""
@@ -46,7 +46,7 @@ class SingleFlightCache(Generic[T]):
         self._call: InFlightCall[T] | None = None
         self._starting = threading.Lock()
 
-    def get(self, read: Callable[[], tuple[Listing, T]]) -> tuple[Listing, T]:
+    def get(self, read: Callable[[], tuple[Page, T]]) -> tuple[Page, T]:
         """Return the result of `read`, or of another caller's. Raises what `read` raises, to all who waited for it."""
         now = time.monotonic()
         while True:
@@ -55,7 +55,7 @@ class SingleFlightCache(Generic[T]):
             if call.is_live(now):
                 return result
 
-    def _join_or_start(self, now: float, read: Callable[[], tuple[Listing, T]]) -> InFlightCall[T]:
+    def _join_or_start(self, now: float, read: Callable[[], tuple[Page, T]]) -> InFlightCall[T]:
         with self._starting:
             if self._call is not None and self._call.may_serve(now):
                 return self._call

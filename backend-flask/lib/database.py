@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from lib import spans
 from lib.exceptions import NotFound, is_connection_error
-from lib.pagination import FIRST_PAGE, Cursor, Json, Listing, Page
+from lib.pagination import FIRST_PAGE, Cursor, Json, Page, PageRequest
 from lib.pool import Connection
 from lib.queries import Feed, array_statement, is_read, object_statement, page_statement, template
 
@@ -52,16 +52,16 @@ class Db:
         (json,) = self._row(name, object_statement(name), parameters)
         return cast(Json, json)
 
-    def query_array(self, name: str, **parameters: Any) -> Listing:
+    def query_array(self, name: str, **parameters: Any) -> Page:
         """Return the rows of query `name` as a JSON array."""
         json, length = self._row(name, array_statement(name), parameters)
-        return Listing(json, length)
+        return Page(json, length)
 
     def query_row(self, name: str, **parameters: Any) -> TupleRow:
         """Return the one row of query `name` as values. Raises `NotFound` when there is none."""
         return self._row(name, template(name).encode(), parameters)
 
-    def query_page(self, feed: Feed, page: Page, **parameters: Any) -> Listing:
+    def query_page(self, feed: Feed, page: PageRequest, **parameters: Any) -> Page:
         """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
 
         Raises `NotFound` when the heading has no row.
@@ -83,7 +83,7 @@ class Db:
         reached = last if fetched > page.limit else stopped_at
         ahead = Cursor(backwards, reached) if reached else None
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
-        return Listing(json, min(fetched, page.limit), following, preceding, ends_in)
+        return Page(json, min(fetched, page.limit), following, preceding, ends_in)
 
     @contextmanager
     def transaction(self) -> Iterator["Db"]:

@@ -16,7 +16,7 @@ from lib.body import MAX_BYTES, drain_body, has_body, raw_body
 from lib.draining import is_draining
 from lib.exceptions import BadRequest, NotFound
 from lib.idempotency import Attempt, Replay
-from lib.pagination import FIRST_PAGE, Cursor, Json, Listing, Page
+from lib.pagination import FIRST_PAGE, Cursor, Json, Page, PageRequest
 from lib.proxies import unwrap
 
 JSON = "application/json"
@@ -77,14 +77,14 @@ def query_args(request: Request) -> dict[str, str]:
     return dict(reversed(pairs))
 
 
-def page_request(args: Mapping[str, str]) -> Page:
+def page_request(args: Mapping[str, str]) -> PageRequest:
     """Return the page that `cursor` and `limit` ask for. Raises `BadRequest`."""
     if not args:
         return FIRST_PAGE
     limit = args.get("limit", str(FIRST_PAGE.limit))
     if not re.fullmatch("[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
         raise BadRequest("limit_invalid")
-    return Page(int(limit), Cursor.parse(args["cursor"]) if "cursor" in args else None)
+    return PageRequest(int(limit), Cursor.parse(args["cursor"]) if "cursor" in args else None)
 
 
 def idempotency_key(request: Request) -> Attempt | None:
@@ -98,11 +98,11 @@ def idempotency_key(request: Request) -> Attempt | None:
     return Attempt(key, sha256(request.path.encode() + b"\0" + raw_body(request)).digest())
 
 
-def json_response(body: Json | Listing | Replay, content_type: str = JSON) -> Response:
+def json_response(body: Json | Page | Replay, content_type: str = JSON) -> Response:
     """Return the JSON as it came; for a listing with the `Link` to its neighbours, for a replay with its sign."""
     json = body if isinstance(body, bytes) else body.json
     headers, current = [("Content-Type", content_type)], unwrap(request)
-    if isinstance(body, Listing):
+    if isinstance(body, Page):
         links = link_header(g.args, body)
         if links:
             headers.append(("Link", links))
@@ -118,7 +118,7 @@ def copy_response(response: Response) -> Response:
     return Response(response.response, response.status, response.headers.copy())
 
 
-def link_header(args: Mapping[str, str], listing: Listing) -> str:
+def link_header(args: Mapping[str, str], listing: Page) -> str:
     """Return the header `Link` (RFC 8288) to the listing's neighbours, with the parameters that made it; or "".
 
     The references are queries alone (RFC 3986, section 5.2), which clients resolve against the URL that they asked:

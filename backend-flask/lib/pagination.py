@@ -85,18 +85,18 @@ class Cursor(NamedTuple):
         return cursor
 
 
-class Page(NamedTuple):
+class PageRequest(NamedTuple):
     """What a reader asked for: up to `limit` rows, from `cursor` on or from the start."""
 
     limit: int
     cursor: Cursor | None = None
 
 
-FIRST_PAGE = Page(20)
+FIRST_PAGE = PageRequest(20)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Page:
     """A page as it is answered: JSON that Postgres built, how many rows it shows, its neighbours."""
 
     json: Json

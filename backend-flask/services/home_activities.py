@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from lib import spans
 from lib.cache import SingleFlightCache
 from lib.database import Db
-from lib.pagination import FIRST_PAGE, Listing, Page
+from lib.pagination import FIRST_PAGE, Page, PageRequest
 from lib.queries import Feed
 
 HOME = Feed("activities/home", expires=True)
@@ -20,7 +20,7 @@ class HomeActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, page: Page) -> Listing:
+    def run(self, *, page: PageRequest) -> Page:
         """Return live activities without replies, newest first."""
         with spans.use_case("home-activities") as span:
             listing = self.db.query_page(HOME, page)
@@ -34,10 +34,10 @@ class AnonymousHomeFeed(Generic[T]):
     def __init__(self) -> None:
         self._cache: SingleFlightCache[T] = SingleFlightCache()
 
-    def run(self, *, db: Db, render: Callable[[Listing], T]) -> T:
+    def run(self, *, db: Db, render: Callable[[Page], T]) -> T:
         """Return what `render` made of the page as it was a second ago at the earliest."""
 
-        def read() -> tuple[Listing, T]:
+        def read() -> tuple[Page, T]:
             listing = HomeActivities(db).run(page=FIRST_PAGE)
             return listing, render(listing)
 

@@ -2,7 +2,7 @@
 
 from lib import spans
 from lib.database import Db
-from lib.pagination import Listing
+from lib.pagination import Page
 from services.sign_in import User
 
 LIMIT = 20
@@ -14,7 +14,7 @@ class MessageGroups:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User) -> Listing:
+    def run(self, *, user: User) -> Page:
         """The last conversations of `user`, the last spoken in first."""
         with spans.use_case("message-groups") as span:
             listing = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.pagination import Listing, Order, Page
+from lib.pagination import Order, Page, PageRequest
 from lib.queries import Feed, Heading
 from services.sign_in import User
 
@@ -18,7 +18,7 @@ class Messages:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, message_group_uuid: UUID, page: Page) -> Listing:
+    def run(self, *, user: User, message_group_uuid: UUID, page: PageRequest) -> Page:
         """The last messages, oldest first; the next page has older ones. Raises `NotFound`, also to a stranger."""
         with spans.use_case("messages") as span:
             listing = self.db.query_page(MESSAGES, page, user_uuid=user.uuid, message_group_uuid=message_group_uuid)

@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 from lib import spans
 from lib.database import Db
 from lib.exceptions import Overloaded
-from lib.pagination import Listing, Page
+from lib.pagination import Page, PageRequest
 from lib.queries import Feed, Visits
 from lib.text import fold
 from services.rules import check, text_codes
@@ -34,7 +34,7 @@ class SearchActivities:
         # How many searches may run at once.
         self.turns = turns
 
-    def run(self, *, term: str, page: Page) -> Listing:
+    def run(self, *, term: str, page: PageRequest) -> Page:
         """Activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
         check(text_codes("search_term", term, MAX_TERM_CHARS))
         with take_turn(self.turns), spans.use_case("search-activities") as span:
@@ -42,7 +42,7 @@ class SearchActivities:
             span.set_attribute("app.result_length", listing.length)
             return listing
 
-    def _search(self, words: list[str], page: Page) -> Listing:
+    def _search(self, words: list[str], page: PageRequest) -> Page:
         patterns = [pattern(word) for word in words]
         indexed = [word for word in words if TRIGRAM.search(word)]
         if indexed:
@@ -56,7 +56,7 @@ class SearchActivities:
         return self.db.query_page(SEARCH, page, words=patterns)
 
 
-def leads_on(listing: Listing, page: Page) -> bool:
+def leads_on(listing: Page, page: PageRequest) -> bool:
     """Return whether there may be more beyond a page, in the direction of its cursor."""
     is_backwards = page.cursor is not None and page.cursor.backwards
     return (listing.prev if is_backwards else listing.next) is not None

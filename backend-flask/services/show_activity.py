@@ -4,7 +4,7 @@ from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.pagination import Listing, Order, Page
+from lib.pagination import Order, Page, PageRequest
 from lib.queries import Feed, Heading
 
 ACTIVITY = Heading("activities/show", key="activity", rows_key="replies")
@@ -17,7 +17,7 @@ class ShowActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str, activity_uuid: UUID, page: Page) -> Listing:
+    def run(self, *, handle: str, activity_uuid: UUID, page: PageRequest) -> Page:
         """The activity and its live replies, oldest first. Raises `NotFound`, also when it is not by `handle`."""
         with spans.use_case("show-activity") as span:
             listing = self.db.query_page(REPLIES, page, handle=handle, activity_uuid=activity_uuid)

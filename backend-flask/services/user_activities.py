@@ -2,7 +2,7 @@
 
 from lib import spans
 from lib.database import Db
-from lib.pagination import Listing, Page
+from lib.pagination import Page, PageRequest
 from lib.queries import Feed, Heading
 
 USER = Feed("activities/user", heading=Heading("users/profile", key="profile", rows_key="activities"))
@@ -14,7 +14,7 @@ class UserActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str, page: Page) -> Listing:
+    def run(self, *, handle: str, page: PageRequest) -> Page:
         """The profile, and live activities without replies, newest first. Raises `NotFound`."""
         with spans.use_case("user-activities") as span:
             listing = self.db.query_page(USER, page, handle=handle)
