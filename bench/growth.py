@@ -12,7 +12,7 @@ from bench.data import COMMON, LARGE, RARE, SMALL, as_service, expired, kept, te
 from bench.race import Given
 from bench.report import Findings, Ratio, at_most
 from lib.db import Db
-from lib.pagination import Cursor, PageRequest, Position
+from lib.pagination import Cursor, Keyset, PageRequest
 from ops.command import Database
 from services.home_activities import HomeActivities
 from services.notifications_activities import NotificationsActivities
@@ -69,7 +69,7 @@ def calls_of(db: Db, database: Database) -> dict[str, Calls]:
         activities = connection.execute(ACTIVITIES.encode()).fetchall()
     home, user, show = HomeActivities(db), UserActivities(db), ShowActivity(db)
     notifications, search = NotificationsActivities(db), SearchActivities(db, BoundedSemaphore(1))
-    places = [PageRequest(20, Cursor(backwards=False, place=Position(at, uuid).place)) for uuid, at, _ in activities]
+    places = [PageRequest(20, Cursor(backwards=False, place=Keyset(at, uuid).place)) for uuid, at, _ in activities]
     return {
         "home": [partial(home.run, page=PAGE)] * TRIES,
         "home, further pages": [partial(home.run, page=place) for place in places],

@@ -18,7 +18,7 @@ from jsonschema_rs import Draft202012Validator
 
 from faults.nginx import BEHIND, PROGRAM, nginx
 from lib.auth import ATTRIBUTE
-from lib.pagination import NEWEST, OLDEST, Cursor, Position
+from lib.pagination import NEWEST, OLDEST, Cursor, Keyset
 from lib.text import has_control, is_blank
 from ops.command import ROOT
 from routes.docs import ASSETS
@@ -174,7 +174,7 @@ def test_the_document_refuses_the_names_that_the_service_does(document: Any) -> 
 
 def test_the_document_knows_our_cursors(document: Any) -> None:
     is_cursor = validator(document, document["components"]["parameters"]["Cursor"]["schema"]).is_valid
-    positions = [NEWEST, OLDEST, *(Position(datetime(year, 1, 1, tzinfo=UTC), uuid4()) for year in range(2000, 8800))]
+    positions = [NEWEST, OLDEST, *(Keyset(datetime(year, 1, 1, tzinfo=UTC), uuid4()) for year in range(2000, 8800))]
 
     for backwards in (False, True):
         assert all(is_cursor(str(Cursor(backwards, position.place))) for position in positions)

@@ -36,7 +36,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     assert set(re.findall(r"{(\w+)}", text)) <= {"beyond", "direction"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = SEARCH if name == SEARCH.query else Feed(name)
-    is_feed = {"{beyond}", "{direction}"} & set(re.findall(r"{\w+}", text))
+    is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
     statement = page_statement(feed, Order.NEWEST_FIRST, usual=False) if is_feed else object_statement(name)
     # Of the rows that the feed's query filters.
     parameters |= dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))

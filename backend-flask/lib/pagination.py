@@ -18,7 +18,7 @@ PLACE = struct.Struct(">q16s")
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class Position(NamedTuple):
+class Keyset(NamedTuple):
     """A place in a feed, given by a row's order and not by the row, so that it outlives it."""
 
     created_at: datetime
@@ -30,8 +30,8 @@ class Position(NamedTuple):
         return PLACE.pack((self.created_at - EPOCH) // timedelta(microseconds=1), self.uuid.bytes)
 
 
-NEWEST = Position(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
-OLDEST = Position(datetime.min.replace(tzinfo=UTC), UUID(int=0))
+NEWEST = Keyset(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+OLDEST = Keyset(datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
 class Order(Enum):
@@ -42,8 +42,8 @@ class Order(Enum):
     # As a conversation is read: the first page is its end, and each page's newest row the last.
     NEWEST_LAST = ("<", "DESC", NEWEST, "ASC")
 
-    def __init__(self, beyond: str, direction: str, start: Position, shown: str) -> None:
-        self.beyond = beyond
+    def __init__(self, comparison: str, direction: str, start: Keyset, shown: str) -> None:
+        self.comparison = comparison
         self.direction = direction
         self.start = start
         self.shown = shown
@@ -65,10 +65,10 @@ class Cursor(NamedTuple):
         return urlsafe_b64encode(bytes([self.backwards]) + self.place).rstrip(b"=").decode()
 
     @property
-    def position(self) -> Position:
+    def position(self) -> Keyset:
         """Where that place is. Raises `OverflowError` when it is none."""
         microseconds, uuid = PLACE.unpack(self.place)
-        return Position(EPOCH + timedelta(microseconds=microseconds), UUID(bytes=uuid))
+        return Keyset(EPOCH + timedelta(microseconds=microseconds), UUID(bytes=uuid))
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -103,7 +103,7 @@ SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM arra
 def query_wrap_page(template: str, *, ends_in: str = NEVER) -> str:
     """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
 
-    `template` walks its feed as `{beyond}` and `{direction}` say, from a place on, and
+    `template` walks its feed as `{comparison}` and `{direction}` say, from a place on, and
     fetches one row more than the page shows. `fetched` counts that row; `places` are those
     of the first row and, of a full page, the last. `ends_in` says in how many seconds the
     first of the rows that are shown comes to its end.
@@ -223,7 +223,7 @@ def page_statement(feed: Feed, walk: Order, *, usual: bool) -> bytes:
         wrapped = query_wrap_headed_page(feed.heading, template(feed.heading.query), template(feed.query))
     # Against the walk, where it is not the way that the feed is shown.
     shown = "ASC" if walk.direction == feed.order.shown else "DESC"
-    statement = wrapped.format(beyond=walk.beyond, direction=walk.direction, shown=shown)
+    statement = wrapped.format(comparison=walk.comparison, direction=walk.direction, shown=shown)
     if feed.visits is not None:
         statement = statement.replace("%(visits)s", str(feed.visits.limit))
     # Without a number the planner expects a tenth of all rows, finds a plan for that too dear,

@@ -6,6 +6,6 @@ SELECT
     -- As in live_activities. Its rows would hide how many expired ones the walk passes.
     COALESCE(activities.expires_at, 'infinity') > now() AS is_live
 FROM activities
-WHERE (activities.created_at, activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+WHERE (activities.created_at, activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
 ORDER BY activities.created_at {direction}, activities.uuid {direction}
 LIMIT %(visits)s

@@ -8,7 +8,7 @@ WITH replies AS (
     WHERE
         live_activities.reply_to_user_uuid = (SELECT %(user_uuid)s::uuid)
         AND live_activities.user_uuid <> %(user_uuid)s
-        AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+        AND (live_activities.created_at, live_activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
     ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
     LIMIT %(limit)s + 1
 ),
@@ -20,7 +20,7 @@ mentions AS MATERIALIZED (
     WHERE
         live_activities.mentions <> '{{}}'
         AND live_activities.mentions @> ARRAY[(SELECT %(user_uuid)s::uuid)]
-        AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+        AND (live_activities.created_at, live_activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
 ),
 notifications AS (
     SELECT uuid, created_at FROM replies

@@ -12,7 +12,7 @@ WITH matches AS MATERIALIZED (
 page AS (
     SELECT matches.uuid
     FROM matches
-    WHERE (matches.created_at, matches.uuid) {beyond} (%(created_at)s, %(uuid)s)
+    WHERE (matches.created_at, matches.uuid) {comparison} (%(created_at)s, %(uuid)s)
     ORDER BY matches.created_at {direction}, matches.uuid {direction}
     LIMIT %(limit)s + 1
 )

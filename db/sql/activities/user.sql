@@ -10,6 +10,6 @@ WHERE
         WHERE lower(author.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
     )
     AND live_activities.reply_to_activity_uuid IS NULL
-    AND (live_activities.created_at, live_activities.uuid) {beyond} (%(created_at)s, %(uuid)s)
+    AND (live_activities.created_at, live_activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
 ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
 LIMIT %(limit)s + 1

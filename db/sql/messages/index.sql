@@ -11,6 +11,6 @@ JOIN users ON users.uuid = messages.user_uuid
 WHERE
     messages.message_group_uuid = %(message_group_uuid)s
     AND %(user_uuid)s IN (message_groups.lesser_user_uuid, message_groups.greater_user_uuid)
-    AND (messages.created_at, messages.uuid) {beyond} (%(created_at)s, %(uuid)s)
+    AND (messages.created_at, messages.uuid) {comparison} (%(created_at)s, %(uuid)s)
 ORDER BY messages.created_at {direction}, messages.uuid {direction}
 LIMIT %(limit)s + 1
