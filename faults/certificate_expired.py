@@ -30,9 +30,9 @@ def tls_programs() -> Path:
     return found[-1]
 
 
-def install(cluster: Cluster, ca: Identity, ends_in: timedelta) -> None:
+def install(cluster: Cluster, ca: Identity, expires_in: timedelta) -> None:
     """Give the server a new certificate. It is read at the start, and by a reload."""
-    server = signed(NAME, ca, ends_in=ends_in)
+    server = signed(NAME, ca, expires_in=expires_in)
     (cluster.data / "server.pem").write_bytes(server.pem() + server.key_pem())
 
 

@@ -26,7 +26,7 @@ class Identity(NamedTuple):
         return self.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
-def signed(name: str, by: Identity | None = None, *, ends_in: timedelta = DAY) -> Identity:
+def signed(name: str, by: Identity | None = None, *, expires_in: timedelta = DAY) -> Identity:
     """Return a certificate for a host, signed by that CA, or without one a CA's own."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -38,7 +38,7 @@ def signed(name: str, by: Identity | None = None, *, ends_in: timedelta = DAY) -
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + ends_in)
+        .not_valid_after(now + expires_in)
         .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     )

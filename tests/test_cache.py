@@ -25,9 +25,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Source:
     """Where answers come from: a new one each time, when it is let."""
 
-    def __init__(self, ends_in: float | None = None) -> None:
+    def __init__(self, expires_in: float | None = None) -> None:
         self.reads = 0
-        self.ends_in = ends_in
+        self.expires_in = expires_in
         self.is_open = threading.Event()
         self.is_open.set()
         self.fails = False
@@ -39,7 +39,7 @@ class Source:
         self.is_open.wait()
         if self.fails:
             raise ConnectionError(str(number))
-        return Page(str(number).encode(), 1, ends_in=self.ends_in)
+        return Page(str(number).encode(), 1, expires_in=self.expires_in)
 
 
 def cached(read: Callable[[], Page]) -> Callable[[], Page]:
@@ -60,7 +60,7 @@ def test_an_answer_is_shared_for_a_second(clock: Clock) -> None:
 
 
 def test_an_answer_is_shared_until_the_first_of_it_comes_to_its_end(clock: Clock) -> None:
-    get = cached(Source(ends_in=0.25).read)
+    get = cached(Source(expires_in=0.25).read)
 
     first = get()
     clock.now += 0.249
@@ -71,7 +71,7 @@ def test_an_answer_is_shared_until_the_first_of_it_comes_to_its_end(clock: Clock
 
 
 def test_an_answer_is_as_old_as_the_moment_before_it_was_asked_for(clock: Clock) -> None:
-    source = Source(ends_in=0.5)
+    source = Source(expires_in=0.5)
 
     def read_slowly() -> Page:
         answer = source.read()
@@ -123,7 +123,7 @@ def test_who_asks_a_second_after_a_read_that_hangs_reads_anew(clock: Clock) -> N
 
 
 def test_who_asks_after_the_end_of_what_is_under_way_reads_anew(clock: Clock) -> None:
-    source = Source(ends_in=0.25)
+    source = Source(expires_in=0.25)
     get = cached(source.read)
 
     with ThreadPoolExecutor(2) as pool:

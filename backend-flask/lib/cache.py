@@ -36,7 +36,7 @@ class InFlightCall(Generic[T]):
     def is_live(self, now: float) -> bool:
         """Return whether no row of the result had expired at that moment."""
         listing, _ = self.future.result()
-        return now <= self.started_at or listing.ends_in is None or now < self.started_at + listing.ends_in
+        return now <= self.started_at or listing.expires_in is None or now < self.started_at + listing.expires_in
 
 
 class SingleFlightCache(Generic[T]):

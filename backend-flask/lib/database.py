@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from lib import spans
 from lib.exceptions import NotFound, is_connection_error
-from lib.pagination import FIRST_PAGE, Cursor, Json, Page, PageRequest
+from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
 from lib.queries import Feed, array_statement, is_read, object_statement, page_statement, template
 
@@ -47,10 +47,10 @@ class Db:
         self._in_transaction = in_transaction
         self.timings = timings or Timings()
 
-    def query_object(self, name: str, **parameters: Any) -> Json:
+    def query_object(self, name: str, **parameters: Any) -> JSONBytes:
         """Return the one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
         (json,) = self._row(name, object_statement(name), parameters)
-        return cast(Json, json)
+        return cast(JSONBytes, json)
 
     def query_array(self, name: str, **parameters: Any) -> Page:
         """Return the rows of query `name` as a JSON array."""
@@ -69,7 +69,7 @@ class Db:
         backwards = page.cursor is not None and page.cursor.backwards
         walk = feed.order.reversed if backwards else feed.order
         start = page.cursor.position if page.cursor else walk.start
-        json, fetched, places, ends_in, *bounds = self._row(
+        json, fetched, places, expires_in, *bounds = self._row(
             feed.query,
             page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
@@ -83,7 +83,7 @@ class Db:
         reached = last if fetched > page.limit else stopped_at
         ahead = Cursor(backwards, reached) if reached else None
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
-        return Page(json, min(fetched, page.limit), following, preceding, ends_in)
+        return Page(json, min(fetched, page.limit), following, preceding, expires_in)
 
     @contextmanager
     def transaction(self) -> Iterator["Db"]:

@@ -16,7 +16,7 @@ from lib.body import MAX_BYTES, drain_body, has_body, raw_body
 from lib.draining import is_draining
 from lib.exceptions import BadRequest, NotFound
 from lib.idempotency import Attempt, Replay
-from lib.pagination import FIRST_PAGE, Cursor, Json, Page, PageRequest
+from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.proxies import unwrap
 
 JSON = "application/json"
@@ -98,7 +98,7 @@ def idempotency_key(request: Request) -> Attempt | None:
     return Attempt(key, sha256(request.path.encode() + b"\0" + raw_body(request)).digest())
 
 
-def json_response(body: Json | Page | Replay, content_type: str = JSON) -> Response:
+def json_response(body: JSONBytes | Page | Replay, content_type: str = JSON) -> Response:
     """Return the JSON as it came; for a listing with the `Link` to its neighbours, for a replay with its sign."""
     json = body if isinstance(body, bytes) else body.json
     headers, current = [("Content-Type", content_type)], unwrap(request)

@@ -13,7 +13,7 @@ from psycopg import OperationalError
 
 from lib.database import Db
 from lib.exceptions import NotFound, ValidationError, is_connection_error
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 
 
 class Attempt(NamedTuple):
@@ -33,12 +33,16 @@ class Made(NamedTuple):
 class Replay(NamedTuple):
     """The answer of an earlier request with the same key."""
 
-    json: Json
+    json: JSONBytes
 
 
 def once(
-    db: Db, user_uuid: UUID, attempt: Attempt | None, write: Callable[[Db, UUID], Json], replay: Callable[[Made], Json]
-) -> Json | Replay:
+    db: Db,
+    user_uuid: UUID,
+    attempt: Attempt | None,
+    write: Callable[[Db, UUID], JSONBytes],
+    replay: Callable[[Made], JSONBytes],
+) -> JSONBytes | Replay:
     """Return what `write` returns, having written with the uuid that it gets; or, when that has happened, `replay`.
 
     The key is taken in the transaction of the write; a request with the same key waits for its end. A
@@ -49,7 +53,7 @@ def once(
     if attempt is None:
         return write(db, made)
 
-    def write_or_replay() -> Json | Replay:
+    def write_or_replay() -> JSONBytes | Replay:
         with db.transaction() as together:
             if claim(together, user_uuid, attempt, made):
                 return write(together, made)

@@ -11,7 +11,7 @@ from uuid import UUID
 from lib.exceptions import BadRequest
 
 # What Postgres made of rows, in UTF-8, as it goes to the client.
-Json = bytes
+JSONBytes = bytes
 
 # A timestamptz as Postgres sends it, microseconds since its epoch, and a uuid.
 PLACE = struct.Struct(">q16s")
@@ -99,9 +99,9 @@ FIRST_PAGE = PageRequest(20)
 class Page:
     """A page as it is answered: JSON that Postgres built, how many rows it shows, its neighbours."""
 
-    json: Json
+    json: JSONBytes
     length: int
     next: Cursor | None = None
     prev: Cursor | None = None
     # In how many seconds the first of its rows comes to its end, to be counted from before it was asked for.
-    ends_in: float | None = None
+    expires_in: float | None = None

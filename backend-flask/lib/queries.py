@@ -14,8 +14,8 @@ from typing import NamedTuple
 from lib.pagination import FIRST_PAGE, Order
 
 # In how many seconds a page comes to its end: when the first of its rows does, or not that we knew.
-FIRST_END = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
-NEVER = "NULL::float8"
+EARLIEST_EXPIRY = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
+NO_EXPIRY = "NULL::float8"
 # The place of the last row visited, when the visits ended before the page was full. A full page reads no more of them.
 STOPPED_AT = """\
 CASE WHEN page.fetched <= %(limit)s THEN (
@@ -100,17 +100,17 @@ WITH array_row AS (
 SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM array_row"""
 
 
-def query_wrap_page(template: str, *, ends_in: str = NEVER) -> str:
+def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY) -> str:
     """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
 
     `template` walks its feed as `{comparison}` and `{direction}` say, from a place on, and
     fetches one row more than the page shows. `fetched` counts that row; `places` are those
-    of the first row and, of a full page, the last. `ends_in` says in how many seconds the
+    of the first row and, of a full page, the last. `expires_in` says in how many seconds the
     first of the rows that are shown comes to its end.
     """
     return f"""\
-WITH {page_ctes(template, ends_in)}
-SELECT page.json, page.fetched, page.places, page.ends_in FROM page"""
+WITH {page_ctes(template, expires_in)}
+SELECT page.json, page.fetched, page.places, page.expires_in FROM page"""
 
 
 def query_wrap_bounded_page(visits_template: str, template: str) -> str:
@@ -122,12 +122,12 @@ def query_wrap_bounded_page(visits_template: str, template: str) -> str:
 WITH visited AS MATERIALIZED (
 {visits_template}
 ),
-{page_ctes(template, NEVER)}
+{page_ctes(template, NO_EXPIRY)}
 SELECT
     page.json,
     page.fetched,
     page.places,
-    page.ends_in,
+    page.expires_in,
     {STOPPED_AT}
 FROM page"""
 
@@ -141,16 +141,16 @@ def query_wrap_headed_page(heading: Heading, heading_template: str, template: st
 WITH object_row AS (
 {heading_template}
 ),
-{page_ctes(template, NEVER)}
+{page_ctes(template, NO_EXPIRY)}
 SELECT
     {heading.json},
     page.fetched,
     page.places,
-    page.ends_in
+    page.expires_in
 FROM object_row CROSS JOIN page"""
 
 
-def page_ctes(template: str, ends_in: str) -> str:
+def page_ctes(template: str, expires_in: str) -> str:
     """CTEs that end in `page`: the rows of `template` that are shown, in the feed's order, and their places."""
     return f"""\
 array_row AS (
@@ -165,7 +165,7 @@ page AS (
         count(*) AS fetched,
         array_agg(timestamptz_send(created_at) || uuid_send(uuid) ORDER BY n)
             FILTER (WHERE n IN (1, %(limit)s)) AS places,
-        {ends_in} AS ends_in
+        {expires_in} AS expires_in
     FROM numbered
 )"""
 
@@ -218,7 +218,7 @@ def page_statement(feed: Feed, walk: Order, *, usual: bool) -> bytes:
     if feed.visits is not None:
         wrapped = query_wrap_bounded_page(template(feed.visits.query), template(feed.query))
     elif feed.heading is None:
-        wrapped = query_wrap_page(template(feed.query), ends_in=FIRST_END if feed.expires else NEVER)
+        wrapped = query_wrap_page(template(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
     else:
         wrapped = query_wrap_headed_page(feed.heading, template(feed.heading.query), template(feed.query))
     # Against the walk, where it is not the way that the feed is shown.

@@ -6,7 +6,7 @@ from datetime import timedelta
 from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
 from services.rules import MAX_MESSAGE_CHARS, check, text_codes
 from services.sign_in import User
@@ -30,7 +30,7 @@ class CreateActivity:
 
     def run(
         self, *, author: Callable[[], User], message: str | None, ttl: str | None, attempt: Attempt | None
-    ) -> Json | Replay:
+    ) -> JSONBytes | Replay:
         """Return the new activity. Raises `ValidationError` with every code that applies.
 
         `author` is called once the rest is valid: invalid input costs no query.

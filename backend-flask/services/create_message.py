@@ -8,7 +8,7 @@ from lib import spans
 from lib.database import Db
 from lib.exceptions import NotFound
 from lib.idempotency import Attempt, Replay, once
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.rules import check, reply_codes
 from services.sign_in import User
@@ -27,7 +27,7 @@ class CreateMessage:
         message: str | None,
         message_group_uuid: str | None,
         attempt: Attempt | None,
-    ) -> Json | Replay:
+    ) -> JSONBytes | Replay:
         """Return the new message. Raises `ValidationError`, and `NotFound` when the sender has no such conversation.
 
         `sender` is called once the rest is valid: invalid input costs no query.

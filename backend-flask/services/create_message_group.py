@@ -8,7 +8,7 @@ from lib import spans
 from lib.database import Db
 from lib.exceptions import ValidationError
 from lib.idempotency import Attempt, Replay, once
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.rules import check, reply_codes
 from services.sign_in import User
@@ -22,7 +22,7 @@ class CreateMessageGroup:
 
     def run(
         self, *, sender: Callable[[], User], message: str | None, handle: str | None, attempt: Attempt | None
-    ) -> Json | Replay:
+    ) -> JSONBytes | Replay:
         """Return the conversation's uuid, new or not. Raises `ValidationError`, and `NotFound` for an unknown handle.
 
         `sender` is called where there is a handle to compare with the sender's: a blank one costs no query.
@@ -33,10 +33,10 @@ class CreateMessageGroup:
         user = sender()
         check(codes, ["user_reciever_handle_self"] if handle.lower() == user.handle.lower() else [])
 
-        def group(db: Db) -> Json:
+        def group(db: Db) -> JSONBytes:
             return db.query_object("message_groups/create", user_uuid=user.uuid, handle=handle)
 
-        def write(db: Db, uuid: UUID) -> Json:
+        def write(db: Db, uuid: UUID) -> JSONBytes:
             with db.transaction() as together:
                 answer = group(together)
                 together.query_object(

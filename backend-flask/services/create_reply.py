@@ -6,7 +6,7 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
 from services.rules import check, reply_codes
 from services.sign_in import User
@@ -20,7 +20,7 @@ class CreateReply:
 
     def run(
         self, *, author: Callable[[], User], activity_uuid: UUID, message: str | None, attempt: Attempt | None
-    ) -> Json | Replay:
+    ) -> JSONBytes | Replay:
         """Return the reply. Raises `ValidationError`, and `NotFound` when its parent is not live.
 
         `author` is called once the rest is valid: invalid input costs no query.

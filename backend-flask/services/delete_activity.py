@@ -4,7 +4,7 @@ from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 from services.sign_in import User
 
 
@@ -14,7 +14,7 @@ class DeleteActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, author: User, activity_uuid: UUID) -> Json:
+    def run(self, *, author: User, activity_uuid: UUID) -> JSONBytes:
         """The uuid of what is gone. Raises `NotFound`, also when it is not by `author`."""
         with spans.use_case("delete-activity"):
             return self.db.query_object("activities/delete", activity_uuid=activity_uuid, user_uuid=author.uuid)

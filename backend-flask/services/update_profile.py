@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lib import spans
 from lib.database import Db
 from lib.idempotency import Attempt, Replay, once
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 from services.rules import check, name_codes
 from services.sign_in import User
 
@@ -26,7 +26,7 @@ class UpdateProfile:
         bio: str | None,
         has_bio: bool,
         attempt: Attempt | None,
-    ) -> Json | Replay:
+    ) -> JSONBytes | Replay:
         """Return the user in short. Raises `ValidationError`.
 
         `user` is called once the rest is valid: invalid input costs no query.

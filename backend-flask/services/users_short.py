@@ -2,7 +2,7 @@
 
 from lib import spans
 from lib.database import Db
-from lib.pagination import Json
+from lib.pagination import JSONBytes
 
 
 class UsersShort:
@@ -11,7 +11,7 @@ class UsersShort:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str) -> Json:
+    def run(self, *, handle: str) -> JSONBytes:
         """The person's uuid, handle and display name. Raises `NotFound`."""
         with spans.use_case("users-short"):
             return self.db.query_object("users/short", handle=handle)
