@@ -69,7 +69,7 @@ def calls_of(db: Db, database: Database) -> dict[str, Calls]:
         activities = connection.execute(ACTIVITIES.encode()).fetchall()
     home, user, show = HomeActivities(db), UserActivities(db), ShowActivity(db)
     notifications, search = NotificationsActivities(db), SearchActivities(db, BoundedSemaphore(1))
-    places = [PageRequest(20, Cursor(backwards=False, place=Keyset(at, uuid).place)) for uuid, at, _ in activities]
+    places = [PageRequest(20, Cursor(backwards=False, keyset=Keyset(at, uuid).packed)) for uuid, at, _ in activities]
     return {
         "home": [partial(home.run, page=PAGE)] * TRIES,
         "home, further pages": [partial(home.run, page=place) for place in places],

@@ -177,7 +177,7 @@ def test_the_document_knows_our_cursors(document: Any) -> None:
     positions = [NEWEST, OLDEST, *(Keyset(datetime(year, 1, 1, tzinfo=UTC), uuid4()) for year in range(2000, 8800))]
 
     for backwards in (False, True):
-        assert all(is_cursor(str(Cursor(backwards, position.place))) for position in positions)
+        assert all(is_cursor(str(Cursor(backwards, position.packed))) for position in positions)
 
 
 @pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)])

@@ -71,7 +71,7 @@ def of_bytes(packed: bytes) -> str:
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-OURS = str(Cursor(backwards=False, place=Order.NEWEST_FIRST.start.place))
+OURS = str(Cursor(backwards=False, keyset=Order.NEWEST_FIRST.start.packed))
 
 
 @pytest.mark.parametrize(

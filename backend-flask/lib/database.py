@@ -69,7 +69,7 @@ class Db:
         backwards = page.cursor is not None and page.cursor.backwards
         walk = feed.order.reversed if backwards else feed.order
         start = page.cursor.position if page.cursor else walk.start
-        json, fetched, places, expires_in, *bounds = self._row(
+        json, fetched, keysets, expires_in, *bounds = self._row(
             feed.query,
             page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
@@ -77,8 +77,8 @@ class Db:
         # Where the visits to rows ended, if they did before the page was full.
         stopped_at = bounds[0] if bounds else None
         # Past the end of a feed nothing marks the way back: it leads from that end.
-        end = stopped_at or walk.reversed.start.place
-        first, last = (places[0], places[-1]) if places else (end, None)
+        end = stopped_at or walk.reversed.start.packed
+        first, last = (keysets[0], keysets[-1]) if keysets else (end, None)
         behind = Cursor(not backwards, first) if page.cursor else None
         reached = last if fetched > page.limit else stopped_at
         ahead = Cursor(backwards, reached) if reached else None

@@ -14,7 +14,7 @@ from lib.exceptions import BadRequest
 JSONBytes = bytes
 
 # A timestamptz as Postgres sends it, microseconds since its epoch, and a uuid.
-PLACE = struct.Struct(">q16s")
+KEYSET = struct.Struct(">q16s")
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -25,9 +25,9 @@ class Keyset(NamedTuple):
     uuid: UUID
 
     @property
-    def place(self) -> bytes:
+    def packed(self) -> bytes:
         """It as statements tell it: 24 bytes."""
-        return PLACE.pack((self.created_at - EPOCH) // timedelta(microseconds=1), self.uuid.bytes)
+        return KEYSET.pack((self.created_at - EPOCH) // timedelta(microseconds=1), self.uuid.bytes)
 
 
 NEWEST = Keyset(datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
@@ -58,16 +58,16 @@ class Cursor(NamedTuple):
     """The page next to a place: the one after it, or (`backwards`) the one before."""
 
     backwards: bool
-    place: bytes
+    keyset: bytes
 
     def __str__(self) -> str:
         """The cursor as clients carry it: 34 opaque characters that need no quoting in a URL."""
-        return urlsafe_b64encode(bytes([self.backwards]) + self.place).rstrip(b"=").decode()
+        return urlsafe_b64encode(bytes([self.backwards]) + self.keyset).rstrip(b"=").decode()
 
     @property
     def position(self) -> Keyset:
         """Where that place is. Raises `OverflowError` when it is none."""
-        microseconds, uuid = PLACE.unpack(self.place)
+        microseconds, uuid = KEYSET.unpack(self.keyset)
         return Keyset(EPOCH + timedelta(microseconds=microseconds), UUID(bytes=uuid))
 
     @classmethod

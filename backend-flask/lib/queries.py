@@ -104,13 +104,13 @@ def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY) -> str:
     """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
 
     `template` walks its feed as `{comparison}` and `{direction}` say, from a place on, and
-    fetches one row more than the page shows. `fetched` counts that row; `places` are those
+    fetches one row more than the page shows. `fetched` counts that row; `keysets` are those
     of the first row and, of a full page, the last. `expires_in` says in how many seconds the
     first of the rows that are shown comes to its end.
     """
     return f"""\
 WITH {page_ctes(template, expires_in)}
-SELECT page.json, page.fetched, page.places, page.expires_in FROM page"""
+SELECT page.json, page.fetched, page.keysets, page.expires_in FROM page"""
 
 
 def query_wrap_bounded_page(visits_template: str, template: str) -> str:
@@ -126,7 +126,7 @@ WITH visited AS MATERIALIZED (
 SELECT
     page.json,
     page.fetched,
-    page.places,
+    page.keysets,
     page.expires_in,
     {STOPPED_AT}
 FROM page"""
@@ -145,13 +145,13 @@ WITH object_row AS (
 SELECT
     {heading.json},
     page.fetched,
-    page.places,
+    page.keysets,
     page.expires_in
 FROM object_row CROSS JOIN page"""
 
 
 def page_ctes(template: str, expires_in: str) -> str:
-    """CTEs that end in `page`: the rows of `template` that are shown, in the feed's order, and their places."""
+    """CTEs that end in `page`: the rows of `template` that are shown, in the feed's order, and their keysets."""
     return f"""\
 array_row AS (
 {template}
@@ -164,7 +164,7 @@ page AS (
         COALESCE(json_agg(array_row ORDER BY n {{shown}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
         count(*) AS fetched,
         array_agg(timestamptz_send(created_at) || uuid_send(uuid) ORDER BY n)
-            FILTER (WHERE n IN (1, %(limit)s)) AS places,
+            FILTER (WHERE n IN (1, %(limit)s)) AS keysets,
         {expires_in} AS expires_in
     FROM numbered
 )"""
