@@ -105,11 +105,11 @@ def free_port() -> str:
 def check_same(server: Running, database: Database) -> None:
     """Raise `Failure` unless the feed, its second page and profiles are what our own statements read."""
     with as_service(database) as db, urllib3.PoolManager() as http:
-        first = HomeActivities(db).run(page=PAGE)
-        second = HomeActivities(db).run(page=PageRequest(20, first.next))
+        first = HomeActivities(db).run(page_request=PAGE)
+        second = HomeActivities(db).run(page_request=PageRequest(20, first.next))
         expected = {"/api/activities/home": first.json}
         for handle in SAMPLE_HANDLES:
-            expected[f"/api/activities/@{handle}"] = UserActivities(db).run(handle=handle, page=PAGE).json
+            expected[f"/api/activities/@{handle}"] = UserActivities(db).run(handle=handle, page_request=PAGE).json
         for path, body in expected.items():
             answer = http.request("GET", server.url + path)
             compare(path, answer, json.loads(body))

@@ -71,13 +71,15 @@ def calls_of(db: Db, database: Database) -> dict[str, Calls]:
     notifications, search = NotificationsActivities(db), SearchActivities(db, BoundedSemaphore(1))
     places = [PageRequest(20, Cursor(backwards=False, keyset=Keyset(at, uuid).packed)) for uuid, at, _ in activities]
     return {
-        "home": [partial(home.run, page=PAGE)] * TRIES,
-        "home, further pages": [partial(home.run, page=place) for place in places],
-        "profile": [partial(user.run, handle=person.handle, page=PAGE) for person in people],
-        "status": [partial(show.run, handle=handle, activity_uuid=uuid, page=PAGE) for uuid, _, handle in activities],
-        "notifications": [partial(notifications.run, user=person, page=PAGE) for person in people],
-        RARE_SEARCH: [partial(search.run, term=RARE, page=PAGE)] * TRIES,
-        COMMON_SEARCH: [partial(search.run, term=COMMON, page=PAGE)] * TRIES,
+        "home": [partial(home.run, page_request=PAGE)] * TRIES,
+        "home, further pages": [partial(home.run, page_request=place) for place in places],
+        "profile": [partial(user.run, handle=person.handle, page_request=PAGE) for person in people],
+        "status": [
+            partial(show.run, handle=handle, activity_uuid=uuid, page_request=PAGE) for uuid, _, handle in activities
+        ],
+        "notifications": [partial(notifications.run, user=person, page_request=PAGE) for person in people],
+        RARE_SEARCH: [partial(search.run, term=RARE, page_request=PAGE)] * TRIES,
+        COMMON_SEARCH: [partial(search.run, term=COMMON, page_request=PAGE)] * TRIES,
     }
 
 

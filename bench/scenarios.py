@@ -81,7 +81,7 @@ def signed_in(server: Database, given: Given) -> Findings:
     """The first page for who is signed in, against a visitor's second: both are read each time."""
     database = kept(server, READS)
     with as_service(database) as db:
-        cursor = HomeActivities(db).run(page=PageRequest(20)).next
+        cursor = HomeActivities(db).run(page_request=PageRequest(20)).next
     signed = Entry("signed in", CRUDDUR, [Request(FEED, each) for each in tokens(database)])
     visitor = Entry("a visitor's second page", CRUDDUR, [Request(f"{FEED}?cursor={cursor}")])
     found = race(database, [signed, visitor], given)

@@ -35,8 +35,8 @@ class InFlightCall(Generic[T]):
 
     def is_live(self, now: float) -> bool:
         """Return whether no row of the result had expired at that moment."""
-        listing, _ = self.future.result()
-        return now <= self.started_at or listing.expires_in is None or now < self.started_at + listing.expires_in
+        page, _ = self.future.result()
+        return now <= self.started_at or page.expires_in is None or now < self.started_at + page.expires_in
 
 
 class SingleFlightCache(Generic[T]):

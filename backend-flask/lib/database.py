@@ -61,29 +61,29 @@ class Db:
         """Return the one row of query `name` as values. Raises `NotFound` when there is none."""
         return self._row(name, template(name).encode(), parameters)
 
-    def query_page(self, feed: Feed, page: PageRequest, **parameters: Any) -> Page:
+    def query_page(self, feed: Feed, page_request: PageRequest, **parameters: Any) -> Page:
         """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
 
         Raises `NotFound` when the heading has no row.
         """
-        backwards = page.cursor is not None and page.cursor.backwards
+        backwards = page_request.cursor is not None and page_request.cursor.backwards
         walk = feed.order.reversed if backwards else feed.order
-        start = page.cursor.position if page.cursor else walk.start
+        start = page_request.cursor.position if page_request.cursor else walk.start
         json, fetched, keysets, expires_in, *bounds = self._row(
             feed.query,
-            page_statement(feed, walk, usual=page.limit == FIRST_PAGE.limit),
-            {**parameters, "limit": page.limit, "created_at": start.created_at, "uuid": start.uuid},
+            page_statement(feed, walk, usual=page_request.limit == FIRST_PAGE.limit),
+            {**parameters, "limit": page_request.limit, "created_at": start.created_at, "uuid": start.uuid},
         )
         # Where the visits to rows ended, if they did before the page was full.
         stopped_at = bounds[0] if bounds else None
         # Past the end of a feed nothing marks the way back: it leads from that end.
         end = stopped_at or walk.reversed.start.packed
         first, last = (keysets[0], keysets[-1]) if keysets else (end, None)
-        behind = Cursor(not backwards, first) if page.cursor else None
-        reached = last if fetched > page.limit else stopped_at
+        behind = Cursor(not backwards, first) if page_request.cursor else None
+        reached = last if fetched > page_request.limit else stopped_at
         ahead = Cursor(backwards, reached) if reached else None
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
-        return Page(json, min(fetched, page.limit), following, preceding, expires_in)
+        return Page(json, min(fetched, page_request.limit), following, preceding, expires_in)
 
     @contextmanager
     def transaction(self) -> Iterator["Db"]:

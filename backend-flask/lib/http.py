@@ -118,7 +118,7 @@ def copy_response(response: Response) -> Response:
     return Response(response.response, response.status, response.headers.copy())
 
 
-def link_header(args: Mapping[str, str], listing: Page) -> str:
+def link_header(args: Mapping[str, str], page: Page) -> str:
     """Return the header `Link` (RFC 8288) to the listing's neighbours, with the parameters that made it; or "".
 
     The references are queries alone (RFC 3986, section 5.2), which clients resolve against the URL that they asked:
@@ -127,7 +127,7 @@ def link_header(args: Mapping[str, str], listing: Page) -> str:
     kept = {name: args[name] for name in ("term", "limit") if name in args}
     # A cursor needs no quoting.
     query = f"{urlencode(kept)}&cursor=" if kept else "cursor="
-    neighbours = (("next", listing.next), ("prev", listing.prev))
+    neighbours = (("next", page.next), ("prev", page.prev))
     return ", ".join(f'<?{query}{cursor}>; rel="{rel}"' for rel, cursor in neighbours if cursor)
 
 

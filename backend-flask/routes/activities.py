@@ -43,7 +43,7 @@ def home() -> Response:
     if page == FIRST_PAGE and g.token is None:
         feed = cast("AnonymousHomeFeed[Response]", current_app.extensions["anonymous_home_feed"])
         return copy_response(feed.run(db=get_db(), render=json_response))
-    return json_response(HomeActivities(get_db()).run(page=page))
+    return json_response(HomeActivities(get_db()).run(page_request=page))
 
 
 @bp.get("/search")
@@ -52,21 +52,21 @@ def home() -> Response:
 def search() -> Response:
     """Live activities that say it."""
     search_activities = SearchActivities(get_db(), current_app.extensions["searches"])
-    return json_response(search_activities.run(term=g.args.get("term", ""), page=page_request(g.args)))
+    return json_response(search_activities.run(term=g.args.get("term", ""), page_request=page_request(g.args)))
 
 
 @bp.get("/notifications")
 @login_required
 def notifications() -> Response:
     """What others have written to one."""
-    return json_response(NotificationsActivities(get_db()).run(user=current_user(), page=page_request(g.args)))
+    return json_response(NotificationsActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
 
 
 @bp.get("/@<handle:handle>")
 @public
 def user(handle: str) -> Response:
     """A person and their live activities."""
-    return json_response(UserActivities(get_db()).run(handle=handle, page=page_request(g.args)))
+    return json_response(UserActivities(get_db()).run(handle=handle, page_request=page_request(g.args)))
 
 
 @bp.get("/@<handle:handle>/status/<uuid:activity_uuid>")
@@ -74,7 +74,7 @@ def user(handle: str) -> Response:
 def show(handle: str, activity_uuid: UUID) -> Response:
     """An activity and its live replies."""
     page = page_request(g.args)
-    return json_response(ShowActivity(get_db()).run(handle=handle, activity_uuid=activity_uuid, page=page))
+    return json_response(ShowActivity(get_db()).run(handle=handle, activity_uuid=activity_uuid, page_request=page))
 
 
 @bp.post("")

@@ -21,7 +21,9 @@ bp = Blueprint("messages", __name__, url_prefix="/api/messages")
 def index(message_group_uuid: UUID) -> Response:
     """What was said in a conversation of one's own."""
     page = page_request(g.args)
-    return json_response(Messages(get_db()).run(user=current_user(), message_group_uuid=message_group_uuid, page=page))
+    return json_response(
+        Messages(get_db()).run(user=current_user(), message_group_uuid=message_group_uuid, page_request=page)
+    )
 
 
 @bp.post("")

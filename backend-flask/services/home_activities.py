@@ -20,12 +20,12 @@ class HomeActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, page: PageRequest) -> Page:
+    def run(self, *, page_request: PageRequest) -> Page:
         """Return live activities without replies, newest first."""
         with spans.use_case("home-activities") as span:
-            listing = self.db.query_page(HOME, page)
-            span.set_attribute("app.result_length", listing.length)
-            return listing
+            page = self.db.query_page(HOME, page_request)
+            span.set_attribute("app.result_length", page.length)
+            return page
 
 
 class AnonymousHomeFeed(Generic[T]):
@@ -38,10 +38,10 @@ class AnonymousHomeFeed(Generic[T]):
         """Return what `render` made of the page as it was a second ago at the earliest."""
 
         def read() -> tuple[Page, T]:
-            listing = HomeActivities(db).run(page=FIRST_PAGE)
-            return listing, render(listing)
+            page = HomeActivities(db).run(page_request=FIRST_PAGE)
+            return page, render(page)
 
         with spans.use_case("visitors-home") as span:
-            listing, rendered = self._cache.get(read)
-            span.set_attribute("app.result_length", listing.length)
+            page, rendered = self._cache.get(read)
+            span.set_attribute("app.result_length", page.length)
             return rendered

@@ -17,6 +17,6 @@ class MessageGroups:
     def run(self, *, user: User) -> Page:
         """The last conversations of `user`, the last spoken in first."""
         with spans.use_case("message-groups") as span:
-            listing = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
-            span.set_attribute("app.result_length", listing.length)
-            return listing
+            page = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
+            span.set_attribute("app.result_length", page.length)
+            return page

@@ -18,9 +18,11 @@ class Messages:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, message_group_uuid: UUID, page: PageRequest) -> Page:
+    def run(self, *, user: User, message_group_uuid: UUID, page_request: PageRequest) -> Page:
         """The last messages, oldest first; the next page has older ones. Raises `NotFound`, also to a stranger."""
         with spans.use_case("messages") as span:
-            listing = self.db.query_page(MESSAGES, page, user_uuid=user.uuid, message_group_uuid=message_group_uuid)
-            span.set_attribute("app.result_length", listing.length)
-            return listing
+            page = self.db.query_page(
+                MESSAGES, page_request, user_uuid=user.uuid, message_group_uuid=message_group_uuid
+            )
+            span.set_attribute("app.result_length", page.length)
+            return page

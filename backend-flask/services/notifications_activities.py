@@ -15,9 +15,9 @@ class NotificationsActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, page: PageRequest) -> Page:
+    def run(self, *, user: User, page_request: PageRequest) -> Page:
         """Live replies to `user`, and live mentions, newest first."""
         with spans.use_case("notifications-activities") as span:
-            listing = self.db.query_page(NOTIFICATIONS, page, user_uuid=user.uuid)
-            span.set_attribute("app.result_length", listing.length)
-            return listing
+            page = self.db.query_page(NOTIFICATIONS, page_request, user_uuid=user.uuid)
+            span.set_attribute("app.result_length", page.length)
+            return page

@@ -34,32 +34,32 @@ class SearchActivities:
         # How many searches may run at once.
         self.turns = turns
 
-    def run(self, *, term: str, page: PageRequest) -> Page:
+    def run(self, *, term: str, page_request: PageRequest) -> Page:
         """Activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
         check(text_codes("search_term", term, MAX_TERM_CHARS))
         with take_turn(self.turns), spans.use_case("search-activities") as span:
-            listing = self._search(fold(term).split(), page)
-            span.set_attribute("app.result_length", listing.length)
-            return listing
+            page = self._search(fold(term).split(), page_request)
+            span.set_attribute("app.result_length", page.length)
+            return page
 
-    def _search(self, words: list[str], page: PageRequest) -> Page:
+    def _search(self, words: list[str], page_request: PageRequest) -> Page:
         patterns = [pattern(word) for word in words]
         indexed = [word for word in words if TRIGRAM.search(word)]
         if indexed:
-            listing = self.db.query_page(SEARCH_BRIEF, page, words=patterns)
-            if listing.length == page.limit or not leads_on(listing, page):
-                return listing
+            page = self.db.query_page(SEARCH_BRIEF, page_request, words=patterns)
+            if page.length == page_request.limit or not leads_on(page, page_request):
+                return page
             longest = pattern(max(indexed, key=len))
             (count,) = self.db.query_row("activities/search_count", longest=longest, limit=MAX_MATCHES + 1)
             if count <= MAX_MATCHES:
-                return self.db.query_page(SEARCH_RARE, page, longest=longest, words=patterns)
-        return self.db.query_page(SEARCH, page, words=patterns)
+                return self.db.query_page(SEARCH_RARE, page_request, longest=longest, words=patterns)
+        return self.db.query_page(SEARCH, page_request, words=patterns)
 
 
-def leads_on(listing: Page, page: PageRequest) -> bool:
+def leads_on(page: Page, page_request: PageRequest) -> bool:
     """Return whether there may be more beyond a page, in the direction of its cursor."""
-    is_backwards = page.cursor is not None and page.cursor.backwards
-    return (listing.prev if is_backwards else listing.next) is not None
+    is_backwards = page_request.cursor is not None and page_request.cursor.backwards
+    return (page.prev if is_backwards else page.next) is not None
 
 
 @contextmanager

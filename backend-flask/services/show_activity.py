@@ -17,9 +17,9 @@ class ShowActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str, activity_uuid: UUID, page: PageRequest) -> Page:
+    def run(self, *, handle: str, activity_uuid: UUID, page_request: PageRequest) -> Page:
         """The activity and its live replies, oldest first. Raises `NotFound`, also when it is not by `handle`."""
         with spans.use_case("show-activity") as span:
-            listing = self.db.query_page(REPLIES, page, handle=handle, activity_uuid=activity_uuid)
-            span.set_attribute("app.result_length", listing.length)
-            return listing
+            page = self.db.query_page(REPLIES, page_request, handle=handle, activity_uuid=activity_uuid)
+            span.set_attribute("app.result_length", page.length)
+            return page
