@@ -67,17 +67,17 @@ class Db:
         Raises `NotFound` when the heading has no row.
         """
         backwards = page_request.cursor is not None and page_request.cursor.backwards
-        walk = feed.order.reversed if backwards else feed.order
-        start = page_request.cursor.position if page_request.cursor else walk.start
+        order = feed.order.reversed if backwards else feed.order
+        start = page_request.cursor.position if page_request.cursor else order.start
         json, fetched, keysets, expires_in, *bounds = self._row(
             feed.query,
-            page_statement(feed, walk, usual=page_request.limit == FIRST_PAGE.limit),
+            page_statement(feed, order, usual=page_request.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page_request.limit, "created_at": start.created_at, "uuid": start.uuid},
         )
         # Where the visits to rows ended, if they did before the page was full.
         stopped_at = bounds[0] if bounds else None
         # Past the end of a feed nothing marks the way back: it leads from that end.
-        end = stopped_at or walk.reversed.start.packed
+        end = stopped_at or order.reversed.start.packed
         first, last = (keysets[0], keysets[-1]) if keysets else (end, None)
         behind = Cursor(not backwards, first) if page_request.cursor else None
         reached = last if fetched > page_request.limit else stopped_at

@@ -210,7 +210,7 @@ def array_statement(name: str) -> bytes:
 
 
 @cache
-def page_statement(feed: Feed, walk: Order, *, usual: bool) -> bytes:
+def page_statement(feed: Feed, order: Order, *, usual: bool) -> bytes:
     """The feed, answering with a page of the usual limit or of any: a statement for each way to walk it.
 
     What is filled in are words of SQL out of `Order`, and limits of ours; a value only ever comes as a parameter.
@@ -222,8 +222,8 @@ def page_statement(feed: Feed, walk: Order, *, usual: bool) -> bytes:
     else:
         wrapped = query_wrap_headed_page(feed.heading, template(feed.heading.query), template(feed.query))
     # Against the walk, where it is not the way that the feed is shown.
-    shown = "ASC" if walk.direction == feed.order.shown else "DESC"
-    statement = wrapped.format(comparison=walk.comparison, direction=walk.direction, shown=shown)
+    shown = "ASC" if order.direction == feed.order.shown else "DESC"
+    statement = wrapped.format(comparison=order.comparison, direction=order.direction, shown=shown)
     if feed.visits is not None:
         statement = statement.replace("%(visits)s", str(feed.visits.limit))
     # Without a number the planner expects a tenth of all rows, finds a plan for that too dear,
