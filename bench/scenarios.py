@@ -18,7 +18,7 @@ from bench.processes import Running, started
 from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
 from lib.pagination import NEWEST, PageRequest
-from lib.queries import Feed, page_statement
+from lib.queries import PagedQuery, page_statement
 from ops import command, keys
 from ops.bulk import WORDS
 from ops.command import ROOT, Database
@@ -177,7 +177,7 @@ def message() -> str:
     return " ".join(random.choices(WORDS, k=8))
 
 
-def script(feed: Feed, **values: str) -> str:
+def script(feed: PagedQuery, **values: str) -> str:
     """The first page of a feed, for pgbench. What every request has alike is constant in it."""
     place = {"created_at": f"'{NEWEST.created_at}'::timestamptz", "uuid": f"'{NEWEST.uuid}'::uuid"}
     statement = pgbench_script(page_statement(feed, feed.order, usual=True), **place, **values)

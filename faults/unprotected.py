@@ -8,7 +8,7 @@ from typing import Any
 import serve
 from lib import body
 from lib.pool import DatabasePool
-from lib.queries import Feed, Visits
+from lib.queries import BoundedScan, PagedQuery
 from ops.command import ROOT
 from routes import activities
 from services import search_activities
@@ -32,7 +32,7 @@ def nothing(*_: object) -> None:
 def unbounded_searches() -> None:
     """Have any number of searches run at once, each through all activities."""
     activities.SEARCHES = sys.maxsize
-    search_activities.SEARCH = Feed("activities/search", visits=Visits("activities/newest", sys.maxsize))
+    search_activities.SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", sys.maxsize))
 
 
 PROTECTIONS: dict[str, Callable[[], None]] = {

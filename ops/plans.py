@@ -8,7 +8,7 @@ from psycopg.rows import TupleRow
 
 from lib.failure import Failure
 from lib.pagination import Order
-from lib.queries import Feed, array_statement, object_statement, page_statement, template
+from lib.queries import PagedQuery, array_statement, object_statement, page_statement, template
 from ops.command import Database, arguments, chosen, run
 from services.home_activities import HOME
 from services.messages import MESSAGES
@@ -80,7 +80,7 @@ def reads(connection: Connection) -> list[Read]:
     ]
 
 
-def page(title: str, feed: Feed, walk: Order | None = None, **given: Any) -> Read:
+def page(title: str, feed: PagedQuery, walk: Order | None = None, **given: Any) -> Read:
     """The first page of a feed, unless `created_at` and `uuid` say where it begins, and `walk` which way."""
     way = walk or feed.order
     start = {"created_at": way.start.created_at, "uuid": way.start.uuid}

@@ -10,7 +10,7 @@ from flask import Flask
 from lib import queries
 from lib.db import Db
 from lib.pagination import FIRST_PAGE, Order
-from lib.queries import Feed, object_statement, page_statement
+from lib.queries import PagedQuery, object_statement, page_statement
 from ops.bulk import bulk
 from ops.command import ROOT, Database
 from ops.plans import cost, page, reads
@@ -35,7 +35,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     assert ";" not in text
     assert set(re.findall(r"{(\w+)}", text)) <= {"beyond", "direction"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
-    feed = SEARCH if name == SEARCH.query else Feed(name)
+    feed = SEARCH if name == SEARCH.query else PagedQuery(name)
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
     statement = page_statement(feed, Order.NEWEST_FIRST, usual=False) if is_feed else object_statement(name)
     # Of the rows that the feed's query filters.

@@ -18,7 +18,7 @@ from lib import spans
 from lib.exceptions import NotFound, is_connection_error
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
-from lib.queries import Feed, array_statement, is_read, object_statement, page_statement, template
+from lib.queries import PagedQuery, array_statement, is_read, object_statement, page_statement, template
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Db:
         """Return the one row of query `name` as values. Raises `NotFound` when there is none."""
         return self._row(name, template(name).encode(), parameters)
 
-    def query_page(self, feed: Feed, page_request: PageRequest, **parameters: Any) -> Page:
+    def query_page(self, feed: PagedQuery, page_request: PageRequest, **parameters: Any) -> Page:
         """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
 
         Raises `NotFound` when the heading has no row.

@@ -37,7 +37,7 @@ PLACEHOLDERS = {
 }
 
 
-class Heading(NamedTuple):
+class ParentQuery(NamedTuple):
     """What a page belongs to, and without which there is no page.
 
     With keys the answer is `{key: <query's row>, rows_key: <the page>}`, else the page alone.
@@ -55,7 +55,7 @@ class Heading(NamedTuple):
         return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
 
 
-class Visits(NamedTuple):
+class BoundedScan(NamedTuple):
     """A query whose rows the feed's query filters, as the CTE `visited`, and how many of them a page visits at most.
 
     A page that they do not fill is short, and the next one goes on after the last of them.
@@ -67,16 +67,16 @@ class Visits(NamedTuple):
 
 # Told apart by which it is, and not by what it says: that is compared for every page that is read.
 @dataclass(frozen=True, eq=False)
-class Feed:
+class PagedQuery:
     """A query whose rows are read page by page."""
 
     query: str
     order: Order = Order.NEWEST_FIRST
-    heading: Heading | None = None
+    heading: ParentQuery | None = None
     # Whether its rows have an `expires_at`, so that a page tells when it comes to its end.
     expires: bool = False
     # The rows that a page is made of, where the query filters them.
-    visits: Visits | None = None
+    visits: BoundedScan | None = None
 
 
 def query_wrap_object(template: str) -> str:
@@ -132,7 +132,7 @@ SELECT
 FROM page"""
 
 
-def query_wrap_headed_page(heading: Heading, heading_template: str, template: str) -> str:
+def query_wrap_page_with_parent(heading: ParentQuery, heading_template: str, template: str) -> str:
     """The feed `template` as a page under its heading, with the columns of `query_wrap_page`.
 
     Without the heading there is no row.
@@ -210,7 +210,7 @@ def array_statement(name: str) -> bytes:
 
 
 @cache
-def page_statement(feed: Feed, order: Order, *, usual: bool) -> bytes:
+def page_statement(feed: PagedQuery, order: Order, *, usual: bool) -> bytes:
     """The feed, answering with a page of the usual limit or of any: a statement for each way to walk it.
 
     What is filled in are words of SQL out of `Order`, and limits of ours; a value only ever comes as a parameter.
@@ -220,7 +220,7 @@ def page_statement(feed: Feed, order: Order, *, usual: bool) -> bytes:
     elif feed.heading is None:
         wrapped = query_wrap_page(template(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
     else:
-        wrapped = query_wrap_headed_page(feed.heading, template(feed.heading.query), template(feed.query))
+        wrapped = query_wrap_page_with_parent(feed.heading, template(feed.heading.query), template(feed.query))
     # Against the walk, where it is not the way that the feed is shown.
     shown = "ASC" if order.direction == feed.order.shown else "DESC"
     statement = wrapped.format(comparison=order.comparison, direction=order.direction, shown=shown)

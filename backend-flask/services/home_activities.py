@@ -7,9 +7,9 @@ from lib import spans
 from lib.cache import SingleFlightCache
 from lib.database import Db
 from lib.pagination import FIRST_PAGE, Page, PageRequest
-from lib.queries import Feed
+from lib.queries import PagedQuery
 
-HOME = Feed("activities/home", expires=True)
+HOME = PagedQuery("activities/home", expires=True)
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.pagination import Order, Page, PageRequest
-from lib.queries import Feed, Heading
+from lib.queries import PagedQuery, ParentQuery
 from services.sign_in import User
 
 # Under a heading without keys: whoever is no member finds none, and no page.
-MESSAGES = Feed("messages/index", Order.NEWEST_LAST, Heading("message_groups/show"))
+MESSAGES = PagedQuery("messages/index", Order.NEWEST_LAST, ParentQuery("message_groups/show"))
 
 
 class Messages:

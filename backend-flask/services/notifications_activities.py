@@ -3,10 +3,10 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
-from lib.queries import Feed
+from lib.queries import PagedQuery
 from services.sign_in import User
 
-NOTIFICATIONS = Feed("activities/notifications")
+NOTIFICATIONS = PagedQuery("activities/notifications")
 
 
 class NotificationsActivities:

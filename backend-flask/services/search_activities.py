@@ -9,15 +9,15 @@ from lib import spans
 from lib.database import Db
 from lib.exceptions import Overloaded
 from lib.pagination import Page, PageRequest
-from lib.queries import Feed, Visits
+from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold
 from services.rules import check, text_codes
 
 # A page may be short: it visits so many activities at most.
-SEARCH = Feed("activities/search", visits=Visits("activities/newest", 20_000))
+SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", 20_000))
 # Fills a page with a word that one activity in fifty holds, for which the index would be slow.
-SEARCH_BRIEF = Feed("activities/search", visits=Visits("activities/newest", 1_000))
-SEARCH_RARE = Feed("activities/search_rare")
+SEARCH_BRIEF = PagedQuery("activities/search", visits=BoundedScan("activities/newest", 1_000))
+SEARCH_RARE = PagedQuery("activities/search_rare")
 MAX_TERM_CHARS = 100
 # A word that more activities hold is met often enough among the newest 20,000.
 MAX_MATCHES = 2_000

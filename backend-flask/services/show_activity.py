@@ -5,10 +5,10 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.pagination import Order, Page, PageRequest
-from lib.queries import Feed, Heading
+from lib.queries import PagedQuery, ParentQuery
 
-ACTIVITY = Heading("activities/show", key="activity", rows_key="replies")
-REPLIES = Feed("activities/replies", Order.OLDEST_FIRST, ACTIVITY)
+ACTIVITY = ParentQuery("activities/show", key="activity", rows_key="replies")
+REPLIES = PagedQuery("activities/replies", Order.OLDEST_FIRST, ACTIVITY)
 
 
 class ShowActivity:

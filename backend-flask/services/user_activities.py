@@ -3,9 +3,9 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
-from lib.queries import Feed, Heading
+from lib.queries import PagedQuery, ParentQuery
 
-USER = Feed("activities/user", heading=Heading("users/profile", key="profile", rows_key="activities"))
+USER = PagedQuery("activities/user", heading=ParentQuery("users/profile", key="profile", rows_key="activities"))
 
 
 class UserActivities:
