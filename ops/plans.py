@@ -8,7 +8,7 @@ from psycopg.rows import TupleRow
 
 from lib.failure import Failure
 from lib.pagination import Order
-from lib.queries import PagedQuery, array_statement, object_statement, page_statement, template
+from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, arguments, chosen, run
 from services.home_activities import HOME
 from services.messages import MESSAGES
@@ -84,13 +84,13 @@ def page(title: str, feed: PagedQuery, walk: Order | None = None, **given: Any) 
     """The first page of a feed, unless `created_at` and `uuid` say where it begins, and `walk` which way."""
     way = walk or feed.order
     start = {"created_at": way.start.created_at, "uuid": way.start.uuid}
-    return Read(title, page_statement(feed, way, usual=True), start | given)
+    return Read(title, page_statement(feed, way, is_default_limit=True), start | given)
 
 
 def counting(word: str) -> Read:
     """The count of the activities that hold a word, by which a search chooses its way."""
     parameters = {"longest": f"%{word}%", "limit": MAX_MATCHES + 1}
-    return Read(f"search, counting {word}", template("activities/search_count").encode(), parameters)
+    return Read(f"search, counting {word}", load_sql("activities/search_count").encode(), parameters)
 
 
 def cost(connection: Connection, read: Read) -> Cost:

@@ -30,14 +30,14 @@ def sql_files() -> list[str]:
 
 @pytest.mark.parametrize("name", sql_files())
 def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Connection, name: str) -> None:
-    text = queries.template(name)
+    text = queries.load_sql(name)
     assert text.startswith("-- ")
     assert ";" not in text
     assert set(re.findall(r"{(\w+)}", text)) <= {"beyond", "direction"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = SEARCH if name == SEARCH.query else PagedQuery(name)
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
-    statement = page_statement(feed, Order.NEWEST_FIRST, usual=False) if is_feed else object_statement(name)
+    statement = page_statement(feed, Order.NEWEST_FIRST, is_default_limit=False) if is_feed else object_statement(name)
     # Of the rows that the feed's query filters.
     parameters |= dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))
     owner.execute(b"EXPLAIN " + statement, {**parameters, "limit": 1})

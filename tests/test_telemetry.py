@@ -83,11 +83,11 @@ def test_the_duration_metric_counts_each_request_once(
         client.get(path, headers={"User-Agent": MARKER})
     after = count()
 
-    usual = {"http.request.method": "GET", "url.scheme": "http"}
+    is_default_limit = {"http.request.method": "GET", "url.scheme": "http"}
     route = {"http.route": "/api/activities/@<handle>"}
     expected = [{**route, "http.response.status_code": status} for status in (200, 404)]
     expected.append({"http.response.status_code": 404})
-    keys = [tuple(sorted({**usual, **each}.items())) for each in expected]
+    keys = [tuple(sorted({**is_default_limit, **each}.items())) for each in expected]
     assert {
         key: count - before.get(key, 0) for key, count in after.items() if count != before.get(key)
     } == dict.fromkeys(keys, 1)

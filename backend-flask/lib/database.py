@@ -18,7 +18,7 @@ from lib import spans
 from lib.exceptions import NotFound, is_connection_error
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
-from lib.queries import PagedQuery, array_statement, is_read, object_statement, page_statement, template
+from lib.queries import PagedQuery, array_statement, is_read, load_sql, object_statement, page_statement
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Db:
 
     def query_row(self, name: str, **parameters: Any) -> TupleRow:
         """Return the one row of query `name` as values. Raises `NotFound` when there is none."""
-        return self._row(name, template(name).encode(), parameters)
+        return self._row(name, load_sql(name).encode(), parameters)
 
     def query_page(self, feed: PagedQuery, page_request: PageRequest, **parameters: Any) -> Page:
         """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
@@ -71,7 +71,7 @@ class Db:
         start = page_request.cursor.position if page_request.cursor else order.start
         json, fetched, keysets, expires_in, *bounds = self._row(
             feed.query,
-            page_statement(feed, order, usual=page_request.limit == FIRST_PAGE.limit),
+            page_statement(feed, order, is_default_limit=page_request.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page_request.limit, "created_at": start.created_at, "uuid": start.uuid},
         )
         # Where the visits to rows ended, if they did before the page was full.

@@ -14,7 +14,7 @@ import psycopg
 from opentelemetry import metrics
 
 from lib.pool import Connection
-from lib.queries import template
+from lib.queries import load_sql
 
 logger = logging.getLogger("cruddur")
 meter = metrics.get_meter("cruddur")
@@ -51,7 +51,7 @@ class Purged(NamedTuple):
 
 def purge_batch(connection: psycopg.Connection, batch: int = BATCH) -> Purged | None:
     """Delete one batch in a transaction. Returns `None` while another transaction is at it. Raises psycopg's errors."""
-    row = connection.execute(template("purge/batch").encode(), {"batch": batch}).fetchone()
+    row = connection.execute(load_sql("purge/batch").encode(), {"batch": batch}).fetchone()
     return Purged(*row) if row else None
 
 

@@ -171,9 +171,9 @@ page AS (
 
 
 @cache
-def template(name: str) -> str:
+def load_sql(name: str) -> str:
     """Return the text of the query `name`, `<resource>/<verb>`, with the columns of an activity filled in."""
-    text = sql(name)
+    text = read_sql(name)
     for placeholder, names in PLACEHOLDERS.items():
         if placeholder in text:
             text = text.replace(placeholder, columns(names))
@@ -182,11 +182,11 @@ def template(name: str) -> str:
 
 def columns(names: Mapping[str, str]) -> str:
     """List the columns of an activity under the `names` that a statement has for them."""
-    lines = sql(COLUMNS).splitlines()
+    lines = read_sql(COLUMNS).splitlines()
     return "\n".join(line for line in lines if not line.startswith("--")).strip().format(**names)
 
 
-def sql(name: str) -> str:
+def read_sql(name: str) -> str:
     """Read the file `name`, below `db/sql`."""
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
 
@@ -194,33 +194,33 @@ def sql(name: str) -> str:
 @cache
 def is_read(name: str) -> bool:
     """Return whether the query `name` changes nothing, so that it may be repeated."""
-    return not WRITE.search(re.sub("--.*", "", template(name)))
+    return not WRITE.search(re.sub("--.*", "", load_sql(name)))
 
 
 @cache
 def object_statement(name: str) -> bytes:
     """The query `name`, answering with an object."""
-    return query_wrap_object(template(name)).encode()
+    return query_wrap_object(load_sql(name)).encode()
 
 
 @cache
 def array_statement(name: str) -> bytes:
     """The query `name`, answering with an array."""
-    return query_wrap_array(template(name)).encode()
+    return query_wrap_array(load_sql(name)).encode()
 
 
 @cache
-def page_statement(feed: PagedQuery, order: Order, *, usual: bool) -> bytes:
+def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool) -> bytes:
     """The feed, answering with a page of the usual limit or of any: a statement for each way to walk it.
 
     What is filled in are words of SQL out of `Order`, and limits of ours; a value only ever comes as a parameter.
     """
     if feed.visits is not None:
-        wrapped = query_wrap_bounded_page(template(feed.visits.query), template(feed.query))
+        wrapped = query_wrap_bounded_page(load_sql(feed.visits.query), load_sql(feed.query))
     elif feed.heading is None:
-        wrapped = query_wrap_page(template(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
+        wrapped = query_wrap_page(load_sql(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
     else:
-        wrapped = query_wrap_page_with_parent(feed.heading, template(feed.heading.query), template(feed.query))
+        wrapped = query_wrap_page_with_parent(feed.heading, load_sql(feed.heading.query), load_sql(feed.query))
     # Against the walk, where it is not the way that the feed is shown.
     shown = "ASC" if order.direction == feed.order.shown else "DESC"
     statement = wrapped.format(comparison=order.comparison, direction=order.direction, shown=shown)
@@ -228,4 +228,4 @@ def page_statement(feed: PagedQuery, order: Order, *, usual: bool) -> bytes:
         statement = statement.replace("%(visits)s", str(feed.visits.limit))
     # Without a number the planner expects a tenth of all rows, finds a plan for that too dear,
     # and plans anew each time: twice the time of the home feed.
-    return (statement.replace("%(limit)s", str(FIRST_PAGE.limit)) if usual else statement).encode()
+    return (statement.replace("%(limit)s", str(FIRST_PAGE.limit)) if is_default_limit else statement).encode()
