@@ -15,7 +15,7 @@ from lib.auth import AuthPolicy, is_user_specific
 from lib.body import MAX_BYTES, drain_body, has_body, raw_body
 from lib.draining import is_draining
 from lib.exceptions import BadRequest, NotFound
-from lib.idempotency import Attempt, Replay
+from lib.idempotency import IdempotencyKey, ReplayedResponse
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.proxies import unwrap
 
@@ -87,7 +87,7 @@ def page_request(args: Mapping[str, str]) -> PageRequest:
     return PageRequest(int(limit), Cursor.parse(args["cursor"]) if "cursor" in args else None)
 
 
-def idempotency_key(request: Request) -> Attempt | None:
+def idempotency_key(request: Request) -> IdempotencyKey | None:
     """Return the key of a POST that may come again, with its fingerprint; `None` without one. Raises `BadRequest`."""
     key = request.headers.get("Idempotency-Key")
     # A PUT may be repeated as it is.
@@ -95,10 +95,10 @@ def idempotency_key(request: Request) -> Attempt | None:
         return None
     if not re.fullmatch("[ -~]{1,255}", key):
         raise BadRequest("idempotency_key_invalid")
-    return Attempt(key, sha256(request.path.encode() + b"\0" + raw_body(request)).digest())
+    return IdempotencyKey(key, sha256(request.path.encode() + b"\0" + raw_body(request)).digest())
 
 
-def json_response(body: JSONBytes | Page | Replay, content_type: str = JSON) -> Response:
+def json_response(body: JSONBytes | Page | ReplayedResponse, content_type: str = JSON) -> Response:
     """Return the JSON as it came; for a listing with the `Link` to its neighbours, for a replay with its sign."""
     json = body if isinstance(body, bytes) else body.json
     headers, current = [("Content-Type", content_type)], unwrap(request)
@@ -106,7 +106,7 @@ def json_response(body: JSONBytes | Page | Replay, content_type: str = JSON) -> 
         links = link_header(g.args, body)
         if links:
             headers.append(("Link", links))
-    elif isinstance(body, Replay):
+    elif isinstance(body, ReplayedResponse):
         headers.append((REPLAYED, "true"))
     if current.method in READS:
         headers.append(("ETag", quote_etag(generate_etag(json))))

@@ -16,33 +16,33 @@ from lib.exceptions import NotFound, ValidationError, is_connection_error
 from lib.pagination import JSONBytes
 
 
-class Attempt(NamedTuple):
+class IdempotencyKey(NamedTuple):
     """A request with a key, and the hash of what it asks for."""
 
     key: str
     fingerprint: bytes
 
 
-class Made(NamedTuple):
+class CreatedResource(NamedTuple):
     """What the request made: the uuid that it was given, and when."""
 
     uuid: UUID
     created_at: datetime
 
 
-class Replay(NamedTuple):
+class ReplayedResponse(NamedTuple):
     """The answer of an earlier request with the same key."""
 
     json: JSONBytes
 
 
-def once(
+def run_once(
     db: Db,
     user_uuid: UUID,
-    attempt: Attempt | None,
+    idempotency_key: IdempotencyKey | None,
     write: Callable[[Db, UUID], JSONBytes],
-    replay: Callable[[Made], JSONBytes],
-) -> JSONBytes | Replay:
+    replay: Callable[[CreatedResource], JSONBytes],
+) -> JSONBytes | ReplayedResponse:
     """Return what `write` returns, having written with the uuid that it gets; or, when that has happened, `replay`.
 
     The key is taken in the transaction of the write; a request with the same key waits for its end. A
@@ -50,14 +50,14 @@ def once(
     Raises `ValidationError` when the key came with another request.
     """
     made = uuid4()
-    if attempt is None:
+    if idempotency_key is None:
         return write(db, made)
 
-    def write_or_replay() -> JSONBytes | Replay:
+    def write_or_replay() -> JSONBytes | ReplayedResponse:
         with db.transaction() as together:
-            if claim(together, user_uuid, attempt, made):
+            if claim(together, user_uuid, idempotency_key, made):
                 return write(together, made)
-        return Replay(replay(find(db, user_uuid, attempt)))
+        return ReplayedResponse(replay(find(db, user_uuid, idempotency_key)))
 
     try:
         return write_or_replay()
@@ -67,18 +67,18 @@ def once(
     return write_or_replay()
 
 
-def claim(db: Db, user_uuid: UUID, attempt: Attempt, made: UUID) -> bool:
+def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, made: UUID) -> bool:
     """Take the key. False when it is taken already."""
     try:
-        db.query_row("idempotency_keys/claim", user_uuid=user_uuid, made=made, **attempt._asdict())
+        db.query_row("idempotency_keys/claim", user_uuid=user_uuid, made=made, **idempotency_key._asdict())
     except NotFound:
         return False
     return True
 
 
-def find(db: Db, user_uuid: UUID, attempt: Attempt) -> Made:
+def find(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey) -> CreatedResource:
     """What the request that took the key has made. Raises `ValidationError` when it was another request."""
-    *made, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **attempt._asdict())
+    *made, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **idempotency_key._asdict())
     if not is_same:
         raise ValidationError("idempotency_key_reused")
-    return Made(*made)
+    return CreatedResource(*made)

@@ -87,7 +87,7 @@ def create() -> Response:
             author=current_user,
             message=body.get_str("message"),
             ttl=body.get_str("ttl"),
-            attempt=idempotency_key(request),
+            idempotency_key=idempotency_key(request),
         )
     )
 
@@ -102,7 +102,7 @@ def reply(activity_uuid: UUID) -> Response:
             author=current_user,
             activity_uuid=activity_uuid,
             message=body.get_str("message"),
-            attempt=idempotency_key(request),
+            idempotency_key=idempotency_key(request),
         )
     )
 

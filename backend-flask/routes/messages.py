@@ -31,13 +31,15 @@ def index(message_group_uuid: UUID) -> Response:
 def create() -> Response:
     """Say something in a conversation, or to somebody."""
     body = json_object(request)
-    message, attempt = body.get_str("message"), idempotency_key(request)
+    message, key = body.get_str("message"), idempotency_key(request)
     if body.has("message_group_uuid"):
         group = body.get_str("message_group_uuid")
         return json_response(
-            CreateMessage(get_db()).run(sender=current_user, message=message, message_group_uuid=group, attempt=attempt)
+            CreateMessage(get_db()).run(
+                sender=current_user, message=message, message_group_uuid=group, idempotency_key=key
+            )
         )
     handle = body.get_str("handle")
     return json_response(
-        CreateMessageGroup(get_db()).run(sender=current_user, message=message, handle=handle, attempt=attempt)
+        CreateMessageGroup(get_db()).run(sender=current_user, message=message, handle=handle, idempotency_key=key)
     )

@@ -23,6 +23,6 @@ def update() -> Response:
             display_name=body.get_str("display_name"),
             bio=body.get_optional_str("bio"),
             has_bio=body.has("bio"),
-            attempt=idempotency_key(request),
+            idempotency_key=idempotency_key(request),
         )
     )

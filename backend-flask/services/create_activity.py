@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from lib import spans
 from lib.database import Db
-from lib.idempotency import Attempt, Replay, once
+from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
 from services.rules import MAX_MESSAGE_CHARS, check, text_codes
@@ -29,8 +29,13 @@ class CreateActivity:
         self.db = db
 
     def run(
-        self, *, author: Callable[[], User], message: str | None, ttl: str | None, attempt: Attempt | None
-    ) -> JSONBytes | Replay:
+        self,
+        *,
+        author: Callable[[], User],
+        message: str | None,
+        ttl: str | None,
+        idempotency_key: IdempotencyKey | None,
+    ) -> JSONBytes | ReplayedResponse:
         """Return the new activity. Raises `ValidationError` with every code that applies.
 
         `author` is called once the rest is valid: invalid input costs no query.
@@ -39,10 +44,10 @@ class CreateActivity:
         check(text_codes("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
         user = author()
         with spans.use_case("create-activity"):
-            return once(
+            return run_once(
                 self.db,
                 user.uuid,
-                attempt,
+                idempotency_key,
                 write=lambda db, uuid: db.query_object(
                     "activities/create",
                     uuid=uuid,

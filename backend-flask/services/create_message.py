@@ -7,7 +7,7 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.exceptions import NotFound
-from lib.idempotency import Attempt, Replay, once
+from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.rules import check, reply_codes
@@ -26,8 +26,8 @@ class CreateMessage:
         sender: Callable[[], User],
         message: str | None,
         message_group_uuid: str | None,
-        attempt: Attempt | None,
-    ) -> JSONBytes | Replay:
+        idempotency_key: IdempotencyKey | None,
+    ) -> JSONBytes | ReplayedResponse:
         """Return the new message. Raises `ValidationError`, and `NotFound` when the sender has no such conversation.
 
         `sender` is called once the rest is valid: invalid input costs no query.
@@ -37,10 +37,10 @@ class CreateMessage:
         group = uuid_of(given)
         user = sender()
         with spans.use_case("create-message"):
-            return once(
+            return run_once(
                 self.db,
                 user.uuid,
-                attempt,
+                idempotency_key,
                 write=lambda db, uuid: db.query_object(
                     "messages/create", uuid=uuid, message_group_uuid=group, user_uuid=user.uuid, message=message
                 ),

@@ -7,7 +7,7 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.exceptions import ValidationError
-from lib.idempotency import Attempt, Replay, once
+from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.rules import check, reply_codes
@@ -21,8 +21,13 @@ class CreateMessageGroup:
         self.db = db
 
     def run(
-        self, *, sender: Callable[[], User], message: str | None, handle: str | None, attempt: Attempt | None
-    ) -> JSONBytes | Replay:
+        self,
+        *,
+        sender: Callable[[], User],
+        message: str | None,
+        handle: str | None,
+        idempotency_key: IdempotencyKey | None,
+    ) -> JSONBytes | ReplayedResponse:
         """Return the conversation's uuid, new or not. Raises `ValidationError`, and `NotFound` for an unknown handle.
 
         `sender` is called where there is a handle to compare with the sender's: a blank one costs no query.
@@ -49,4 +54,4 @@ class CreateMessageGroup:
             return answer
 
         with spans.use_case("create-message-group"):
-            return once(self.db, user.uuid, attempt, write=write, replay=lambda _: group(self.db))
+            return run_once(self.db, user.uuid, idempotency_key, write=write, replay=lambda _: group(self.db))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.idempotency import Attempt, Replay, once
+from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
 from services.rules import check, reply_codes
@@ -19,8 +19,13 @@ class CreateReply:
         self.db = db
 
     def run(
-        self, *, author: Callable[[], User], activity_uuid: UUID, message: str | None, attempt: Attempt | None
-    ) -> JSONBytes | Replay:
+        self,
+        *,
+        author: Callable[[], User],
+        activity_uuid: UUID,
+        message: str | None,
+        idempotency_key: IdempotencyKey | None,
+    ) -> JSONBytes | ReplayedResponse:
         """Return the reply. Raises `ValidationError`, and `NotFound` when its parent is not live.
 
         `author` is called once the rest is valid: invalid input costs no query.
@@ -28,10 +33,10 @@ class CreateReply:
         check(reply_codes(message))
         user = author()
         with spans.use_case("create-reply"):
-            return once(
+            return run_once(
                 self.db,
                 user.uuid,
-                attempt,
+                idempotency_key,
                 write=lambda db, uuid: db.query_object(
                     "activities/reply",
                     uuid=uuid,

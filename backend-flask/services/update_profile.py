@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lib import spans
 from lib.database import Db
-from lib.idempotency import Attempt, Replay, once
+from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from services.rules import check, name_codes
 from services.sign_in import User
@@ -25,8 +25,8 @@ class UpdateProfile:
         display_name: str | None,
         bio: str | None,
         has_bio: bool,
-        attempt: Attempt | None,
-    ) -> JSONBytes | Replay:
+        idempotency_key: IdempotencyKey | None,
+    ) -> JSONBytes | ReplayedResponse:
         """Return the user in short. Raises `ValidationError`.
 
         `user` is called once the rest is valid: invalid input costs no query.
@@ -35,10 +35,10 @@ class UpdateProfile:
         check(name_codes(display_name), ["bio_exceed_max_chars"] if too_long else [])
         current_user = user()
         with spans.use_case("update-profile"):
-            return once(
+            return run_once(
                 self.db,
                 current_user.uuid,
-                attempt,
+                idempotency_key,
                 write=lambda db, _: db.query_object(
                     "users/update", user_uuid=current_user.uuid, display_name=display_name, bio=bio, has_bio=has_bio
                 ),
