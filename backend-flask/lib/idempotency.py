@@ -24,7 +24,7 @@ class IdempotencyKey(NamedTuple):
 
 
 class CreatedResource(NamedTuple):
-    """What the request made: the uuid that it was given, and when."""
+    """What the request resource_uuid: the uuid that it was given, and when."""
 
     uuid: UUID
     created_at: datetime
@@ -49,14 +49,14 @@ def run_once(
     transaction whose connection was lost is repeated once: its key tells whether it was committed.
     Raises `ValidationError` when the key came with another request.
     """
-    made = uuid4()
+    resource_uuid = uuid4()
     if idempotency_key is None:
-        return write(db, made)
+        return write(db, resource_uuid)
 
     def write_or_replay() -> JSONBytes | ReplayedResponse:
         with db.transaction() as together:
-            if claim(together, user_uuid, idempotency_key, made):
-                return write(together, made)
+            if claim(together, user_uuid, idempotency_key, resource_uuid):
+                return write(together, resource_uuid)
         return ReplayedResponse(replay(find(db, user_uuid, idempotency_key)))
 
     try:
@@ -67,10 +67,12 @@ def run_once(
     return write_or_replay()
 
 
-def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, made: UUID) -> bool:
+def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, resource_uuid: UUID) -> bool:
     """Take the key. False when it is taken already."""
     try:
-        db.query_row("idempotency_keys/claim", user_uuid=user_uuid, made=made, **idempotency_key._asdict())
+        db.query_row(
+            "idempotency_keys/claim", user_uuid=user_uuid, resource_uuid=resource_uuid, **idempotency_key._asdict()
+        )
     except NotFound:
         return False
     return True
@@ -78,7 +80,7 @@ def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, made: UUID) 
 
 def find(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey) -> CreatedResource:
     """What the request that took the key has made. Raises `ValidationError` when it was another request."""
-    *made, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **idempotency_key._asdict())
+    *resource, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **idempotency_key._asdict())
     if not is_same:
         raise ValidationError("idempotency_key_reused")
-    return CreatedResource(*made)
+    return CreatedResource(*resource)
