@@ -15,7 +15,7 @@ from faults.drill import Figure, at_most, none_of
 from faults.ground import PROCESSES, Ground, ground, serving
 from faults.load import Answer, Client, load, not_ok
 from faults.silent import silent
-from lib.cognito import LOOK_UP_SECONDS
+from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
 from lib.failure import Failure
 from ops import keys
 from ops.dev_token import token
@@ -79,7 +79,7 @@ def keys_away(seconds: int, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 -
                 time.sleep(seconds)
             look_ups = len(nobody.connections)
     taken_in = sum(answer.status != HTTPStatus.UNAUTHORIZED for answer in strange)
-    each = 1 + seconds // LOOK_UP_SECONDS
+    each = 1 + seconds // MIN_REFRESH_INTERVAL_SECONDS
     yield none_of(f"refused of {len(known):,} tokens of a known key", not_ok(known))
     yield none_of(f"answered other than 401 of {len(strange):,} tokens of an unknown key", taken_in)
     yield at_most(f"look-ups by {PROCESSES} processes in {seconds} s", int(PROCESSES) * each, look_ups, "look-ups")

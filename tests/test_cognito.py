@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 
 from lib import cognito
-from lib.cognito import FRESH_SECONDS, LOOK_UP_SECONDS, Cognito
+from lib.cognito import JWKS_TTL_SECONDS, MIN_REFRESH_INTERVAL_SECONDS, Cognito
 from lib.exceptions import Unauthorized, UpstreamUnavailable
 from tests import tokens
 from tests.clock import Clock
@@ -47,7 +47,7 @@ def accepts(pool: Cognito, key_id: str) -> bool:
 
 
 def test_an_unknown_key_costs_a_look_up_in_thirty_seconds_at_most() -> None:
-    assert LOOK_UP_SECONDS >= 30
+    assert MIN_REFRESH_INTERVAL_SECONDS >= 30
 
 
 @pytest.mark.usefixtures("clock")
@@ -65,7 +65,7 @@ def test_an_unknown_key_is_looked_up_once_in_thirty_seconds(fake: FakeCognito, c
 
     assert not any(accepts(pool, key_id) for key_id in ("new", "theirs", "another"))
     assert fake.asked[KEYS] == 1
-    clock.now += LOOK_UP_SECONDS
+    clock.now += MIN_REFRESH_INTERVAL_SECONDS
     assert [accepts(pool, key_id) for key_id in ("theirs", "new", "ours", "another")] == [False, True, True, False]
     assert fake.asked[KEYS] == 2
 
@@ -89,7 +89,7 @@ def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito
     assert accepts(pool, "ours")
     fake.keys[:] = [new_key("new")]
 
-    clock.now += FRESH_SECONDS - 1
+    clock.now += JWKS_TTL_SECONDS - 1
     assert accepts(pool, "ours")
     clock.now += 1
     # Asked for by those who come, and waited for by none of them.
@@ -103,7 +103,7 @@ def test_a_withdrawn_key_takes_with_it_what_it_has_signed(fake: FakeCognito, clo
     by_it = token("sub", key=new_key("ours"))
     assert pool.verify(by_it).sub == "sub"
     fake.keys[:] = [new_key("new")]
-    clock.now += FRESH_SECONDS
+    clock.now += JWKS_TTL_SECONDS
 
     assert pool.verify(by_it).sub == "sub"
     eventually(lambda: not accepts(pool, "ours"))
@@ -160,13 +160,13 @@ def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCog
     pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     break_down(fake)
-    clock.now += FRESH_SECONDS
+    clock.now += JWKS_TTL_SECONDS
     assert accepts(pool, "ours")
     eventually(lambda: fake.asked[KEYS] == 2)
     fake.faults.clear()
     fake.keys[:] = [new_key("new")]
 
-    clock.now += LOOK_UP_SECONDS
+    clock.now += MIN_REFRESH_INTERVAL_SECONDS
 
     eventually(lambda: not accepts(pool, "ours"))
     assert fake.asked[KEYS] == 3
@@ -195,7 +195,7 @@ def test_known_keys_go_on_serving_when_cognito_fails(
     assert accepts(pool, "ours")
     fail(fake)
 
-    for seconds in (LOOK_UP_SECONDS, FRESH_SECONDS, 10 * FRESH_SECONDS):
+    for seconds in (MIN_REFRESH_INTERVAL_SECONDS, JWKS_TTL_SECONDS, 10 * JWKS_TTL_SECONDS):
         clock.now += seconds
         assert [accepts(pool, key_id) for key_id in ("ours", "theirs", "ours")] == [True, False, True]
 
@@ -209,7 +209,7 @@ def test_without_any_key_so_far_nobody_can_be_told_from_a_stranger(fake: FakeCog
             accepts(pool, "ours")
     assert fake.asked[KEYS] == 1
     fake.faults.clear()
-    clock.now += LOOK_UP_SECONDS
+    clock.now += MIN_REFRESH_INTERVAL_SECONDS
 
     assert accepts(pool, "ours")
 
@@ -264,6 +264,6 @@ def test_a_key_set_may_be_a_file_and_change(tmp_path: Path, clock: Clock) -> Non
     assert [accepts(ours, "ours"), accepts(ours, "new")] == [True, False]
     write_key_set(tmp_path / "a key set.json", new_key("ours"), new_key("new"))
 
-    clock.now += LOOK_UP_SECONDS
+    clock.now += MIN_REFRESH_INTERVAL_SECONDS
 
     assert [accepts(ours, "new"), accepts(ours, "ours")] == [True, True]

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 import lib.cognito
 from app import create_app
-from lib.cognito import AWAY_SECONDS
+from lib.cognito import RETRY_INTERVAL_SECONDS
 from lib.config import Config
 from tests.clock import Clock
 from tests.cognito import GET_USER, FakeCognito, fake_cognito
@@ -241,7 +241,7 @@ def test_a_silent_cognito_is_not_waited_for_again_for_a_while(
     assert ask("sub-lin").status_code == 503
     cognito.answering.set()
 
-    clock.now += AWAY_SECONDS - 0.001
+    clock.now += RETRY_INTERVAL_SECONDS - 0.001
     assert ask("sub-lin").status_code == 503
     assert cognito.asked[GET_USER] == 1
     clock.now += 0.001

@@ -69,7 +69,7 @@ def check_key_set(config: "Config") -> None:
     One beyond this machine may come later: until it does, whoever signs in is answered 503.
     """
     # Here, so that the scripts, which want the other checks, need not load Flask.
-    from lib.cognito import read_keys
+    from lib.cognito import fetch_jwks
     from lib.exceptions import UpstreamUnavailable
 
     url, pool_id = config.user_pool.jwks_url, config.user_pool.issuer.rpartition("/")[2]
@@ -80,7 +80,7 @@ def check_key_set(config: "Config") -> None:
     if named and named[1] != pool_id:
         raise Failure(f"AWS_COGNITO_JWKS_URL: {url} is of the pool {named[1]}, and AWS_COGNITO_USER_POOL_ID is another")
     try:
-        read_keys(url)
+        fetch_jwks(url)
     except UpstreamUnavailable as error:
         raise Failure(f"AWS_COGNITO_JWKS_URL: {error}: {KEY_SET_REMEDY}") from error
 

@@ -30,19 +30,19 @@ TIMES = jwt.JWTClaimsRegistry(exp={"essential": True})
 TIMED = {"exp", "nbf"}
 SUB = re.compile("[!-~]+")
 # A key that we don't know is looked up this often at most, however many tokens name one.
-LOOK_UP_SECONDS = 30
+MIN_REFRESH_INTERVAL_SECONDS = 30
 # Keys are asked for again after this long, so that one that Cognito has withdrawn goes here too.
-FRESH_SECONDS = 3600
+JWKS_TTL_SECONDS = 3600
 # For Cognito to connect and answer.
 TIMEOUT_SECONDS = 2.0
 # When it has not, nobody waits for it again for this long: each who does takes a thread from all others.
-AWAY_SECONDS = 5
+RETRY_INTERVAL_SECONDS = 5
 # At once, by one process.
-CALLS = 4
+MAX_CONCURRENT_CALLS = 4
 # Tokens whose signature need not be verified again, by their SHA-256: half a megabyte a thousand.
-REMEMBERED = 4096
+MAX_VERIFIED_TOKENS = 4096
 # What Cognito answers when the token is no good any more. All else is trouble of its own.
-REFUSALS = {
+REJECTIONS = {
     *("NotAuthorizedException", "UserNotFoundException", "UserNotConfirmedException"),
     *("PasswordResetRequiredException", "InvalidParameterException"),
 }
@@ -55,7 +55,7 @@ class Token(NamedTuple):
     sub: str
 
 
-class Signed(NamedTuple):
+class VerifiedToken(NamedTuple):
     """What is found once in a token, by its signature and claims: all but whether its time is up stays so."""
 
     sub: str
@@ -64,48 +64,48 @@ class Signed(NamedTuple):
     key: RSAKey
 
 
-class Keys:
+class JWKSCache:
     """The pool's keys. What is known goes on serving while Cognito is away."""
 
     def __init__(self, url: str, threads: ThreadPoolExecutor) -> None:
         self._url = url
         self._threads = threads
-        self._known: dict[str | None, RSAKey] = {}
-        self._stale_at = float("-inf")
-        self._asked_at = float("-inf")
-        self._answer: Future[None] = Future()
-        self._asking = threading.Lock()
+        self._keys_by_id: dict[str | None, RSAKey] = {}
+        self._expires_at = float("-inf")
+        self._refreshed_at = float("-inf")
+        self._refresh_result: Future[None] = Future()
+        self._lock = threading.Lock()
 
-    def find(self, key_id: str | None) -> RSAKey:
+    def get_key(self, key_id: str | None) -> RSAKey:
         """The key of that id. Raises `InvalidKeyIdError`, and `UpstreamUnavailable` while there never was a key."""
-        if key_id not in self._known or time.monotonic() >= self._stale_at:
-            self._ask()
-        if key_id not in self._known:
+        if key_id not in self._keys_by_id or time.monotonic() >= self._expires_at:
+            self._refresh()
+        if key_id not in self._keys_by_id:
             # Nobody waits for longer than this after the question, whoever asked it.
-            wait([self._answer], max(0, self._asked_at + TIMEOUT_SECONDS - time.monotonic()))
-        known = self._known
+            wait([self._refresh_result], max(0, self._refreshed_at + TIMEOUT_SECONDS - time.monotonic()))
+        known = self._keys_by_id
         if not known:
             raise UpstreamUnavailable(f"there never was a key set at {self._url}")
         if key_id not in known:
             raise InvalidKeyIdError
         return known[key_id]
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         # In a thread of its own: who comes with a known key goes on with that.
-        with self._asking:
-            if time.monotonic() - self._asked_at >= LOOK_UP_SECONDS:
-                self._asked_at = time.monotonic()
-                self._answer = self._threads.submit(self._read)
+        with self._lock:
+            if time.monotonic() - self._refreshed_at >= MIN_REFRESH_INTERVAL_SECONDS:
+                self._refreshed_at = time.monotonic()
+                self._refresh_result = self._threads.submit(self._fetch)
 
-    def _read(self) -> None:
+    def _fetch(self) -> None:
         try:
-            self._known = read_keys(self._url)
-            self._stale_at = time.monotonic() + FRESH_SECONDS
+            self._keys_by_id = fetch_jwks(self._url)
+            self._expires_at = time.monotonic() + JWKS_TTL_SECONDS
         except UpstreamUnavailable as failure:
             logger.warning("%s", failure)
 
 
-def read_keys(url: str) -> dict[str | None, RSAKey]:
+def fetch_jwks(url: str) -> dict[str | None, RSAKey]:
     """The RSA keys of the key set (RFC 7517) at `url`, by their ids. Raises `UpstreamUnavailable`."""
     parts = urlsplit(url)
     try:
@@ -164,9 +164,9 @@ class Cognito:
         self._endpoint = pool.endpoint
         # What urllib3 bounds is each step: each of a name's addresses, each read. Whoever waits for
         # one of these threads has a limit for the whole.
-        self._threads = ThreadPoolExecutor(CALLS, "cognito")
-        self._keys = Keys(pool.jwks_url, self._threads)
-        self._signed: dict[bytes, Signed] = {}
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "cognito")
+        self._keys = JWKSCache(pool.jwks_url, self._threads)
+        self._verified: dict[bytes, VerifiedToken] = {}
         self._away_until = float("-inf")
         # An ID token is meant for the client itself, and signed with the same keys.
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
@@ -174,24 +174,24 @@ class Cognito:
     def verify(self, text: str) -> Token:
         """The access token that reads `text`. Raises `Unauthorized`, and `UpstreamUnavailable` without any keys."""
         try:
-            signed = self._remembered(sha256(text.encode()).digest(), text)
+            signed = self._verify_once(sha256(text.encode()).digest(), text)
             TIMES.validate(signed.times)
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             # TypeError: the library takes it for granted that `crit` is a list. RecursionError: JSON nested too deeply.
             raise Unauthorized from error
         return Token(text, signed.sub)
 
-    def _remembered(self, digest: bytes, text: str) -> Signed:
-        signed = self._signed.get(digest)
+    def _verify_once(self, digest: bytes, text: str) -> VerifiedToken:
+        signed = self._verified.get(digest)
         # A key that Cognito withdraws takes with it what it has signed.
-        if signed is None or self._keys.find(signed.key_id) is not signed.key:
+        if signed is None or self._keys.get_key(signed.key_id) is not signed.key:
             signed = self._check(text)
-            if len(self._signed) >= REMEMBERED:
-                self._signed.clear()
-            self._signed[digest] = signed
+            if len(self._verified) >= MAX_VERIFIED_TOKENS:
+                self._verified.clear()
+            self._verified[digest] = signed
         return signed
 
-    def _check(self, text: str) -> Signed:
+    def _check(self, text: str) -> VerifiedToken:
         token = jwt.decode(text, self._key, algorithms=[ALGORITHM])
         claims, key_id = token.claims, token.header.get("kid")
         sub = claims.get("sub")
@@ -199,7 +199,7 @@ class Cognito:
         if self._claims.items() <= claims.items() and isinstance(sub, str) and SUB.fullmatch(sub):
             # `iat` is left alone: a token of this second is from the future by a slower clock.
             times = {name: value for name, value in claims.items() if name in TIMED}
-            return Signed(sub, times, key_id, self._keys.find(key_id))
+            return VerifiedToken(sub, times, key_id, self._keys.get_key(key_id))
         raise Unauthorized
 
     def attributes(self, token: Token) -> dict[str, str]:
@@ -213,7 +213,7 @@ class Cognito:
             fault = str(said["__type"]).rpartition("#")[2]
         except (ValueError, TypeError, KeyError) as error:
             raise UpstreamUnavailable(f"{self._endpoint} answers {answer.status}, and not as GetUser does") from error
-        if fault in REFUSALS:
+        if fault in REJECTIONS:
             raise Unauthorized
         raise UpstreamUnavailable(f"{self._endpoint} answers GetUser with {fault}")
 
@@ -229,8 +229,8 @@ class Cognito:
             answering = self._threads.submit(call, "POST", self._endpoint, body=body, headers=headers)
             return answering.result(TIMEOUT_SECONDS)
         except (UpstreamUnavailable, TimeoutError) as error:
-            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._away_until = time.monotonic() + RETRY_INTERVAL_SECONDS
             raise UpstreamUnavailable(f"{self._endpoint} does not answer GetUser") from error
 
     def _key(self, token: GuestProtocol) -> RSAKey:
-        return self._keys.find(token.headers().get("kid"))
+        return self._keys.get_key(token.headers().get("kid"))
