@@ -27,9 +27,9 @@ from granian.server import MPServer
 from app import create_app
 from lib import telemetry
 from lib.checks import check_database, check_key_set, check_port
+from lib.command_errors import Failure
 from lib.config import Config
 from lib.draining import drain
-from lib.failure import Failure
 from lib.logs import REQUESTS, STDERR, configure_logging
 from lib.pool import THREADS
 from lib.purge import purge_forever

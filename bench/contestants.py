@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench.data import as_service, service_url, unpurged
 from bench.install import PEERS, venv
 from bench.processes import Running, started
-from lib.failure import Failure
+from lib.command_errors import Failure
 from lib.pagination import PageRequest
 from ops import keys
 from ops.command import ROOT, Database, home

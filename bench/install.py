@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import tell
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import ROOT, home
 from ops.venv import environment, network_settings
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bench.data import tell
 from bench.processes import Running, cpu_seconds, last_words, peak_memory_mb
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import embedded
 
 LUA = Path(__file__).with_name("load.lua")

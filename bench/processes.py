@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.dev import end_with_parent
 
 PROC = Path("/proc")

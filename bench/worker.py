@@ -16,7 +16,7 @@ from bench.processes import Running, memory_mb, tree
 from bench.race import CONNECTIONS, Given
 from bench.report import Findings, at_most
 from bench.scenarios import FEED, profiles, tokens
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import Database
 
 EARLY, LATE = 1_000, 100_000

@@ -17,7 +17,7 @@ import faults
 from bench.load import output
 from faults.drill import Drill, Figure
 from faults.report import Finding, document, tell
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import embedded, keys
 from ops.command import ROOT, run
 

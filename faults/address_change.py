@@ -10,7 +10,7 @@ from faults.cluster import HOST, folder
 from faults.drill import Figure, at_most, none_of
 from faults.ground import ground, serving
 from faults.load import getting, load, not_ok, wait_for_ok
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 NAME = "database.test"
 OLD, NEW = "127.0.0.2", "127.0.0.3"

@@ -7,7 +7,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 HOST = "127.0.0.1"
 # Between two questions to an instance whether it is ready, and for its answer.

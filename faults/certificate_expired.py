@@ -12,7 +12,7 @@ from faults.cluster import HOST, Cluster, folder
 from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import Ground, fill, serving
 from faults.load import ended_within, getting, load, not_ok, wait_for_ok
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 NAME = "database.test"
 READERS, PAUSE = 4, 0.01

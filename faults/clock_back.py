@@ -9,7 +9,7 @@ from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import FIRST_PAGE, Person, ground, serving
 from faults.load import NEVER, Client, ended_within, getting, load, not_ok, slowest, wait_for_ok
 from faults.writers import PATH, Writers
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 READERS, WRITERS, PAUSE = 4, 2, 0.01
 BEFORE_SECONDS, STALE_SECONDS, PATIENCE = 1.0, 2.0, 10.0

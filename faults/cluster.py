@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from bench.contestants import free_port
 from bench.processes import stat, tree
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import home
 from ops.dev import end_with_parent
 from ops.embedded import OWNER, programs, unprivileged

@@ -13,7 +13,7 @@ from faults.load import load, wait_for_ok
 from faults.proxy import Proxy, proxy
 from faults.scene import WRITERS
 from faults.writers import Writers
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import home
 
 # From primary to standby.

@@ -16,7 +16,7 @@ from faults.ground import PROCESSES, Ground, ground, serving
 from faults.load import Answer, Client, load, not_ok
 from faults.silent import silent
 from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import keys
 from ops.dev_token import token
 

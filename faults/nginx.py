@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.contestants import free_port
 from bench.processes import Running, started
 from faults.cluster import NOTHING
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import ROOT
 
 TEMPLATE = ROOT / "nginx" / "cruddur.conf.template"

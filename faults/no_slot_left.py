@@ -10,7 +10,7 @@ from faults.ground import SERVE, Ground, ground, serving
 from faults.load import getting, load, not_ok
 from faults.statement_timeout import sessions
 from faults.unprotected import without
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 READERS, PAUSE = 2, 0.01
 LOSE_SECONDS = 10

@@ -11,7 +11,7 @@ from faults.drill import Figure, at_most, none_of
 from faults.ground import SERVE, ground, serving
 from faults.unprotected import without
 from faults.worker_killed import port_of, workers
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 ENDED_SECONDS, GIVE_UP_SECONDS = 5, 10
 

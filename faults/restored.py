@@ -14,7 +14,7 @@ from faults.drill import Figure, none_of
 from faults.ground import OTHERS, ground, serving
 from faults.load import load
 from faults.writers import Writers
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import ROOT
 
 WRITERS, WRITES = 4, 200

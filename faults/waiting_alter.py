@@ -11,7 +11,7 @@ from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import Ground, ground, serving
 from faults.load import ended_within, getting, load, not_ok, slowest, status_of, wait_for_ok
 from faults.statement_timeout import sessions
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 READERS, PAUSE = 4, 0.01
 WAIT_SECONDS = 10

@@ -16,7 +16,7 @@ from faults.ground import ground, serving
 from faults.load import getting, load, not_ok
 from faults.rush import profiles
 from faults.sockets import held_by
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 CLIENTS, PAUSE = 16, 0.002
 REPLACED_SECONDS, GIVE_UP_SECONDS = 2, 10

@@ -7,7 +7,7 @@ from itertools import count
 
 from faults.ground import Ground, Person
 from faults.load import Answer, Client
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 PREFIX = "a drill's message"
 PATH = "/api/activities"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from psycopg import Connection, IsolationLevel
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import client, manifest
 from ops.command import Database, arguments, chosen, run
 from ops.manifest import Manifest

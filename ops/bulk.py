@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 from tqdm import tqdm
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from lib.text import fold
 from ops.command import Database
 

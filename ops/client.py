@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from lib.command_errors import Failure
 from lib.conninfo import conninfo
-from lib.failure import Failure
 from ops import embedded
 
 # Which of several servers is meant. Once there is a connection, that is settled.

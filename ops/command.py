@@ -15,8 +15,8 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.checks import check_version, connection_error
+from lib.command_errors import Failure, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo
-from lib.failure import Failure, malformed, not_set
 from ops import embedded
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 
 from psycopg.conninfo import conninfo_to_dict
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import client, embedded
 from ops.command import Database, database, run
 

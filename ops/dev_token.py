@@ -7,8 +7,8 @@ from uuid import uuid4
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from lib.command_errors import Failure
 from lib.config import UserPool
-from lib.failure import Failure
 from ops import keys
 from ops.command import Database, database, run
 

@@ -3,7 +3,7 @@
 from psycopg.errors import ObjectInUse
 from psycopg.sql import SQL, Identifier
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import Database, arguments, chosen, run
 
 

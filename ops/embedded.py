@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 
 OWNER = "postgres"
 PORT = 5432

@@ -13,7 +13,7 @@ from typing import Any
 
 from joserfc.jwk import KeySet, RSAKey
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import home, run
 
 ALGORITHM = "RS256"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.schema_load import revision
 
 # A row has many texts, by the session's settings; to compare them, all sessions have the same. And

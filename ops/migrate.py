@@ -10,7 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from lib.checks import SCHEMA
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import ROOT, Database, arguments, chosen, run
 from ops.schema_load import wait_for_turn
 

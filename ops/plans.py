@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from lib.pagination import Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, arguments, chosen, run

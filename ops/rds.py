@@ -15,8 +15,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.session import Session
 
+from lib.command_errors import Failure
 from lib.conninfo import check_text
-from lib.failure import Failure
 
 # What people have said stays in the European Union (GDPR, chapter V). London (eu-west-2) and
 # Zurich (eu-central-2) are outside it.

@@ -5,7 +5,7 @@ from argparse import Namespace
 from contextlib import suppress
 from typing import Any
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import run
 from ops.rds import FLAGS, LOGS, PORT, Answer, arguments, client, failures, open_rules, setting
 

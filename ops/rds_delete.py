@@ -5,7 +5,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 from typing import Any
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import run
 from ops.rds import Answer, arguments, client, failures, find
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import run
 from ops.rds import FLAGS, Answer, arguments, client, failures, find, open_rules
 

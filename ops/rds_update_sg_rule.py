@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from ipaddress import IPv4Address
 from typing import Any
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import run
 from ops.rds import PORT, Answer, client, failures, right_value, setting
 

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase
 from psycopg.sql import SQL, Identifier
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import client, manifest
 from ops.command import Database, arguments, chosen, run
 from ops.create import create, create_database

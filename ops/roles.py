@@ -8,8 +8,8 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
+from lib.command_errors import Failure, malformed
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url
-from lib.failure import Failure, malformed
 from ops.command import Database, arguments
 
 # Any number, as long as all of us take the same.

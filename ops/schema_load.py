@@ -5,7 +5,7 @@ import time
 from psycopg import Connection
 
 from lib.checks import SCHEMA, check_encoding
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import ROOT, Database, arguments, chosen, run
 
 # Any number, as long as all of us take the same: one loads, the others wait.

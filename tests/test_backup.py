@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from lib.checks import SCHEMA
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import client
 from ops.command import Database
 from ops.create import create

@@ -12,7 +12,7 @@ from bench.load import Request, Sample, pgbench_script, read_pgbench, read_wrk
 from bench.processes import cpu_seconds, tree
 from bench.race import Race, figures, ratio
 from bench.report import BEGIN, END, Findings, at_least, at_most, load, replaced, table, write
-from lib.failure import Failure
+from lib.command_errors import Failure
 from lib.queries import page_statement
 from ops.command import ROOT
 from services.user_activities import USER

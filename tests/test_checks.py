@@ -8,8 +8,8 @@ import pytest
 from psycopg import Connection
 
 from lib.checks import check_database
+from lib.command_errors import Failure
 from lib.config import Config
-from lib.failure import Failure
 from tests.conftest import FRONTEND
 from tests.tokens import pool
 

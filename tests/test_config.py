@@ -7,9 +7,9 @@ from urllib.parse import quote
 import pytest
 from pydantic import ValidationError
 
+from lib.command_errors import Failure
 from lib.config import Config, UserPool
 from lib.conninfo import NOT_ENCODED, check_connection_url
-from lib.failure import Failure
 from tests.settings import NAMES, REQUIRED, URL, load
 
 COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from lib.command_errors import Failure
 from lib.conninfo import conninfo_provider
 from lib.deadline import Deadline
-from lib.failure import Failure
 from lib.pool import DatabasePool
 from tests.running import eventually
 from tests.settings import REQUIRED, load

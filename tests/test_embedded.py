@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import embedded
 from ops.command import ROOT
 from tests.running import CLEAN, eventually, runs, script

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.rds import failures
 from tests.aws import Aws
 from tests.running import fails, script, succeeds

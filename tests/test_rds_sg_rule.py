@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops import rds_update_sg_rule
 from ops.rds_update_sg_rule import main, public_address, update
 from tests.aws import Aws

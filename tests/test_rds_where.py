@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.rds import REGIONS, client, identifier
 from tests.aws import ALONE, KEYS, Aws
 from tests.running import fails

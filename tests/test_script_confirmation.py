@@ -7,7 +7,7 @@ from typing import cast
 import psycopg
 import pytest
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.command import Database, is_local
 from tests.conftest import NEW
 from tests.running import NOWHERE, fails, rows, script, succeeds

@@ -11,8 +11,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
+from lib.command_errors import Failure
 from lib.conninfo import conninfo
-from lib.failure import Failure
 from lib.pool import THREADS
 
 if TYPE_CHECKING:

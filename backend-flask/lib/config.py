@@ -9,8 +9,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lib.command_errors import Failure, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_provider
-from lib.failure import Failure, malformed, not_set
 from lib.setting_types import (
     Address,
     ConnectionURL,

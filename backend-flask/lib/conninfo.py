@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.failure import Failure
+from lib.command_errors import Failure
 from lib.text import is_blank
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 import psycopg
 
 from lib.checks import check_schema
+from lib.command_errors import Failure
 from lib.deadline import Deadline
 from lib.draining import is_draining
 from lib.exceptions import DatabaseUnavailable, NotReady
-from lib.failure import Failure
 from lib.pool import DatabasePool
 
 # For a connection, and its answer.

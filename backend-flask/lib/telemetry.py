@@ -17,8 +17,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from lib.command_errors import Failure
 from lib.config import Config
-from lib.failure import Failure
 from lib.proxies import unwrap
 from lib.request_log import HEALTH_CHECKS, method, route
 

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from database import conninfo
 from faults.certificates import signed
-from lib.failure import Failure
+from lib.command_errors import Failure
 from ops.lambda_role import ROLE
 from tests.lambda_runtime import KEYS, REGION
 from tests.post_confirmation.conftest import Start

@@ -8,8 +8,8 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from lib.command_errors import Failure, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, conninfo_provider
-from lib.failure import Failure, malformed, not_set
 
 # What bin/lambda-build --ca puts into the zip.
 CA = Path(__file__).with_name("rds-ca.pem")

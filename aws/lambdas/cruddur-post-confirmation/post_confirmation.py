@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from database import conninfo
-from lib.failure import Failure
+from lib.command_errors import Failure
 from services.newcomer import rows
 
 T = TypeVar("T")
