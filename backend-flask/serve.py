@@ -27,7 +27,7 @@ from granian.server import MPServer
 from app import create_app
 from lib import telemetry
 from lib.checks import check_database, check_key_set, check_port
-from lib.command_errors import Failure
+from lib.command_errors import ConfigError
 from lib.config import Config
 from lib.draining import drain
 from lib.logs import REQUESTS, STDERR, configure_logging
@@ -151,7 +151,7 @@ def raise_descriptor_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if wanted < MIN_DESCRIPTORS:
-        raise Failure(f"the limit of open files is {hard}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more")
+        raise ConfigError(f"the limit of open files is {hard}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more")
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
@@ -177,7 +177,7 @@ def main() -> None:
         check_key_set(config)
         check_database(config)
         descriptors = raise_descriptor_limit()
-    except Failure as failure:
+    except ConfigError as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
     # A worker inherits the handlers of granian's main process, which in a worker do nothing: a
     # signal that comes before granian has set the worker's own would be lost, and the worker stay.

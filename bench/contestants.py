@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench.data import as_service, service_url, unpurged
 from bench.install import PEERS, venv
 from bench.processes import Running, started
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.pagination import PageRequest
 from ops import keys
 from ops.command import ROOT, Database, home
@@ -121,4 +121,4 @@ def check_same(server: Running, database: Database) -> None:
 def compare(path: str, answer: urllib3.BaseHTTPResponse, expected: Any) -> None:
     """Raise `Failure` unless the answer is 200 and says what is expected."""
     if answer.status != HTTPStatus.OK or answer.json() != expected:
-        raise Failure(f"{path} is answered {answer.status} and {answer.data[:300]!r}, and not as by the others")
+        raise CommandError(f"{path} is answered {answer.status} and {answer.data[:300]!r}, and not as by the others")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import tell
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import ROOT, home
 from ops.venv import environment, network_settings
 
@@ -25,7 +25,7 @@ def install() -> None:
     install_wrk()
     for program in ("node", "npm"):
         if shutil.which(program) is None:
-            raise Failure(f"{program} is missing: install Node.js 20 or newer, with npm")
+            raise CommandError(f"{program} is missing: install Node.js 20 or newer, with npm")
     wanted = PEERS / "requirements.txt"
     install_once(wanted, venv() / wanted.name, install_venv)
     lock = PEERS / "fastify" / "package-lock.json"
@@ -40,7 +40,9 @@ def install_once(pins: Path, installed: Path, how: Callable[[Path], None]) -> No
     try:
         how(pins)
     except subprocess.CalledProcessError as error:
-        raise Failure(f"{pins.relative_to(ROOT)} could not be installed: see above; run this again to go on") from error
+        raise CommandError(
+            f"{pins.relative_to(ROOT)} could not be installed: see above; run this again to go on"
+        ) from error
     shutil.copy(pins, installed)
 
 
@@ -63,8 +65,8 @@ def install_wrk() -> None:
     if shutil.which("wrk") is not None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Failure("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
+        raise CommandError("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
     tell("installing wrk")
     for step in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", "wrk"]):
         if subprocess.run(["apt-get", *step], stdout=subprocess.DEVNULL, check=False).returncode:
-            raise Failure("wrk is missing, and apt-get can't install it: see above")
+            raise CommandError("wrk is missing, and apt-get can't install it: see above")

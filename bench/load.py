@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bench.data import tell
 from bench.processes import Running, cpu_seconds, last_words, peak_memory_mb
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import embedded
 
 LUA = Path(__file__).with_name("load.lua")
@@ -113,7 +113,7 @@ def read_pgbench(said: str) -> float:
     """The statements a second that pgbench told."""
     found = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
     if found is None:
-        raise Failure(f"pgbench: {' '.join(said.split())}")
+        raise CommandError(f"pgbench: {' '.join(said.split())}")
     return float(found[1])
 
 
@@ -127,5 +127,5 @@ def output(*command: str, environ: dict[str, str] | None = None) -> str:
     """What a program prints. Raises `Failure` when it fails."""
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failure(f"{Path(command[0]).name}: {' '.join((done.stdout + done.stderr).split())}")
+        raise CommandError(f"{Path(command[0]).name}: {' '.join((done.stdout + done.stderr).split())}")
     return done.stdout

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.dev import end_with_parent
 
 PROC = Path("/proc")
@@ -65,7 +65,7 @@ def wait_for_answer(process: "subprocess.Popen[bytes]", url: str, log: Path) -> 
                 if http.request("GET", url).status == HTTPStatus.OK:
                     return
             time.sleep(0.01)
-    raise Failure(f"a server of the measurement does not answer: {last_words(log)}")
+    raise CommandError(f"a server of the measurement does not answer: {last_words(log)}")
 
 
 def last_words(log: Path) -> str:

@@ -16,7 +16,7 @@ from bench.processes import Running, memory_mb, tree
 from bench.race import CONNECTIONS, Given
 from bench.report import Findings, at_most
 from bench.scenarios import FEED, profiles, tokens
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import Database
 
 EARLY, LATE = 1_000, 100_000
@@ -67,7 +67,7 @@ def send_each(server: Running, asked: Sequence[Request]) -> None:
     with urllib3.PoolManager(maxsize=CONNECTIONS[0]) as http, ThreadPoolExecutor(CONNECTIONS[0]) as pool:
         statuses = set(pool.map(lambda request: status(http, server, request), asked))
     if statuses != {HTTPStatus.OK}:
-        raise Failure(f"the service answers {statuses}")
+        raise CommandError(f"the service answers {statuses}")
 
 
 def status(http: urllib3.PoolManager, server: Running, request: Request) -> int:
@@ -84,5 +84,5 @@ def send_many(server: Running, asked: Sequence[Request], count: int) -> None:
         while count > 0:
             sample = wrk(server, None, path, Run(CONNECTIONS[0], seconds=5, seed=count))
             if sample.faults or not sample.requests:
-                raise Failure(f"the service fails: {sample.faults or 'no answer'}")
+                raise CommandError(f"the service fails: {sample.faults or 'no answer'}")
             count -= sample.requests

@@ -17,7 +17,7 @@ import faults
 from bench.load import output
 from faults.drill import Drill, Figure
 from faults.report import Finding, document, tell
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import embedded, keys
 from ops.command import ROOT, run
 
@@ -53,7 +53,7 @@ def found(drill: Drill, given: Namespace) -> Finding:
         # One by one: what was measured before a failure is told.
         figures.extend(how(given.broken))
         failure = ""
-    except Failure as error:
+    except CommandError as error:
         failure = str(error)
     say(f"{drill.name}: took {time.monotonic() - begun:.0f} s")
     return Finding(drill, figures, failure)

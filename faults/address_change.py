@@ -10,7 +10,7 @@ from faults.cluster import HOST, folder
 from faults.drill import Figure, at_most, none_of
 from faults.ground import ground, serving
 from faults.load import getting, load, not_ok, wait_for_ok
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 NAME = "database.test"
 OLD, NEW = "127.0.0.2", "127.0.0.3"
@@ -24,7 +24,7 @@ def nss_wrapper() -> Path:
     """Return the library that answers for the hosts file. Raises `Failure` where there is none."""
     found = sorted(Path("/usr/lib").glob("**/libnss_wrapper.so"))
     if not found:
-        raise Failure("needs nss_wrapper, such as Debian's package libnss-wrapper")
+        raise CommandError("needs nss_wrapper, such as Debian's package libnss-wrapper")
     return found[0]
 
 

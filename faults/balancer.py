@@ -7,7 +7,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 HOST = "127.0.0.1"
 # Between two questions to an instance whether it is ready, and for its answer.
@@ -45,7 +45,7 @@ class Balancer:
         deadline = time.monotonic() + WAIT_SECONDS
         while port not in self._ready:
             if time.monotonic() > deadline:
-                raise Failure("an instance does not become ready")
+                raise CommandError("an instance does not become ready")
             time.sleep(0.01)
 
     async def _listen(self) -> None:

@@ -12,7 +12,7 @@ from faults.cluster import HOST, Cluster, folder
 from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import Ground, fill, serving
 from faults.load import ended_within, getting, load, not_ok, wait_for_ok
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 NAME = "database.test"
 READERS, PAUSE = 4, 0.01
@@ -26,7 +26,7 @@ def tls_programs() -> Path:
     """Return the folder of a Postgres with TLS: the embedded one has none. Raises `Failure` where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
-        raise Failure("needs a Postgres with TLS, such as Debian's package postgresql")
+        raise CommandError("needs a Postgres with TLS, such as Debian's package postgresql")
     return found[-1]
 
 

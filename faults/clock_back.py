@@ -9,7 +9,7 @@ from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import FIRST_PAGE, Person, ground, serving
 from faults.load import NEVER, Client, ended_within, getting, load, not_ok, slowest, wait_for_ok
 from faults.writers import PATH, Writers
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 READERS, WRITERS, PAUSE = 4, 2, 0.01
 BEFORE_SECONDS, STALE_SECONDS, PATIENCE = 1.0, 2.0, 10.0
@@ -20,7 +20,7 @@ def libfaketime() -> Path:
     """Return the library for processes with threads. Raises `Failure` where there is none."""
     found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
     if not found:
-        raise Failure("needs libfaketime, such as Debian's package faketime")
+        raise CommandError("needs libfaketime, such as Debian's package faketime")
     return found[0]
 
 

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from bench.contestants import free_port
 from bench.processes import stat, tree
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import home
 from ops.dev import end_with_parent
 from ops.embedded import OWNER, programs, unprivileged
@@ -65,7 +65,7 @@ class Cluster:
         command = [*self._run_by, str(self._bin_folder / program), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Failure(f"{program} failed: {' '.join((done.stdout + done.stderr).split())}")
+            raise CommandError(f"{program} failed: {' '.join((done.stdout + done.stderr).split())}")
 
     def launch(self) -> None:
         """Start the server, and wait for nothing."""
@@ -96,7 +96,7 @@ class Cluster:
         said = [
             line for line in self.log.read_text(errors="replace").splitlines() if "LOG:" in line or "PANIC:" in line
         ]
-        raise Failure(f"Postgres does not start: {'; '.join(said[-5:])}")
+        raise CommandError(f"Postgres does not start: {'; '.join(said[-5:])}")
 
     @property
     def is_running(self) -> bool:
@@ -123,7 +123,7 @@ class Cluster:
         deadline = time.monotonic() + STOP_SECONDS
         while any(map(is_alive, left_behind)):
             if time.monotonic() > deadline:
-                raise Failure("processes of a killed Postgres stay")
+                raise CommandError("processes of a killed Postgres stay")
             time.sleep(0.005)
 
     def stop(self) -> None:

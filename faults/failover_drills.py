@@ -13,7 +13,7 @@ from faults.load import load, wait_for_ok
 from faults.proxy import Proxy, proxy
 from faults.scene import WRITERS
 from faults.writers import Writers
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import home
 
 # From primary to standby.
@@ -79,7 +79,7 @@ def wait_for_row(primary: Ground, row: tuple[str]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while primary.rows(STREAMING) != [row]:
         if time.monotonic() > deadline:
-            raise Failure("the standby does not follow")
+            raise CommandError("the standby does not follow")
         time.sleep(0.05)
 
 

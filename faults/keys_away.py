@@ -16,7 +16,7 @@ from faults.ground import PROCESSES, Ground, ground, serving
 from faults.load import Answer, Client, load, not_ok
 from faults.silent import silent
 from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import keys
 from ops.dev_token import token
 
@@ -92,7 +92,7 @@ def make_known(service: Running, server: KeyServer, postgres: Ground) -> None:
     while server.asked < int(PROCESSES):
         ask(Client(service.url))
         if time.monotonic() > deadline:
-            raise Failure("not every process of the service asks for the keys")
+            raise CommandError("not every process of the service asks for the keys")
 
 
 def asking(key: RSAKey, postgres: Ground) -> Callable[[Client], Answer]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.contestants import free_port
 from bench.processes import Running, started
 from faults.cluster import NOTHING
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import ROOT
 
 TEMPLATE = ROOT / "nginx" / "cruddur.conf.template"
@@ -45,13 +45,13 @@ def nginx(
     `tls` are its directives for TLS; `changed` are lines of the configuration that another stands for.
     """
     if PROGRAM is None:
-        raise Failure("nginx is not installed: apt-get install nginx")
+        raise CommandError("nginx is not installed: apt-get install nginx")
     port = free_port()
     text = TEMPLATE.read_text()
     settings = {"BACKEND": backend, "LISTEN": f"127.0.0.1:{port}", "FRONTEND_URL": frontend}
     for old, new in {**changed, **{f"${{{name}}}": value for name, value in settings.items()}}.items():
         if old not in text:
-            raise Failure(f"{TEMPLATE.name} has no {old}")
+            raise CommandError(f"{TEMPLATE.name} has no {old}")
         text = text.replace(old, new)
     with tempfile.TemporaryDirectory(prefix="cruddur-nginx-") as name:
         folder = Path(name)

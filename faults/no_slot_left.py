@@ -10,7 +10,7 @@ from faults.ground import SERVE, Ground, ground, serving
 from faults.load import getting, load, not_ok
 from faults.statement_timeout import sessions
 from faults.unprotected import without
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 READERS, PAUSE = 2, 0.01
 LOSE_SECONDS = 10
@@ -49,5 +49,5 @@ def lose_one(postgres: Ground) -> None:
     deadline = time.monotonic() + LOSE_SECONDS
     while not postgres.rows(TERMINATE):
         if time.monotonic() > deadline:
-            raise Failure("no statement waits for the lock")
+            raise CommandError("no statement waits for the lock")
         time.sleep(0.01)

@@ -11,7 +11,7 @@ from faults.drill import Figure, at_most, none_of
 from faults.ground import SERVE, ground, serving
 from faults.unprotected import without
 from faults.worker_killed import port_of, workers
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 ENDED_SECONDS, GIVE_UP_SECONDS = 5, 10
 
@@ -29,7 +29,7 @@ def parent_killed(broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.
         try:
             with serving(postgres.url, name="again", PORT=str(port_of(service))):
                 started = True
-        except Failure:
+        except CommandError:
             started = False
         for pid in left:
             with suppress(ProcessLookupError):

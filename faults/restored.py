@@ -14,7 +14,7 @@ from faults.drill import Figure, none_of
 from faults.ground import OTHERS, ground, serving
 from faults.load import load
 from faults.writers import Writers
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import ROOT
 
 WRITERS, WRITES = 4, 200
@@ -57,7 +57,7 @@ def is_refused(empty: Cluster, file: Path) -> bool:
     """Whether bin/db-restore finds anything that is not as the backup's manifest says."""
     try:
         script("db-restore", empty, str(file), f"{RESTORED}_busy")
-    except Failure:
+    except CommandError:
         return True
     return False
 

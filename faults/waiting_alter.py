@@ -11,7 +11,7 @@ from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import Ground, ground, serving
 from faults.load import ended_within, getting, load, not_ok, slowest, status_of, wait_for_ok
 from faults.statement_timeout import sessions
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 READERS, PAUSE = 4, 0.01
 WAIT_SECONDS = 10
@@ -61,5 +61,5 @@ def wait_until_it_waits(postgres: Ground) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not postgres.rows(WAITING):
         if time.monotonic() > deadline:
-            raise Failure("ALTER TABLE does not wait")
+            raise CommandError("ALTER TABLE does not wait")
         time.sleep(0.01)

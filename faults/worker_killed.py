@@ -16,7 +16,7 @@ from faults.ground import ground, serving
 from faults.load import getting, load, not_ok
 from faults.rush import profiles
 from faults.sockets import held_by
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 CLIENTS, PAUSE = 16, 0.002
 REPLACED_SECONDS, GIVE_UP_SECONDS = 2, 10
@@ -51,7 +51,7 @@ def kill_one(service: Running) -> tuple[int, float]:
     victim = max(before, key=lambda pid: len(held_by(pid, port)))
     lost = len(held_by(victim, port))
     if not lost:
-        raise Failure("no process of the service has a connection")
+        raise CommandError("no process of the service has a connection")
     os.kill(victim, signal.SIGKILL)
     begun = time.monotonic()
     while time.monotonic() - begun < GIVE_UP_SECONDS:

@@ -7,7 +7,7 @@ from itertools import count
 
 from faults.ground import Ground, Person
 from faults.load import Answer, Client
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 PREFIX = "a drill's message"
 PATH = "/api/activities"
@@ -57,7 +57,7 @@ class Writers:
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while len(self.acknowledged) < wanted:
             if time.monotonic() > deadline:
-                raise Failure(f"only {len(self.acknowledged)} of {wanted} messages are acknowledged")
+                raise CommandError(f"only {len(self.acknowledged)} of {wanted} messages are acknowledged")
             time.sleep(0.01)
 
     def lost(self, postgres: Ground) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from psycopg import Connection, IsolationLevel
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import client, manifest
 from ops.command import Database, arguments, chosen, run
 from ops.manifest import Manifest
@@ -21,7 +21,7 @@ def backup(database: Database, file: Path) -> Manifest:
     """Write `file` and its manifest, both whole or neither. Returns what they hold. Raises `Failure`."""
     for taken in (file, manifest.beside(file)):
         if taken.exists():
-            raise Failure(f"{taken} is there already, and was left as it is: name a file that is not")
+            raise CommandError(f"{taken} is there already, and was left as it is: name a file that is not")
     try:
         # In a folder that nobody else may enter, on the disk where both are to be.
         with tempfile.TemporaryDirectory(prefix=".cruddur-backup-", dir=file.parent) as folder:
@@ -30,7 +30,7 @@ def backup(database: Database, file: Path) -> Manifest:
             manifest.write(held, manifest.beside(unfinished))
             publish(unfinished, file)
     except OSError as error:
-        raise Failure(f"{file} can't be written: {error.strerror}") from error
+        raise CommandError(f"{file} can't be written: {error.strerror}") from error
     return held
 
 

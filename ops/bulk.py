@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 from tqdm import tqdm
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.text import fold
 from ops.command import Database
 
@@ -83,7 +83,7 @@ def bulk(database: Database, *, users: int, activities: int) -> None:
     people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(users)]
     with database.connect() as connection, connection.transaction():
         if connection.execute("SELECT FROM users WHERE uuid = %s", [people[0]]).rowcount:
-            raise Failure("the made-up data is there already: bin/db-setup makes the database anew")
+            raise CommandError("the made-up data is there already: bin/db-setup makes the database anew")
         copy(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), persons(people), users)
         copy(connection, "activities", Activity._fields, posts(dice, people, activities), activities)
         for statement in (CONVERSATIONS, MESSAGES):

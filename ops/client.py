@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.conninfo import conninfo
 from ops import embedded
 
@@ -32,7 +32,7 @@ def program(name: str, server: int) -> Program:
     suited = next((each for each in found if each.version >= server), None)
     if suited is None:
         there = ", ".join(f"{each.path} of version {each.version}" for each in found) or "none"
-        raise Failure(
+        raise CommandError(
             f"the server is Postgres {server}, and {name} refuses one newer than itself; there is {there}: "
             f"install the PostgreSQL client, version {server} or newer"
         )
@@ -42,7 +42,7 @@ def program(name: str, server: int) -> Program:
 def installed(name: str) -> Iterator[Program]:
     """The programs of that name: the one on the PATH, and the one in the wheel."""
     folders: list[str | None] = [None]
-    with suppress(Failure):
+    with suppress(CommandError):
         folders.append(str(embedded.programs()))
     for path in filter(None, (shutil.which(name, path=folder) for folder in folders)):
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
@@ -84,4 +84,4 @@ def call(program: Program, url: str, connection: Connection, *options: str) -> N
     if done.returncode:
         # The lines after the first error are details, and may quote a row.
         said = (line for line in done.stderr.splitlines() if ": error: " in line)
-        raise Failure(next(said, f"{program.path} ended with status {done.returncode}"))
+        raise CommandError(next(said, f"{program.path} ended with status {done.returncode}"))

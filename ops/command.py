@@ -15,7 +15,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.checks import check_version, connection_error
-from lib.command_errors import Failure, malformed, not_set
+from lib.command_errors import CommandError, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo
 from ops import embedded
 
@@ -47,7 +47,7 @@ class Database:
         try:
             connection = psycopg.connect(make_conninfo(conninfo(self.url), dbname=name or self.name), autocommit=True)
         except psycopg.OperationalError as error:
-            raise Failure(connection_error(self.setting, self.url, error)) from error
+            raise CommandError(connection_error(self.setting, self.url, error)) from error
         check_version(self.setting, connection)
         return connection
 
@@ -67,7 +67,7 @@ class Database:
             print("Type the database's name in full to go on:", file=sys.stderr, flush=True)
             self.confirmed = sys.stdin.readline().strip()
         if self.confirmed != self.name:
-            raise Failure(f"nothing was done: the name typed is not {self.name}")
+            raise CommandError(f"nothing was done: the name typed is not {self.name}")
 
     def report(self, *deeds: str) -> None:
         """Print in one line what was done to it."""
@@ -89,7 +89,7 @@ def checked(name: str, rule: str, example: str) -> str:
     try:
         return check_text(os.environ.get(name, ""))
     except ValueError as error:
-        raise Failure(malformed(name, str(error), rule, example)) from None
+        raise CommandError(malformed(name, str(error), rule, example)) from None
 
 
 @contextmanager
@@ -104,10 +104,10 @@ def database(*, prod: bool = False, confirmed: str | None = None, options: str =
         try:
             check_connection_url(url)
         except ValueError as error:
-            raise Failure(malformed(setting, str(error), CONNECTION_URL_RULE, EXAMPLE)) from None
+            raise CommandError(malformed(setting, str(error), CONNECTION_URL_RULE, EXAMPLE)) from None
         yield Database(setting, url, confirmed)
     elif prod:
-        raise Failure(not_set(setting, CONNECTION_URL_RULE, EXAMPLE))
+        raise CommandError(not_set(setting, CONNECTION_URL_RULE, EXAMPLE))
     else:
         with embedded.hold(home(), options=options) as server:
             yield Database("CRUDDUR_HOME", make_conninfo(server, dbname="cruddur"), confirmed)
@@ -133,7 +133,7 @@ def run(main: Callable[[], int | None]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.exit(main())
-    except Failure as failure:
+    except CommandError as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
         sys.exit("cruddur: the database has no schema: run bin/db-schema-load")

@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 
 from psycopg.conninfo import conninfo_to_dict
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import client, embedded
 from ops.command import Database, database, run
 
@@ -20,7 +20,7 @@ def psql(database: Database) -> str:
     if found is None:
         found = shutil.which("psql", path=str(embedded.programs()))
     if found is None:
-        raise Failure("there is no psql: install a PostgreSQL client, version 15 or newer")
+        raise CommandError("there is no psql: install a PostgreSQL client, version 15 or newer")
     return found
 
 

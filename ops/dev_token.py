@@ -7,7 +7,7 @@ from uuid import uuid4
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.config import UserPool
 from ops import keys
 from ops.command import Database, database, run
@@ -28,7 +28,7 @@ def find(database: Database, handle: str) -> str:
     with database.connect() as connection:
         found = connection.execute(FIND, {"handle": sought}).fetchone()
     if found is None:
-        raise Failure(f"nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others")
+        raise CommandError(f"nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others")
     return str(found[0])
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     others = keys.configured()
     if others:
-        raise Failure(
+        raise CommandError(
             f"a Cognito pool is configured, whose tokens Cognito alone makes: unset {', '.join(others)} "
             "to use the development keys"
         )

@@ -3,7 +3,7 @@
 from psycopg.errors import ObjectInUse
 from psycopg.sql import SQL, Identifier
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import Database, arguments, chosen, run
 
 
@@ -19,7 +19,7 @@ def drop(database: Database) -> str:
         try:
             connection.execute(SQL("DROP DATABASE IF EXISTS {}").format(Identifier(database.name)))
         except ObjectInUse as error:
-            raise Failure(
+            raise CommandError(
                 f"{database.name} is in use: stop the programs that bin/db-sessions lists, then try again"
             ) from error
     return "dropped"

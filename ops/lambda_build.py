@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import ROOT, run
 
 NAME = "cruddur-post-confirmation"
@@ -65,7 +65,7 @@ def install(content: Path, architecture: str, python: str) -> None:
     environ = {"UV_SYSTEM_CERTS": "true", **os.environ}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failure(f"{NAME}'s requirements could not be installed:\n{done.stderr.strip()}")
+        raise CommandError(f"{NAME}'s requirements could not be installed:\n{done.stderr.strip()}")
 
 
 def copy_sources(content: Path) -> None:
@@ -83,9 +83,9 @@ def copy_ca(ca: Path, target: Path) -> None:
     try:
         text = ca.read_bytes()
     except OSError as error:
-        raise Failure(f"--ca {ca} can't be read: {error.strerror}") from error
+        raise CommandError(f"--ca {ca} can't be read: {error.strerror}") from error
     if b"-----BEGIN CERTIFICATE-----" not in text:
-        raise Failure(f"--ca {ca} holds no certificate in PEM form: see docs/aws.md for where RDS's are")
+        raise CommandError(f"--ca {ca} holds no certificate in PEM form: see docs/aws.md for where RDS's are")
     target.write_bytes(text)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.schema_load import revision
 
 # A row has many texts, by the session's settings; to compare them, all sessions have the same. And
@@ -62,7 +62,7 @@ def take(connection: Connection) -> Manifest:
     """What the transaction that `connection` is in sees. Raises `Failure` when there is no schema."""
     found = revision(connection)
     if found is None:
-        raise Failure("the database has no schema: run bin/db-schema-load")
+        raise CommandError("the database has no schema: run bin/db-schema-load")
     tables = connection.execute(TABLES).fetchall()
     return Manifest(found, {".".join(names): contents(connection, *names) for names in tables})
 
@@ -97,9 +97,11 @@ def read(path: Path) -> Manifest:
         tables = {name: Contents(**contents) for name, contents in written["tables"].items()}
         return Manifest(written["revision"], tables)
     except OSError as error:
-        raise Failure(f"{path} can't be read ({error.strerror}): bin/db-backup writes it beside the backup") from error
+        raise CommandError(
+            f"{path} can't be read ({error.strerror}): bin/db-backup writes it beside the backup"
+        ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Failure(f"{path} is no manifest of bin/db-backup's") from error
+        raise CommandError(f"{path} is no manifest of bin/db-backup's") from error
 
 
 def differences(found: Manifest, wanted: Manifest) -> Iterator[str]:

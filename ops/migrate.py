@@ -6,11 +6,11 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationInfo
-from alembic.util import CommandError
+from alembic.util import CommandError as AlembicError
 from sqlalchemy.exc import DBAPIError
 
 from lib.checks import SCHEMA
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import ROOT, Database, arguments, chosen, run
 from ops.schema_load import wait_for_turn
 
@@ -30,12 +30,12 @@ def migrate(database: Database, target: str = "head") -> str:
         wait_for_turn(connection, "SELECT pg_try_advisory_lock(%s)")
         try:
             command.upgrade(config, target)
-        except CommandError as error:
-            raise Failure(f"db/migrations: {error}: is this version older than the database's schema?") from error
+        except AlembicError as error:
+            raise CommandError(f"db/migrations: {error}: is this version older than the database's schema?") from error
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             reason = cause.diag.message_primary if isinstance(cause, psycopg.Error) else cause
-            raise Failure(f"not all was migrated: {reason}: run bin/db-migrate again") from error
+            raise CommandError(f"not all was migrated: {reason}: run bin/db-migrate again") from error
     return f"applied {', '.join(applied)}" if applied else f"schema {SCHEMA} is the newest already"
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.pagination import Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, arguments, chosen, run
@@ -58,7 +58,7 @@ def reads(connection: Connection) -> list[Read]:
     sample = connection.execute(SAMPLE).fetchone()
     conversation = connection.execute(CONVERSATION).fetchone()
     if sample is None or conversation is None:
-        raise Failure("there is no activity with a reply, or no conversation, to look at: run bin/db-seed")
+        raise CommandError("there is no activity with a reply, or no conversation, to look at: run bin/db-seed")
     created_at, uuid, handle, author = sample
     group, speaker = conversation
 

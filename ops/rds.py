@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.session import Session
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.conninfo import check_text
 
 # What people have said stays in the European Union (GDPR, chapter V). London (eu-west-2) and
@@ -112,7 +112,7 @@ def client(service: str) -> Any:
     session = Session()
     region = session.get_config_variable("region")
     if region not in REGIONS:
-        raise Failure(
+        raise CommandError(
             f"{region or 'no region'} is not where our people's data may be; {right_value('AWS_DEFAULT_REGION')}; "
             f"allowed are {', '.join(REGIONS)}"
         )
@@ -125,13 +125,13 @@ def failures() -> Iterator[None]:
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
-        raise Failure(
+        raise CommandError(
             "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         ) from error
     except ClientError as error:
-        raise Failure(refusal(error)) from error
+        raise CommandError(refusal(error)) from error
     except BotoCoreError as error:
-        raise Failure(f"AWS was not asked: {one_line(str(error))}") from error
+        raise CommandError(f"AWS was not asked: {one_line(str(error))}") from error
 
 
 def refusal(error: ClientError) -> str:
@@ -166,11 +166,11 @@ def setting(name: str) -> str:
     """One of `EXAMPLES`' settings in the environment. Raises `Failure` when it is missing or not as it was meant."""
     value = os.environ.get(name)
     if not value:
-        raise Failure(f"{name} is not set; {right_value(name)}")
+        raise CommandError(f"{name} is not set; {right_value(name)}")
     try:
         return check_text(value)
     except ValueError as error:
-        raise Failure(f"{name} is malformed: {error}; {right_value(name)}") from None
+        raise CommandError(f"{name} is malformed: {error}; {right_value(name)}") from None
 
 
 def right_value(name: str) -> str:
@@ -183,7 +183,9 @@ def find(rds: Any, name: str) -> Answer:
     try:
         (instance,) = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
     except rds.exceptions.DBInstanceNotFoundFault as error:
-        raise Failure(f"there is no instance {name} in {rds.meta.region_name}: bin/rds-create makes one") from error
+        raise CommandError(
+            f"there is no instance {name} in {rds.meta.region_name}: bin/rds-create makes one"
+        ) from error
     return dict(instance)
 
 

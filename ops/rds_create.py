@@ -5,7 +5,7 @@ from argparse import Namespace
 from contextlib import suppress
 from typing import Any
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import run
 from ops.rds import FLAGS, LOGS, PORT, Answer, arguments, client, failures, open_rules, setting
 
@@ -38,7 +38,7 @@ def create(rds: Any, ec2: Any, logs: Any, given: Namespace, group: str) -> None:
     refuse_existing(rds, given.name)
     opened = open_rules(ec2, [group])
     if opened:
-        raise Failure(f"DB_SG_ID: {group} lets everyone in by {', '.join(opened)}: take that rule away first")
+        raise CommandError(f"DB_SG_ID: {group} lets everyone in by {', '.join(opened)}: take that rule away first")
     bound_logs(logs, given.name)
     rds.create_db_instance(
         **ALWAYS,
@@ -55,7 +55,7 @@ def refuse_existing(rds: Any, name: str) -> None:
     """Raises `Failure` when there is an instance of that name."""
     with suppress(rds.exceptions.DBInstanceNotFoundFault):
         rds.describe_db_instances(DBInstanceIdentifier=name)
-        raise Failure(f"there is an instance {name} already, and nothing was done: bin/rds-status shows it")
+        raise CommandError(f"there is an instance {name} already, and nothing was done: bin/rds-status shows it")
 
 
 def bound_logs(logs: Any, name: str) -> None:

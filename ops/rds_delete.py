@@ -5,7 +5,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 from typing import Any
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import run
 from ops.rds import Answer, arguments, client, failures, find
 
@@ -34,7 +34,7 @@ def delete(rds: Any, given: Namespace) -> None:
 def refuse_protected(instance: Answer, given: Namespace) -> None:
     """Raises `Failure` when the instance is protected and nobody has asked to take the protection away."""
     if instance["DeletionProtection"] and not given.remove_protection:
-        raise Failure(
+        raise CommandError(
             f"{given.name} is protected from deletion, and nothing was done: "
             f"bin/rds-delete {given.name} --remove-protection takes the protection away first"
         )
@@ -47,7 +47,7 @@ def confirm(name: str, region: str, typed: str | None) -> None:
         print("Type the instance's name in full to go on:", file=sys.stderr, flush=True)
         typed = sys.stdin.readline().strip()
     if typed != name:
-        raise Failure(f"nothing was done: the name typed is not {name}")
+        raise CommandError(f"nothing was done: the name typed is not {name}")
 
 
 @failures()

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import run
 from ops.rds import FLAGS, Answer, arguments, client, failures, find, open_rules
 
@@ -78,7 +78,7 @@ def report(rds: Any, ec2: Any, instance: Answer) -> None:
     name = instance["DBInstanceIdentifier"]
     weak = [f"{name} has no {check.name} ({check.found})" for check in found if not check.holds]
     if weak:
-        raise Failure("\n".join(weak))
+        raise CommandError("\n".join(weak))
 
 
 @failures()

@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from ipaddress import IPv4Address
 from typing import Any
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import run
 from ops.rds import PORT, Answer, client, failures, right_value, setting
 
@@ -33,10 +33,12 @@ def right_rule(ec2: Any, group: str, rule_id: str) -> Answer:
     """The rule as it is. Raises `Failure` when it is not `group`'s rule for IPv4 to Postgres."""
     rule = read(ec2, rule_id)
     if rule["GroupId"] != group:
-        raise Failure(f"DB_SG_RULE_ID: {rule_id} is a rule of {rule['GroupId']}, not of DB_SG_ID's {group}")
+        raise CommandError(f"DB_SG_RULE_ID: {rule_id} is a rule of {rule['GroupId']}, not of DB_SG_ID's {group}")
     meant = {"IsEgress": False, "IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
     if "CidrIpv4" not in rule or any(rule[name] != value for name, value in meant.items()):
-        raise Failure(f"DB_SG_RULE_ID: {rule_id} is not for an IPv4 address that comes in to TCP port {PORT} alone")
+        raise CommandError(
+            f"DB_SG_RULE_ID: {rule_id} is not for an IPv4 address that comes in to TCP port {PORT} alone"
+        )
     return rule
 
 
@@ -55,7 +57,9 @@ def read_back(ec2: Any, asked: Answer) -> None:
         found = read(ec2, rule_id)
         if found == asked:
             return
-    raise Failure(f"{rule_id} lets in {found.get('CidrIpv4')}, not {asked['CidrIpv4']} as asked: see who changes it")
+    raise CommandError(
+        f"{rule_id} lets in {found.get('CidrIpv4')}, not {asked['CidrIpv4']} as asked: see who changes it"
+    )
 
 
 def public_address(text: str) -> str:
@@ -65,7 +69,7 @@ def public_address(text: str) -> str:
     except ValueError:
         address = None
     if address is None or not address.is_global or address.is_multicast:
-        raise Failure(f"GITPOD_IP is no public IPv4 address; {right_value('GITPOD_IP')}")
+        raise CommandError(f"GITPOD_IP is no public IPv4 address; {right_value('GITPOD_IP')}")
     return str(address)
 
 

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase
 from psycopg.sql import SQL, Identifier
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import client, manifest
 from ops.command import Database, arguments, chosen, run
 from ops.create import create, create_database
@@ -36,7 +36,7 @@ def restore(server: Database, file: Path, name: str) -> Manifest:
     """Make the database `name` of `file`. Returns what it holds. Raises `Failure`, and then there is none."""
     wanted = manifest.read(manifest.beside(file))
     if not file.is_file():
-        raise Failure(f"{file} is not there")
+        raise CommandError(f"{file} is not there")
     target = Database(server.setting, make_conninfo(server.url, dbname=name))
     make(target)
     try:
@@ -58,7 +58,7 @@ def make(target: Database) -> None:
         try:
             create_database(connection, target.name)
         except DuplicateDatabase as error:
-            raise Failure(f"there is a database {target.name} already: name one that is not there") from error
+            raise CommandError(f"there is a database {target.name} already: name one that is not there") from error
 
 
 def unmake(target: Database) -> None:
@@ -76,11 +76,11 @@ def fill(target: Database, file: Path) -> None:
         options = ("--exit-on-error", "--single-transaction", "--no-owner", str(file.absolute()))
         try:
             client.call(pg_restore, target.url, connection, *options)
-        except Failure as failure:
+        except CommandError as failure:
             asked = (
                 f"is it whole, of a Postgres no newer than {server}, and pg_restore ({pg_restore.version}) of that too?"
             )
-            raise Failure(f"{file} can't be restored: {failure}: {asked}") from failure
+            raise CommandError(f"{file} can't be restored: {failure}: {asked}") from failure
 
 
 def verify(target: Database, wanted: Manifest) -> None:
@@ -89,7 +89,7 @@ def verify(target: Database, wanted: Manifest) -> None:
         manifest.same_texts(connection)
         differing = list(manifest.differences(manifest.take(connection), wanted))
         if differing:
-            raise Failure("\n".join(["what was restored is not what was backed up, and was dropped:", *differing]))
+            raise CommandError("\n".join(["what was restored is not what was backed up, and was dropped:", *differing]))
         # A backup holds no statistics, without which queries have bad plans.
         connection.execute("ANALYZE")
 

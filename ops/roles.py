@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier, Literal
 
-from lib.command_errors import Failure, malformed
+from lib.command_errors import CommandError, malformed
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url
 from ops.command import Database, arguments
 
@@ -33,9 +33,9 @@ def password_of(url: str, setting: str, role: str) -> str | None:
         parts = conninfo_to_dict(check_connection_url(url))
     except ValueError as error:
         example = f"postgresql://{role}:password@localhost:5432/cruddur"
-        raise Failure(malformed(setting, str(error), CONNECTION_URL_RULE, example)) from None
+        raise CommandError(malformed(setting, str(error), CONNECTION_URL_RULE, example)) from None
     if parts.get("user") != role:
-        raise Failure(f"the user in {setting} is not {role}, which has the rights")
+        raise CommandError(f"the user in {setting} is not {role}, which has the rights")
     password = parts.get("password")
     return str(password) if password else None
 
@@ -64,5 +64,7 @@ def set_password(connection: Connection, role: str, password: str) -> None:
 def allow_tokens(connection: Connection, role: str) -> None:
     """Have a role log in by IAM tokens (DATABASE_AUTH=iam). Raises `Failure` on a server that is not RDS's."""
     if connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").rowcount == 0:
-        raise Failure("--iam: the server has no role rds_iam: only RDS takes IAM tokens; leave --iam out elsewhere")
+        raise CommandError(
+            "--iam: the server has no role rds_iam: only RDS takes IAM tokens; leave --iam out elsewhere"
+        )
     connection.execute(SQL("GRANT {} TO {}").format(TOKENS, Identifier(role)))

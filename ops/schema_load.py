@@ -5,7 +5,7 @@ import time
 from psycopg import Connection
 
 from lib.checks import SCHEMA, check_encoding
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import ROOT, Database, arguments, chosen, run
 
 # Any number, as long as all of us take the same: one loads, the others wait.
@@ -28,7 +28,9 @@ def load_schema(connection: Connection) -> str:
     wait_for_turn(connection, "SELECT pg_try_advisory_xact_lock(%s)")
     found = revision(connection)
     if found not in {None, SCHEMA}:
-        raise Failure(f"the schema has revision {found} and not {SCHEMA}: bin/db-migrate takes an older one forward")
+        raise CommandError(
+            f"the schema has revision {found} and not {SCHEMA}: bin/db-migrate takes an older one forward"
+        )
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
     return f"schema {SCHEMA} {'was there already' if found else 'loaded'}"
 

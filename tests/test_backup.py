@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from lib.checks import SCHEMA
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import client
 from ops.command import Database
 from ops.create import create
@@ -119,7 +119,7 @@ def test_a_database_without_the_schema_is_not_backed_up(file: Path, owner_url: s
 
 
 def test_a_program_older_than_the_server_is_told_with_the_remedy() -> None:
-    with pytest.raises(Failure, match=r"the server is Postgres 99, and pg_dump refuses .* version 99 or newer"):
+    with pytest.raises(CommandError, match=r"the server is Postgres 99, and pg_dump refuses .* version 99 or newer"):
         client.program("pg_dump", 99)
 
 

@@ -12,7 +12,7 @@ from bench.load import Request, Sample, pgbench_script, read_pgbench, read_wrk
 from bench.processes import cpu_seconds, tree
 from bench.race import Race, figures, ratio
 from bench.report import BEGIN, END, Findings, at_least, at_most, load, replaced, table, write
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.queries import page_statement
 from ops.command import ROOT
 from services.user_activities import USER
@@ -33,7 +33,7 @@ def test_what_wrk_tells_is_its_last_line() -> None:
 
 def test_what_pgbench_tells_is_its_rate() -> None:
     assert read_pgbench("latency average = 1 ms\ntps = 1234.5 (without initial connection time)\n") == 1234.5
-    with pytest.raises(Failure, match="pgbench: aborted"):
+    with pytest.raises(CommandError, match="pgbench: aborted"):
         read_pgbench("aborted\n")
 
 

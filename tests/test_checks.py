@@ -8,7 +8,7 @@ import pytest
 from psycopg import Connection
 
 from lib.checks import check_database
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.config import Config
 from tests.conftest import FRONTEND
 from tests.tokens import pool
@@ -36,7 +36,7 @@ def test_a_server_older_than_15_is_told() -> None:
         greeting = threading.Thread(target=greet_as, args=("14.6", listener))
         greeting.start()
         url = f"postgresql://owner@127.0.0.1:{listener.getsockname()[1]}/cruddur"
-        with pytest.raises(Failure) as failure:
+        with pytest.raises(CommandError) as failure:
             check_database(Config(connection_url=url, frontend_urls=(FRONTEND,), **pool()))
         greeting.join()
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from pydantic import ValidationError
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.config import Config, UserPool
 from lib.conninfo import NOT_ENCODED, check_connection_url
 from tests.settings import NAMES, REQUIRED, URL, load
@@ -21,7 +21,7 @@ FLAGS = [name for name in NAMES if name.endswith(("ENDPOINT", "HEADERS"))]
 
 def faults(**environ: str) -> list[str]:
     """Return the lines of the failure that these variables cause."""
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(CommandError) as failure:
         load(**environ)
     return str(failure.value).splitlines()
 
@@ -354,7 +354,7 @@ SECRETS = [
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FLAGS])
 @pytest.mark.parametrize("value", SECRETS)
 def test_no_message_holds_the_value_or_a_part_of_it(name: str, value: str) -> None:
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(CommandError) as failure:
         load(**REQUIRED | {name: value})
 
     assert "s3cr3t" not in f"{failure.value}{failure.value.__cause__}{failure.value.__context__}"

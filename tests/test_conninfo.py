@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from lib.conninfo import conninfo_provider
 from lib.deadline import Deadline
 from lib.pool import DatabasePool
@@ -59,7 +59,7 @@ def test_a_token_is_signed_for_host_and_user_and_a_quarter_of_an_hour() -> None:
     ],
 )
 def test_a_url_that_is_not_for_tokens_is_told(url: str, remedy: str) -> None:
-    with pytest.raises(Failure, match=remedy):
+    with pytest.raises(CommandError, match=remedy):
         load(**REQUIRED | {"CONNECTION_URL": url, "DATABASE_AUTH": "iam"}).conninfo()
 
 
@@ -81,7 +81,9 @@ def test_a_token_is_for_the_region_that_the_host_names(host: str, region: str, t
     if taken:
         assert conninfo_provider(url, "iam", region)()
         return
-    with pytest.raises(Failure, match=rf"^DATABASE_AUTH=iam: .* is in \S+, and a token of {region} is not taken there"):
+    with pytest.raises(
+        CommandError, match=rf"^DATABASE_AUTH=iam: .* is in \S+, and a token of {region} is not taken there"
+    ):
         conninfo_provider(url, "iam", region)
     # A password is taken wherever the server is.
     assert conninfo_provider(url, "password", region)()
@@ -91,7 +93,7 @@ def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
-    with pytest.raises(Failure, match="no AWS credentials"):
+    with pytest.raises(CommandError, match="no AWS credentials"):
         conninfo_provider(RDS, "iam", REGION)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import embedded
 from ops.command import ROOT
 from tests.running import CLEAN, eventually, runs, script
@@ -71,7 +71,7 @@ def test_the_lock_files_of_a_server_that_runs_are_left_alone(home: Path) -> None
         # It says where its socket is no more, so that it seems to be dead.
         lock_file.write_text("\n".join([*known.splitlines()[:4], str(home), *known.splitlines()[5:]]))
 
-        with pytest.raises(Failure, match=r"lock file .* already exists"):
+        with pytest.raises(CommandError, match=r"lock file .* already exists"):
             embedded.Server(home).start("")
 
         assert lock_file.read_text().splitlines()[0] == known.splitlines()[0]
@@ -147,7 +147,7 @@ def test_a_folder_of_somebody_else_is_root_s_to_use_and_nobody_elses(home: Path)
     else:
         home.mkdir()
         (home / "postgres").symlink_to("/")
-        with pytest.raises(Failure, match="give CRUDDUR_HOME a folder of your own"), embedded.hold(home):
+        with pytest.raises(CommandError, match="give CRUDDUR_HOME a folder of your own"), embedded.hold(home):
             pass
 
 

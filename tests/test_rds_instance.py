@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.rds import failures
 from tests.aws import Aws
 from tests.running import fails, script, succeeds
@@ -85,7 +85,7 @@ def test_an_instance_starts(aws: Aws) -> None:
 def test_what_the_state_forbids_names_the_way_out(aws: Aws) -> None:
     with (
         pytest.raises(
-            Failure, match=r"AWS refused StartDBInstance: .* \(InvalidDBInstanceState\): try again when bin/"
+            CommandError, match=r"AWS refused StartDBInstance: .* \(InvalidDBInstanceState\): try again when bin/"
         ),
         failures(),
     ):

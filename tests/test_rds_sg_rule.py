@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops import rds_update_sg_rule
 from ops.rds_update_sg_rule import main, public_address, update
 from tests.aws import Aws
@@ -78,7 +78,7 @@ def test_a_public_address_is_right(address: str) -> None:
     ],
 )
 def test_any_other_address_is_refused(address: str) -> None:
-    with pytest.raises(Failure, match="GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP="):
+    with pytest.raises(CommandError, match="GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP="):
         public_address(address)
 
 
@@ -96,7 +96,7 @@ def test_a_setting_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, miss
     for name in ("DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"):
         monkeypatch.setenv(name, "" if name == missing else OURS)
 
-    with pytest.raises(Failure, match=f"{missing} is not set; a right value: {missing}="):
+    with pytest.raises(CommandError, match=f"{missing} is not set; a right value: {missing}="):
         main()
 
 
@@ -114,7 +114,7 @@ def test_a_rule_for_something_else_stays_as_it_is(aws: Aws, ours: tuple[str, str
     wrong = allow(aws, ours[0], **other)
     before = rules(aws)
 
-    with pytest.raises(Failure, match=f"{wrong} is not for an IPv4 address that comes in to TCP port 5432 alone"):
+    with pytest.raises(CommandError, match=f"{wrong} is not for an IPv4 address that comes in to TCP port 5432 alone"):
         update(aws.client("ec2"), ours[0], wrong, OURS)
     assert rules(aws) == before
 
@@ -124,7 +124,7 @@ def test_a_rule_for_going_out_stays_as_it_is(aws: Aws, ours: tuple[str, str]) ->
     answer = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
     before = rules(aws)
 
-    with pytest.raises(Failure, match="is not for an IPv4 address that comes in"):
+    with pytest.raises(CommandError, match="is not for an IPv4 address that comes in"):
         update(aws.client("ec2"), ours[0], answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
     assert rules(aws) == before
 
@@ -151,5 +151,5 @@ def test_a_change_that_does_not_hold_is_told(aws: Aws, ours: tuple[str, str], mo
     monkeypatch.setattr(ec2, "modify_security_group_rules", lambda **_: {"Return": True})
     monkeypatch.setattr(rds_update_sg_rule, "READINGS", 1)
 
-    with pytest.raises(Failure, match=f"{ours[1]} lets in 0.0.0.0/0, not {OURS}/32 as asked"):
+    with pytest.raises(CommandError, match=f"{ours[1]} lets in 0.0.0.0/0, not {OURS}/32 as asked"):
         update(ec2, *ours, OURS)

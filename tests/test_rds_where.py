@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.rds import REGIONS, client, identifier
 from tests.aws import ALONE, KEYS, Aws
 from tests.running import fails
@@ -13,7 +13,9 @@ def test_a_region_outside_the_european_union_is_refused(monkeypatch: pytest.Monk
     for name, value in {**ALONE, **KEYS, "AWS_DEFAULT_REGION": region}.items():
         monkeypatch.setenv(name, value)
 
-    with pytest.raises(Failure, match=r"a right value: AWS_DEFAULT_REGION=eu-west-1; allowed are eu-central-1, .*"):
+    with pytest.raises(
+        CommandError, match=r"a right value: AWS_DEFAULT_REGION=eu-west-1; allowed are eu-central-1, .*"
+    ):
         client("rds")
 
 

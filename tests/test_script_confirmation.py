@@ -7,7 +7,7 @@ from typing import cast
 import psycopg
 import pytest
 
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.command import Database, is_local
 from tests.conftest import NEW
 from tests.running import NOWHERE, fails, rows, script, succeeds
@@ -60,5 +60,5 @@ def test_what_destroys_asks_for_the_name_beyond_this_machine(monkeypatch: pytest
     monkeypatch.setattr("sys.stdin", StringIO("cruddur\nother\n"))
 
     Database("CONNECTION_URL", NOWHERE).confirm("drops", cast(psycopg.Connection, remote))
-    with pytest.raises(Failure, match="nothing was done"):
+    with pytest.raises(CommandError, match="nothing was done"):
         Database("CONNECTION_URL", NOWHERE).confirm("drops", cast(psycopg.Connection, remote))

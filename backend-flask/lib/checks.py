@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
-from lib.command_errors import Failure
+from lib.command_errors import ConfigError
 from lib.conninfo import conninfo
 from lib.pool import THREADS
 
@@ -60,7 +60,7 @@ def check_port(config: "Config") -> None:
                 probe.connect((config.host, config.port))
         except OSError as error:
             remedy = LISTEN_REMEDIES.get(error.errno or 0, "set PORT or HOST to another")
-            raise Failure(f"can't listen on {config.host}:{config.port} ({error.strerror}): {remedy}") from error
+            raise ConfigError(f"can't listen on {config.host}:{config.port} ({error.strerror}): {remedy}") from error
 
 
 def check_key_set(config: "Config") -> None:
@@ -78,11 +78,13 @@ def check_key_set(config: "Config") -> None:
     # Such as that of the development keys, of which everybody may have made some.
     named = re.search(r"/([\w-]+_[0-9a-zA-Z]+)\.json$", url)
     if named and named[1] != pool_id:
-        raise Failure(f"AWS_COGNITO_JWKS_URL: {url} is of the pool {named[1]}, and AWS_COGNITO_USER_POOL_ID is another")
+        raise ConfigError(
+            f"AWS_COGNITO_JWKS_URL: {url} is of the pool {named[1]}, and AWS_COGNITO_USER_POOL_ID is another"
+        )
     try:
         fetch_jwks(url)
     except UpstreamUnavailable as error:
-        raise Failure(f"AWS_COGNITO_JWKS_URL: {error}: {KEY_SET_REMEDY}") from error
+        raise ConfigError(f"AWS_COGNITO_JWKS_URL: {error}: {KEY_SET_REMEDY}") from error
 
 
 def check_database(config: "Config") -> None:
@@ -95,23 +97,23 @@ def check_database(config: "Config") -> None:
             check_connection_limit(config, connection)
             check_statement_timeout(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
-                raise Failure("the database's time zone is not UTC: run bin/db-create, which sets it")
+                raise ConfigError("the database's time zone is not UTC: run bin/db-create, which sets it")
     except psycopg.Error as error:
-        raise Failure(connection_error(config.connection_setting, config.database_url, error)) from error
+        raise ConfigError(connection_error(config.connection_setting, config.database_url, error)) from error
 
 
 def check_version(setting: str, connection: psycopg.Connection) -> None:
     """Raise `Failure` when the server that `setting` names is too old."""
     version = connection.info.server_version // 10_000
     if version < OLDEST_SERVER:
-        raise Failure(f"the server is Postgres {version}: point {setting} to version {OLDEST_SERVER} or newer")
+        raise ConfigError(f"the server is Postgres {version}: point {setting} to version {OLDEST_SERVER} or newer")
 
 
 def check_encoding(setting: str, connection: psycopg.Connection) -> None:
     """Raise `Failure` when the database that `setting` names can't hold every character."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in {"UTF8", None}:
-        raise Failure(
+        raise ConfigError(
             f"the database {connection.info.dbname} has the encoding {encoding}, and the service needs UTF8: name "
             f"another in {setting}, which bin/db-create makes; bin/db-backup and bin/db-restore make it with the rows "
             "of this one"
@@ -123,11 +125,13 @@ def check_schema(connection: psycopg.Connection) -> None:
     try:
         revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except psycopg.errors.UndefinedTable as error:
-        raise Failure("the database has no schema: run bin/db-schema-load") from error
+        raise ConfigError("the database has no schema: run bin/db-schema-load") from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise Failure("the service's role may not read the schema: run bin/db-schema-load, which grants it") from error
+        raise ConfigError(
+            "the service's role may not read the schema: run bin/db-schema-load, which grants it"
+        ) from error
     if revision is None or revision[0] < SCHEMA:
-        raise Failure(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
+        raise ConfigError(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
 
 
 def check_connection_limit(config: "Config", connection: psycopg.Connection) -> None:
@@ -136,7 +140,7 @@ def check_connection_limit(config: "Config", connection: psycopg.Connection) -> 
     wanted = config.workers * (THREADS + 2)
     room = connection.execute(CONNECTION_LIMIT).fetchone()
     if room and room[0] < wanted:
-        raise Failure(
+        raise ConfigError(
             f"WEB_CONCURRENCY={config.workers} wants {wanted} connections, and the server has {room[0]} for us: "
             "lower it, or raise the server's max_connections or the role's and the database's CONNECTION LIMIT"
         )

@@ -1,8 +1,12 @@
 """What ends a start or a command. Apart from errors.py, so that it costs no import of Flask."""
 
 
-class Failure(Exception):
-    """A line for the operator for each fault of the setup: what is wrong, and the remedy."""
+class CommandError(Exception):
+    """A command that cannot be done: a line for the operator, with what is wrong and the remedy."""
+
+
+class ConfigError(CommandError):
+    """A wrong configuration: a line for each fault of it."""
 
 
 def not_set(name: str, rule: str, example: str) -> str:

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticKnownError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lib.command_errors import Failure, malformed, not_set
+from lib.command_errors import ConfigError, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_provider
 from lib.setting_types import (
     Address,
@@ -275,7 +275,7 @@ class Config(BaseSettings):
         for field, fault in faults:
             # Of several faults of one setting the first is reported.
             lines.setdefault(str(field.validation_alias), describe(field, fault))
-        raise Failure("\n".join(lines.values()))
+        raise ConfigError("\n".join(lines.values()))
 
     @property
     def database_url(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.command_errors import Failure
+from lib.command_errors import ConfigError
 from lib.text import is_blank
 
 if TYPE_CHECKING:
@@ -124,13 +124,13 @@ def conninfo_provider(url: str, auth: str, region: str) -> Callable[[], str]:
     parts = conninfo_to_dict(usual)
     host, port, user = (str(parts.get(name) or "") for name in ("host", "port", "user"))
     if not host or not user or "," in host or host.startswith("/"):
-        raise Failure("DATABASE_AUTH=iam wants one host and a user in the URL: a token is for one host")
+        raise ConfigError("DATABASE_AUTH=iam wants one host and a user in the URL: a token is for one host")
     if parts.get("sslmode") != "verify-full":
         # Whoever gets hold of a token may use it for a quarter of an hour.
-        raise Failure("DATABASE_AUTH=iam wants ?sslmode=verify-full&sslrootcert=<the RDS bundle> in the URL")
+        raise ConfigError("DATABASE_AUTH=iam wants ?sslmode=verify-full&sslrootcert=<the RDS bundle> in the URL")
     named = RDS_HOST.search(host)
     if named and named[1].lower() != region:
-        raise Failure(
+        raise ConfigError(
             f"DATABASE_AUTH=iam: by its name the host in the URL is in {named[1].lower()}, and a token of {region} is "
             "not taken there: set AWS_DEFAULT_REGION to the region of both, the database and the user pool"
         )
@@ -139,7 +139,7 @@ def conninfo_provider(url: str, auth: str, region: str) -> Callable[[], str]:
 
     session = Session()
     if session.get_credentials() is None:
-        raise Failure("DATABASE_AUTH=iam: there are no AWS credentials: give the service a role")
+        raise ConfigError("DATABASE_AUTH=iam: there are no AWS credentials: give the service a role")
 
     def with_token() -> str:
         return make_conninfo(usual, password=generate_db_auth_token(session, host, port or "5432", user, region))

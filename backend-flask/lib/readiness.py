@@ -3,7 +3,7 @@
 import psycopg
 
 from lib.checks import check_schema
-from lib.command_errors import Failure
+from lib.command_errors import ConfigError
 from lib.deadline import Deadline
 from lib.draining import is_draining
 from lib.exceptions import DatabaseUnavailable, NotReady
@@ -21,7 +21,7 @@ def check_ready(database_pool: DatabasePool) -> None:
             check_schema(connection)
     except (psycopg.Error, DatabaseUnavailable):
         reasons.append("database_away")
-    except Failure:
+    except ConfigError:
         reasons.append("schema_outdated")
     if reasons:
         raise NotReady(*reasons)

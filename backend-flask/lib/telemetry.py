@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from lib.command_errors import Failure
+from lib.command_errors import ConfigError
 from lib.config import Config
 from lib.proxies import unwrap
 from lib.request_log import HEALTH_CHECKS, method, route
@@ -66,7 +66,7 @@ def check(config: Config) -> None:
         for module in ("lib.exporters", "opentelemetry.instrumentation.flask"):
             import_module(module)
     except ValueError as error:
-        raise Failure(f"OpenTelemetry's SDK refuses one of its OTEL_ settings: {error}") from error
+        raise ConfigError(f"OpenTelemetry's SDK refuses one of its OTEL_ settings: {error}") from error
 
 
 def instrument(app: Flask, sampler: Callable[[Context | None, int], bool]) -> None:

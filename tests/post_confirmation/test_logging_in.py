@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from database import conninfo
 from faults.certificates import signed
-from lib.command_errors import Failure
+from lib.command_errors import CommandError
 from ops.lambda_role import ROLE
 from tests.lambda_runtime import KEYS, REGION
 from tests.post_confirmation.conftest import Start
@@ -126,7 +126,7 @@ URL = "postgresql://cruddur_post_confirmation@db.example/cruddur"
     ],
 )
 def test_a_setting_that_is_not_right_is_told(settings: dict[str, str], said: str) -> None:
-    with pytest.raises(Failure, match=re.escape(said)) as refusal:
+    with pytest.raises(CommandError, match=re.escape(said)) as refusal:
         conninfo({"AWS_REGION": REGION, **settings})
     assert "s3" not in str(refusal.value)
 

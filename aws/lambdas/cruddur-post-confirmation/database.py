@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.command_errors import Failure, malformed, not_set
+from lib.command_errors import ConfigError, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, conninfo_provider
 
 # What bin/lambda-build --ca puts into the zip.
@@ -22,12 +22,12 @@ def conninfo(environ: Mapping[str, str]) -> str:
     url = verified(environ.get("CONNECTION_URL", ""))
     auth = environ.get("DATABASE_AUTH") or "password"
     if auth not in {"password", "iam"}:
-        raise Failure(malformed("DATABASE_AUTH", "it is none of the choices", "password or iam", "iam"))
+        raise ConfigError(malformed("DATABASE_AUTH", "it is none of the choices", "password or iam", "iam"))
     # Lambda's own setting.
     region = environ["AWS_REGION"]
     arn = environ.get("DATABASE_SECRET_ARN")
     if arn and auth == "iam":
-        raise Failure("DATABASE_AUTH=iam and DATABASE_SECRET_ARN are two ways to one end: leave one out")
+        raise ConfigError("DATABASE_AUTH=iam and DATABASE_SECRET_ARN are two ways to one end: leave one out")
     usual = conninfo_provider(url, auth, region)()
     return make_conninfo(usual, **secret(arn, region)) if arn else usual
 
@@ -35,16 +35,16 @@ def conninfo(environ: Mapping[str, str]) -> str:
 def verified(url: str) -> str:
     """The URL with TLS to the very host that it names. Raises `Failure` when it asks for less."""
     if not url:
-        raise Failure(not_set("CONNECTION_URL", CONNECTION_URL_RULE, EXAMPLE))
+        raise ConfigError(not_set("CONNECTION_URL", CONNECTION_URL_RULE, EXAMPLE))
     try:
         parts = conninfo_to_dict(check_connection_url(url))
     except ValueError as error:
-        raise Failure(malformed("CONNECTION_URL", str(error), CONNECTION_URL_RULE, EXAMPLE)) from None
+        raise ConfigError(malformed("CONNECTION_URL", str(error), CONNECTION_URL_RULE, EXAMPLE)) from None
     if parts.get("sslmode", "verify-full") != "verify-full":
-        raise Failure("CONNECTION_URL wants sslmode=verify-full, or none: it is the default here")
+        raise ConfigError("CONNECTION_URL wants sslmode=verify-full, or none: it is the default here")
     root = str(parts.get("sslrootcert", CA))
     if root == str(CA) and not CA.exists():
-        raise Failure(
+        raise ConfigError(
             "there is no CA to verify the server by: build the zip with bin/lambda-build --ca <the RDS bundle>"
         )
     return make_conninfo(url, sslmode="verify-full", sslrootcert=root)
@@ -61,9 +61,9 @@ def secret(arn: str, region: str) -> dict[str, str]:
         said = json.loads(secrets_manager(region).get_secret_value(SecretId=arn)["SecretString"])
         return {"user": said["username"], "password": said["password"]}
     except (BotoCoreError, ClientError) as error:
-        raise Failure(f"DATABASE_SECRET_ARN: {error}") from None
+        raise ConfigError(f"DATABASE_SECRET_ARN: {error}") from None
     except (KeyError, TypeError, ValueError):
-        raise Failure("DATABASE_SECRET_ARN: the secret is no JSON object with username and password") from None
+        raise ConfigError("DATABASE_SECRET_ARN: the secret is no JSON object with username and password") from None
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from database import conninfo
-from lib.command_errors import Failure
+from lib.command_errors import ConfigError
 from services.newcomer import rows
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def make_row(attributes: dict[str, str]) -> str:
             if outcome != "handle_taken":
                 return outcome
             taken = True
-    raise Failure("no free handle was found for a new person")
+    raise ConfigError("no free handle was found for a new person")
 
 
 def execute(connection: psycopg.Connection, row: dict[str, str | None]) -> str:
@@ -100,7 +100,7 @@ def reason(error: Exception) -> dict[str, str]:
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate:
         return told | {"sqlstate": sqlstate}
-    if isinstance(error, Failure | psycopg.OperationalError):
+    if isinstance(error, ConfigError | psycopg.OperationalError):
         return told | {"reason": " ".join(str(error).split())}
     return told
 
