@@ -14,7 +14,7 @@ from flask import Flask, Request, current_app, g, request
 from lib.cognito import Cognito, Token
 from lib.config import UserPool
 from lib.exceptions import Unauthorized, UpstreamUnavailable
-from lib.proxies import unwrap
+from lib.local_proxy import unwrap
 
 View = TypeVar("View", bound=Callable[..., Any])
 

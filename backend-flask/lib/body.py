@@ -10,8 +10,8 @@ from flask import Flask, Request, current_app, g
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from lib.exceptions import BadRequest, Overloaded
+from lib.local_proxy import unwrap
 from lib.pool import THREADS
-from lib.proxies import unwrap
 from lib.text import is_storable
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from werkzeug.local import LocalProxy
 from lib.config import Config
 from lib.database import Db
 from lib.deadline import Deadline
+from lib.local_proxy import unwrap
 from lib.pool import Connection, DatabasePool
-from lib.proxies import unwrap
 from lib.queries import query_wrap_array, query_wrap_object
 
 __all__ = ["Db", "get_db", "pool", "query_wrap_array", "query_wrap_object"]

@@ -16,8 +16,8 @@ from lib.body import MAX_BYTES, drain_body, has_body, raw_body
 from lib.draining import is_draining
 from lib.exceptions import BadRequest, NotFound
 from lib.idempotency import IdempotencyKey, ReplayedResponse
+from lib.local_proxy import unwrap
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
-from lib.proxies import unwrap
 
 JSON = "application/json"
 READS = {"GET", "HEAD"}

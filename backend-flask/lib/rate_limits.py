@@ -19,7 +19,7 @@ from lib.auth import AuthPolicy, policy_for
 from lib.client_address import client_network
 from lib.config import Config
 from lib.http import READS, REPLAYED
-from lib.proxies import unwrap
+from lib.local_proxy import unwrap
 from lib.rate_limit_storage import storage_url
 
 View = TypeVar("View", bound=Callable[..., Any])

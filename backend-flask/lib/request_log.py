@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from lib.database import Timings
-from lib.proxies import unwrap
+from lib.local_proxy import unwrap
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -19,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from lib.command_errors import ConfigError
 from lib.config import Config
-from lib.proxies import unwrap
+from lib.local_proxy import unwrap
 from lib.request_log import HEALTH_CHECKS, method, route
 
 if TYPE_CHECKING:
