@@ -25,7 +25,7 @@ ARCHITECTURES = ("x86_64", "aarch64")
 # The glibc of Amazon Linux 2023, which the runtime is of, is newer.
 PLATFORM = "manylinux_2_28"
 # What it shares with the service, below backend-flask.
-SHARED = ("lib/__init__", "lib/conninfo", "lib/command_errors", "lib/text", "services/__init__", "services/newcomer")
+SHARED = ("lib/__init__", "lib/conninfo", "lib/command_errors", "lib/text", "services/__init__", "services/new_user")
 # What an installer writes down of its own doings: uv's and pip's differ.
 INSTALLERS = {"INSTALLER", "RECORD", "REQUESTED"}
 # Where the handler looks for the CA. https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from lib.exceptions import ValidationError
 from lib.text import has_control, is_blank
-from services.newcomer import MAX_DISPLAY_NAME_CHARS
+from services.new_user import MAX_DISPLAY_NAME_CHARS
 
 MAX_MESSAGE_CHARS = 280
 MAX_REPLY_CHARS = 1024

@@ -8,7 +8,7 @@ from lib import spans
 from lib.cognito import Cognito, Token
 from lib.database import Db
 from lib.exceptions import NotFound, UpstreamUnavailable
-from services.newcomer import rows
+from services.new_user import rows
 
 
 class User(NamedTuple):

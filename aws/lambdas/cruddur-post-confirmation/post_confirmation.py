@@ -19,7 +19,7 @@ import psycopg
 
 from database import conninfo
 from lib.command_errors import ConfigError
-from services.newcomer import rows
+from services.new_user import rows
 
 T = TypeVar("T")
 
