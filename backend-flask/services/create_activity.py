@@ -8,8 +8,8 @@ from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
-from services.rules import MAX_MESSAGE_CHARS, check, text_codes
 from services.sign_in import User
+from services.validation import MAX_MESSAGE_CHARS, check, text_codes
 
 TTL = {
     "30-days": timedelta(days=30),

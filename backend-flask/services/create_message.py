@@ -10,8 +10,8 @@ from lib.exceptions import NotFound
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import is_blank
-from services.rules import check, reply_codes
 from services.sign_in import User
+from services.validation import check, reply_codes
 
 
 class CreateMessage:

@@ -8,8 +8,8 @@ from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
-from services.rules import check, reply_codes
 from services.sign_in import User
+from services.validation import check, reply_codes
 
 
 class CreateReply:

@@ -11,7 +11,7 @@ from lib.exceptions import Overloaded
 from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold
-from services.rules import check, text_codes
+from services.validation import check, text_codes
 
 # A page may be short: it visits so many activities at most.
 SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", 20_000))

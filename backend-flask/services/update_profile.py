@@ -6,8 +6,8 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
-from services.rules import check, name_codes
 from services.sign_in import User
+from services.validation import check, name_codes
 
 MAX_BIO_CHARS = 160
 
