@@ -9,7 +9,7 @@ from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
 from services.sign_in import User
-from services.validation import MAX_MESSAGE_CHARS, check, text_codes
+from services.validation import MAX_MESSAGE_CHARS, raise_if_any, validate_text
 
 TTL = {
     "30-days": timedelta(days=30),
@@ -41,7 +41,7 @@ class CreateActivity:
         `author` is called once the rest is valid: invalid input costs no query.
         """
         lifetime = TTL.get(ttl or "")
-        check(text_codes("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
+        raise_if_any(validate_text("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
         user = author()
         with spans.use_case("create-activity"):
             return run_once(

@@ -11,7 +11,7 @@ from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.sign_in import User
-from services.validation import check, reply_codes
+from services.validation import raise_if_any, validate_reply
 
 
 class CreateMessage:
@@ -33,7 +33,7 @@ class CreateMessage:
         `sender` is called once the rest is valid: invalid input costs no query.
         """
         given = message_group_uuid or ""
-        check(reply_codes(message), ["message_group_uuid_blank"] if is_blank(given) else [])
+        raise_if_any(validate_reply(message), ["message_group_uuid_blank"] if is_blank(given) else [])
         group = uuid_of(given)
         user = sender()
         with spans.use_case("create-message"):

@@ -11,7 +11,7 @@ from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.sign_in import User
-from services.validation import check, reply_codes
+from services.validation import raise_if_any, validate_reply
 
 
 class CreateMessageGroup:
@@ -32,11 +32,11 @@ class CreateMessageGroup:
 
         `sender` is called where there is a handle to compare with the sender's: a blank one costs no query.
         """
-        codes = reply_codes(message)
+        codes = validate_reply(message)
         if handle is None or is_blank(handle):
             raise ValidationError(*codes, "user_reciever_handle_blank")
         user = sender()
-        check(codes, ["user_reciever_handle_self"] if handle.lower() == user.handle.lower() else [])
+        raise_if_any(codes, ["user_reciever_handle_self"] if handle.lower() == user.handle.lower() else [])
 
         def group(db: Db) -> JSONBytes:
             return db.query_object("message_groups/create", user_uuid=user.uuid, handle=handle)

@@ -9,7 +9,7 @@ from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
 from services.sign_in import User
-from services.validation import check, reply_codes
+from services.validation import raise_if_any, validate_reply
 
 
 class CreateReply:
@@ -30,7 +30,7 @@ class CreateReply:
 
         `author` is called once the rest is valid: invalid input costs no query.
         """
-        check(reply_codes(message))
+        raise_if_any(validate_reply(message))
         user = author()
         with spans.use_case("create-reply"):
             return run_once(

@@ -15,18 +15,18 @@ MAX_HANDLE_CHARS = 30
 HANDLES_TRIED = 10
 
 
-def rows(attributes: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
+def candidate_rows(attributes: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
     """`handle`, `display_name` and `email`, the best row first: the next is for when the handle is taken.
 
     `attributes` are those of Cognito's that OpenID Connect names: `preferred_username`, `name`, `email`.
     """
     name = without_controls(storable(attributes.get("name", "")))[:MAX_DISPLAY_NAME_CHARS]
     email = storable(attributes.get("email", "")) or None
-    for handle in handles(attributes.get("preferred_username", "")):
+    for handle in candidate_handles(attributes.get("preferred_username", "")):
         yield {"handle": handle, "display_name": handle if is_blank(name) else name, "email": email}
 
 
-def handles(wanted: str) -> Iterator[str]:
+def candidate_handles(wanted: str) -> Iterator[str]:
     """The handles for somebody who wants to be called `wanted`, the best first."""
     valid = re.sub("[^A-Za-z0-9_]", "", wanted)
     if valid == wanted and 0 < len(wanted) <= MAX_HANDLE_CHARS:

@@ -11,7 +11,7 @@ from lib.exceptions import Overloaded
 from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold
-from services.validation import check, text_codes
+from services.validation import raise_if_any, validate_text
 
 # A page may be short: it visits so many activities at most.
 SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", 20_000))
@@ -36,7 +36,7 @@ class SearchActivities:
 
     def run(self, *, term: str, page_request: PageRequest) -> Page:
         """Activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
-        check(text_codes("search_term", term, MAX_TERM_CHARS))
+        raise_if_any(validate_text("search_term", term, MAX_TERM_CHARS))
         with take_turn(self.turns), spans.use_case("search-activities") as span:
             page = self._search(fold(term).split(), page_request)
             span.set_attribute("app.result_length", page.length)

@@ -8,7 +8,7 @@ from lib import spans
 from lib.cognito import Cognito, Token
 from lib.database import Db
 from lib.exceptions import NotFound, UpstreamUnavailable
-from services.new_user import rows
+from services.new_user import candidate_rows
 
 
 class User(NamedTuple):
@@ -38,7 +38,7 @@ class SignIn:
         return User(*self.db.query_row("users/viewer", cognito_user_id=token.sub))
 
     def _make(self, token: Token, attributes: dict[str, str]) -> User:
-        for row in rows(attributes):
+        for row in candidate_rows(attributes):
             with suppress(NotFound):
                 return self._create(token, **row)
             # Another request of theirs was first; or somebody has that handle.

@@ -7,7 +7,7 @@ from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from services.sign_in import User
-from services.validation import check, name_codes
+from services.validation import raise_if_any, validate_display_name
 
 MAX_BIO_CHARS = 160
 
@@ -32,7 +32,7 @@ class UpdateProfile:
         `user` is called once the rest is valid: invalid input costs no query.
         """
         too_long = len(bio or "") > MAX_BIO_CHARS
-        check(name_codes(display_name), ["bio_exceed_max_chars"] if too_long else [])
+        raise_if_any(validate_display_name(display_name), ["bio_exceed_max_chars"] if too_long else [])
         current_user = user()
         with spans.use_case("update-profile"):
             return run_once(

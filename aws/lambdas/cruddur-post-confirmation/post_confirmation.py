@@ -19,7 +19,7 @@ import psycopg
 
 from database import conninfo
 from lib.command_errors import ConfigError
-from services.new_user import rows
+from services.new_user import candidate_rows
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ def make_row(attributes: dict[str, str]) -> str:
     # would hold one of its connections for nothing.
     with psycopg.connect(conninfo(os.environ), autocommit=True) as connection:
         taken = False
-        for row in rows(attributes):
+        for row in candidate_rows(attributes):
             outcome = execute(connection, row | {"cognito_user_id": attributes["sub"]})
             if outcome == "created" and row["handle"] != attributes.get("preferred_username"):
                 return "handle_taken" if taken else "handle_invalid"
