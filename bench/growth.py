@@ -14,11 +14,11 @@ from bench.report import Findings, Ratio, at_most
 from lib.db import Db
 from lib.pagination import Cursor, Keyset, PageRequest
 from ops.command import Database
+from services.get_or_create_user import User
 from services.home_activities import HomeActivities
 from services.notifications_activities import NotificationsActivities
 from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
-from services.sign_in import User
 from services.user_activities import UserActivities
 
 PAGE = PageRequest(20)

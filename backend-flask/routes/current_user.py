@@ -6,7 +6,7 @@ from lib import spans
 from lib.auth import get_cognito
 from lib.db import get_db
 from lib.exceptions import Unauthorized
-from services.sign_in import SignIn, User
+from services.get_or_create_user import SignIn, User
 
 
 def current_user() -> User:

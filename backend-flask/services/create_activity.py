@@ -8,7 +8,7 @@ from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, mentioned_handles
-from services.sign_in import User
+from services.get_or_create_user import User
 from services.validation import MAX_MESSAGE_CHARS, raise_if_any, validate_text
 
 TTL = {

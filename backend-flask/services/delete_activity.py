@@ -5,7 +5,7 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.pagination import JSONBytes
-from services.sign_in import User
+from services.get_or_create_user import User
 
 
 class DeleteActivity:

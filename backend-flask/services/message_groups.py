@@ -3,7 +3,7 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page
-from services.sign_in import User
+from services.get_or_create_user import User
 
 LIMIT = 20
 

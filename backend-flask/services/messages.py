@@ -6,7 +6,7 @@ from lib import spans
 from lib.database import Db
 from lib.pagination import Order, Page, PageRequest
 from lib.queries import PagedQuery, ParentQuery
-from services.sign_in import User
+from services.get_or_create_user import User
 
 # Under a heading without keys: whoever is no member finds none, and no page.
 MESSAGES = PagedQuery("messages/index", Order.NEWEST_LAST, ParentQuery("message_groups/show"))

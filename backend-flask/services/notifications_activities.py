@@ -4,7 +4,7 @@ from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
 from lib.queries import PagedQuery
-from services.sign_in import User
+from services.get_or_create_user import User
 
 NOTIFICATIONS = PagedQuery("activities/notifications")
 

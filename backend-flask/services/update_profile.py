@@ -6,7 +6,7 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
-from services.sign_in import User
+from services.get_or_create_user import User
 from services.validation import raise_if_any, validate_display_name
 
 MAX_BIO_CHARS = 160
