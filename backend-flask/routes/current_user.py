@@ -6,7 +6,7 @@ from lib import spans
 from lib.auth import get_cognito
 from lib.db import get_db
 from lib.exceptions import Unauthorized
-from services.get_or_create_user import SignIn, User
+from services.get_or_create_user import GetOrCreateUser, User
 
 
 def current_user() -> User:
@@ -14,7 +14,7 @@ def current_user() -> User:
     if "user" not in g:
         if g.token is None:
             raise Unauthorized
-        g.user = SignIn(get_db(), get_cognito()).run(token=g.token)
+        g.user = GetOrCreateUser(get_db(), get_cognito()).run(token=g.token)
         spans.set_attribute("app.user_id", str(g.user.uuid))
     user: User = g.user
     return user

@@ -19,7 +19,7 @@ class User(NamedTuple):
     display_name: str
 
 
-class SignIn:
+class GetOrCreateUser:
     """Find the person whose token it is; make their row where the trigger of Cognito has not."""
 
     def __init__(self, db: Db, cognito: Cognito) -> None:
