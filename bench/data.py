@@ -20,10 +20,10 @@ from lib.db import Db
 from lib.pool import Connection, configure_connection
 from lib.purge import LOCK
 from lib.text import fold
-from ops.bulk import Activity, copy, persons, posts
 from ops.command import Database, is_local
 from ops.create import ROLE, create
 from ops.drop import drop
+from ops.fake_data import Activity, copy, persons, posts
 from ops.schema_load import revision, schema_load
 
 # Words that no made-up message has. Every activity gets the one, and this many get the other.

@@ -20,10 +20,10 @@ from bench.report import Findings, Ratio, at_least
 from lib.pagination import NEWEST, PageRequest
 from lib.queries import PagedQuery, page_statement
 from ops import command, keys
-from ops.bulk import WORDS
 from ops.command import ROOT, Database
 from ops.dev_token import token
 from ops.drop import drop
+from ops.fake_data import WORDS
 from services.home_activities import HOME, HomeActivities
 from services.user_activities import USER
 

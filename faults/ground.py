@@ -16,10 +16,10 @@ from bench.contestants import RAISED_LIMITS, free_port
 from bench.processes import Running, started
 from faults.cluster import NOTHING, Cluster, cluster
 from ops import keys
-from ops.bulk import bulk
 from ops.command import ROOT, Database, home
 from ops.create import ROLE, create
 from ops.dev_token import token
+from ops.fake_data import bulk
 from ops.schema_load import schema_load
 
 PEOPLE, ACTIVITIES = 20, 200

@@ -5,8 +5,8 @@ With --activities and --users: that much made-up data besides, for measurements.
 
 from psycopg import Connection
 
-from ops.bulk import bulk
 from ops.command import ROOT, Database, arguments, chosen, run
+from ops.fake_data import bulk
 
 
 def seed(database: Database) -> str:

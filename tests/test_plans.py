@@ -11,8 +11,8 @@ from lib import queries
 from lib.db import Db
 from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
-from ops.bulk import bulk
 from ops.command import ROOT, Database
+from ops.fake_data import bulk
 from ops.plans import cost, page, reads
 from ops.seed import seed
 from services.home_activities import HOME
