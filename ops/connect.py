@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from psycopg.conninfo import conninfo_to_dict
 
 from lib.command_errors import CommandError
-from ops import client, embedded
+from ops import embedded, pg_tools
 from ops.command import Database, database, run
 
 
@@ -26,7 +26,7 @@ def psql(database: Database) -> str:
 
 def connect(database: Database, psql_arguments: list[str]) -> int:
     """Run psql until it ends. Returns its exit status."""
-    meant, environ = client.told(conninfo_to_dict(database.url))
+    meant, environ = pg_tools.told(conninfo_to_dict(database.url))
     # Ctrl-C is for psql alone, which cancels the statement.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return subprocess.run(
