@@ -1,7 +1,7 @@
 """Show who is connected to the server, by psql."""
 
 from ops.command import ROOT, arguments, chosen, run
-from ops.connect import connect
+from ops.psql import connect
 
 
 def main() -> int:
