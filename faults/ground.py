@@ -17,7 +17,7 @@ from bench.processes import Running, started
 from faults.cluster import NOTHING, Cluster, cluster
 from ops import keys
 from ops.command import ROOT, Database, home
-from ops.create import ROLE, create
+from ops.create_database import ROLE, create
 from ops.dev_token import token
 from ops.fake_data import bulk
 from ops.schema_load import schema_load

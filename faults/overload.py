@@ -9,7 +9,7 @@ from bench.processes import Running, memory_mb, tree
 from faults.drill import Figure, at_least, at_most, none_of
 from faults.ground import Ground, ground, serving
 from faults.rush import profiles, rush
-from ops.create import ROLE
+from ops.create_database import ROLE
 
 PEAK, TEN_TIMES = 16, 160
 PEAK_SECONDS = 5

@@ -19,7 +19,7 @@ from lib.checks import SCHEMA, check_port
 from lib.config import Config
 from ops import keys
 from ops.command import ROOT, Database, checked, database, run
-from ops.create import ROLE, create
+from ops.create_database import ROLE, create
 from ops.migrate import migrate
 from ops.schema_load import load_schema, revision
 from ops.seed import load_seed

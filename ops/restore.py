@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 from lib.command_errors import CommandError
 from ops import manifest, pg_tools
 from ops.command import Database, arguments, chosen, run
-from ops.create import create, create_database
+from ops.create_database import create, create_database
 from ops.lambda_role import make_role
 from ops.manifest import Manifest
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ops.command import Database, arguments, chosen, run
-from ops.create import create
+from ops.create_database import create
 from ops.drop import drop
 from ops.schema_load import schema_load
 from ops.seed import seed

@@ -24,7 +24,7 @@ from lib.config import Config
 from lib.exporters import providers
 from ops import embedded, keys
 from ops.command import Database
-from ops.create import ROLE, create
+from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
 from tests import settings, tokens
 from tests.aws import Aws, moto

@@ -14,7 +14,7 @@ from lib.checks import SCHEMA
 from lib.command_errors import CommandError
 from ops import pg_tools
 from ops.command import Database
-from ops.create import create
+from ops.create_database import create
 from ops.manifest import beside
 from tests.conftest import NEW
 from tests.make import Make

@@ -9,8 +9,8 @@ from psycopg.conninfo import make_conninfo
 
 from ops import embedded
 from ops.command import Database
-from ops.create import ROLE as SERVICE
-from ops.create import create
+from ops.create_database import ROLE as SERVICE
+from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
 from tests.conftest import THROWAWAY
 from tests.make import User

@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
 from ops.command import ROOT, Database
-from ops.create import ROLE, create
+from ops.create_database import ROLE, create
 from ops.lambda_role import ROLE as LAMBDA_ROLE
 from ops.lambda_role import lambda_role
 from ops.roles import creating

@@ -9,7 +9,7 @@ import yaml
 from jsonschema_rs import Draft202012Validator
 
 from ops.command import ROOT
-from ops.create import ROLE
+from ops.create_database import ROLE
 from tests.compose import config
 
 GITPOD = yaml.safe_load((ROOT / ".gitpod.yml").read_text())

@@ -14,7 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ops.command import ROOT
-from ops.create import ROLE
+from ops.create_database import ROLE
 from tests.conftest import SERVICE_PASSWORD
 from tests.running import CLEAN, free_port, rows, started
 from tests.test_workspace_files import DEVCONTAINER, GITPOD

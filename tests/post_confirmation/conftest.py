@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ops.command import Database
-from ops.create import create
+from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
 from ops.roles import set_password
 from ops.schema_load import schema_load
