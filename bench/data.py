@@ -22,7 +22,7 @@ from lib.purge import LOCK
 from lib.text import fold
 from ops.command import Database, is_local
 from ops.create_database import ROLE, create
-from ops.drop import drop
+from ops.drop_database import drop
 from ops.fake_data import Activity, copy, persons, posts
 from ops.schema_load import revision, schema_load
 

@@ -22,7 +22,7 @@ from lib.queries import PagedQuery, page_statement
 from ops import command, keys
 from ops.command import ROOT, Database
 from ops.dev_token import token
-from ops.drop import drop
+from ops.drop_database import drop
 from ops.fake_data import WORDS
 from services.home_activities import HOME, HomeActivities
 from services.user_activities import USER

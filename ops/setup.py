@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ops.command import Database, arguments, chosen, run
 from ops.create_database import create
-from ops.drop import drop
+from ops.drop_database import drop
 from ops.schema_load import schema_load
 from ops.seed import seed
 
