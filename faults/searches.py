@@ -12,7 +12,7 @@ from faults.load import getting, load, not_ok, p99, slowest, status_of
 from faults.raw_clients import ask_repeatedly
 from faults.unprotected import without
 from ops.command import Database
-from ops.plans import cost, page
+from ops.explain import cost, page
 from services.search_activities import SEARCH, pattern
 
 FEW, MANY = 8, 200

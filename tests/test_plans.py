@@ -12,8 +12,8 @@ from lib.db import Db
 from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
 from ops.command import ROOT, Database
+from ops.explain import cost, page, reads
 from ops.fake_data import bulk
-from ops.plans import cost, page, reads
 from ops.seed import seed
 from services.home_activities import HOME
 from services.notifications_activities import NOTIFICATIONS
