@@ -13,7 +13,7 @@ from bench.race import Given
 from bench.report import Findings, load, section, write
 from bench.scenarios import home, posting, reads, signed_in, traced
 from bench.worker import worker
-from ops import command, keys
+from ops import command, dev_keys
 from ops.command import ROOT, Database, database, run
 
 SCENARIOS: dict[str, Callable[[Database, Given], Findings]] = {
@@ -54,7 +54,7 @@ def main() -> None:
     if is_autogrouping():
         tell(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
     install()
-    keys.make()
+    dev_keys.make()
     # Those of scenarios that are not measured now stay as they were.
     known = command.home() / f"{given.document.stem}.json"
     findings = load(known)

@@ -18,7 +18,7 @@ from bench.install import PEERS, venv
 from bench.processes import Running, started
 from lib.command_errors import CommandError
 from lib.pagination import PageRequest
-from ops import keys
+from ops import dev_keys
 from ops.command import ROOT, Database, home
 from services.home_activities import HomeActivities
 from services.user_activities import UserActivities
@@ -92,7 +92,7 @@ def environment(database: Database) -> dict[str, str]:
     # The others log no requests either.
     ours |= {"DRAIN_SECONDS": "0", "LOG_LEVEL": "warning"} | RAISED_LIMITS
     path = {"PATH": f"{venv() / 'bin'}:{os.environ['PATH']}", "NODE_ENV": "production"}
-    return kept | parts | ours | path | keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
+    return kept | parts | ours | path | dev_keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
 
 
 def free_port() -> str:

@@ -19,7 +19,7 @@ from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
 from lib.pagination import NEWEST, PageRequest
 from lib.queries import PagedQuery, page_statement
-from ops import command, keys
+from ops import command, dev_keys
 from ops.command import ROOT, Database
 from ops.dev_token import token
 from ops.drop_database import drop
@@ -166,7 +166,7 @@ def profiles() -> list[Request]:
 
 def tokens(database: Database) -> list[str]:
     """Access tokens of many people."""
-    key = keys.make()
+    key = dev_keys.make()
     with database.connect() as connection:
         found = connection.execute("SELECT cognito_user_id FROM users ORDER BY uuid LIMIT %s", [SIGNED_IN])
         return [token(key, sub) for (sub,) in found]

@@ -18,7 +18,7 @@ from bench.load import output
 from faults.drill import Drill, Figure
 from faults.report import Finding, document, tell
 from lib.command_errors import CommandError
-from ops import embedded, keys
+from ops import dev_keys, embedded
 from ops.command import ROOT, run
 
 DOCUMENT = ROOT / "docs" / "failures.md"
@@ -77,7 +77,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     known = drills()
     given = arguments(known)
-    keys.make()
+    dev_keys.make()
     findings = []
     for name in given.drills or [name for name, drill in known.items() if drill.is_short or not given.short]:
         findings.append(found(known[name], given))

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from bench.contestants import RAISED_LIMITS, free_port
 from bench.processes import Running, started
 from faults.cluster import NOTHING, Cluster, cluster
-from ops import keys
+from ops import dev_keys
 from ops.command import ROOT, Database, home
 from ops.create_database import ROLE, create
 from ops.dev_token import token
@@ -76,7 +76,7 @@ def fill(made: Cluster) -> list[Person]:
     bulk(database, users=PEOPLE, activities=ACTIVITIES)
     # Also where commits are not waited for, these are there.
     rows(made, "CHECKPOINT")
-    key = keys.make()
+    key = dev_keys.make()
     found = rows(made, "SELECT users.handle, users.cognito_user_id FROM users ORDER BY users.handle")
     return [Person(handle, token(key, sub)) for handle, sub in found]
 
@@ -108,7 +108,7 @@ def serving(
     `settings` come on top of what production is told; `PORT` may be one of them. `name` keeps the logs of
     several apart. `command` is another way to run the service.
     """
-    keys.make()
+    dev_keys.make()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     port = settings.get("PORT") or free_port()
     ours = {
@@ -124,7 +124,7 @@ def serving(
     with started(
         command,
         url=f"http://127.0.0.1:{port}{first}",
-        environ=kept | keys.settings() | ours | settings,
+        environ=kept | dev_keys.settings() | ours | settings,
         folder=ROOT,
         log=home() / f"{name}.log",
     ) as running:

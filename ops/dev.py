@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from lib.checks import SCHEMA, check_port
 from lib.config import Config
-from ops import keys
+from ops import dev_keys
 from ops.command import ROOT, Database, checked, database, run
 from ops.create_database import ROLE, create
 from ops.migrate import migrate
@@ -52,8 +52,8 @@ def add_settings() -> None:
     # Nobody is to be told to go elsewhere: there is nobody else.
     for name, value in {"FRONTEND_URL": FRONTEND_URL, "DRAIN_SECONDS": "0"}.items():
         os.environ[name] = os.environ.get(name) or value
-    if not keys.configured():
-        os.environ.update(keys.settings())
+    if not dev_keys.configured():
+        os.environ.update(dev_keys.settings())
 
 
 def serve(environ: dict[str, str], config: Config, url: str) -> int:
@@ -74,7 +74,7 @@ def serve(environ: dict[str, str], config: Config, url: str) -> int:
     if answers(config, server):
         say(f"Cruddur serves its feed at {url}/api/activities/home")
         say(f"{url}/docs documents the API, and {url}/ links to both")
-        if not keys.configured():
+        if not dev_keys.configured():
             say("bin/dev-token andrewbrown prints a token to sign in with")
     status = server.wait()
     return status if status >= 0 else 128 - status
@@ -121,8 +121,8 @@ def main() -> int:
     config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
     url = (checked("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
     check_port(config)
-    if not keys.configured():
-        keys.make()
+    if not dev_keys.configured():
+        dev_keys.make()
     step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
     with database() as meant:
         environ = {**os.environ, "CONNECTION_URL": meant.url}

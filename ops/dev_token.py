@@ -9,7 +9,7 @@ from joserfc.jwk import RSAKey
 
 from lib.command_errors import CommandError
 from lib.config import UserPool
-from ops import keys
+from ops import dev_keys
 from ops.command import Database, database, run
 
 LIFETIME_SECONDS = 24 * 60 * 60
@@ -34,7 +34,7 @@ def find(database: Database, handle: str) -> str:
 
 def token(key: RSAKey, sub: str) -> str:
     """An access token for `sub`, as Cognito makes them."""
-    pool = UserPool.of(keys.REGION, keys.POOL_ID, keys.CLIENT_ID, None, None)
+    pool = UserPool.of(dev_keys.REGION, dev_keys.POOL_ID, dev_keys.CLIENT_ID, None, None)
     now = int(time.time())
     claims = {
         "sub": sub,
@@ -47,7 +47,7 @@ def token(key: RSAKey, sub: str) -> str:
         "jti": str(uuid4()),
         "username": sub,
     }
-    return jwt.encode({"alg": keys.ALGORITHM, "kid": key.kid}, claims, key)
+    return jwt.encode({"alg": dev_keys.ALGORITHM, "kid": key.kid}, claims, key)
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
     parser = ArgumentParser(prog="bin/dev-token", description=__doc__)
     parser.add_argument("handle", metavar="HANDLE", help="whose token it is, such as andrewbrown")
     given = parser.parse_args()
-    others = keys.configured()
+    others = dev_keys.configured()
     if others:
         raise CommandError(
             f"a Cognito pool is configured, whose tokens Cognito alone makes: unset {', '.join(others)} "
@@ -63,7 +63,7 @@ def main() -> None:
         )
     with database() as meant:
         sub = find(meant, given.handle)
-    print(token(keys.make(), sub))
+    print(token(dev_keys.make(), sub))
 
 
 if __name__ == "__main__":

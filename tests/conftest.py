@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from lib.config import Config
 from lib.exporters import providers
-from ops import embedded, keys
+from ops import dev_keys, embedded
 from ops.command import Database
 from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
@@ -195,7 +195,7 @@ def home(tmp_path: Path) -> Path:
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That folder, also for what runs in this process, and no pool but the one that is made there."""
     monkeypatch.setenv("CRUDDUR_HOME", str(home))
-    for name in keys.POOL_SETTINGS:
+    for name in dev_keys.POOL_SETTINGS:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from ops import keys
+from ops import dev_keys
 from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
@@ -98,7 +98,7 @@ def test_without_one_nobody_is(dev: Dev) -> None:
 
 
 def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
-    stranger = token(keys.make(), ANDREW)
+    stranger = token(dev_keys.make(), ANDREW)
 
     assert (home / "keys").exists()
     assert ask(dev.port, NOTIFICATIONS, stranger) == (401, ["generic_401"])
@@ -107,7 +107,7 @@ def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
 def test_nobody_is_asked_about_whoever_is_not_in_the_database(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRUDDUR_HOME", str(dev.home))
 
-    assert ask(dev.port, NOTIFICATIONS, token(keys.make(), STRANGER)) == (503, ["service_unavailable"])
+    assert ask(dev.port, NOTIFICATIONS, token(dev_keys.make(), STRANGER)) == (503, ["service_unavailable"])
 
 
 @pytest.mark.parametrize("handle", ["linyue", "LinYue", "LINYUE"])
@@ -171,7 +171,7 @@ def test_every_setting_of_a_pool_is_named(home: Path) -> None:
 def test_settings_that_are_those_of_the_development_pool_are_none_of_another(home: Path, new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
 
-    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **keys.settings())
+    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **dev_keys.settings())
 
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -196,7 +196,7 @@ def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
         for _ in range(2):
             dev.stdout.readline()
         assert not home.exists()
-        assert ask(port, NOTIFICATIONS, token(keys.make(), ANDREW)) == (401, ["generic_401"])
+        assert ask(port, NOTIFICATIONS, token(dev_keys.make(), ANDREW)) == (401, ["generic_401"])
         assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
         dev.send_signal(signal.SIGTERM)
         # No word on bin/dev-token either.
