@@ -19,7 +19,7 @@ from ops import dev_keys
 from ops.command import ROOT, Database, home
 from ops.create_database import ROLE, create
 from ops.dev_token import token
-from ops.fake_data import bulk
+from ops.fake_data import fake_data
 from ops.schema_load import schema_load
 
 PEOPLE, ACTIVITIES = 20, 200
@@ -73,7 +73,7 @@ def fill(made: Cluster) -> list[Person]:
     database = Database("CONNECTION_URL", made.url())
     create(database)
     schema_load(database)
-    bulk(database, users=PEOPLE, activities=ACTIVITIES)
+    fake_data(database, users=PEOPLE, activities=ACTIVITIES)
     # Also where commits are not waited for, these are there.
     rows(made, "CHECKPOINT")
     key = dev_keys.make()

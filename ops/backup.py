@@ -13,7 +13,7 @@ from psycopg import Connection, IsolationLevel
 
 from lib.command_errors import CommandError
 from ops import manifest, pg_tools
-from ops.command import Database, arguments, chosen, run
+from ops.command import Database, arguments, run, selected_database
 from ops.manifest import Manifest
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     if not given.file.suffix and given.file.parent == Path():
         # Such as `production`, by which one means the database.
         parser.error(f"FILE has a suffix or a folder, such as ./{given.file}, so that it is no mistyped prod")
-    with chosen(given) as database:
+    with selected_database(given) as database:
         held = backup(database, given.file)
     print(
         f"{given.file}: database {database.name}, {given.file.stat().st_size:,} bytes, schema {held.revision}\n{held}"

@@ -122,7 +122,7 @@ def arguments(doc: str | None, *, destroys: bool = False) -> ArgumentParser:
     return parser
 
 
-def chosen(given: Namespace) -> AbstractContextManager[Database]:
+def selected_database(given: Namespace) -> AbstractContextManager[Database]:
     """The database that parsed `arguments` mean."""
     return database(prod=given.prod is not None, confirmed=getattr(given, "confirm", None))
 

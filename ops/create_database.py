@@ -6,7 +6,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from lib.checks import check_encoding
-from ops.command import ROOT, Database, chosen, run
+from ops.command import ROOT, Database, run, selected_database
 from ops.roles import creating, let_in, password_of, role_arguments
 
 ROLE = "cruddur_service"
@@ -67,7 +67,7 @@ def main() -> None:
     given = role_arguments(__doc__).parse_args()
     # SERVICE_CONNECTION_URL goes with CONNECTION_URL; production's role gets its password from its operator.
     service_url = "" if given.prod else os.environ.get("SERVICE_CONNECTION_URL", "")
-    with chosen(given) as database:
+    with selected_database(given) as database:
         database.report(create(database, service_url=service_url, iam=given.iam))
 
 

@@ -74,7 +74,7 @@ class Activity(NamedTuple):
     search_text: str = ""
 
 
-def bulk(database: Database, *, users: int, activities: int) -> None:
+def fake_data(database: Database, *, users: int, activities: int) -> None:
     """Add `users` people, `activities` activities of theirs, half of them expired, and conversations.
 
     Raises `Failure` when such data is there already.

@@ -4,7 +4,7 @@ import os
 
 from psycopg.sql import SQL, Identifier
 
-from ops.command import ROOT, Database, chosen, run
+from ops.command import ROOT, Database, run, selected_database
 from ops.roles import creating, let_in, password_of, role_arguments
 
 ROLE = "cruddur_post_confirmation"
@@ -39,7 +39,7 @@ def main() -> None:
     given = role_arguments(__doc__).parse_args()
     # It goes with CONNECTION_URL; production's role gets its password from its operator.
     url = "" if given.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
-    with chosen(given) as database:
+    with selected_database(given) as database:
         database.report(lambda_role(database, url=url, iam=given.iam))
 
 

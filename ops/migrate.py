@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
-from ops.command import ROOT, Database, arguments, chosen, run
+from ops.command import ROOT, Database, arguments, run, selected_database
 from ops.schema_load import wait_for_turn
 
 
@@ -41,7 +41,7 @@ def migrate(database: Database, target: str = "head") -> str:
 
 def main() -> None:
     """The command."""
-    with chosen(arguments(__doc__).parse_args()) as database:
+    with selected_database(arguments(__doc__).parse_args()) as database:
         database.report(migrate(database))
 
 

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
 from ops import manifest, pg_tools
-from ops.command import Database, arguments, chosen, run
+from ops.command import Database, arguments, run, selected_database
 from ops.create_database import create, create_database
 from ops.lambda_role import make_role
 from ops.manifest import Manifest
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="what bin/db-backup has written")
     parser.add_argument("name", metavar="NAME", help="the new database's name")
     given = parser.parse_args()
-    with chosen(given) as database:
+    with selected_database(given) as database:
         held = restore(database, given.file, given.name)
         print(f"{given.name}: every row as it was backed up, schema {held.revision}\n{held}")
         print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=given.name)}.")

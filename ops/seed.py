@@ -5,8 +5,8 @@ With --activities and --users: that much made-up data besides, for measurements.
 
 from psycopg import Connection
 
-from ops.command import ROOT, Database, arguments, chosen, run
-from ops.fake_data import bulk
+from ops.command import ROOT, Database, arguments, run, selected_database
+from ops.fake_data import fake_data
 
 
 def seed(database: Database) -> str:
@@ -34,10 +34,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.activities < 0 or given.users < 0 or bool(given.activities) > bool(given.users):
         parser.error("--activities and --users are 0 or more, and activities need users to post them")
-    with chosen(given) as database:
+    with selected_database(given) as database:
         deeds = [seed(database)]
         if given.users:
-            bulk(database, users=given.users, activities=given.activities)
+            fake_data(database, users=given.users, activities=given.activities)
             deeds.append(f"added {given.activities} made-up activities, {given.users} made-up users")
         database.report(*deeds)
 

@@ -1,12 +1,12 @@
 """Show who is connected to the server, by psql."""
 
-from ops.command import ROOT, arguments, chosen, run
+from ops.command import ROOT, arguments, run, selected_database
 from ops.psql import connect
 
 
 def main() -> int:
     """The command."""
-    with chosen(arguments(__doc__).parse_args()) as database:
+    with selected_database(arguments(__doc__).parse_args()) as database:
         return connect(database, ["--no-psqlrc", "--pset=pager=off", f"--file={ROOT / 'db' / 'sessions.sql'}"])
 
 

@@ -13,7 +13,7 @@ from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
 from ops.command import ROOT, Database
 from ops.explain import cost, page, reads
-from ops.fake_data import bulk
+from ops.fake_data import fake_data
 from ops.seed import seed
 from services.home_activities import HOME
 from services.notifications_activities import NOTIFICATIONS
@@ -56,7 +56,7 @@ def test_the_columns_of_an_activity_are_listed_in_one_file() -> None:
 
 def test_a_first_page_is_planned_once_for_all(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    bulk(database, users=2_000, activities=20_000)
+    fake_data(database, users=2_000, activities=20_000)
     with database.connect() as connection:
         people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
 
@@ -77,7 +77,7 @@ def test_a_first_page_is_planned_once_for_all(app: Flask, owner_url: str) -> Non
 def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
-    bulk(database, users=activities // 5, activities=activities)
+    fake_data(database, users=activities // 5, activities=activities)
 
     with database.connect() as connection:
         costs = {read.title: cost(connection, read) for read in reads(connection)}
@@ -107,7 +107,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
 
 def test_a_search_without_an_index_visits_its_number_of_activities(owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    bulk(database, users=20, activities=60_000)
+    fake_data(database, users=20, activities=60_000)
 
     with database.connect() as connection:
         costs = {read.title: cost(connection, read) for read in reads(connection)}
@@ -119,7 +119,7 @@ def test_a_search_without_an_index_visits_its_number_of_activities(owner_url: st
 
 def test_a_count_of_matches_visits_no_more_than_it_counts(owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    bulk(database, users=20, activities=60_000)
+    fake_data(database, users=20, activities=60_000)
 
     with database.connect() as connection:
         costs = {read.title: cost(connection, read) for read in reads(connection)}
