@@ -24,7 +24,7 @@ class IdempotencyKey(NamedTuple):
 
 
 class CreatedResource(NamedTuple):
-    """What the request resource_uuid: the uuid that it was given, and when."""
+    """What the request made: the uuid that it was given, and when."""
 
     uuid: UUID
     created_at: datetime
