@@ -13,7 +13,7 @@ from psycopg import Connection, IsolationLevel
 
 from lib.command_errors import CommandError
 from ops import manifest, pg_tools
-from ops.command import Database, arguments, run, selected_database
+from ops.command import Database, argument_parser, run, selected_database
 from ops.manifest import Manifest
 
 
@@ -72,20 +72,18 @@ def main() -> None:
     """The command."""
     # As Ctrl-C: what is unfinished is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    parser = arguments(__doc__)
+    parser = argument_parser("bin/db-backup", __doc__)
     parser.add_argument("file", metavar="FILE", type=Path, help="without it: cruddur-<UTC time>.dump in this folder")
     words = sys.argv[1:]
     if words in ([], ["prod"]):
         words.append(f"cruddur-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump")
-    given = parser.parse_args(words)
-    if not given.file.suffix and given.file.parent == Path():
+    args = parser.parse_args(words)
+    if not args.file.suffix and args.file.parent == Path():
         # Such as `production`, by which one means the database.
-        parser.error(f"FILE has a suffix or a folder, such as ./{given.file}, so that it is no mistyped prod")
-    with selected_database(given) as database:
-        held = backup(database, given.file)
-    print(
-        f"{given.file}: database {database.name}, {given.file.stat().st_size:,} bytes, schema {held.revision}\n{held}"
-    )
+        parser.error(f"FILE has a suffix or a folder, such as ./{args.file}, so that it is no mistyped prod")
+    with selected_database(args) as database:
+        held = backup(database, args.file)
+    print(f"{args.file}: database {database.name}, {args.file.stat().st_size:,} bytes, schema {held.revision}\n{held}")
 
 
 if __name__ == "__main__":

@@ -113,18 +113,18 @@ def database(*, prod: bool = False, confirmed: str | None = None, options: str =
             yield Database("CRUDDUR_HOME", make_conninfo(server, dbname="cruddur"), confirmed)
 
 
-def arguments(doc: str | None, *, destroys: bool = False) -> ArgumentParser:
-    """A parser with what all commands take: `prod`, and for the destructive ones `--confirm`."""
-    parser = ArgumentParser(prog=f"bin/db-{Path(sys.argv[0]).stem.replace('_', '-')}", description=doc)
+def argument_parser(script: str, doc: str | None, *, destroys: bool = False) -> ArgumentParser:
+    """Make the parser of `script` with the arguments of all commands: `prod`, and for destructive ones `--confirm`."""
+    parser = ArgumentParser(prog=script, description=doc)
     parser.add_argument("prod", nargs="?", choices=["prod"], help="the database of PROD_CONNECTION_URL")
     if destroys:
         parser.add_argument("--confirm", metavar="NAME", help="the database's name, instead of typing it when asked")
     return parser
 
 
-def selected_database(given: Namespace) -> AbstractContextManager[Database]:
-    """The database that parsed `arguments` mean."""
-    return database(prod=given.prod is not None, confirmed=getattr(given, "confirm", None))
+def selected_database(args: Namespace) -> AbstractContextManager[Database]:
+    """Return the database that the parsed arguments name."""
+    return database(prod=args.prod is not None, confirmed=getattr(args, "confirm", None))
 
 
 def run(main: Callable[[], int | None]) -> None:

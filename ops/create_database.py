@@ -7,7 +7,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib.checks import check_encoding
 from ops.command import ROOT, Database, run, selected_database
-from ops.roles import creating, let_in, password_of, role_arguments
+from ops.roles import creating, let_in, password_of, role_argument_parser
 
 ROLE = "cruddur_service"
 # Of the databases that each server begins with, those that this role may change.
@@ -64,11 +64,11 @@ def close_others(connection: Connection) -> None:
 
 def main() -> None:
     """The command."""
-    given = role_arguments(__doc__).parse_args()
+    args = role_argument_parser("bin/db-create", __doc__).parse_args()
     # SERVICE_CONNECTION_URL goes with CONNECTION_URL; production's role gets its password from its operator.
-    service_url = "" if given.prod else os.environ.get("SERVICE_CONNECTION_URL", "")
-    with selected_database(given) as database:
-        database.report(create(database, service_url=service_url, iam=given.iam))
+    service_url = "" if args.prod else os.environ.get("SERVICE_CONNECTION_URL", "")
+    with selected_database(args) as database:
+        database.report(create(database, service_url=service_url, iam=args.iam))
 
 
 if __name__ == "__main__":

@@ -124,11 +124,11 @@ def main() -> int:
     if not dev_keys.configured():
         dev_keys.make()
     step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
-    with database() as meant:
-        environ = {**os.environ, "CONNECTION_URL": meant.url}
-        if meant.is_embedded:
-            environ["SERVICE_CONNECTION_URL"] = make_conninfo(meant.url, user=ROLE)
-        prepare(meant, environ.get("SERVICE_CONNECTION_URL", ""))
+    with database() as db:
+        environ = {**os.environ, "CONNECTION_URL": db.url}
+        if db.is_embedded:
+            environ["SERVICE_CONNECTION_URL"] = make_conninfo(db.url, user=ROLE)
+        prepare(db, environ.get("SERVICE_CONNECTION_URL", ""))
         step("Starting the service")
         return serve(environ, config, url)
 

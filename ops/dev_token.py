@@ -54,15 +54,15 @@ def main() -> None:
     """The command."""
     parser = ArgumentParser(prog="bin/dev-token", description=__doc__)
     parser.add_argument("handle", metavar="HANDLE", help="whose token it is, such as andrewbrown")
-    given = parser.parse_args()
+    args = parser.parse_args()
     others = dev_keys.configured()
     if others:
         raise CommandError(
             f"a Cognito pool is configured, whose tokens Cognito alone makes: unset {', '.join(others)} "
             "to use the development keys"
         )
-    with database() as meant:
-        sub = find(meant, given.handle)
+    with database() as db:
+        sub = find(db, args.handle)
     print(token(dev_keys.make(), sub))
 
 

@@ -4,7 +4,7 @@ from psycopg.errors import ObjectInUse
 from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
-from ops.command import Database, arguments, run, selected_database
+from ops.command import Database, argument_parser, run, selected_database
 
 
 def drop(database: Database) -> str:
@@ -27,7 +27,7 @@ def drop(database: Database) -> str:
 
 def main() -> None:
     """The command."""
-    with selected_database(arguments(__doc__, destroys=True).parse_args()) as database:
+    with selected_database(argument_parser("bin/db-drop", __doc__, destroys=True).parse_args()) as database:
         database.report(drop(database))
 
 

@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow
 from lib.command_errors import CommandError
 from lib.pagination import Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
-from ops.command import Database, arguments, run, selected_database
+from ops.command import Database, argument_parser, run, selected_database
 from services.home_activities import HOME
 from services.messages import MESSAGES
 from services.notifications_activities import NOTIFICATIONS
@@ -137,7 +137,7 @@ def plans(database: Database) -> None:
 
 def main() -> None:
     """The command."""
-    with selected_database(arguments(__doc__).parse_args()) as database:
+    with selected_database(argument_parser("bin/db-plans", __doc__).parse_args()) as database:
         plans(database)
 
 

@@ -110,9 +110,9 @@ def main() -> None:
     parser = ArgumentParser(prog="bin/lambda-build", description=__doc__)
     parser.add_argument("--ca", metavar="FILE", type=Path, help="the certificates of RDS's CA, to go into the zip")
     parser.add_argument("--output", metavar="FOLDER", type=Path, default=OUTPUT, help="without it: dist/lambda")
-    given = parser.parse_args()
+    args = parser.parse_args()
     for architecture in ARCHITECTURES:
-        built = build(architecture, given.output, ca=given.ca)
+        built = build(architecture, args.output, ca=args.ca)
         digest = hashlib.sha256(built.read_bytes()).hexdigest()
         print(f"{built}: {built.stat().st_size:,} bytes, sha256 {digest}")
 

@@ -5,7 +5,7 @@ import os
 from psycopg.sql import SQL, Identifier
 
 from ops.command import ROOT, Database, run, selected_database
-from ops.roles import creating, let_in, password_of, role_arguments
+from ops.roles import creating, let_in, password_of, role_argument_parser
 
 ROLE = "cruddur_post_confirmation"
 
@@ -36,11 +36,11 @@ def make_role(database: Database, *, password: str | None = None, iam: bool = Fa
 
 def main() -> None:
     """The command."""
-    given = role_arguments(__doc__).parse_args()
+    args = role_argument_parser("bin/db-lambda-role", __doc__).parse_args()
     # It goes with CONNECTION_URL; production's role gets its password from its operator.
-    url = "" if given.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
-    with selected_database(given) as database:
-        database.report(lambda_role(database, url=url, iam=given.iam))
+    url = "" if args.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
+    with selected_database(args) as database:
+        database.report(lambda_role(database, url=url, iam=args.iam))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
-from ops.command import ROOT, Database, arguments, run, selected_database
+from ops.command import ROOT, Database, argument_parser, run, selected_database
 from ops.schema_load import wait_for_turn
 
 
@@ -41,7 +41,7 @@ def migrate(database: Database, target: str = "head") -> str:
 
 def main() -> None:
     """The command."""
-    with selected_database(arguments(__doc__).parse_args()) as database:
+    with selected_database(argument_parser("bin/db-migrate", __doc__).parse_args()) as database:
         database.report(migrate(database))
 
 

@@ -26,11 +26,11 @@ def psql(database: Database) -> str:
 
 def connect(database: Database, psql_arguments: list[str]) -> int:
     """Run psql until it ends. Returns its exit status."""
-    meant, environ = pg_tools.told(conninfo_to_dict(database.url))
+    db, environ = pg_tools.told(conninfo_to_dict(database.url))
     # Ctrl-C is for psql alone, which cancels the statement.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return subprocess.run(
-        [psql(database), meant, *psql_arguments],
+        [psql(database), db, *psql_arguments],
         env={**os.environ, **environ},
         check=False,
     ).returncode
@@ -38,15 +38,15 @@ def connect(database: Database, psql_arguments: list[str]) -> int:
 
 def main() -> int:
     """The command."""
-    given = sys.argv[1:]
-    prod = given[:1] == ["prod"]
-    options = given[prod:]
+    args = sys.argv[1:]
+    prod = args[:1] == ["prod"]
+    options = args[prod:]
     if options and not options[0].startswith("-"):
         # psql would take the word for a user.
         parser = ArgumentParser(prog="bin/db-connect", usage="%(prog)s [prod] [psql's options]")
         parser.error(f"{options[0]} is neither prod nor an option of psql's")
-    with database(prod=prod) as meant:
-        return connect(meant, options)
+    with database(prod=prod) as db:
+        return connect(db, options)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from psycopg import Connection
 from tqdm import tqdm
 
 from lib.purge import Purged, purge_batch
-from ops.command import arguments, run, selected_database
+from ops.command import argument_parser, run, selected_database
 
 # Until the transaction that is at it has ended.
 TURN_SECONDS = 0.01
@@ -34,7 +34,8 @@ def purge(connection: Connection) -> Purged:
 
 def main() -> None:
     """The command."""
-    with selected_database(arguments(__doc__).parse_args()) as database, database.connect() as connection:
+    args = argument_parser("bin/db-purge", __doc__).parse_args()
+    with selected_database(args) as database, database.connect() as connection:
         purged = purge(connection)
         database.report(f"{purged.activities} activities and {purged.idempotency_keys} idempotency keys deleted")
 

@@ -2,13 +2,11 @@
 
 import os
 import re
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from operator import eq, ge
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from botocore.config import Config
@@ -146,9 +144,9 @@ def one_line(text: str) -> str:
     return " ".join(text.split()).rstrip(".")
 
 
-def arguments(doc: str | None) -> ArgumentParser:
-    """A parser with what all scripts for an instance take: its name."""
-    parser = ArgumentParser(prog=f"bin/{Path(sys.argv[0]).stem.replace('_', '-')}", description=doc)
+def argument_parser(script: str, doc: str | None) -> ArgumentParser:
+    """Make the parser of a script for an instance, whose name is its argument."""
+    parser = ArgumentParser(prog=script, description=doc)
     parser.add_argument("name", nargs="?", type=identifier, default=NAME, help=f"the instance, else {NAME}")
     return parser
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib.command_errors import CommandError
 from ops.command import run
-from ops.rds import FLAGS, LOGS, PORT, Answer, arguments, client, failures, open_rules, setting
+from ops.rds import FLAGS, LOGS, PORT, Answer, argument_parser, client, failures, open_rules, setting
 
 # The newest first. All of them have AWS's standard support.
 VERSIONS = ("18", "17", "16", "15")
@@ -33,21 +33,21 @@ ALWAYS = {
 }
 
 
-def create(rds: Any, ec2: Any, logs: Any, given: Namespace, group: str) -> None:
+def create(rds: Any, ec2: Any, logs: Any, args: Namespace, group: str) -> None:
     """Ask for the instance. Raises `Failure` when there is one of that name, or `group` lets everyone in."""
-    refuse_existing(rds, given.name)
+    refuse_existing(rds, args.name)
     opened = open_rules(ec2, [group])
     if opened:
         raise CommandError(f"DB_SG_ID: {group} lets everyone in by {', '.join(opened)}: take that rule away first")
-    bound_logs(logs, given.name)
+    bound_logs(logs, args.name)
     rds.create_db_instance(
         **ALWAYS,
-        **flags(dev=given.dev),
-        **network(given.subnet_group, group),
-        DBInstanceIdentifier=given.name,
-        DBInstanceClass=given.instance_class,
-        EngineVersion=given.postgres,
-        DBParameterGroupName=parameter_group(rds, given.postgres),
+        **flags(dev=args.dev),
+        **network(args.subnet_group, group),
+        DBInstanceIdentifier=args.name,
+        DBInstanceClass=args.instance_class,
+        EngineVersion=args.postgres,
+        DBParameterGroupName=parameter_group(rds, args.postgres),
     )
 
 
@@ -99,20 +99,20 @@ def parameter_group(rds: Any, version: str) -> str:
 @failures()
 def main() -> None:
     """The command."""
-    parser = arguments(__doc__)
+    parser = argument_parser("bin/rds-create", __doc__)
     weaker = ", ".join(f"no {flag.name}" for flag in FLAGS if flag.dev is not None)
     parser.add_argument("--dev", action="store_true", help=f"to try things out, with {weaker}")
     parser.add_argument("--postgres", choices=VERSIONS, default=VERSIONS[0], help=f"the version, else {VERSIONS[0]}")
     parser.add_argument("--instance-class", metavar="CLASS", default="db.t4g.micro", help="else db.t4g.micro")
     parser.add_argument("--subnet-group", metavar="GROUP", help="else the subnets of the default VPC")
-    given = parser.parse_args()
+    args = parser.parse_args()
 
     rds = client("rds")
-    create(rds, client("ec2"), client("logs"), given, setting("DB_SG_ID"))
+    create(rds, client("ec2"), client("logs"), args, setting("DB_SG_ID"))
     for flag in FLAGS:
-        if given.dev and flag.dev is not None:
+        if args.dev and flag.dev is not None:
             print(f"cruddur: --dev: no {flag.name} ({flag.asked}={flag.dev})", file=sys.stderr)
-    print(f"{given.name} is being made in {rds.meta.region_name}: bin/rds-status {given.name} says how far it is")
+    print(f"{args.name} is being made in {rds.meta.region_name}: bin/rds-status {args.name} says how far it is")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Start the database's instance on Amazon RDS. It answers some minutes later."""
 
 from ops.command import run
-from ops.rds import arguments, client, failures, find
+from ops.rds import argument_parser, client, failures, find
 
 
 @failures()
 def main() -> None:
     """The command."""
-    name = arguments(__doc__).parse_args().name
+    name = argument_parser("bin/rds-start", __doc__).parse_args().name
     rds = client("rds")
     status = find(rds, name)["DBInstanceStatus"]
     if status in {"available", "starting"}:

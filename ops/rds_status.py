@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from lib.command_errors import CommandError
 from ops.command import run
-from ops.rds import FLAGS, Answer, arguments, client, failures, find, open_rules
+from ops.rds import FLAGS, Answer, argument_parser, client, failures, find, open_rules
 
 
 class Check(NamedTuple):
@@ -84,7 +84,7 @@ def report(rds: Any, ec2: Any, instance: Answer) -> None:
 @failures()
 def main() -> None:
     """The command."""
-    name = arguments(__doc__).parse_args().name
+    name = argument_parser("bin/rds-status", __doc__).parse_args().name
     rds = client("rds")
     report(rds, client("ec2"), find(rds, name))
 

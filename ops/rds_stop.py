@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from ops.command import run
-from ops.rds import arguments, client, failures, find
+from ops.rds import argument_parser, client, failures, find
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html
 STOPPED = timedelta(days=7)
@@ -12,7 +12,7 @@ STOPPED = timedelta(days=7)
 @failures()
 def main() -> None:
     """The command."""
-    name = arguments(__doc__).parse_args().name
+    name = argument_parser("bin/rds-stop", __doc__).parse_args().name
     rds = client("rds")
     status = find(rds, name)["DBInstanceStatus"]
     if status in {"stopped", "stopping"}:

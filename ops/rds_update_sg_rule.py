@@ -34,8 +34,8 @@ def right_rule(ec2: Any, group: str, rule_id: str) -> Answer:
     rule = read(ec2, rule_id)
     if rule["GroupId"] != group:
         raise CommandError(f"DB_SG_RULE_ID: {rule_id} is a rule of {rule['GroupId']}, not of DB_SG_ID's {group}")
-    meant = {"IsEgress": False, "IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
-    if "CidrIpv4" not in rule or any(rule[name] != value for name, value in meant.items()):
+    db = {"IsEgress": False, "IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
+    if "CidrIpv4" not in rule or any(rule[name] != value for name, value in db.items()):
         raise CommandError(
             f"DB_SG_RULE_ID: {rule_id} is not for an IPv4 address that comes in to TCP port {PORT} alone"
         )

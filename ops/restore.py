@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
 from ops import manifest, pg_tools
-from ops.command import Database, arguments, run, selected_database
+from ops.command import Database, argument_parser, run, selected_database
 from ops.create_database import create, create_database
 from ops.lambda_role import make_role
 from ops.manifest import Manifest
@@ -98,13 +98,13 @@ def main() -> None:
     """The command."""
     # As Ctrl-C: what is unfinished is dropped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    parser = arguments(__doc__)
+    parser = argument_parser("bin/db-restore", __doc__)
     parser.add_argument("file", metavar="FILE", type=Path, help="what bin/db-backup has written")
     parser.add_argument("name", metavar="NAME", help="the new database's name")
-    given = parser.parse_args()
-    with selected_database(given) as database:
-        held = restore(database, given.file, given.name)
-        print(f"{given.name}: every row as it was backed up, schema {held.revision}\n{held}")
+    args = parser.parse_args()
+    with selected_database(args) as database:
+        held = restore(database, args.file, args.name)
+        print(f"{args.name}: every row as it was backed up, schema {held.revision}\n{held}")
         print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=given.name)}.")
 
 

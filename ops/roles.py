@@ -10,7 +10,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from lib.command_errors import CommandError, malformed
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url
-from ops.command import Database, arguments
+from ops.command import Database, argument_parser
 
 # Any number, as long as all of us take the same.
 CREATING = 4567
@@ -40,9 +40,9 @@ def password_of(url: str, setting: str, role: str) -> str | None:
     return str(password) if password else None
 
 
-def role_arguments(doc: str | None) -> ArgumentParser:
-    """A parser with what the commands that make a role take."""
-    parser = arguments(doc)
+def role_argument_parser(script: str, doc: str | None) -> ArgumentParser:
+    """Make the parser of a script that makes a role."""
+    parser = argument_parser(script, doc)
     parser.add_argument("--iam", action="store_true", help="on RDS: the role logs in by tokens (DATABASE_AUTH=iam)")
     return parser
 

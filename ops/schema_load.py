@@ -6,7 +6,7 @@ from psycopg import Connection
 
 from lib.checks import SCHEMA, check_encoding
 from lib.command_errors import CommandError
-from ops.command import ROOT, Database, arguments, run, selected_database
+from ops.command import ROOT, Database, argument_parser, run, selected_database
 
 # Any number, as long as all of us take the same: one loads, the others wait.
 LOADING = 4567
@@ -54,7 +54,7 @@ def revision(connection: Connection) -> str | None:
 
 def main() -> None:
     """The command."""
-    with selected_database(arguments(__doc__).parse_args()) as database:
+    with selected_database(argument_parser("bin/db-schema-load", __doc__).parse_args()) as database:
         database.report(schema_load(database))
 
 

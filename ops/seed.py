@@ -5,7 +5,7 @@ With --activities and --users: that much made-up data besides, for measurements.
 
 from psycopg import Connection
 
-from ops.command import ROOT, Database, arguments, run, selected_database
+from ops.command import ROOT, Database, argument_parser, run, selected_database
 from ops.fake_data import fake_data
 
 
@@ -26,19 +26,19 @@ def load_seed(connection: Connection) -> str:
 
 def main() -> None:
     """The command."""
-    parser = arguments(__doc__, destroys=True)
+    parser = argument_parser("bin/db-seed", __doc__, destroys=True)
     parser.add_argument(
         "--activities", type=int, default=0, metavar="N", help="made-up activities, half of them expired"
     )
     parser.add_argument("--users", type=int, default=0, metavar="N", help="made-up people who post them")
-    given = parser.parse_args()
-    if given.activities < 0 or given.users < 0 or bool(given.activities) > bool(given.users):
+    args = parser.parse_args()
+    if args.activities < 0 or args.users < 0 or bool(args.activities) > bool(args.users):
         parser.error("--activities and --users are 0 or more, and activities need users to post them")
-    with selected_database(given) as database:
+    with selected_database(args) as database:
         deeds = [seed(database)]
-        if given.users:
-            fake_data(database, users=given.users, activities=given.activities)
-            deeds.append(f"added {given.activities} made-up activities, {given.users} made-up users")
+        if args.users:
+            fake_data(database, users=args.users, activities=args.activities)
+            deeds.append(f"added {args.activities} made-up activities, {args.users} made-up users")
         database.report(*deeds)
 
 

@@ -1,12 +1,12 @@
 """Show who is connected to the server, by psql."""
 
-from ops.command import ROOT, arguments, run, selected_database
+from ops.command import ROOT, argument_parser, run, selected_database
 from ops.psql import connect
 
 
 def main() -> int:
     """The command."""
-    with selected_database(arguments(__doc__).parse_args()) as database:
+    with selected_database(argument_parser("bin/db-sessions", __doc__).parse_args()) as database:
         return connect(database, ["--no-psqlrc", "--pset=pager=off", f"--file={ROOT / 'db' / 'sessions.sql'}"])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.command import Database, arguments, run, selected_database
+from ops.command import Database, argument_parser, run, selected_database
 from ops.create_database import create
 from ops.drop_database import drop
 from ops.schema_load import schema_load
@@ -17,7 +17,7 @@ def setup(database: Database) -> Iterator[str]:
 
 def main() -> None:
     """The command."""
-    with selected_database(arguments(__doc__, destroys=True).parse_args()) as database:
+    with selected_database(argument_parser("bin/db-setup", __doc__, destroys=True).parse_args()) as database:
         database.report(*setup(database))
 
 
