@@ -146,7 +146,7 @@ def limit_unread_responses(port: int) -> None:
 def raise_descriptor_limit() -> int:
     """Allow this process and its workers as many open files as they may need, or as many as the system lets them.
 
-    Return the limit. Raises `Failure` when a worker could not even start.
+    Return the limit. Raises `ConfigError` when a worker could not even start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)

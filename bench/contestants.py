@@ -103,7 +103,7 @@ def free_port() -> str:
 
 
 def check_same(server: Running, database: Database) -> None:
-    """Raise `Failure` unless the feed, its second page and profiles are what our own statements read."""
+    """Raise `CommandError` unless the feed, its second page and profiles are what our own statements read."""
     with as_service(database) as db, urllib3.PoolManager() as http:
         first = HomeActivities(db).run(page_request=PAGE)
         second = HomeActivities(db).run(page_request=PageRequest(20, first.next))
@@ -119,6 +119,6 @@ def check_same(server: Running, database: Database) -> None:
 
 
 def compare(path: str, answer: urllib3.BaseHTTPResponse, expected: Any) -> None:
-    """Raise `Failure` unless the answer is 200 and says what is expected."""
+    """Raise `CommandError` unless the answer is 200 and says what is expected."""
     if answer.status != HTTPStatus.OK or answer.json() != expected:
         raise CommandError(f"{path} is answered {answer.status} and {answer.data[:300]!r}, and not as by the others")

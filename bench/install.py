@@ -21,7 +21,7 @@ def venv() -> Path:
 
 
 def install() -> None:
-    """See to it that all that is needed is there. Raises `Failure`, naming what can't be had and its remedy."""
+    """See to it that all that is needed is there. Raises `CommandError`, naming what can't be had and its remedy."""
     install_wrk()
     for program in ("node", "npm"):
         if shutil.which(program) is None:
@@ -61,7 +61,7 @@ def install_node_modules(lock: Path) -> None:
 
 
 def install_wrk() -> None:
-    """Install wrk where it is missing and we may. Raises `Failure`."""
+    """Install wrk where it is missing and we may. Raises `CommandError`."""
     if shutil.which("wrk") is not None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

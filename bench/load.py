@@ -124,7 +124,7 @@ def pgbench_script(statement: bytes, **values: str) -> str:
 
 
 def output(*command: str, environ: dict[str, str] | None = None) -> str:
-    """What a program prints. Raises `Failure` when it fails."""
+    """What a program prints. Raises `CommandError` when it fails."""
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandError(f"{Path(command[0]).name}: {' '.join((done.stdout + done.stderr).split())}")

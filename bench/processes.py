@@ -34,7 +34,7 @@ class Running(NamedTuple):
 def started(
     command: Sequence[str | Path], *, url: str, environ: dict[str, str], folder: Path, log: Path
 ) -> Iterator[Running]:
-    """A server, from its first answer of 200 to `url`, and stopped at the end. Raises `Failure` when there is none."""
+    """A server, from its first answer of 200 to `url`, and stopped at the end. Raises `CommandError` when there is none."""
     begun = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -57,7 +57,7 @@ def started(
 
 
 def wait_for_answer(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    """Wait until `url` is answered with 200. Raises `Failure`."""
+    """Wait until `url` is answered with 200. Raises `CommandError`."""
     deadline = time.monotonic() + START_SECONDS
     with urllib3.PoolManager(retries=False, timeout=1) as http:
         while process.poll() is None and time.monotonic() < deadline:

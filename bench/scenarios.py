@@ -150,7 +150,7 @@ def posting(server: Database, given: Given) -> Findings:
 
 
 def check_posting(server: Running, database: Database, request: Request) -> None:
-    """Raise `Failure` unless the answer to a post is the activity that the database has then."""
+    """Raise `CommandError` unless the answer to a post is the activity that the database has then."""
     headers = {"Authorization": f"Bearer {request.token}", "Content-Type": "application/json"}
     answer = urllib3.request("POST", server.url + request.path, body=request.body, headers=headers)
     made = answer.json()

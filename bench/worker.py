@@ -63,7 +63,7 @@ def resident_mb(server: Running) -> float:
 
 
 def send_each(server: Running, asked: Sequence[Request]) -> None:
-    """Ask each once. Raises `Failure` unless all are answered with 200."""
+    """Ask each once. Raises `CommandError` unless all are answered with 200."""
     with urllib3.PoolManager(maxsize=CONNECTIONS[0]) as http, ThreadPoolExecutor(CONNECTIONS[0]) as pool:
         statuses = set(pool.map(lambda request: status(http, server, request), asked))
     if statuses != {HTTPStatus.OK}:
@@ -77,7 +77,7 @@ def status(http: urllib3.PoolManager, server: Running, request: Request) -> int:
 
 
 def send_many(server: Running, asked: Sequence[Request], count: int) -> None:
-    """Ask at random, so many times or a few more. Raises `Failure` when one fails."""
+    """Ask at random, so many times or a few more. Raises `CommandError` when one fails."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "asked"
         write_requests(asked, path)

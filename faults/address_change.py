@@ -21,7 +21,7 @@ PROBE_SECONDS = 0.5
 
 
 def nss_wrapper() -> Path:
-    """Return the library that answers for the hosts file. Raises `Failure` where there is none."""
+    """Return the library that answers for the hosts file. Raises `CommandError` where there is none."""
     found = sorted(Path("/usr/lib").glob("**/libnss_wrapper.so"))
     if not found:
         raise CommandError("needs nss_wrapper, such as Debian's package libnss-wrapper")

@@ -41,7 +41,7 @@ class Balancer:
         self._loop.close()
 
     def wait_for(self, port: str) -> None:
-        """Wait until the instance on `port` gets connections. Raises `Failure`."""
+        """Wait until the instance on `port` gets connections. Raises `CommandError`."""
         deadline = time.monotonic() + WAIT_SECONDS
         while port not in self._ready:
             if time.monotonic() > deadline:

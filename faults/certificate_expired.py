@@ -23,7 +23,7 @@ TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE 
 
 
 def tls_programs() -> Path:
-    """Return the folder of a Postgres with TLS: the embedded one has none. Raises `Failure` where there is none."""
+    """Return the folder of a Postgres with TLS: the embedded one has none. Raises `CommandError` where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
         raise CommandError("needs a Postgres with TLS, such as Debian's package postgresql")

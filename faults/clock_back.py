@@ -17,7 +17,7 @@ TURNS = 10
 
 
 def libfaketime() -> Path:
-    """Return the library for processes with threads. Raises `Failure` where there is none."""
+    """Return the library for processes with threads. Raises `CommandError` where there is none."""
     found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
     if not found:
         raise CommandError("needs libfaketime, such as Debian's package faketime")

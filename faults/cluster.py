@@ -61,7 +61,7 @@ class Cluster:
         )
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run one of Postgres's own programs as the user that the server runs as. Raises `Failure`."""
+        """Run one of Postgres's own programs as the user that the server runs as. Raises `CommandError`."""
         command = [*self._run_by, str(self._bin_folder / program), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -83,7 +83,7 @@ class Cluster:
             )
 
     def start(self) -> float:
-        """Start the server. When it accepted connections first, by the monotonic clock. Raises `Failure`."""
+        """Start the server. When it accepted connections first, by the monotonic clock. Raises `CommandError`."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             # It gives up when processes of one that was killed are still about: then once more.

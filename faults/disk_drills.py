@@ -52,7 +52,7 @@ def full(broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is ca
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """A file system of its own, in memory. Raises `Failure` where this user may not mount one."""
+    """A file system of its own, in memory. Raises `CommandError` where this user may not mount one."""
     with tempfile.TemporaryDirectory(prefix="cruddur-disk-", dir=home()) as folder:
         output("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m,mode=755", "cruddur-faults", folder)
         try:

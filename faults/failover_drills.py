@@ -75,7 +75,7 @@ def wait_for_commits(primary: Ground) -> None:
 
 
 def wait_for_row(primary: Ground, row: tuple[str]) -> None:
-    """Wait until the standby is what `row` says. Raises `Failure`."""
+    """Wait until the standby is what `row` says. Raises `CommandError`."""
     deadline = time.monotonic() + WAIT_SECONDS
     while primary.rows(STREAMING) != [row]:
         if time.monotonic() > deadline:

@@ -86,7 +86,7 @@ def keys_away(seconds: int, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 -
 
 
 def make_known(service: Running, server: KeyServer, postgres: Ground) -> None:
-    """Ask until each of the service's processes has asked for the keys. Raises `Failure`."""
+    """Ask until each of the service's processes has asked for the keys. Raises `CommandError`."""
     ask = asking(dev_keys.make(), postgres)
     deadline = time.monotonic() + WAIT_SECONDS
     while server.asked < int(PROCESSES):

@@ -40,7 +40,7 @@ http {
 def nginx(
     backend: str, *, frontend: str = "http://localhost:3000", tls: str = "", changed: Mapping[str, str] = NOTHING
 ) -> Iterator[Running]:
-    """Nginx in front of the server at `backend` (host:port), while this lasts. Raises `Failure` where there is none.
+    """Nginx in front of the server at `backend` (host:port), while this lasts. Raises `CommandError` where there is none.
 
     `tls` are its directives for TLS; `changed` are lines of the configuration that another stands for.
     """

@@ -45,7 +45,7 @@ def no_slot_left(seconds: float, broken: bool) -> Iterator[Figure]:  # noqa: FBT
 
 
 def lose_one(postgres: Ground) -> None:
-    """End the session of a statement that waits for a lock. Raises `Failure` when there is none."""
+    """End the session of a statement that waits for a lock. Raises `CommandError` when there is none."""
     deadline = time.monotonic() + LOSE_SECONDS
     while not postgres.rows(TERMINATE):
         if time.monotonic() > deadline:

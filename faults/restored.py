@@ -63,6 +63,6 @@ def is_refused(empty: Cluster, file: Path) -> bool:
 
 
 def script(name: str, where: Cluster, *arguments: str) -> None:
-    """Run one of the database's scripts on a cluster. Raises `Failure`."""
+    """Run one of the database's scripts on a cluster. Raises `CommandError`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     output(str(ROOT / "bin" / name), *arguments, environ={**kept, "CONNECTION_URL": where.url()})

@@ -33,7 +33,7 @@ class Rush(NamedTuple):
 
 
 def rush(url: str, paths: Sequence[str], connections: int, seconds: int) -> Rush:
-    """Ask the server at `url` for the paths, at random. Raises `Failure`."""
+    """Ask the server at `url` for the paths, at random. Raises `CommandError`."""
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("".join(f"{path}\n" for path in paths))
         file.flush()

@@ -57,7 +57,7 @@ def waiting_alter(seconds: float, broken: bool) -> Iterator[Figure]:  # noqa: FB
 
 
 def wait_until_it_waits(postgres: Ground) -> None:
-    """Return when ALTER TABLE waits for its lock. Raises `Failure`."""
+    """Return when ALTER TABLE waits for its lock. Raises `CommandError`."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not postgres.rows(WAITING):
         if time.monotonic() > deadline:

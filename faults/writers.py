@@ -52,7 +52,7 @@ class Writers:
         return f"drill-{number}" if self._keyed else ""
 
     def wait_for(self, more: int) -> None:
-        """Wait until so many more messages are acknowledged. Raises `Failure`."""
+        """Wait until so many more messages are acknowledged. Raises `CommandError`."""
         wanted = len(self.acknowledged) + more
         deadline = time.monotonic() + GIVE_UP_SECONDS
         while len(self.acknowledged) < wanted:

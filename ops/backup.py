@@ -18,7 +18,7 @@ from ops.manifest import Manifest
 
 
 def backup(database: Database, file: Path) -> Manifest:
-    """Write `file` and its manifest, both whole or neither. Returns what they hold. Raises `Failure`."""
+    """Write `file` and its manifest, both whole or neither. Returns what they hold. Raises `CommandError`."""
     for taken in (file, manifest.beside(file)):
         if taken.exists():
             raise CommandError(f"{taken} is there already, and was left as it is: name a file that is not")

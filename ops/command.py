@@ -43,7 +43,7 @@ class Database:
         return self.setting == "CRUDDUR_HOME"
 
     def connect(self, name: str | None = None) -> Connection:
-        """A connection in autocommit, or one to the server's other database `name`. Raises `Failure`."""
+        """A connection in autocommit, or one to the server's other database `name`. Raises `CommandError`."""
         try:
             connection = psycopg.connect(make_conninfo(conninfo(self.url), dbname=name or self.name), autocommit=True)
         except psycopg.OperationalError as error:
@@ -52,13 +52,13 @@ class Database:
         return connection
 
     def exists(self) -> bool:
-        """Whether the server has it. Raises `Failure`."""
+        """Whether the server has it. Raises `CommandError`."""
         with self.connect("postgres") as connection:
             found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [self.name])
             return found.rowcount == 1
 
     def confirm(self, deed: str, connection: Connection) -> None:
-        """Go on with what destroys rows only on this machine, or when the name was typed. Raises `Failure`."""
+        """Go on with what destroys rows only on this machine, or when the name was typed. Raises `CommandError`."""
         safe = self.setting != "PROD_CONNECTION_URL" and is_local(connection.info.hostaddr)
         if safe and self.confirmed is None:
             return
@@ -80,12 +80,12 @@ def is_local(address: str) -> bool:
 
 
 def home() -> Path:
-    """Where development keeps its data: CRUDDUR_HOME, else `.local` in the project. Raises `Failure`."""
+    """Where development keeps its data: CRUDDUR_HOME, else `.local` in the project. Raises `CommandError`."""
     return Path(checked("CRUDDUR_HOME", "a folder", ".local") or ROOT / ".local")
 
 
 def checked(name: str, rule: str, example: str) -> str:
-    """Return the variable `name`, "" where it is not set. Raises `Failure` when it is not as it was meant."""
+    """Return the variable `name`, "" where it is not set. Raises `CommandError` when it is not as it was meant."""
     try:
         return check_text(os.environ.get(name, ""))
     except ValueError as error:

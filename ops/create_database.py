@@ -22,7 +22,7 @@ OWNED = """
 
 
 def create(database: Database, *, service_url: str = "", iam: bool = False) -> str:
-    """Create what is missing. To run it again changes nothing. Returns what was done. Raises `Failure`.
+    """Create what is missing. To run it again changes nothing. Returns what was done. Raises `CommandError`.
 
     The role gets the password that `service_url` has, if it has one, and with `iam` logs in by tokens of RDS's.
     """

@@ -31,7 +31,7 @@ FRONTEND_URL = "http://localhost:3000"
 
 
 def prepare(database: Database, service_url: str) -> None:
-    """Create, load and seed the database where it is new; take it forward where it is old. Raises `Failure`."""
+    """Create, load and seed the database where it is new; take it forward where it is old. Raises `CommandError`."""
     create(database, service_url=service_url)
     with database.connect() as connection:
         found = revision(connection)

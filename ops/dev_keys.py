@@ -58,7 +58,7 @@ def configured() -> list[str]:
 
 
 def make() -> RSAKey:
-    """The pair, made where there is none, and once when several want it at once. Raises `Failure`."""
+    """The pair, made where there is none, and once when several want it at once. Raises `CommandError`."""
     try:
         if not is_made():
             make_once()

@@ -22,7 +22,7 @@ FIND = """
 
 
 def find(database: Database, handle: str) -> str:
-    """Who has the handle, as Cognito knows them. Raises `Failure`."""
+    """Who has the handle, as Cognito knows them. Raises `CommandError`."""
     # A command line may hold bytes that are no text; a handle is ASCII.
     sought = handle.encode("ascii", "replace").decode()
     with database.connect() as connection:

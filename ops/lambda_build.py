@@ -37,7 +37,7 @@ UNIX = 3
 
 
 def build(architecture: str, output: Path, *, ca: Path | None = None, python: str = PYTHON) -> Path:
-    """Build the zip for one of `ARCHITECTURES` into the folder `output`. Returns its path. Raises `Failure`."""
+    """Build the zip for one of `ARCHITECTURES` into the folder `output`. Returns its path. Raises `CommandError`."""
     with tempfile.TemporaryDirectory(prefix="cruddur-lambda-") as folder:
         content = Path(folder) / "content"
         install(content, architecture, python)
@@ -53,7 +53,7 @@ def build(architecture: str, output: Path, *, ca: Path | None = None, python: st
 def install(content: Path, architecture: str, python: str) -> None:
     """Install what the Lambda needs besides, wheels only and each by its hash, for its machine and not for this one.
 
-    Raises `Failure`.
+    Raises `CommandError`.
     """
     # pip would ask this machine's Python what the markers in the requirements mean.
     command = [
@@ -79,7 +79,7 @@ def copy_sources(content: Path) -> None:
 
 
 def copy_ca(ca: Path, target: Path) -> None:
-    """Put the CA's certificates at `target`. Raises `Failure` when the file is something else."""
+    """Put the CA's certificates at `target`. Raises `CommandError` when the file is something else."""
     try:
         text = ca.read_bytes()
     except OSError as error:

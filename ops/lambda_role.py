@@ -13,7 +13,7 @@ ROLE = "cruddur_post_confirmation"
 def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> str:
     """Make the role, and give it its rights in the database, which has the schema. Returns what was done.
 
-    Raises `Failure`.
+    Raises `CommandError`.
 
     It gets the password that `url` has, if it has one, and with `iam` logs in by tokens of RDS's.
     """
@@ -25,7 +25,7 @@ def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> str:
 
 
 def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
-    """Make the role on the server, where it is missing, and let it connect to the database. Raises `Failure`."""
+    """Make the role on the server, where it is missing, and let it connect to the database. Raises `CommandError`."""
     # The database itself first: one that is missing is the fault then.
     with database.connect(), creating(database) as connection:
         connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())

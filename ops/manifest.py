@@ -59,7 +59,7 @@ class Manifest(NamedTuple):
 
 
 def take(connection: Connection) -> Manifest:
-    """What the transaction that `connection` is in sees. Raises `Failure` when there is no schema."""
+    """What the transaction that `connection` is in sees. Raises `CommandError` when there is no schema."""
     found = revision(connection)
     if found is None:
         raise CommandError("the database has no schema: run bin/db-schema-load")
@@ -91,7 +91,7 @@ def write(manifest: Manifest, path: Path) -> None:
 
 
 def read(path: Path) -> Manifest:
-    """What was written down. Raises `Failure`."""
+    """What was written down. Raises `CommandError`."""
     try:
         written = json.loads(path.read_text())
         tables = {name: Contents(**contents) for name, contents in written["tables"].items()}

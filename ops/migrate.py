@@ -16,7 +16,7 @@ from ops.schema_load import wait_for_turn
 
 
 def migrate(database: Database, target: str = "head") -> str:
-    """Run the revisions up to `target` that are missing. Returns what was done. Raises `Failure` when one fails."""
+    """Run the revisions up to `target` that are missing. Returns what was done. Raises `CommandError` when one fails."""
     applied: list[str] = []
 
     def note(*, step: MigrationInfo, **_: Any) -> None:

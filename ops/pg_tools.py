@@ -27,7 +27,7 @@ class Program(NamedTuple):
 
 
 def program(name: str, server: int) -> Program:
-    """The machine's `name`, which speaks TLS, or else the wheel's: one that is as new as `server`. Raises `Failure`."""
+    """The machine's `name`, which speaks TLS, or else the wheel's: one that is as new as `server`. Raises `CommandError`."""
     found = list(installed(name))
     suited = next((each for each in found if each.version >= server), None)
     if suited is None:
@@ -69,7 +69,7 @@ def same_server(url: str, connection: Connection) -> dict[str, Any]:
 
 
 def call(program: Program, url: str, connection: Connection, *options: str) -> None:
-    """Run a program on the database of `url`, on the server of `connection`. Raises `Failure`."""
+    """Run a program on the database of `url`, on the server of `connection`. Raises `CommandError`."""
     database, environ = told(same_server(url, connection))
     done = subprocess.run(
         [program.path, "--no-password", "--dbname", database, *options],

@@ -15,7 +15,7 @@ from ops.command import Database, database, run
 
 
 def psql(database: Database) -> str:
-    """The psql to use: for the embedded server its own, else the machine's, which speaks TLS. Raises `Failure`."""
+    """The psql to use: for the embedded server its own, else the machine's, which speaks TLS. Raises `CommandError`."""
     found = None if database.is_embedded else shutil.which("psql")
     if found is None:
         found = shutil.which("psql", path=str(embedded.programs()))

@@ -106,7 +106,7 @@ FLAGS = (
 
 
 def client(service: str) -> Any:
-    """A client for `service`, in the region of AWS_DEFAULT_REGION. Raises `Failure` when it is not one of `REGIONS`."""
+    """A client for `service`, in the region of AWS_DEFAULT_REGION. Raises `CommandError` when it is not one of `REGIONS`."""
     session = Session()
     region = session.get_config_variable("region")
     if region not in REGIONS:
@@ -119,7 +119,7 @@ def client(service: str) -> Any:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """A line that names the remedy, as a `Failure`, in place of what botocore raises."""
+    """A line that names the remedy, as a `CommandError`, in place of what botocore raises."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
@@ -161,7 +161,7 @@ def identifier(text: str) -> str:
 
 
 def setting(name: str) -> str:
-    """One of `EXAMPLES`' settings in the environment. Raises `Failure` when it is missing or not as it was meant."""
+    """One of `EXAMPLES`' settings in the environment. Raises `CommandError` when it is missing or not as it was meant."""
     value = os.environ.get(name)
     if not value:
         raise CommandError(f"{name} is not set; {right_value(name)}")
@@ -177,7 +177,7 @@ def right_value(name: str) -> str:
 
 
 def find(rds: Any, name: str) -> Answer:
-    """The instance of that name. Raises `Failure` when there is none."""
+    """The instance of that name. Raises `CommandError` when there is none."""
     try:
         (instance,) = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
     except rds.exceptions.DBInstanceNotFoundFault as error:

@@ -34,7 +34,7 @@ ALWAYS = {
 
 
 def create(rds: Any, ec2: Any, logs: Any, args: Namespace, group: str) -> None:
-    """Ask for the instance. Raises `Failure` when there is one of that name, or `group` lets everyone in."""
+    """Ask for the instance. Raises `CommandError` when there is one of that name, or `group` lets everyone in."""
     refuse_existing(rds, args.name)
     opened = open_rules(ec2, [group])
     if opened:
@@ -52,7 +52,7 @@ def create(rds: Any, ec2: Any, logs: Any, args: Namespace, group: str) -> None:
 
 
 def refuse_existing(rds: Any, name: str) -> None:
-    """Raises `Failure` when there is an instance of that name."""
+    """Raises `CommandError` when there is an instance of that name."""
     with suppress(rds.exceptions.DBInstanceNotFoundFault):
         rds.describe_db_instances(DBInstanceIdentifier=name)
         raise CommandError(f"there is an instance {name} already, and nothing was done: bin/rds-status shows it")

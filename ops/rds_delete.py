@@ -11,7 +11,7 @@ from ops.rds import Answer, argument_parser, client, failures, find
 
 
 def delete(rds: Any, args: Namespace) -> None:
-    """Delete it. Raises `Failure` when it is protected, or its name had to be typed and was not."""
+    """Delete it. Raises `CommandError` when it is protected, or its name had to be typed and was not."""
     instance = find(rds, args.name)
     refuse_protected(instance, args)
     confirm(args.name, rds.meta.region_name, args.confirm)
@@ -32,7 +32,7 @@ def delete(rds: Any, args: Namespace) -> None:
 
 
 def refuse_protected(instance: Answer, args: Namespace) -> None:
-    """Raises `Failure` when the instance is protected and nobody has asked to take the protection away."""
+    """Raises `CommandError` when the instance is protected and nobody has asked to take the protection away."""
     if instance["DeletionProtection"] and not args.remove_protection:
         raise CommandError(
             f"{args.name} is protected from deletion, and nothing was done: "
@@ -41,7 +41,7 @@ def refuse_protected(instance: Answer, args: Namespace) -> None:
 
 
 def confirm(name: str, region: str, typed: str | None) -> None:
-    """Go on when the name was typed. Raises `Failure`."""
+    """Go on when the name was typed. Raises `CommandError`."""
     if typed is None:
         print(f"This deletes the instance {name} in {region}, with every database in it.", file=sys.stderr)
         print("Type the instance's name in full to go on:", file=sys.stderr, flush=True)

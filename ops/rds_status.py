@@ -66,7 +66,7 @@ def url(instance: Answer) -> str:
 
 
 def report(rds: Any, ec2: Any, instance: Answer) -> None:
-    """Print it all. Raises `Failure` with a line for each thing that is weaker than bin/rds-create makes it."""
+    """Print it all. Raises `CommandError` with a line for each thing that is weaker than bin/rds-create makes it."""
     print("\n".join(lines(instance, rds.meta.region_name)))
     if instance["DBInstanceStatus"] == "creating":
         # AWS tells of some of it only at the end.

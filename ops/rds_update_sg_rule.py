@@ -14,7 +14,7 @@ READINGS = 5
 
 
 def update(ec2: Any, group: str, rule_id: str, address: str) -> None:
-    """Have the rule let in `address` alone, and read that back. Raises `Failure`."""
+    """Have the rule let in `address` alone, and read that back. Raises `CommandError`."""
     rule = right_rule(ec2, group, rule_id)
     asked = {
         "IpProtocol": "tcp",
@@ -30,7 +30,7 @@ def update(ec2: Any, group: str, rule_id: str, address: str) -> None:
 
 
 def right_rule(ec2: Any, group: str, rule_id: str) -> Answer:
-    """The rule as it is. Raises `Failure` when it is not `group`'s rule for IPv4 to Postgres."""
+    """The rule as it is. Raises `CommandError` when it is not `group`'s rule for IPv4 to Postgres."""
     rule = read(ec2, rule_id)
     if rule["GroupId"] != group:
         raise CommandError(f"DB_SG_RULE_ID: {rule_id} is a rule of {rule['GroupId']}, not of DB_SG_ID's {group}")
@@ -49,7 +49,7 @@ def read(ec2: Any, rule_id: str) -> Answer:
 
 
 def read_back(ec2: Any, asked: Answer) -> None:
-    """Raises `Failure` when the rule does not become what was asked for."""
+    """Raises `CommandError` when the rule does not become what was asked for."""
     rule_id = asked["SecurityGroupRuleId"]
     for reading in range(READINGS):
         if reading:
@@ -63,7 +63,7 @@ def read_back(ec2: Any, asked: Answer) -> None:
 
 
 def public_address(text: str) -> str:
-    """An IPv4 address that others on the Internet may have seen us by. Raises `Failure`."""
+    """An IPv4 address that others on the Internet may have seen us by. Raises `CommandError`."""
     try:
         address = IPv4Address(text)
     except ValueError:

@@ -33,7 +33,7 @@ SWITCH = {
 
 
 def restore(server: Database, file: Path, name: str) -> Manifest:
-    """Make the database `name` of `file`. Returns what it holds. Raises `Failure`, and then there is none."""
+    """Make the database `name` of `file`. Returns what it holds. Raises `CommandError`, and then there is none."""
     wanted = manifest.read(manifest.beside(file))
     if not file.is_file():
         raise CommandError(f"{file} is not there")
@@ -53,7 +53,7 @@ def restore(server: Database, file: Path, name: str) -> Manifest:
 
 
 def make(target: Database) -> None:
-    """Make the database, empty. Raises `Failure` when there is one of that name."""
+    """Make the database, empty. Raises `CommandError` when there is one of that name."""
     with target.connect("postgres") as connection:
         try:
             create_database(connection, target.name)
@@ -68,7 +68,7 @@ def unmake(target: Database) -> None:
 
 
 def fill(target: Database, file: Path) -> None:
-    """Have pg_restore load `file`, all of it or nothing. Raises `Failure`."""
+    """Have pg_restore load `file`, all of it or nothing. Raises `CommandError`."""
     with target.connect() as connection:
         server = connection.info.server_version // 10_000
         pg_restore = pg_tools.program("pg_restore", server)
@@ -84,7 +84,7 @@ def fill(target: Database, file: Path) -> None:
 
 
 def verify(target: Database, wanted: Manifest) -> None:
-    """Raise `Failure` unless every table holds what the manifest says."""
+    """Raise `CommandError` unless every table holds what the manifest says."""
     with target.connect() as connection, connection.transaction():
         manifest.same_texts(connection)
         differing = list(manifest.differences(manifest.take(connection), wanted))

@@ -28,7 +28,7 @@ def creating(database: Database) -> Iterator[Connection]:
 
 
 def password_of(url: str, setting: str, role: str) -> str | None:
-    """The password in the URL that `role` is to log in by. Raises `Failure` when that is malformed, or another's."""
+    """The password in the URL that `role` is to log in by. Raises `CommandError` when that is malformed, or another's."""
     try:
         parts = conninfo_to_dict(check_connection_url(url))
     except ValueError as error:
@@ -48,7 +48,7 @@ def role_argument_parser(script: str, doc: str | None) -> ArgumentParser:
 
 
 def let_in(connection: Connection, role: str, *, password: str | None, iam: bool) -> None:
-    """Have a role log in by `password`, where there is one, and with `iam` by tokens of RDS's. Raises `Failure`."""
+    """Have a role log in by `password`, where there is one, and with `iam` by tokens of RDS's. Raises `CommandError`."""
     if password:
         set_password(connection, role, password)
     if iam:
@@ -62,7 +62,7 @@ def set_password(connection: Connection, role: str, password: str) -> None:
 
 
 def allow_tokens(connection: Connection, role: str) -> None:
-    """Have a role log in by IAM tokens (DATABASE_AUTH=iam). Raises `Failure` on a server that is not RDS's."""
+    """Have a role log in by IAM tokens (DATABASE_AUTH=iam). Raises `CommandError` on a server that is not RDS's."""
     if connection.execute("SELECT FROM pg_roles WHERE rolname = 'rds_iam'").rowcount == 0:
         raise CommandError(
             "--iam: the server has no role rds_iam: only RDS takes IAM tokens; leave --iam out elsewhere"

@@ -16,7 +16,7 @@ TURN_SECONDS = 0.05
 def schema_load(database: Database) -> str:
     """Load the schema. Returns what was done.
 
-    Raises `Failure` when the database has another revision of it, or can't hold every character.
+    Raises `CommandError` when the database has another revision of it, or can't hold every character.
     """
     with database.connect() as connection, connection.transaction():
         check_encoding(database.setting, connection)
@@ -24,7 +24,7 @@ def schema_load(database: Database) -> str:
 
 
 def load_schema(connection: Connection) -> str:
-    """Load the schema in the transaction that `connection` is in. Returns what was done. Raises `Failure`."""
+    """Load the schema in the transaction that `connection` is in. Returns what was done. Raises `CommandError`."""
     wait_for_turn(connection, "SELECT pg_try_advisory_xact_lock(%s)")
     found = revision(connection)
     if found not in {None, SCHEMA}:

@@ -10,7 +10,7 @@ from ops.fake_data import fake_data
 
 
 def seed(database: Database) -> str:
-    """Load the seed. Returns what was done. Raises `Failure` when the database's name had to be typed and was not."""
+    """Load the seed. Returns what was done. Raises `CommandError` when the database's name had to be typed and was not."""
     with database.connect() as connection:
         database.confirm("puts the seed into", connection)
         with connection.transaction():

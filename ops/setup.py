@@ -10,7 +10,7 @@ from ops.seed import seed
 
 
 def setup(database: Database) -> Iterator[str]:
-    """Do all four, and tell of each. Raises `Failure`."""
+    """Do all four, and tell of each. Raises `CommandError`."""
     for step in (drop, create, schema_load, seed):
         yield step(database)
 

@@ -19,6 +19,6 @@ REQUIRED = {"CONNECTION_URL": URL, "FRONTEND_URL": "http://localhost:3000", **PO
 
 
 def load(**environ: str) -> Config:
-    """Load the settings from an environment of these variables alone. Raises `Failure`."""
+    """Load the settings from an environment of these variables alone. Raises `CommandError`."""
     with patch.dict(os.environ, environ, clear=True):
         return Config.load()

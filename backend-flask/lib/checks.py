@@ -46,7 +46,7 @@ KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json t
 
 
 def check_port(config: "Config") -> None:
-    """Raise `Failure` when nobody can listen on HOST and PORT.
+    """Raise `ConfigError` when nobody can listen on HOST and PORT.
 
     granian binds its port for sharing (SO_REUSEPORT), and would share it with a second server.
     """
@@ -64,7 +64,7 @@ def check_port(config: "Config") -> None:
 
 
 def check_key_set(config: "Config") -> None:
-    """Raise `Failure` when the key set is to be read from a file, and is not there.
+    """Raise `ConfigError` when the key set is to be read from a file, and is not there.
 
     One beyond this machine may come later: until it does, whoever signs in is answered 503.
     """
@@ -88,7 +88,7 @@ def check_key_set(config: "Config") -> None:
 
 
 def check_database(config: "Config") -> None:
-    """Raise `Failure` when the database can't be reached, or is not one that the queries can work with."""
+    """Raise `ConfigError` when the database can't be reached, or is not one that the queries can work with."""
     try:
         with psycopg.connect(config.conninfo()(), autocommit=True) as connection:
             check_version(config.connection_setting, connection)
@@ -103,14 +103,14 @@ def check_database(config: "Config") -> None:
 
 
 def check_version(setting: str, connection: psycopg.Connection) -> None:
-    """Raise `Failure` when the server that `setting` names is too old."""
+    """Raise `ConfigError` when the server that `setting` names is too old."""
     version = connection.info.server_version // 10_000
     if version < OLDEST_SERVER:
         raise ConfigError(f"the server is Postgres {version}: point {setting} to version {OLDEST_SERVER} or newer")
 
 
 def check_encoding(setting: str, connection: psycopg.Connection) -> None:
-    """Raise `Failure` when the database that `setting` names can't hold every character."""
+    """Raise `ConfigError` when the database that `setting` names can't hold every character."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in {"UTF8", None}:
         raise ConfigError(
@@ -121,7 +121,7 @@ def check_encoding(setting: str, connection: psycopg.Connection) -> None:
 
 
 def check_schema(connection: psycopg.Connection) -> None:
-    """Raise `Failure` when the schema was never loaded, or is older than the queries."""
+    """Raise `ConfigError` when the schema was never loaded, or is older than the queries."""
     try:
         revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except psycopg.errors.UndefinedTable as error:
@@ -135,7 +135,7 @@ def check_schema(connection: psycopg.Connection) -> None:
 
 
 def check_connection_limit(config: "Config", connection: psycopg.Connection) -> None:
-    """Raise `Failure` when the server has not enough connections for all of our processes."""
+    """Raise `ConfigError` when the server has not enough connections for all of our processes."""
     # Each has its pool's, one that asks whether the server is back, and the purge's.
     wanted = config.workers * (THREADS + 2)
     room = connection.execute(CONNECTION_LIMIT).fetchone()

@@ -263,7 +263,7 @@ class Config(BaseSettings):
 
     @classmethod
     def load(cls, **known: Any) -> Self:
-        """Read from the environment what is not `known`. Raises `Failure` with a line for each fault."""
+        """Read from the environment what is not `known`. Raises `ConfigError` with a line for each fault."""
         try:
             return cls(**known)
         except ValidationError as error:
@@ -307,7 +307,7 @@ class Config(BaseSettings):
         return self.otel_metrics_exporter or ("otlp" if has_endpoint else "none")
 
     def conninfo(self) -> Callable[[], str]:
-        """Return what gives the connection string for each new connection. Raises `Failure`."""
+        """Return what gives the connection string for each new connection. Raises `ConfigError`."""
         return conninfo_provider(self.database_url, self.database_auth, self.region)
 
 

@@ -117,7 +117,7 @@ def conninfo(url: str) -> str:
 
 
 def conninfo_provider(url: str, auth: str, region: str) -> Callable[[], str]:
-    """What gives the connection string for each new connection. Raises `Failure` when the URL is not one for tokens."""
+    """What gives the connection string for each new connection. Raises `ConfigError` when the URL is not one for tokens."""
     usual = conninfo(url)
     if auth != "iam":
         return lambda: usual

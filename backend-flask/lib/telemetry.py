@@ -59,7 +59,7 @@ def init_app(app: Flask, config: Config) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise `Failure` when the SDK refuses a variable of its own: each worker would end with that at its start."""
+    """Raise `ConfigError` when the SDK refuses a variable of its own: each worker would end with that at its start."""
     if config.traces_exporter == config.metrics_exporter == "none":
         return
     try:

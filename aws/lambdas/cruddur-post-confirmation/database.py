@@ -18,7 +18,7 @@ SECRET_SECONDS = 1
 
 
 def conninfo(environ: Mapping[str, str]) -> str:
-    """The connection string for a new connection. Raises `Failure`."""
+    """The connection string for a new connection. Raises `ConfigError`."""
     url = verified(environ.get("CONNECTION_URL", ""))
     auth = environ.get("DATABASE_AUTH") or "password"
     if auth not in {"password", "iam"}:
@@ -33,7 +33,7 @@ def conninfo(environ: Mapping[str, str]) -> str:
 
 
 def verified(url: str) -> str:
-    """The URL with TLS to the very host that it names. Raises `Failure` when it asks for less."""
+    """The URL with TLS to the very host that it names. Raises `ConfigError` when it asks for less."""
     if not url:
         raise ConfigError(not_set("CONNECTION_URL", CONNECTION_URL_RULE, EXAMPLE))
     try:
@@ -51,7 +51,7 @@ def verified(url: str) -> str:
 
 
 def secret(arn: str, region: str) -> dict[str, str]:
-    """User and password of a secret of Secrets Manager's, asked for each time: it may have rotated. Raises `Failure`.
+    """User and password of a secret of Secrets Manager's, asked for each time: it may have rotated. Raises `ConfigError`.
 
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
     """

@@ -72,7 +72,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 def make_row(attributes: dict[str, str]) -> str:
     """See to it that the person has a row. What it took: `created`, `present`, `handle_taken`, `handle_invalid`.
 
-    After the last two their handle has an ending. Raises psycopg's errors, and `Failure`.
+    After the last two their handle has an ending. Raises psycopg's errors, and `ConfigError`.
     """
     # Not kept until the next sign-up: the server may be another by then, and a frozen Lambda
     # would hold one of its connections for nothing.
