@@ -105,7 +105,7 @@ def main() -> None:
     with selected_database(args) as database:
         held = restore(database, args.file, args.name)
         print(f"{args.name}: every row as it was backed up, schema {held.revision}\n{held}")
-        print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=given.name)}.")
+        print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=args.name)}.")
 
 
 if __name__ == "__main__":
