@@ -136,7 +136,7 @@ def test_a_signature_is_verified_once_while_it_is_remembered(
         return decode(text, *given, **others)
 
     monkeypatch.setattr(jwt, "decode", counted)
-    monkeypatch.setattr(cognito, "REMEMBERED", 2)
+    monkeypatch.setattr(cognito, "MAX_VERIFIED_TOKENS", 2)
     one, two, three = (token(sub) for sub in ("one", "two", "three"))
 
     assert [pool.verify(text).sub for text in (one, two, one, two)] == ["one", "two", "one", "two"]

@@ -33,7 +33,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     text = queries.load_sql(name)
     assert text.startswith("-- ")
     assert ";" not in text
-    assert set(re.findall(r"{(\w+)}", text)) <= {"beyond", "direction"}
+    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = SEARCH if name == SEARCH.query else PagedQuery(name)
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
