@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bench.data import as_service, service_url, unpurged
 from bench.install import PEERS, venv
-from bench.processes import Running, started
+from harness.processes import Running, started
 from lib.command_errors import CommandError
 from lib.pagination import PageRequest
 from ops import dev_keys

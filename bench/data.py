@@ -13,7 +13,7 @@ from uuid import UUID
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from bench.processes import command_name, parent
+from harness.processes import command_name, parent
 from lib.checks import SCHEMA
 from lib.conninfo import conninfo
 from lib.db import Db

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from bench.chart import Bar
 from bench.contestants import Contestant, check_same, environment, running
 from bench.data import postmaster, tell
-from bench.load import Request, Run, Sample, pgbench, write_requests, wrk
-from bench.processes import Running
+from harness.processes import Running
+from harness.wrk import Request, Run, Sample, pgbench, write_requests, wrk
 from ops.command import Database
 
 CONNECTIONS = (16, 64)

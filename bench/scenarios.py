@@ -13,10 +13,10 @@ import urllib3
 
 from bench.contestants import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare, free_port
 from bench.data import READS, as_service, clone, is_autogrouping, kept, named
-from bench.load import Request, pgbench_script
-from bench.processes import Running, started
 from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
+from harness.processes import Running, started
+from harness.wrk import Request, pgbench_script
 from lib.pagination import NEWEST, PageRequest
 from lib.queries import PagedQuery, page_statement
 from ops import command, dev_keys
@@ -123,7 +123,7 @@ def collector(name: str) -> Iterator[str]:
     """Run a collector, by its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    program = [sys.executable, "-m", "bench.collector", port]
+    program = [sys.executable, "-m", "harness.bench_collector", port]
     with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=command.home() / f"collector-{name}.log"):
         yield url
 

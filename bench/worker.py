@@ -11,11 +11,11 @@ import urllib3
 
 from bench.contestants import CRUDDUR, running
 from bench.data import READS, kept, tell
-from bench.load import Request, Run, write_requests, wrk
-from bench.processes import Running, memory_mb, tree
 from bench.race import CONNECTIONS, Given
 from bench.report import Findings, at_most
 from bench.scenarios import FEED, profiles, tokens
+from harness.processes import Running, memory_mb, tree
+from harness.wrk import Request, Run, write_requests, wrk
 from lib.command_errors import CommandError
 from ops.command import Database
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 import faults
-from bench.load import output
 from faults.drill import Drill, Figure
 from faults.report import Finding, document, tell
+from harness.wrk import output
 from lib.command_errors import CommandError
 from ops import dev_keys, embedded
 from ops.command import ROOT, run

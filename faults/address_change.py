@@ -6,10 +6,10 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
-from faults.cluster import HOST, folder
 from faults.drill import Figure, at_most, none_of
-from faults.ground import ground, serving
-from faults.load import getting, load, not_ok, wait_for_ok
+from harness.environment import ground, serving
+from harness.load import getting, load, not_ok, wait_for_ok
+from harness.postgres import HOST, folder
 from lib.command_errors import CommandError
 
 NAME = "database.test"

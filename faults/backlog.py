@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from bench.data import unpurged
-from bench.processes import tree
 from faults.drill import Figure, at_most, none_of
-from faults.ground import Ground, ground, serving
-from faults.load import ended_within, getting, load, not_ok, p99
 from faults.writers import Writers
+from harness.environment import Ground, ground, serving
+from harness.load import ended_within, getting, load, not_ok, p99
+from harness.processes import tree
 from ops.command import Database
 
 READERS, WRITERS, PAUSE = 8, 2, 0.01

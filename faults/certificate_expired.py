@@ -7,11 +7,11 @@ from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
 
-from faults.certificates import DAY, Identity, signed
-from faults.cluster import HOST, Cluster, folder
 from faults.drill import Figure, at_least, at_most, none_of
-from faults.ground import Ground, fill, serving
-from faults.load import ended_within, getting, load, not_ok, wait_for_ok
+from harness.certificates import DAY, Identity, signed
+from harness.environment import Ground, fill, serving
+from harness.load import ended_within, getting, load, not_ok, wait_for_ok
+from harness.postgres import HOST, Cluster, folder
 from lib.command_errors import CommandError
 
 NAME = "database.test"

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import psycopg
 
 from faults.drill import Figure, at_most, none_of
-from faults.ground import Ground, ground, serving
-from faults.load import Client, getting, load, wait_for_ok
-from faults.raw_clients import raw_clients
+from harness.environment import Ground, ground, serving
+from harness.load import Client, getting, load, wait_for_ok
+from harness.raw_clients import raw_clients
 
 CLIENTS = 100
 # As nginx passes it on; without the setting it is not believed.

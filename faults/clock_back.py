@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from faults.cluster import folder
 from faults.drill import Figure, at_least, at_most, none_of
-from faults.ground import FIRST_PAGE, Person, ground, serving
-from faults.load import NEVER, Client, ended_within, getting, load, not_ok, slowest, wait_for_ok
 from faults.writers import PATH, Writers
+from harness.environment import FIRST_PAGE, Person, ground, serving
+from harness.load import NEVER, Client, ended_within, getting, load, not_ok, slowest, wait_for_ok
+from harness.postgres import folder
 from lib.command_errors import CommandError
 
 READERS, WRITERS, PAUSE = 4, 2, 0.01

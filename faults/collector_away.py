@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from bench.contestants import free_port
-from bench.processes import started
-from faults.cluster import NOTHING
 from faults.drill import Figure, at_most
-from faults.ground import Ground, ground, serving
 from faults.overload import resident_mb
-from faults.rush import profiles, rush
-from faults.silent import refusing, silent
+from harness.environment import Ground, ground, serving
+from harness.postgres import NOTHING
+from harness.processes import started
+from harness.rush import profiles, rush
+from harness.stubs import refusing, silent
 from ops import command
 from ops.command import ROOT
 
@@ -87,7 +87,7 @@ def collector(state: str) -> Iterator[str]:
     else:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        program = [sys.executable, "-m", "bench.collector", port]
+        program = [sys.executable, "-m", "harness.bench_collector", port]
         log = command.home() / "collector.log"
         with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=log):
             yield url

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 
-from faults.cluster import NOTHING
 from faults.drill import Drill, Figure, at_most, none_of
-from faults.load import Client, ended_within, getting, load, not_ok, p99, slowest, status_of, wait_for_ok
-from faults.scene import PAUSE, READERS, WRITERS, Scene, scene
 from faults.writers import Writers
+from harness.load import Client, ended_within, getting, load, not_ok, p99, slowest, status_of, wait_for_ok
+from harness.postgres import NOTHING
+from harness.scene import PAUSE, READERS, WRITERS, Scene, scene
 
 # Writes acknowledged between two kills.
 BETWEEN = 50

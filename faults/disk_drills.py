@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psycopg
 
-from bench.load import output
-from faults.cluster import Cluster
 from faults.drill import Drill, Figure, at_least, at_most, none_of
-from faults.ground import ground, serving
-from faults.load import NEVER, ended_within, first_ok, getting, load, not_ok
-from faults.scene import PAUSE, READERS, WRITERS
 from faults.writers import Writers, is_refusal
+from harness.environment import ground, serving
+from harness.load import NEVER, ended_within, first_ok, getting, load, not_ok
+from harness.postgres import Cluster
+from harness.scene import PAUSE, READERS, WRITERS
+from harness.wrk import output
 from ops.command import home
 
 SIZE_MB = 256

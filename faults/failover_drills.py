@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 from psycopg.conninfo import make_conninfo
 
-from faults.cluster import HOST, Cluster, folder
 from faults.drill import Drill, Figure, at_most, none_of
-from faults.ground import Ground, ground, rows, serving
-from faults.load import load, wait_for_ok
-from faults.proxy import Proxy, proxy
-from faults.scene import WRITERS
 from faults.writers import Writers
+from harness.environment import Ground, ground, rows, serving
+from harness.load import load, wait_for_ok
+from harness.postgres import HOST, Cluster, folder
+from harness.proxy import Proxy, proxy
+from harness.scene import WRITERS
 from lib.command_errors import CommandError
 from ops.command import home
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from faults.balancer import Balancer, balancing
 from faults.drill import Figure, at_most, none_of
-from faults.ground import Ground, ground, serving
-from faults.load import Answer, Client, getting, load, not_ok
-from faults.rush import profiles
+from harness.balancer import Balancer, balancing
+from harness.environment import Ground, ground, serving
+from harness.load import Answer, Client, getting, load, not_ok
+from harness.rush import profiles
 
 STOP_SECONDS = 25
 KEPT, FRESH, POSTING = 4, 3, 1

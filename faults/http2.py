@@ -4,12 +4,12 @@ import struct
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from bench.processes import Running, cpu_seconds, memory_mb, tree
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, ground, serving
-from faults.load import slowest
-from faults.raw_clients import ask_repeatedly, exchange, raw_clients
 from faults.unprotected import without
+from harness.environment import SERVE, ground, serving
+from harness.load import slowest
+from harness.processes import Running, cpu_seconds, memory_mb, tree
+from harness.raw_clients import ask_repeatedly, exchange, raw_clients
 
 # RFC 9113, section 3.4: the preface, and an empty SETTINGS frame, with which each HTTP/2 connection begins.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">IBBI", 0, 4, 0, 0)[1:]

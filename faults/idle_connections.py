@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, ground, serving
-from faults.load import slowest
-from faults.raw_clients import ask_repeatedly, is_closed, raw_clients
 from faults.unprotected import without
+from harness.environment import SERVE, ground, serving
+from harness.load import slowest
+from harness.raw_clients import ask_repeatedly, is_closed, raw_clients
 
 CONNECTIONS, QUESTIONS = 1_100, 26
 CLOSED_SECONDS = 30

@@ -10,11 +10,11 @@ from threading import Thread
 
 from joserfc.jwk import RSAKey
 
-from bench.processes import Running
 from faults.drill import Figure, at_most, none_of
-from faults.ground import PROCESSES, Ground, ground, serving
-from faults.load import Answer, Client, load, not_ok
-from faults.silent import silent
+from harness.environment import PROCESSES, Ground, ground, serving
+from harness.load import Answer, Client, load, not_ok
+from harness.processes import Running
+from harness.stubs import silent
 from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
 from lib.command_errors import CommandError
 from ops import dev_keys

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from bench.contestants import free_port
-from faults.cluster import NOTHING
 from faults.drill import Figure, at_most, none_of
-from faults.ground import PROCESSES, SERVE, Ground, ground, serving
-from faults.load import Answer, ended_within, getting, load, not_ok, p99
-from faults.scene import READERS
+from harness.environment import PROCESSES, SERVE, Ground, ground, serving
+from harness.load import Answer, ended_within, getting, load, not_ok, p99
+from harness.postgres import NOTHING
+from harness.scene import READERS
 from ops.command import ROOT
 
 # How a shell sends what the service prints there.

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 
-from faults.cluster import NOTHING
 from faults.drill import Drill, Figure, at_most, none_of
-from faults.load import ended_within, getting, load, slowest, status_of, wait_for_ok
-from faults.scene import PAUSE, WRITERS, scene
 from faults.writers import Writers
+from harness.load import ended_within, getting, load, slowest, status_of, wait_for_ok
+from harness.postgres import NOTHING
+from harness.scene import PAUSE, WRITERS, scene
 
 SLOW_SECONDS, SLOWER_BY = 15, 3
 CLIENTS = 32

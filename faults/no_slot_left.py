@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import psycopg
 
 from faults.drill import Figure, at_least, none_of
-from faults.ground import SERVE, Ground, ground, serving
-from faults.load import getting, load, not_ok
 from faults.statement_timeout import sessions
 from faults.unprotected import without
+from harness.environment import SERVE, Ground, ground, serving
+from harness.load import getting, load, not_ok
 from lib.command_errors import CommandError
 
 READERS, PAUSE = 2, 0.01

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 
-from bench.processes import tree
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, ground, serving
-from faults.load import Answer, Client, ended_within, getting, load, not_ok
-from faults.raw_clients import raw_clients
 from faults.unprotected import without
+from harness.environment import SERVE, ground, serving
+from harness.load import Answer, Client, ended_within, getting, load, not_ok
+from harness.processes import tree
+from harness.raw_clients import raw_clients
 
 # The least that the service starts with.
 LIMIT, CONNECTIONS = 256, 600

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from bench.install import install_wrk
-from bench.processes import Running, memory_mb, tree
 from faults.drill import Figure, at_least, at_most, none_of
-from faults.ground import Ground, ground, serving
-from faults.rush import profiles, rush
+from harness.environment import Ground, ground, serving
+from harness.processes import Running, memory_mb, tree
+from harness.rush import profiles, rush
 from ops.create_database import ROLE
 
 PEAK, TEN_TIMES = 16, 160

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
-from bench.processes import PROC, stat
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, ground, serving
 from faults.unprotected import without
 from faults.worker_killed import port_of, workers
+from harness.environment import SERVE, ground, serving
+from harness.processes import PROC, stat
 from lib.command_errors import CommandError
 
 ENDED_SECONDS, GIVE_UP_SECONDS = 5, 10

@@ -8,12 +8,12 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from bench.load import output
-from faults.cluster import Cluster, cluster
 from faults.drill import Figure, none_of
-from faults.ground import OTHERS, ground, serving
-from faults.load import load
 from faults.writers import Writers
+from harness.environment import OTHERS, ground, serving
+from harness.load import load
+from harness.postgres import Cluster, cluster
+from harness.wrk import output
 from lib.command_errors import CommandError
 from ops.command import ROOT
 

@@ -7,10 +7,10 @@ import psycopg
 
 from bench.data import unpurged
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, Ground, ground, serving
-from faults.load import getting, load, not_ok, p99, slowest, status_of
-from faults.raw_clients import ask_repeatedly
 from faults.unprotected import without
+from harness.environment import SERVE, Ground, ground, serving
+from harness.load import getting, load, not_ok, p99, slowest, status_of
+from harness.raw_clients import ask_repeatedly
 from ops.command import Database
 from ops.explain import cost, page
 from services.search_activities import SEARCH, pattern

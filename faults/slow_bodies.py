@@ -8,13 +8,13 @@ from http import HTTPStatus
 from socket import socket
 from urllib.parse import urlsplit
 
-from faults.cluster import NOTHING
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, Ground, Person, ground, serving
-from faults.load import Answer, Client, not_ok, slowest, status_of
-from faults.nginx import BEHIND, nginx
-from faults.raw_clients import ask_repeatedly, connect, is_closed
 from faults.unprotected import without
+from harness.environment import SERVE, Ground, Person, ground, serving
+from harness.load import Answer, Client, not_ok, slowest, status_of
+from harness.nginx import BEHIND, nginx
+from harness.postgres import NOTHING
+from harness.raw_clients import ask_repeatedly, connect, is_closed
 
 SENDERS = 16
 # Between two bytes of a body, and before a client that was refused comes again.

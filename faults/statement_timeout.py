@@ -7,8 +7,8 @@ from http import HTTPStatus
 import psycopg
 
 from faults.drill import Figure, at_least, none_of
-from faults.ground import Ground, ground, serving
-from faults.load import Answer, getting, load, not_ok, status_of
+from harness.environment import Ground, ground, serving
+from harness.load import Answer, getting, load, not_ok, status_of
 
 SLOW, READERS = 2, 2
 PAUSE = 0.01

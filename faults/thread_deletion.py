@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from faults.backlog import OPTIONS, paused
 from faults.drill import Figure, at_most, none_of
-from faults.ground import Ground, ground, serving
-from faults.load import Client
+from harness.environment import Ground, ground, serving
+from harness.load import Client
 
 SHAPES = {"all to one activity": "1", "each to the one before": "numbered.n - 1"}
 TEXT = "a thread about quokkas"

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from threading import Thread
 
-from faults.cluster import NOTHING
 from faults.collector_away import ENDLESS, collector, exporting
 from faults.drill import Figure, at_most, none_of
-from faults.ground import ground, serving
 from faults.http2 import resident
-from faults.load import Answer, Client, not_ok
+from harness.environment import ground, serving
+from harness.load import Answer, Client, not_ok
+from harness.postgres import NOTHING
 
 CLIENTS, REQUESTS = 8, 1_500
 WARM_UP_REQUESTS = 100

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Iterator
 
-from bench.processes import tree
 from faults.drill import Figure, at_most, none_of
-from faults.ground import SERVE, Ground, ground, serving
 from faults.http2 import resident
-from faults.load import slowest
-from faults.raw_clients import ask_repeatedly, raw_clients
-from faults.sockets import held_by
 from faults.unprotected import without
 from faults.worker_killed import port_of
+from harness.environment import SERVE, Ground, ground, serving
+from harness.load import slowest
+from harness.processes import tree
+from harness.raw_clients import ask_repeatedly, raw_clients
+from harness.sockets import held_by
 
 CLIENTS = 400
 # One page fits into the buffers of the kernel.

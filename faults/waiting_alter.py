@@ -8,9 +8,9 @@ from http import HTTPStatus
 import psycopg
 
 from faults.drill import Figure, at_least, at_most, none_of
-from faults.ground import Ground, ground, serving
-from faults.load import ended_within, getting, load, not_ok, slowest, status_of, wait_for_ok
 from faults.statement_timeout import sessions
+from harness.environment import Ground, ground, serving
+from harness.load import ended_within, getting, load, not_ok, slowest, status_of, wait_for_ok
 from lib.command_errors import CommandError
 
 READERS, PAUSE = 4, 0.01

@@ -10,12 +10,12 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-from bench.processes import Running, tree
 from faults.drill import Figure, at_most
-from faults.ground import ground, serving
-from faults.load import getting, load, not_ok
-from faults.rush import profiles
-from faults.sockets import held_by
+from harness.environment import ground, serving
+from harness.load import getting, load, not_ok
+from harness.processes import Running, tree
+from harness.rush import profiles
+from harness.sockets import held_by
 from lib.command_errors import CommandError
 
 CLIENTS, PAUSE = 16, 0.002

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import count
 
-from faults.ground import Ground, Person
-from faults.load import Answer, Client
+from harness.environment import Ground, Person
+from harness.load import Answer, Client
 from lib.command_errors import CommandError
 
 PREFIX = "a drill's message"

@@ -13,8 +13,8 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from bench.contestants import RAISED_LIMITS, free_port
-from bench.processes import Running, started
-from faults.cluster import NOTHING, Cluster, cluster
+from harness.postgres import NOTHING, Cluster, cluster
+from harness.processes import Running, started
 from ops import dev_keys
 from ops.command import ROOT, Database, home
 from ops.create_database import ROLE, create

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.contestants import free_port
-from bench.processes import Running, started
-from faults.cluster import NOTHING
+from harness.postgres import NOTHING
+from harness.processes import Running, started
 from lib.command_errors import CommandError
 from ops.command import ROOT
 

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from bench.contestants import free_port
-from bench.processes import stat, tree
+from harness.processes import stat, tree
 from lib.command_errors import CommandError
 from ops.command import home
 from ops.dev import end_with_parent

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
-from faults.load import Answer, Client
+from harness.load import Answer, Client
 
 CONNECT_SECONDS = 5.0
 

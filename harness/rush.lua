@@ -1,5 +1,5 @@
 -- What wrk sends: paths picked at random out of a file, one a line: rush.lua <file>. At the end it prints what
--- faults/rush.py reads.
+-- harness/rush.py reads.
 
 local paths = {}
 local thread_of_all

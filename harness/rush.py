@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.load import output
-from faults.ground import Ground
+from harness.environment import Ground
+from harness.wrk import output
 
 LUA = Path(__file__).with_name("rush.lua")
 

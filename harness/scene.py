@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
 
-from faults.cluster import NOTHING, Cluster
-from faults.ground import Ground, ground, serving
-from faults.proxy import Proxy, proxy
+from harness.environment import Ground, ground, serving
+from harness.postgres import NOTHING, Cluster
+from harness.proxy import Proxy, proxy
 
 WRITERS, READERS = 16, 8
 # Of readers, who leave the machine its breath also while they are answered at once.

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from bench.processes import PROC
+from harness.processes import PROC
 
 ESTABLISHED = "01"
 

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from faults.certificates import signed
+from harness.certificates import signed
 from ops.dev import end_with_parent
 from ops.embedded import unprivileged
-from tests.running import eventually, free_port
+from tests.processes import eventually, free_port
 
 # The name that its certificate has. Whoever means it says the address too.
 HOST = "database.test"
@@ -113,7 +113,7 @@ def launch(folder: Path, port: str) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  As faults/cluster.py does.
+            preexec_fn=end_with_parent,
             process_group=0,
         )
 

@@ -1,5 +1,5 @@
 -- What wrk sends: requests picked at random out of a file, one a line: method, path, token and body, parted by
--- tabs. wrk.lua <file> <seed>. At the end it prints what bench/load.py reads.
+-- tabs. wrk.lua <file> <seed>. At the end it prints what harness/wrk.py reads.
 
 local requests = {}
 

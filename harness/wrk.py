@@ -10,11 +10,11 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from bench.data import tell
-from bench.processes import Running, cpu_seconds, last_words, peak_memory_mb
+from harness.processes import Running, cpu_seconds, last_words, peak_memory_mb
 from lib.command_errors import CommandError
 from ops import embedded
 
-LUA = Path(__file__).with_name("load.lua")
+LUA = Path(__file__).with_name("wrk.lua")
 TIMEOUT = "10s"
 # Of what does not apply, or can't be seen from here.
 NONE = float("nan")

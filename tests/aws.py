@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 from ops.command import ROOT
-from tests.running import eventually, free_port
+from tests.processes import eventually, free_port
 
 SERVER = ROOT / ".venv" / "bin" / "moto_server"
 REGION = "eu-west-1"

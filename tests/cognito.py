@@ -12,9 +12,9 @@ from typing import Any
 
 from joserfc.jwk import RSAKey
 
+from harness.listening import listening
 from lib.config import UserPool
 from tests import tokens
-from tests.listening import listening
 
 GET_USER = "AWSCognitoIdentityProviderService.GetUser"
 

@@ -6,7 +6,7 @@ import subprocess
 from typing import Any
 
 from ops.command import ROOT
-from tests.running import CLEAN
+from tests.processes import CLEAN
 
 
 def config(*files: str, env_file: str = os.devnull, profile: str = "*", **settings: str) -> Any:

@@ -20,6 +20,7 @@ from pytest_postgresql import factories
 from werkzeug.test import TestResponse
 
 from app import create_app
+from harness.collector import Collector, collecting
 from lib.config import Config
 from lib.exporters import providers
 from ops import dev_keys, embedded
@@ -28,8 +29,7 @@ from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
 from tests import settings, tokens
 from tests.aws import Aws, moto
-from tests.collector import Collector, collecting
-from tests.make import Make, User, belongings, make_bystander
+from tests.factories import Make, User, belongings, make_bystander
 from tests.telemetry import Watched, flush, watched
 
 # Two run the tests at once, each in databases of its own.

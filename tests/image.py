@@ -15,7 +15,7 @@ from docker.utils import exclude_paths
 
 from ops.command import ROOT
 from ops.embedded import NOBODY
-from tests.running import CLEAN
+from tests.processes import CLEAN
 
 DOCKERFILE = "backend-flask/Dockerfile"
 # Nothing of the tree that runs the tests is for what is made here.

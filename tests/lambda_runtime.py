@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 from zipfile import ZipFile
 
+from harness.listening import listening
 from ops.command import ROOT
 from ops.lambda_build import PYTHON, build
-from tests.listening import listening
-from tests.running import CLEAN
+from tests.processes import CLEAN
 
 # What Cognito waits for, and Lambda is told to.
 SECONDS = 5

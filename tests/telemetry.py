@@ -8,10 +8,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from app import create_app
+from harness.collector import Collector
 from lib.config import Config
 from lib.exporters import providers
 from tests import tokens
-from tests.collector import Collector
 
 
 class Watched(NamedTuple):

@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 from lib import cache
 from tests.clock import Clock
 from tests.conftest import FRONTEND, SignIn, links
-from tests.make import Make
+from tests.factories import Make
 
 HOME = "/api/activities/home"
 OWN = {"X-Request-Id", "Server-Timing", "RateLimit"}

@@ -19,7 +19,7 @@ from psycopg import Connection
 from app import create_app
 from lib.config import Config
 from tests.conftest import FRONTEND
-from tests.make import Activity, Make, User, belongings
+from tests.factories import Activity, Make, User, belongings
 from tests.tokens import CLIENT_ID, bearer, claims, new_key, pool, user_pool
 
 

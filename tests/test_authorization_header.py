@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from joserfc import jws
 
-from tests.make import Make
+from tests.factories import Make
 from tests.test_authorisation import encoded
 from tests.tokens import CLIENT_ID, OURS, bearer, new_key, token, user_pool
 

@@ -17,8 +17,8 @@ from ops.command import Database
 from ops.create_database import create
 from ops.manifest import beside
 from tests.conftest import NEW
-from tests.make import Make
-from tests.running import SECONDS, eventually, fails, rows, running, succeeds, waits
+from tests.factories import Make
+from tests.processes import SECONDS, eventually, fails, rows, running, succeeds, waits
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ from xml.dom.minidom import parseString
 import pytest
 
 from bench.chart import Bar, chart
-from bench.load import Request, Sample, pgbench_script, read_pgbench, read_wrk
-from bench.processes import cpu_seconds, tree
 from bench.race import Race, figures, ratio
 from bench.report import BEGIN, END, Findings, at_least, at_most, load, replaced, table, write
+from harness.processes import cpu_seconds, tree
+from harness.wrk import Request, Sample, pgbench_script, read_pgbench, read_wrk
 from lib.command_errors import CommandError
 from lib.queries import page_statement
 from ops.command import ROOT
 from services.user_activities import USER
-from tests.running import script
+from tests.processes import script
 
 pytestmark = pytest.mark.slow
 

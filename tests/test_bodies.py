@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 
 from lib.body import MAX_BYTES, READERS
 from tests.conftest import SignIn
-from tests.make import Make, User
-from tests.running import SECONDS
+from tests.factories import Make, User
+from tests.processes import SECONDS
 from tests.test_authorisation import SIGNED_IN, World
 from tests.test_serve import serving
 from tests.tokens import bearer, token

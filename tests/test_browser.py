@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.listening import listening
-from tests.make import Make
+from harness.listening import listening
+from tests.factories import Make
 from tests.test_serve import serving
 
 pytestmark = pytest.mark.slow

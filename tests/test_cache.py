@@ -11,7 +11,7 @@ from lib import cache
 from lib.cache import MAX_AGE_SECONDS, SingleFlightCache
 from lib.pagination import Page
 from tests.clock import Clock
-from tests.running import eventually
+from tests.processes import eventually
 
 
 @pytest.fixture

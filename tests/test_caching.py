@@ -5,7 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.conftest import SignIn, links
-from tests.make import Make, User
+from tests.factories import Make, User
 from tests.test_authorisation import PUBLIC, SIGNED_IN, World
 from tests.tokens import bearer
 

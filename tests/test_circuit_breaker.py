@@ -12,7 +12,7 @@ from lib import circuit_breaker as module
 from lib.circuit_breaker import CircuitBreaker
 from lib.deadline import Deadline
 from lib.exceptions import DatabaseUnavailable
-from tests.running import eventually
+from tests.processes import eventually
 
 
 class Server:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.command import ROOT
-from tests.running import CLEAN, SECONDS
+from tests.processes import CLEAN, SECONDS
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from lib.exceptions import Unauthorized, UpstreamUnavailable
 from tests import tokens
 from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
-from tests.running import eventually
+from tests.processes import eventually
 from tests.tokens import new_key, token, user_pool, write_key_set
 
 KEYS = "/jwks.json"

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from faults.nginx import TEMPLATE
+from harness.nginx import TEMPLATE
 from lib.conninfo import check_connection_url
 from ops.command import ROOT
 from serve import STOP_SECONDS
 from tests import tokens
 from tests.compose import command, config
-from tests.running import free_port, started, succeeds
+from tests.processes import free_port, started, succeeds
 from tests.settings import NAMES
 from tests.test_dev_token import ANDREW, NOTIFICATIONS, ask
 from tests.test_serve import get

@@ -9,7 +9,7 @@ from lib.command_errors import CommandError
 from lib.conninfo import conninfo_provider
 from lib.deadline import Deadline
 from lib.pool import DatabasePool
-from tests.running import eventually
+from tests.processes import eventually
 from tests.settings import REQUIRED, load
 
 RDS = "postgresql://cruddur_service@db.example.eu-west-1.rds.amazonaws.com/cruddur?sslmode=verify-full"

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.conftest import SignIn
-from tests.make import Make
+from tests.factories import Make
 
 ACTIVITIES = "/api/activities"
 TTL = {

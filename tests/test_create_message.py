@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import SignIn
-from tests.make import Make, User
+from tests.factories import Make, User
 from tests.test_create_activity import BLANK
 
 MESSAGES = "/api/messages"

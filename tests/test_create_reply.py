@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import SignIn
-from tests.make import Make
+from tests.factories import Make
 from tests.test_create_activity import BLANK
 
 

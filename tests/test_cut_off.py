@@ -16,8 +16,8 @@ from app import create_app
 from lib.config import Config
 from tests import tokens
 from tests.conftest import FRONTEND, SignIn
-from tests.make import Make, User
-from tests.running import eventually
+from tests.factories import Make, User
+from tests.processes import eventually
 
 WAITING = """
     SELECT pid FROM pg_stat_activity

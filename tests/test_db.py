@@ -16,7 +16,7 @@ from lib.deadline import Deadline
 from lib.exceptions import NotFound
 from lib.pagination import PageRequest
 from services.home_activities import HOME
-from tests.make import Make
+from tests.factories import Make
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from lib.pool import THREADS
 from lib.purge import Purged, purge_batch
 from tests.conftest import SignIn
-from tests.make import Activity, Make, User
-from tests.running import eventually, waits
+from tests.factories import Activity, Make, User
+from tests.processes import eventually, waits
 
 
 def path(activity: Activity) -> str:

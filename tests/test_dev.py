@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from ops import dev
 from ops.command import ROOT
 from tests.conftest import SERVICE_PASSWORD, WORKER
-from tests.running import (
+from tests.processes import (
     CLEAN,
     SECONDS,
     STOP_SECONDS,

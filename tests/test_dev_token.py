@@ -16,7 +16,7 @@ from ops import dev_keys
 from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
-from tests.running import fails, free_port, running, script, succeeds
+from tests.processes import fails, free_port, running, script, succeeds
 from tests.settings import POOL
 
 pytestmark = pytest.mark.usefixtures("at_home")

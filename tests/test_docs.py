@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema_rs import Draft202012Validator
 
-from faults.nginx import BEHIND, PROGRAM, nginx
+from harness.nginx import BEHIND, PROGRAM, nginx
 from lib.auth import ATTRIBUTE
 from lib.pagination import NEWEST, OLDEST, Cursor, Keyset
 from lib.text import has_control, is_blank

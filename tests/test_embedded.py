@@ -13,7 +13,7 @@ import pytest
 from lib.command_errors import CommandError
 from ops import embedded
 from ops.command import ROOT
-from tests.running import CLEAN, eventually, runs, script
+from tests.processes import CLEAN, eventually, runs, script
 
 pytestmark = pytest.mark.slow
 

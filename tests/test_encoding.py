@@ -15,8 +15,8 @@ from lib.config import Config
 from ops.command import ROOT
 from tests import tokens
 from tests.conftest import FRONTEND, NEW
-from tests.make import Make
-from tests.running import fails, free_port, running, script
+from tests.factories import Make
+from tests.processes import fails, free_port, running, script
 from tests.test_serve import RIGHT, get
 from tests.test_serve import fails as serve_fails
 

@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ops.command import ROOT
-from tests.running import CLEAN, eventually, free_port
+from tests.processes import CLEAN, eventually, free_port
 
 ENGINE = os.environ.get("TEST_DOCKER_HOST", "")
 pytestmark = pytest.mark.skipif(not ENGINE, reason="needs the Docker Engine that .ci/compose starts")

@@ -15,7 +15,7 @@ from psycopg import Connection
 from werkzeug.test import TestResponse
 
 from tests.conftest import SignIn, links
-from tests.make import Make
+from tests.factories import Make
 
 POSTED = 50
 # 2,000 that mention the reader, and end at random within four seconds. 500 of them are

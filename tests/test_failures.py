@@ -12,8 +12,8 @@ from app import create_app
 from lib.config import Config
 from lib.pool import THREADS
 from tests.conftest import FRONTEND, SignIn
-from tests.make import Make
-from tests.running import SECONDS
+from tests.factories import Make
+from tests.processes import SECONDS
 from tests.tokens import bearer, pool
 
 PROBLEM = "application/problem+json"

@@ -4,11 +4,11 @@ import pytest
 
 from faults.__main__ import drills
 from faults.drill import Drill, at_least, at_most, none_of
-from faults.load import NEVER, Answer, ended_within, first_ok, p99, slowest
 from faults.report import BEGIN, Finding, document, replaced, tell
 from faults.writers import is_refusal
+from harness.load import NEVER, Answer, ended_within, first_ok, p99, slowest
 from ops.command import ROOT
-from tests.running import script
+from tests.processes import script
 
 DRILLS = drills()
 SHORT = [name for name, drill in DRILLS.items() if drill.is_short]

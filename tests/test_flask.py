@@ -16,7 +16,7 @@ from lib.auth import public
 from ops.command import ROOT
 from serve import MAX_JOINED_BYTES, with_short_bodies_joined
 from tests.conftest import FRONTEND
-from tests.make import Make
+from tests.factories import Make
 
 BACKEND = ROOT / "backend-flask"
 HOME = "/api/activities/home"

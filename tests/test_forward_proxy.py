@@ -12,15 +12,15 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from faults.certificates import Identity, signed
+from harness.certificates import Identity, signed
+from harness.collector import collecting
+from harness.listening import listening
 from lib.cognito import Cognito
 from lib.exceptions import UpstreamUnavailable
 from tests import tokens
 from tests.cognito import FakeCognito, fake_cognito
-from tests.collector import collecting
-from tests.listening import listening
-from tests.make import Make
-from tests.running import eventually, free_port, running
+from tests.factories import Make
+from tests.processes import eventually, free_port, running
 from tests.test_serve import RIGHT, get
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,8 @@ from lib.purge import LOCK
 from ops.command import ROOT
 from ops.seed import load_seed
 from tests import tokens
+from tests.processes import CLEAN
 from tests.raw_requests import raw_request, send
-from tests.running import CLEAN
 from tests.test_serve import get, serving
 
 pytestmark = pytest.mark.slow

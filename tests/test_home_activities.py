@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from lib import cache
 from tests.clock import Clock
 from tests.conftest import SignIn, links
-from tests.make import Make
+from tests.factories import Make
 
 HOME = "/api/activities/home"
 

@@ -11,7 +11,7 @@ from psycopg import Connection
 from werkzeug.test import TestResponse
 
 from tests.conftest import SignIn
-from tests.make import Activity, Make, User
+from tests.factories import Activity, Make, User
 
 REPLAYED = "Idempotency-Replayed"
 ACTIVITY = {"message": "hello", "ttl": "1-day"}

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from faults.cluster import cluster
+from harness.postgres import cluster
 from ops.command import ROOT
 from tests import image
 from tests.compose import command, config
 from tests.image import DOCKERFILE, Image, context_files, freeze, outcome, start
-from tests.running import free_port
+from tests.processes import free_port
 from tests.test_serve import get
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ from zipfile import ZipFile
 
 import pytest
 
-from faults.certificates import signed
+from harness.certificates import signed
 from ops.command import ROOT
 from ops.lambda_build import ARCHITECTURES, CA, NAME, PYTHON, SHARED, SOURCE, build
-from tests.running import fails, succeeds
+from tests.processes import fails, succeeds
 
 pytestmark = pytest.mark.slow
 

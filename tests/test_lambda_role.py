@@ -13,8 +13,8 @@ from ops.create_database import ROLE as SERVICE
 from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
 from tests.conftest import THROWAWAY
-from tests.make import User
-from tests.running import fails, rows, succeeds
+from tests.factories import User
+from tests.processes import fails, rows, succeeds
 
 PASSWORD = "cruddur"
 MAKE = (

@@ -12,7 +12,7 @@ from lib.config import Config
 from lib.load_shedding import queue_seconds
 from tests import tokens
 from tests.conftest import FRONTEND
-from tests.make import Make
+from tests.factories import Make
 
 # Settings in seconds: long enough that a request that has just begun is never that old.
 DEADLINE = 60

@@ -18,12 +18,12 @@ import psycopg
 import pytest
 
 from bench.contestants import RAISED_LIMITS
-from bench.processes import tree
+from harness.processes import tree
 from lib.logs import QUEUE_SIZE, REQUESTS, BoundedQueueHandler, ContextFilter, JSONFormatter, Stream, TextFormatter
 from ops.command import ROOT
 from tests import tokens
-from tests.make import Make, User
-from tests.running import STOP_SECONDS, UNWRITABLE, eventually, free_port, rows, running, started, unwritable
+from tests.factories import Make, User
+from tests.processes import STOP_SECONDS, UNWRITABLE, eventually, free_port, rows, running, started, unwritable
 from tests.test_serve import RIGHT, get
 
 BACKEND = str(ROOT / "backend-flask")

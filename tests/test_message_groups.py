@@ -1,7 +1,7 @@
 """Conversations."""
 
 from tests.conftest import SignIn
-from tests.make import Make
+from tests.factories import Make
 
 GROUPS = "/api/message_groups"
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 from uuid import uuid4
 
 from tests.conftest import SignIn, links
-from tests.make import Make
+from tests.factories import Make
 
 
 def test_a_conversation_is_read_by_both_oldest_first(sign_in: SignIn, make: Make) -> None:

@@ -13,7 +13,7 @@ from ops import embedded
 from ops.command import ROOT, Database
 from ops.migrate import migrate
 from ops.schema_load import schema_load
-from tests.make import Make
+from tests.factories import Make
 
 
 def test_loading_the_schema_again_changes_nothing(owner: psycopg.Connection, owner_url: str, make: Make) -> None:

@@ -14,19 +14,19 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from faults.certificates import signed
-from faults.ground import Person
-from faults.load import Client
-from faults.nginx import BEHIND, PROGRAM, nginx
-from faults.raw_clients import exchange
 from faults.slow_bodies import slow_senders
+from harness.certificates import signed
+from harness.environment import Person
+from harness.listening import listening
+from harness.load import Client
+from harness.nginx import BEHIND, PROGRAM, nginx
+from harness.raw_clients import exchange
 from lib.body import MAX_BYTES
 from lib.load_shedding import queue_seconds
 from tests import tokens
 from tests.conftest import FRONTEND
-from tests.listening import listening
-from tests.make import Make
-from tests.running import SECONDS, free_port
+from tests.factories import Make
+from tests.processes import SECONDS, free_port
 from tests.test_serve import serving
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")

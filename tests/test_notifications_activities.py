@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.conftest import SignIn, links
-from tests.make import Make, User
+from tests.factories import Make, User
 
 NOTIFICATIONS = "/api/activities/notifications"
 

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from lib.pagination import Cursor, Order
 from tests.conftest import SignIn, links
-from tests.make import Make
+from tests.factories import Make
 
 HOME = "/api/activities/home"
 

@@ -19,7 +19,7 @@ from services.home_activities import HOME
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH
 from services.user_activities import USER
-from tests.make import Make
+from tests.factories import Make
 
 
 def sql_files() -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from faults.proxy import Proxy, proxy
+from harness.proxy import Proxy, proxy
 
 # Longer than an echo takes, and short enough to be waited for.
 SOON = 0.5

@@ -11,12 +11,12 @@ import pytest
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
+from harness.collector import Collector
 from lib import purge as purging
 from lib.purge import BATCH, LOCK, SMALLEST_BATCH, Purge, Purged, purge_batch, purge_forever
 from tests.clock import Clock
-from tests.collector import Collector
-from tests.make import Activity, Make, User
-from tests.running import eventually, rows, succeeds
+from tests.factories import Activity, Make, User
+from tests.processes import eventually, rows, succeeds
 from tests.telemetry import flush, watched
 from tests.test_serve import serving
 

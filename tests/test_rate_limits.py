@@ -19,16 +19,16 @@ from limits.storage import RedisStorage
 from werkzeug.test import TestResponse
 
 from app import create_app
+from harness.collector import Collector
 from lib import rate_limit_storage
 from lib.cognito import Cognito
 from lib.config import Config
 from lib.rate_limit_storage import BoundedMemoryStorage
 from tests import tokens
 from tests.clock import Clock
-from tests.collector import Collector
 from tests.conftest import FRONTEND
-from tests.make import Make, User
-from tests.running import eventually, free_port
+from tests.factories import Make, User
+from tests.processes import eventually, free_port
 from tests.telemetry import Watched, watched
 
 HOME, NOTIFICATIONS = "/api/activities/home", "/api/activities/notifications"

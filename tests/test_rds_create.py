@@ -8,7 +8,7 @@ import pytest
 
 from ops.rds import FLAGS, open_rules
 from tests.aws import Aws
-from tests.running import fails, script, succeeds
+from tests.processes import fails, script, succeeds
 
 NAME = "cruddur-db-instance"
 SAFE = {

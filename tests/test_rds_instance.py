@@ -9,7 +9,7 @@ import pytest
 from lib.command_errors import CommandError
 from ops.rds import failures
 from tests.aws import Aws
-from tests.running import fails, script, succeeds
+from tests.processes import fails, script, succeeds
 from tests.test_rds_create import NAME, instance
 
 PROTECTED = (

@@ -13,8 +13,8 @@ from lib.checks import SCHEMA
 from ops.manifest import beside
 from ops.roles import CREATING
 from tests.conftest import NEW, SERVICE_PASSWORD
-from tests.make import User
-from tests.running import SECONDS, eventually, fails, rows, running, script, succeeds, waits
+from tests.factories import User
+from tests.processes import SECONDS, eventually, fails, rows, running, script, succeeds, waits
 
 EVERYTHING = """
     SELECT users.*, activities.*, messages.*, message_groups.*, idempotency_keys.key

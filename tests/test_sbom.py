@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.running import succeeds
+from tests.processes import succeeds
 from tests.test_image import lines
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.make import Make, User
+from tests.factories import Make, User
 
 MESSAGE_CHARS, REPLY_CHARS = 280, 1024
 

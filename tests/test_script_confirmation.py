@@ -10,7 +10,7 @@ import pytest
 from lib.command_errors import CommandError
 from ops.command import Database, is_local
 from tests.conftest import NEW
-from tests.running import NOWHERE, fails, rows, script, succeeds
+from tests.processes import NOWHERE, fails, rows, script, succeeds
 
 
 @pytest.mark.parametrize("name", ["drop", "seed", "setup"])

@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from tests.conftest import NEW
-from tests.make import Make
-from tests.running import NOWHERE, fails, rows, script, succeeds
+from tests.factories import Make
+from tests.processes import NOWHERE, fails, rows, script, succeeds
 
 COMMANDS = [
     "create",

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from lib.checks import SCHEMA
 from tests.conftest import NEW, SERVICE_PASSWORD
-from tests.running import fails, rows, script, succeeds
+from tests.processes import fails, rows, script, succeeds
 
 
 def test_each_step_works_and_works_twice(new_url: str) -> None:

@@ -12,7 +12,7 @@ from psycopg import Connection
 from werkzeug.test import TestResponse
 
 from tests.conftest import SignIn, links
-from tests.make import Make
+from tests.factories import Make
 
 SEARCH = "/api/activities/search"
 

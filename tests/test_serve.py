@@ -19,8 +19,8 @@ from ops.command import ROOT
 from serve import MIN_DESCRIPTORS, max_connections
 from tests import tokens
 from tests.conftest import FRONTEND
-from tests.make import Make
-from tests.running import SECONDS, STOP_SECONDS, eventually, free_port, running, script, started
+from tests.factories import Make
+from tests.processes import SECONDS, STOP_SECONDS, eventually, free_port, running, script, started
 
 RIGHT = {
     "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",

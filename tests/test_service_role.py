@@ -13,7 +13,7 @@ from ops.lambda_role import ROLE as LAMBDA_ROLE
 from ops.lambda_role import lambda_role
 from ops.roles import creating
 from ops.schema_load import schema_load
-from tests.make import Make
+from tests.factories import Make
 
 # Each relation, function and schema of ours, the databases that every server has, and the role itself: what the role
 # may do with it, by itself or as everybody may. The last two catch whatever object is of another kind.

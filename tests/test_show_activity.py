@@ -5,7 +5,7 @@ from uuid import uuid4
 from flask.testing import FlaskClient
 
 from tests.conftest import links
-from tests.make import Make
+from tests.factories import Make
 
 
 def test_an_activity_comes_with_its_replies_oldest_first(client: FlaskClient, make: Make) -> None:

@@ -17,7 +17,7 @@ from lib.config import Config
 from tests.clock import Clock
 from tests.cognito import GET_USER, FakeCognito, fake_cognito
 from tests.conftest import FRONTEND
-from tests.make import Make, User
+from tests.factories import Make, User
 from tests.tokens import bearer
 
 PEOPLE = "SELECT handle, display_name, email, cognito_user_id FROM users WHERE handle NOT IN ('bystander', 'friend')"

@@ -8,10 +8,10 @@ import pytest
 from flask import Flask
 from opentelemetry.util.re import parse_env_headers
 
-from tests.collector import Collector, attributes, collecting
-from tests.listening import listening
-from tests.make import Make
-from tests.running import free_port, running
+from harness.collector import Collector, attributes, collecting
+from harness.listening import listening
+from tests.factories import Make
+from tests.processes import free_port, running
 from tests.telemetry import Watched, flush, watched
 from tests.test_serve import RIGHT, fails, faults, get
 

@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 
 from lib import text
 from tests.conftest import SignIn
-from tests.make import Make
+from tests.factories import Make
 
 BLANK, INVALID = "blank", "invalid"
 

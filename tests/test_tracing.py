@@ -5,9 +5,9 @@ from flask.testing import FlaskClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from psycopg import Connection
 
+from harness.collector import Collector, attributes
 from tests import tokens
-from tests.collector import Collector, attributes
-from tests.make import Make, User
+from tests.factories import Make, User
 from tests.telemetry import Watched, watched
 from tests.test_authorisation import PUBLIC, SIGNED_IN, World
 from tests.tokens import bearer

@@ -4,7 +4,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.conftest import SignIn
-from tests.make import Make, User
+from tests.factories import Make, User
 
 PATH = "/api/profile/update"
 NO_TEXT: list[object] = [1, True, [], ["new"], {}]

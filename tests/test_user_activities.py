@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import links
-from tests.make import Make
+from tests.factories import Make
 
 
 def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskClient, make: Make) -> None:

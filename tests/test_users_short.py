@@ -2,7 +2,7 @@
 
 from flask.testing import FlaskClient
 
-from tests.make import Make
+from tests.factories import Make
 
 
 def test_a_person_in_short(client: FlaskClient, make: Make) -> None:

@@ -16,9 +16,9 @@ from zipfile import ZipFile
 
 import pytest
 
+from harness.listening import listening
 from ops.command import ROOT
-from tests.listening import listening
-from tests.running import CLEAN
+from tests.processes import CLEAN
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from ops.command import ROOT
 from ops.create_database import ROLE
 from tests.conftest import SERVICE_PASSWORD
-from tests.running import CLEAN, free_port, rows, started
+from tests.processes import CLEAN, free_port, rows, started
 from tests.test_workspace_files import DEVCONTAINER, GITPOD
 
 RULE = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}

@@ -10,16 +10,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.listening import listening
+from harness.tls_postgres import TlsPostgres, tls_postgres
 from ops.command import Database
 from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
 from ops.roles import set_password
 from ops.schema_load import schema_load
 from tests.lambda_runtime import Function, Lambda, started, unpacked
-from tests.listening import listening
 from tests.post_confirmation.directory import Directory
 from tests.post_confirmation.scene import ENCODED, PASSWORD, discreet
-from tests.tls_postgres import TlsPostgres, tls_postgres
 
 Start = Callable[..., Lambda]
 

@@ -4,12 +4,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from faults.proxy import proxy
+from harness.proxy import proxy
+from harness.tls_postgres import TlsPostgres
 from ops.lambda_role import ROLE
 from tests.lambda_runtime import Lambda
 from tests.post_confirmation.conftest import Start
 from tests.post_confirmation.scene import ENCODED, LIN, event, failed, people
-from tests.tls_postgres import TlsPostgres
 
 
 @pytest.mark.usefixtures("bystander")

@@ -11,13 +11,13 @@ from botocore.session import Session
 from moto.server import ThreadedMotoServer
 
 from database import conninfo
-from faults.certificates import signed
+from harness.certificates import signed
+from harness.tls_postgres import TlsPostgres
 from lib.command_errors import CommandError
 from ops.lambda_role import ROLE
 from tests.lambda_runtime import KEYS, REGION
 from tests.post_confirmation.conftest import Start
 from tests.post_confirmation.scene import ENCODED, PASSWORD, event, failed, people
-from tests.tls_postgres import TlsPostgres
 
 
 def test_the_server_is_verified_to_be_the_one_that_is_meant(start: Start, postgres: TlsPostgres) -> None:

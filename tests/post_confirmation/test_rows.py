@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from harness.tls_postgres import TlsPostgres
 from tests.lambda_runtime import Answer, Lambda
 from tests.post_confirmation.scene import LIN, SUB, event, people
-from tests.running import eventually
-from tests.tls_postgres import TlsPostgres
+from tests.processes import eventually
 
 WAITS = "SELECT FROM pg_locks WHERE NOT granted"
 

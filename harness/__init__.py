@@ -1,0 +1,1 @@
+"""What the tests, the benchmarks and the drills share: processes, Postgres servers, stubs, networks and load."""
