@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -13,9 +12,11 @@ from urllib.parse import urljoin
 import urllib3
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.data import as_service, service_url, unpurged
+from bench.data import as_service, service_url
 from bench.install import PEERS, venv
-from harness.processes import Running, started
+from harness.ports import free_port
+from harness.postgres import unpurged
+from harness.processes import UNLIMITED, Running, started
 from lib.command_errors import CommandError
 from lib.pagination import PageRequest
 from ops import dev_keys
@@ -31,14 +32,6 @@ PAGE = PageRequest(20)
 PG = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
 # Settings of whoever measures are not for those who are measured.
 OTHERS = ("AWS_", "OTEL_", "PG", "PYTHONPATH", "RATE_LIMIT_")
-# One client sends all requests. Each is counted, and none refused.
-RAISED_LIMITS = {
-    "RATE_LIMIT_ANONYMOUS_READS": "999999",
-    "RATE_LIMIT_USER_READS": "999999",
-    "RATE_LIMIT_USER_WRITES": "999999",
-    "RATE_LIMIT_SEARCHES": "999999",
-    "RATE_LIMIT_REJECTED_TOKENS": "999999",
-}
 
 
 class Contestant(NamedTuple):
@@ -90,16 +83,9 @@ def environment(database: Database) -> dict[str, str]:
     parts = {PG[name]: str(value) for name, value in conninfo_to_dict(url).items() if name in PG}
     ours = {"SERVICE_CONNECTION_URL": url, "FRONTEND_URL": "http://localhost:3000", "HOST": "127.0.0.1"}
     # The others log no requests either.
-    ours |= {"DRAIN_SECONDS": "0", "LOG_LEVEL": "warning"} | RAISED_LIMITS
+    ours |= {"DRAIN_SECONDS": "0", "LOG_LEVEL": "warning"} | UNLIMITED
     path = {"PATH": f"{venv() / 'bin'}:{os.environ['PATH']}", "NODE_ENV": "production"}
     return kept | parts | ours | path | dev_keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
-
-
-def free_port() -> str:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def check_same(server: Running, database: Database) -> None:

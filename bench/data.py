@@ -18,7 +18,6 @@ from lib.checks import SCHEMA
 from lib.conninfo import conninfo
 from lib.db import Db
 from lib.pool import Connection, configure_connection
-from lib.purge import LOCK
 from lib.text import fold
 from ops.command import Database, is_local
 from ops.create_database import ROLE, create
@@ -129,14 +128,6 @@ def service_url(database: Database) -> str:
     if database.is_embedded:
         return make_conninfo(database.url, user=ROLE)
     return make_conninfo(os.environ.get("SERVICE_CONNECTION_URL") or database.url, dbname=database.name)
-
-
-@contextmanager
-def unpurged(database: Database) -> Iterator[None]:
-    """Keep the purge away: all are measured on the same rows, half of them expired."""
-    with database.connect() as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        yield
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What the measurement needs besides the service: wrk, Node.js, and the peers' packages, pinned by their hashes."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import tell
+from harness.wrk import install_wrk
 from lib.command_errors import CommandError
 from ops.command import ROOT, home
 from ops.venv import environment, network_settings
@@ -21,7 +21,7 @@ def venv() -> Path:
 
 
 def install() -> None:
-    """See to it that all that is needed is there. Raises `CommandError`, naming what can't be had and its remedy."""
+    """See to it that all that is needed is there. Raises `Failure`, naming what can't be had and its remedy."""
     install_wrk()
     for program in ("node", "npm"):
         if shutil.which(program) is None:
@@ -58,15 +58,3 @@ def install_venv(requirements: Path) -> None:
 def install_node_modules(lock: Path) -> None:
     """Install node packages, each by its hash."""
     subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=lock.parent, check=True)
-
-
-def install_wrk() -> None:
-    """Install wrk where it is missing and we may. Raises `CommandError`."""
-    if shutil.which("wrk") is not None:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise CommandError("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
-    tell("installing wrk")
-    for step in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", "wrk"]):
-        if subprocess.run(["apt-get", *step], stdout=subprocess.DEVNULL, check=False).returncode:
-            raise CommandError("wrk is missing, and apt-get can't install it: see above")

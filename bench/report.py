@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.chart import Bar, chart
+from harness.markdown import replaced, table
 
-BEGIN, END = "<!-- What follows is written by bin/bench. -->", "<!-- What precedes is written by bin/bench. -->"
+PROGRAM = "bin/bench"
 CAPTION = "Requests a second of each contestant, and the time of a read as the table grows"
 
 
@@ -69,23 +70,11 @@ def verdicts(ratios: Sequence[Ratio]) -> str:
     return table([["what", "wanted", "measured", "reached"], *rows])
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns aligned for those who read it as it is."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    head, *body = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
-    return "\n".join([head, f"|{'|'.join('-' * (width + 2) for width in widths)}|", *body])
-
-
 def write(findings: Mapping[str, Findings], machine: str, document: Path) -> None:
     """Put all findings into the document between its marks, and draw the chart beside it."""
     picture = document.with_suffix(".svg")
     picture.write_text(chart([bar for each in findings.values() for bar in each.bars]))
     sections = "\n\n".join(section(each) for each in findings.values())
-    document.write_text(replaced(document.read_text(), f"{machine}\n\n![{CAPTION}]({picture.name})\n\n{sections}"))
-
-
-def replaced(text: str, block: str) -> str:
-    """The text with `block` between the marks, in the place of what was there. Raises `ValueError` without marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+    document.write_text(
+        replaced(document.read_text(), PROGRAM, f"{machine}\n\n![{CAPTION}]({picture.name})\n\n{sections}")
+    )

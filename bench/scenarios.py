@@ -11,10 +11,11 @@ from functools import partial
 
 import urllib3
 
-from bench.contestants import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare, free_port
+from bench.contestants import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare
 from bench.data import READS, as_service, clone, is_autogrouping, kept, named
 from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
+from harness.ports import free_port
 from harness.processes import Running, started
 from harness.wrk import Request, pgbench_script
 from lib.pagination import NEWEST, PageRequest
@@ -123,7 +124,7 @@ def collector(name: str) -> Iterator[str]:
     """Run a collector, by its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    program = [sys.executable, "-m", "harness.bench_collector", port]
+    program = [sys.executable, "-m", "harness.collector", port]
     with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=command.home() / f"collector-{name}.log"):
         yield url
 

@@ -59,7 +59,7 @@ def start_seconds(database: Database) -> float:
 
 def resident_mb(server: Running) -> float:
     """What the worker holds: of the processes below the first the largest."""
-    return max(memory_mb(pid, "VmRSS") for pid in tree(server.pid)[1:])
+    return max(memory_mb(pid) for pid in tree(server.pid)[1:])
 
 
 def send_each(server: Running, asked: Sequence[Request]) -> None:

@@ -1,11 +1,11 @@
-"""What a drill is: something that goes wrong, and the figures that the service must reach while it does."""
+"""A drill: a fault brought about on purpose, and the figures that the service must reach meanwhile."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 
 class Figure(NamedTuple):
-    """One figure: what was measured, how it is written, what it was to be, and whether it is that."""
+    """A figure: its name, the measured and the wanted value as text, and whether it is reached."""
 
     what: str
     measured: str
@@ -13,32 +13,53 @@ class Figure(NamedTuple):
     is_reached: bool
 
 
-class Drill(NamedTuple):
-    """A drill by its name, one sentence on what it does, and how it is run.
+Figures = Iterator[Figure]
+Run = Callable[..., Figures]
 
-    `run(broken)` measures; with `broken` the protection is taken away, and a figure must be missed.
-    `protection` says what that is. `is_short` ones are run by bin/test, by `run_short` if there
-    is one: the same with fewer turns.
+
+class Drill(NamedTuple):
+    """A drill by its name, with its fault, which is the docstring of its generator, and its protection.
+
+    `run(broken=...)` measures. With `broken` it takes the protection away, and a figure must be missed.
+    `is_short` ones are run by bin/test. `short` has the arguments of the short form.
     """
 
     name: str
     does: str
     protection: str
-    run: Callable[[bool], Iterable[Figure]]
-    is_short: bool = False
-    run_short: Callable[[bool], Iterable[Figure]] | None = None
+    run: Run
+    is_short: bool
+    short: dict[str, Any]
+
+    def figures(self, *, broken: bool, short: bool) -> Figures:
+        """Run it. The figures come one by one: a failure keeps those before it."""
+        return self.run(broken=broken, **(self.short if short else {}))
+
+
+DRILLS: dict[str, Drill] = {}
+
+
+def drill(name: str, protection: str, *, is_short: bool = False, **short: Any) -> Callable[[Run], Run]:
+    """Add the decorated generator of figures to the table of drills. Its defaults are those of the full form."""
+
+    def add(run: Run) -> Run:
+        does = " ".join(str(run.__doc__).split()).removesuffix(".")
+        DRILLS[name] = Drill(name, does, protection, run, is_short, short)
+        return run
+
+    return add
 
 
 def at_most(what: str, limit: float, measured: float, unit: str) -> Figure:
-    """A figure that must not be above `limit`."""
+    """Return a figure that must not be above `limit`."""
     return Figure(what, f"{measured:,.4g} {unit}", f"≤ {limit:,g} {unit}", measured <= limit)
 
 
 def at_least(what: str, limit: float, measured: float, unit: str) -> Figure:
-    """A figure that must not be below `limit`."""
+    """Return a figure that must not be below `limit`."""
     return Figure(what, f"{measured:,.4g} {unit}", f"≥ {limit:,g} {unit}", measured >= limit)
 
 
 def none_of(what: str, count: int) -> Figure:
-    """Something of which there must be none."""
+    """Return a figure that must be 0."""
     return Figure(what, f"{count:,}", "0", count == 0)

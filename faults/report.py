@@ -1,17 +1,18 @@
-"""What the drills found, told: on the terminal, and in docs/failures.md between two marks, so that the rest stays."""
+"""The figures of drills as tables: on the terminal, and in docs/failures.md."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bench.report import table
 from faults.drill import Drill, Figure
+from harness.markdown import replaced, table
 
-BEGIN, END = "<!-- What follows is written by bin/faults. -->", "<!-- What precedes is written by bin/faults. -->"
+PROGRAM = "bin/faults"
 HEADING = ["drill", "figure", "wanted", "measured", "reached"]
+DRILLS_HEADING = ["drill", "what is done", "what protects, and `--break` takes away"]
 
 
-class Finding(NamedTuple):
-    """A drill, the figures that it gave, and, if it could not be run to its end, why."""
+class Result(NamedTuple):
+    """A drill, its figures, and the failure that kept it from its end, if there was one."""
 
     drill: Drill
     figures: list[Figure]
@@ -19,37 +20,29 @@ class Finding(NamedTuple):
 
     @property
     def is_reached(self) -> bool:
-        """Whether it was run, and every figure is what it was to be."""
+        """Whether it came to its end, and every figure is reached."""
         return not self.failure and all(figure.is_reached for figure in self.figures)
 
     @property
     def is_missed(self) -> bool:
-        """Whether it was run, and a figure is not."""
+        """Whether it came to its end, and a figure is missed."""
         return not self.failure and not self.is_reached
 
 
-def tell(findings: Iterable[Finding]) -> str:
-    """The table of all figures."""
-    return table([HEADING, *(row for finding in findings for row in rows(finding))])
+def figures_table(results: Iterable[Result]) -> str:
+    """Return the table of all figures."""
+    return table([HEADING, *(row for result in results for row in rows(result))])
 
 
-def rows(finding: Finding) -> list[list[str]]:
-    """A drill's lines of the table."""
-    told = [[each.what, each.wanted, each.measured, "yes" if each.is_reached else "no"] for each in finding.figures]
-    if finding.failure:
-        told.append(["to be run", "", f"not run to its end: {finding.failure}", "no"])
-    return [[finding.drill.name, *each] for each in told]
+def rows(result: Result) -> list[list[str]]:
+    """Return a drill's rows of that table."""
+    cells = [[each.what, each.wanted, each.measured, "yes" if each.is_reached else "no"] for each in result.figures]
+    if result.failure:
+        cells.append(["to be run", "", f"not run to its end: {result.failure}", "no"])
+    return [[result.drill.name, *row] for row in cells]
 
 
-def document(findings: Sequence[Finding], machine: str, text: str) -> str:
-    """The document `text` with all that was found between its marks."""
-    drills = [[each.drill.name, each.drill.does, each.drill.protection] for each in findings]
-    did = table([["drill", "what is done", "what protects, and `--break` takes away"], *drills])
-    return replaced(text, f"{machine}\n\n{tell(findings)}\n\n{did}")
-
-
-def replaced(text: str, block: str) -> str:
-    """The text with `block` between the marks, in the place of what was there. Raises `ValueError` without marks."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+def document(results: Sequence[Result], machine: str, text: str) -> str:
+    """Return the document `text` with all results between its marks."""
+    drills = table([DRILLS_HEADING, *([each.drill.name, each.drill.does, each.drill.protection] for each in results)])
+    return replaced(text, PROGRAM, f"{machine}\n\n{figures_table(results)}\n\n{drills}")

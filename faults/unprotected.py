@@ -1,11 +1,13 @@
 """`bin/serve` without one of its protections, named by the argument: for `bin/faults --break`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import serve
+from harness.environment import SERVE
 from lib import body
 from lib.pool import DatabasePool
 from lib.queries import BoundedScan, PagedQuery
@@ -30,7 +32,7 @@ def nothing(*_: object) -> None:
 
 
 def unbounded_searches() -> None:
-    """Have any number of searches run at once, each through all activities."""
+    """Let any number of searches run at once, each through all activities."""
     activities.SEARCHES = sys.maxsize
     search_activities.SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", sys.maxsize))
 
@@ -46,12 +48,12 @@ PROTECTIONS: dict[str, Callable[[], None]] = {
 }
 
 
-def without(protection: str) -> tuple[Any, ...]:
-    """Return the command that serves without it."""
-    return (ROOT / "bin" / "python", "-m", "faults.unprotected", protection)
+def without(protection: str, *, when: bool) -> Sequence[str | Path]:
+    """Return the command that serves without it, or the usual one."""
+    return (ROOT / "bin" / "python", "-m", "faults.unprotected", protection) if when else SERVE
 
 
 if __name__ == "__main__":
-    # What granian's workers import by that name, and what is changed here, are one module.
+    # granian's workers import the module that is changed here.
     PROTECTIONS[sys.argv[1]]()
     serve.main()

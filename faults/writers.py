@@ -1,32 +1,28 @@
-"""People who write, and do not give up on a message before it is acknowledged."""
+"""Users who write, and repeat a message until it is acknowledged."""
 
 import time
 from collections.abc import Sequence
-from http import HTTPStatus
 from itertools import count
 
-from harness.environment import Ground, Person
-from harness.load import Answer, Client
-from lib.command_errors import CommandError
+from faults.drill import Figure, Figures, none_of
+from harness.environment import Person, Postgres
+from harness.load import Answer, Answers, Client
+from harness.waiting import wait_until
 
 PREFIX = "a drill's message"
 PATH = "/api/activities"
-PAUSE, GIVE_UP_SECONDS = 0.02, 60
-
-
-def is_refusal(answer: Answer) -> bool:
-    """Whether it is the 503 of a database that is away, too slow or full."""
-    return answer.status == HTTPStatus.SERVICE_UNAVAILABLE and answer.json() == ["service_unavailable"]
+PAUSE, PATIENCE = 0.02, 60
+WRITTEN = "SELECT activities.message, activities.uuid FROM activities WHERE activities.message LIKE %s"
 
 
 class Writers:
-    """What `people` have written, and what they were told of it. For many threads.
+    """The messages of `people` and the answers to them. For many threads.
 
-    A message is sent again until it is acknowledged, with the same Idempotency-Key each time if they are `keyed`.
+    With `keyed` each repetition has the Idempotency-Key of the first attempt.
     """
 
     def __init__(self, people: Sequence[Person], *, keyed: bool = True) -> None:
-        self.answers: list[Answer] = []
+        self.answers = Answers()
         # The messages' uuids by their texts.
         self.acknowledged: dict[str, str] = {}
         self._people = people
@@ -34,46 +30,41 @@ class Writers:
         self._numbers = count()
 
     def write(self, client: Client) -> Answer:
-        """Write a new message, as often as it takes. The last answer."""
+        """Write a new message, as often as it takes. Return the last answer."""
         number = next(self._numbers)
         author = self._people[number % len(self._people)]
-        message = f"{PREFIX} {number}"
+        message, key = f"{PREFIX} {number}", f"drill-{number}" if self._keyed else ""
         begun = time.monotonic()
         while True:
-            answer = client.post(PATH, author.token, {"message": message, "ttl": "1-day"}, self._key(number))
+            answer = client.post(PATH, author.token, {"message": message, "ttl": "1-day"}, key)
             self.answers.append(answer)
             if answer.is_ok:
                 self.acknowledged[message] = answer.json()["uuid"]
-            if answer.is_ok or time.monotonic() - begun > GIVE_UP_SECONDS:
+            if answer.is_ok or time.monotonic() - begun > PATIENCE:
                 return answer
             time.sleep(PAUSE)
 
-    def _key(self, number: int) -> str:
-        return f"drill-{number}" if self._keyed else ""
-
     def wait_for(self, more: int) -> None:
         """Wait until so many more messages are acknowledged. Raises `CommandError`."""
-        wanted = len(self.acknowledged) + more
-        deadline = time.monotonic() + GIVE_UP_SECONDS
-        while len(self.acknowledged) < wanted:
-            if time.monotonic() > deadline:
-                raise CommandError(f"only {len(self.acknowledged)} of {wanted} messages are acknowledged")
-            time.sleep(0.01)
+        goal = len(self.acknowledged) + more
+        wait_until(lambda: len(self.acknowledged) >= goal, f"the acknowledgement of {goal} messages", PATIENCE)
 
-    def lost(self, postgres: Ground) -> int:
-        """How many acknowledged messages the database does not have."""
-        kept = {(text, str(uuid)) for text, uuid in self._kept(postgres)}
-        return sum(each not in kept for each in self.acknowledged.items())
+    def lost(self, postgres: Postgres) -> int:
+        """Return the number of acknowledged messages that the database does not have."""
+        rows = {(text, str(uuid)) for text, uuid in postgres.rows(WRITTEN, f"{PREFIX}%")}
+        return sum(each not in rows for each in self.acknowledged.items())
 
-    def doubled(self, postgres: Ground) -> int:
-        """How many messages the database has more than once."""
-        texts = [text for text, _ in self._kept(postgres)]
-        return len(texts) - len(set(texts))
+    def doubled(self, postgres: Postgres) -> Figure:
+        """Return the figure of messages that the database has more than once."""
+        texts = [text for text, _ in postgres.rows(WRITTEN, f"{PREFIX}%")]
+        return none_of("doubled", len(texts) - len(set(texts)))
 
-    def odd(self) -> int:
-        """How many answers were neither 200 nor 503 with its code."""
-        return sum(not answer.is_ok and not is_refusal(answer) for answer in self.answers)
+    def lost_and_doubled(self, postgres: Postgres) -> Figures:
+        """Yield the figures of messages that are not there once."""
+        yield none_of(f"lost of {len(self.acknowledged):,} acknowledged writes", self.lost(postgres))
+        yield self.doubled(postgres)
 
-    def _kept(self, postgres: Ground) -> list[tuple[str, str]]:
-        statement = "SELECT activities.message, activities.uuid FROM activities WHERE activities.message LIKE %s"
-        return [(text, uuid) for text, uuid in postgres.rows(statement, f"{PREFIX}%")]
+    def neither_200_nor_503(self) -> Figure:
+        """Return the figure of other answers than 200 and the 503 of the database."""
+        odd = sum(not answer.is_ok and not answer.is_database_unavailable for answer in self.answers)
+        return none_of("answers that are neither 200 nor 503", odd)

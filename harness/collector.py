@@ -1,11 +1,14 @@
-"""A collector that takes OTLP over HTTP, as Honeycomb's does, and keeps what it was sent."""
+"""A collector that takes OTLP over HTTP, as Honeycomb's does, and keeps the requests.
+
+Run as a command with a port: POST takes spans, and GET returns how many of them began a trace.
+"""
 
 import gzip
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -14,59 +17,75 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from harness.listening import listening
+from harness.stubs import StubRequest, StubResponse, http_stub
 
 
 class Tree(NamedTuple):
-    """A span, and those below it in the order of their starts."""
+    """A span, and its children in the order of their starts."""
 
     span: Span
     below: list["Tree"]
 
     def names(self) -> tuple[object, ...]:
-        """The names: a span's, and the same of each below it."""
+        """Return the span's name, and the same of each child."""
         return (self.span.name, *(tree.names() for tree in self.below))
 
     def flat(self) -> list["Tree"]:
-        """Return it, and all below it."""
+        """Return this tree and all its subtrees."""
         return [self, *(tree for each in self.below for tree in each.flat())]
 
 
 class Collector:
-    """What arrived."""
+    """The requests to a collector."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.bodies: list[bytes] = []
-        self.headers: list[dict[str, str]] = []
-        self.traces: list[ExportTraceServiceRequest] = []
-        self.metrics: list[ExportMetricsServiceRequest] = []
-        # Whoever sends something while it is not, waits.
+        self.requests: list[StubRequest] = []
+        # While it is not set, exporters wait for their responses.
         self.is_open = threading.Event()
         self.is_open.set()
 
     def clear(self) -> None:
-        """Forget what arrived."""
-        for kept in (self.bodies, self.headers, self.traces, self.metrics):
-            kept.clear()
+        """Forget all requests."""
+        self.requests.clear()
 
-    def take(self, path: str, headers: dict[str, str], body: bytes) -> None:
-        """One request."""
-        if headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.bodies.append(body)
-        self.headers.append({"path": path, **headers})
-        if path.endswith("/v1/traces"):
-            self.traces.append(ExportTraceServiceRequest.FromString(body))
-        else:
-            self.metrics.append(ExportMetricsServiceRequest.FromString(body))
+    def respond(self, request: StubRequest) -> StubResponse:
+        """Keep a request as it is, or return the number of root spans. Parsing later costs no exporter any time."""
+        if request.method == "GET":
+            roots = sum(not span.parent_span_id for span in self.spans())
+            return StubResponse(body=str(roots).encode(), headers={"Content-Type": "text/plain"})
+        self.is_open.wait()
+        self.requests.append(request)
+        return StubResponse(headers={"Content-Type": "application/x-protobuf"})
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """The bodies, decompressed."""
+        return [decoded(request) for request in self.requests]
+
+    @property
+    def headers(self) -> list[dict[str, str]]:
+        """The headers of each request, and its path."""
+        return [{"path": request.path, **dict(request.headers)} for request in self.requests]
+
+    @property
+    def traces(self) -> list[ExportTraceServiceRequest]:
+        """The batches of spans."""
+        paths = [request for request in self.requests if request.path.endswith("/v1/traces")]
+        return [ExportTraceServiceRequest.FromString(decoded(request)) for request in paths]
+
+    @property
+    def metrics(self) -> list[ExportMetricsServiceRequest]:
+        """The batches of metrics."""
+        paths = [request for request in self.requests if not request.path.endswith("/v1/traces")]
+        return [ExportMetricsServiceRequest.FromString(decoded(request)) for request in paths]
 
     def spans(self) -> list[Span]:
-        """All spans."""
+        """Return all spans."""
         return [span for request in self.traces for span in spans_of(request)]
 
     def trees(self) -> list[Tree]:
-        """The traces, in the order of their starts."""
+        """Return the traces, in the order of their starts."""
         spans = sorted(self.spans(), key=lambda span: span.start_time_unix_nano)
         known = {span.span_id for span in spans}
 
@@ -76,7 +95,7 @@ class Collector:
         return [tree(span) for span in spans if span.parent_span_id not in known]
 
     def instances(self) -> Counter[str]:
-        """How many spans each process has sent, by its `service.instance.id`."""
+        """Return the number of spans by `service.instance.id`: one for each process."""
         return Counter(
             {
                 str(attributes(resource.resource.attributes)["service.instance.id"]): sum(
@@ -88,7 +107,7 @@ class Collector:
         )
 
     def last_metrics(self) -> dict[str, dict[str, Metric]]:
-        """The last figures of each process, by their names."""
+        """Return the last metrics of each process, by their names."""
         return {
             str(attributes(resource.resource.attributes)["service.instance.id"]): {
                 metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics
@@ -98,35 +117,29 @@ class Collector:
         }
 
 
+def decoded(request: StubRequest) -> bytes:
+    """Return the body, decompressed."""
+    return gzip.decompress(request.body) if request.headers.get("Content-Encoding") == "gzip" else request.body
+
+
 def spans_of(request: ExportTraceServiceRequest) -> list[Span]:
-    """The spans of one request."""
+    """Return the spans of a batch."""
     return [span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans]
 
 
-def attributes(said: Iterable[KeyValue]) -> dict[str, str | int | float]:
-    """Attributes as values."""
-    return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in said}
+def attributes(pairs: Iterable[KeyValue]) -> dict[str, str | int | float]:
+    """Return attributes as values."""
+    return {each.key: getattr(each.value, each.value.WhichOneof("value") or "string_value") for each in pairs}
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector on this machine, while this lasts."""
+def collecting(port: int = 0) -> Iterator[Collector]:
+    """Run a collector while this lasts."""
     collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            collector.is_open.wait()
-            collector.take(self.path, dict(self.headers), body)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        collector.url = f"http://127.0.0.1:{port}"
+    with http_stub(collector.respond, port, keep_alive=True) as collector.url:
         yield collector
+
+
+if __name__ == "__main__":
+    with collecting(int(sys.argv[1])):
+        threading.Event().wait()

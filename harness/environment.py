@@ -1,20 +1,21 @@
-"""What drills stand on: Postgres with people in it, and the service as in production, all on 127.0.0.1.
+"""The environment of a drill on 127.0.0.1: Postgres with users, the service as in production, a network between them.
 
-As in `with ground() as postgres, serving(postgres.url) as service:`
+As in `with environment(options=...) as env:`
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from bench.contestants import RAISED_LIMITS, free_port
+from harness.ports import free_port
 from harness.postgres import NOTHING, Cluster, cluster
-from harness.processes import Running, started
+from harness.processes import CLEAN, UNLIMITED, Running, started
+from harness.proxy import Proxy, proxy
 from ops import dev_keys
 from ops.command import ROOT, Database, home
 from ops.create_database import ROLE, create
@@ -22,110 +23,135 @@ from ops.dev_token import token
 from ops.fake_data import fake_data
 from ops.schema_load import schema_load
 
-PEOPLE, ACTIVITIES = 20, 200
-# A core each, as bin/serve has it when it is told nothing.
-PROCESSES = "2"
-# Settings of whoever runs the drills are not for what is drilled.
-OTHERS = (
-    *("AWS_", "OTEL_", "PG", "PYTHONPATH", "CONNECTION_URL", "SERVICE_CONNECTION_URL", "DATABASE_", "DRAIN_"),
-    "RATE_LIMIT_",
-)
-SERVE = (ROOT / "bin" / "serve",)
-FIRST_PAGE = "/api/activities/home"
+USERS, ACTIVITIES = 20, 200
+# A core each, as bin/serve has it by default.
+PROCESSES = 2
+SERVE: Sequence[str | Path] = (ROOT / "bin" / "serve",)
+HOME_FEED = "/api/activities/home"
 
 
 class Person(NamedTuple):
-    """Somebody in the database, with an access token that the service trusts for a day."""
+    """A user of the database, with an access token that the service trusts for a day."""
 
     handle: str
     token: str
 
 
-class Ground(NamedTuple):
-    """A cluster with the schema of today, people and activities, and who the people are."""
+@dataclass
+class Postgres:
+    """A cluster with the schema of today, activities and their users."""
 
     cluster: Cluster
     people: list[Person]
 
     @property
-    def url(self) -> str:
-        """The connection string of the service's role, straight to the cluster."""
+    def database_url(self) -> str:
+        """The connection string of the service's role."""
         return self.cluster.url(user=ROLE)
 
-    def by_way_of(self, port: str) -> str:
-        """The same through a proxy on `port`."""
-        return by_way_of(self.url, port)
+    @property
+    def page(self) -> str:
+        """The path of a page that is read from the database each time."""
+        return self.pages[0]
+
+    @property
+    def pages(self) -> list[str]:
+        """Such a page of each user."""
+        return [f"/api/activities/@{person.handle}" for person in self.people]
 
     def rows(self, statement: str, *parameters: object) -> list[TupleRow]:
-        """What a statement answers its owner, straight from the cluster."""
-        return rows(self.cluster, statement, *parameters)
+        """Return the owner's result of a statement."""
+        return self.cluster.rows(statement, *parameters)
+
+    def sessions(self) -> set[int]:
+        """Return the process ids of the service's sessions."""
+        return {pid for (pid,) in self.rows("SELECT pid FROM pg_stat_activity WHERE usename = %s", ROLE)}
+
+
+@dataclass
+class Environment(Postgres):
+    """Postgres, the network between it and the service, and the service."""
+
+    network: Proxy
+    service: Running
+
+    @property
+    def url(self) -> str:
+        """The service's URL."""
+        return self.service.url
 
 
 @contextmanager
-def ground(parent: Path | None = None, *, options: Mapping[str, str] = NOTHING) -> Iterator[Ground]:
-    """A new cluster with people in it, below the folder `parent`, with server settings besides; gone at the end."""
-    with cluster(parent, options=options) as made:
-        yield Ground(made, fill(made))
+def postgres(parent: Path | None = None, *, options: Mapping[str, str] = NOTHING) -> Iterator[Postgres]:
+    """Run a new cluster with users, below the folder `parent`, with server settings besides, while this lasts."""
+    with cluster(parent, options=options) as server:
+        yield Postgres(server, fill(server))
 
 
-def fill(made: Cluster) -> list[Person]:
-    """Load the schema, make up people and activities. Who they are."""
-    database = Database("CONNECTION_URL", made.url())
+def fill(server: Cluster) -> list[Person]:
+    """Load the schema and make up users and activities. Return the users."""
+    database = Database("CONNECTION_URL", server.url())
     create(database)
     schema_load(database)
-    fake_data(database, users=PEOPLE, activities=ACTIVITIES)
-    # Also where commits are not waited for, these are there.
-    rows(made, "CHECKPOINT")
+    fake_data(database, users=USERS, activities=ACTIVITIES)
+    # Also where commits do not wait for the disk, these are on it.
+    server.rows("CHECKPOINT")
     key = dev_keys.make()
-    found = rows(made, "SELECT users.handle, users.cognito_user_id FROM users ORDER BY users.handle")
-    return [Person(handle, token(key, sub)) for handle, sub in found]
+    rows = server.rows("SELECT users.handle, users.cognito_user_id FROM users ORDER BY users.handle")
+    return [Person(handle, token(key, sub)) for handle, sub in rows]
 
 
-def rows(made: Cluster, statement: str, *parameters: object) -> list[TupleRow]:
-    """What a statement answers the cluster's owner."""
-    with psycopg.connect(made.url(), autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), parameters)
-        return cursor.fetchall() if cursor.description else []
+@contextmanager
+def environment(
+    *,
+    options: Mapping[str, str] = NOTHING,
+    words: Mapping[str, str] = NOTHING,
+    settings: Mapping[str, str] = NOTHING,
+    command: Sequence[str | Path] = SERVE,
+    proxied: bool = False,
+) -> Iterator[Environment]:
+    """Run all of it while this lasts.
 
-
-def by_way_of(url: str, port: str) -> str:
-    """A connection string with another port in it."""
-    return psycopg.conninfo.make_conninfo(url, port=port)
+    `options` are Postgres' settings, `words` parts of the connection string, `settings` and `command` the service's.
+    `proxied` connects the service by way of the network that drills disturb.
+    """
+    with postgres(options=options) as database, proxy(database.cluster.port) as network:
+        port = {"port": network.port} if proxied else {}
+        with serving(make_conninfo(database.database_url, **port, **words), command, **settings) as service:
+            yield Environment(database.cluster, database.people, network, service)
 
 
 @contextmanager
 def serving(
-    url: str,
+    database_url: str,
     command: Sequence[str | Path] = SERVE,
     /,
     *,
     name: str = "service",
-    first: str = FIRST_PAGE,
+    first: str = HOME_FEED,
     **settings: str,
 ) -> Iterator[Running]:
-    """`bin/serve` on the database `url`, from its first 200 to `first` on: its process, and its own URL.
+    """Run `bin/serve`, or another command of the service, from its first 200 to `first` on.
 
-    `settings` come on top of what production is told; `PORT` may be one of them. `name` keeps the logs of
-    several apart. `command` is another way to run the service.
+    `settings` come on top of production's; `PORT` may be among them. `name` tells the logs of several apart.
     """
     dev_keys.make()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     port = settings.get("PORT") or free_port()
-    ours = {
-        "SERVICE_CONNECTION_URL": url,
+    usual = {
+        "SERVICE_CONNECTION_URL": database_url,
         "FRONTEND_URL": "http://localhost:3000",
         "HOST": "127.0.0.1",
         "PORT": port,
-        "WEB_CONCURRENCY": PROCESSES,
-        # Nobody waits for this one to leave a balancer's list, but where that is the drill.
+        "WEB_CONCURRENCY": str(PROCESSES),
+        # Without a load balancer. The drills with one set it.
         "DRAIN_SECONDS": "0",
-        **RAISED_LIMITS,
+        **UNLIMITED,
     }
     with started(
         command,
         url=f"http://127.0.0.1:{port}{first}",
-        environ=kept | dev_keys.settings() | ours | settings,
+        environ=CLEAN | dev_keys.settings() | usual | settings,
         folder=ROOT,
         log=home() / f"{name}.log",
-    ) as running:
-        yield running
+    ) as service:
+        yield service

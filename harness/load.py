@@ -1,9 +1,9 @@
-"""Clients that ask as fast as they are answered, or with a pause, and keep note of each answer."""
+"""Clients that send one request after the other, and record each response."""
 
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -11,15 +11,17 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-# Longer than anything may take; what takes longer has failed.
+from harness.waiting import poll
+
+# Longer than anything may take. A request that takes longer has failed.
 TIMEOUT = 60.0
 NEVER = float("inf")
 
 
 class Answer(NamedTuple):
-    """An answer, or what came of waiting for one: when it was asked for (monotonic), and how long it took.
+    """A response, or the failure to get one: the monotonic time of the request, and the seconds that it took.
 
-    Without an answer the status is 0, and `fault` says why.
+    Without a response the status is 0, and `fault` has the reason.
     """
 
     sent: float
@@ -30,46 +32,114 @@ class Answer(NamedTuple):
 
     @property
     def ended(self) -> float:
-        """When it was there."""
+        """The time of the response."""
         return self.sent + self.seconds
 
     @property
     def is_ok(self) -> bool:
-        """Whether it is a 200."""
+        """Whether the status is 200."""
         return self.status == HTTPStatus.OK
 
+    @property
+    def is_database_unavailable(self) -> bool:
+        """Whether it is the 503 of a database that is away, too slow or full."""
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE and self.json() == ["service_unavailable"]
+
     def json(self) -> Any:
-        """What it says."""
+        """Return the parsed body."""
         return json.loads(self.body)
 
 
+# The answer that never comes.
+NO_ANSWER = Answer(sent=NEVER, seconds=NEVER, status=0)
+
+
+class Answers(list[Answer]):
+    """Answers in the order of their ends, and their figures."""
+
+    @property
+    def failed(self) -> int:
+        """The number of answers without status 200."""
+        return sum(not answer.is_ok for answer in self)
+
+    @property
+    def slowest(self) -> float:
+        """The seconds of the slowest; 0 without any."""
+        return max((answer.seconds for answer in self), default=0.0)
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile in seconds. Raises `StatisticsError` for fewer than two."""
+        return quantiles((answer.seconds for answer in self), n=100, method="inclusive")[98]
+
+    def with_status(self, *statuses: int) -> int:
+        """Return the number of answers with one of these statuses."""
+        return sum(answer.status in statuses for answer in self)
+
+    def neither_200_nor_503(self) -> int:
+        """Return the number of answers with another status, or none."""
+        return len(self) - self.with_status(HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def failed_or_slower_than(self, seconds: float) -> int:
+        """Return the number of answers without status 200, or that took longer."""
+        return sum(not answer.is_ok or answer.seconds > seconds for answer in self)
+
+    def within(self, start: float, end: float = NEVER) -> "Answers":
+        """Return those that ended from `start` on and were sent before `end`: also one that hung all the while."""
+        return Answers(answer for answer in self if answer.ended >= start and answer.sent < end)
+
+    def sent_after(self, start: float) -> "Answers":
+        """Return those that were sent after `start`."""
+        return Answers(answer for answer in self if answer.sent > start)
+
+    def first_ok(self, since: float, limit: float = NEVER) -> Answer | None:
+        """Return the first 200 that ended from `since` on and took at most `limit` seconds, if there is one yet."""
+        first = None
+        for answer in reversed(self):
+            if answer.ended < since:
+                break
+            if answer.is_ok and answer.seconds <= limit:
+                first = answer
+        return first
+
+    def wait_for_ok(self, since: float, *, limit: float = NEVER, patience: float = TIMEOUT) -> Answer:
+        """Return the same, and wait for it. After `patience` seconds it is the answer that never comes."""
+        return poll(lambda: self.first_ok(since, limit), patience) or NO_ANSWER
+
+
 class Client:
-    """Somebody with a connection to the server at `url` that is kept, and made anew when it has failed."""
+    """A client with one connection to the server at `url`, kept until it fails."""
 
     def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
         parts = urlsplit(url)
         self._connection = HTTPConnection(str(parts.hostname), parts.port, timeout=timeout)
 
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def get(self, path: str, token: str = "") -> Answer:
-        """Ask for `path`, as whoever has the token."""
+        """Get `path`, with an access token if there is one."""
         return self.ask("GET", path, token)
 
     def post(self, path: str, token: str, body: object, key: str = "") -> Answer:
-        """Send `body` as JSON, with an Idempotency-Key if one is given."""
+        """Post `body` as JSON, with an Idempotency-Key if there is one."""
         return self.ask("POST", path, token, json.dumps(body).encode(), {"Idempotency-Key": key} if key else {})
 
     def ask(
         self, method: str, path: str, token: str = "", body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Ask, and wait. It raises nothing: a failure is an answer too."""
-        said = {"Content-Type": "application/json", **(headers or {})}
+        """Send a request and wait for the response. A failure is an answer too: nothing is raised."""
+        fields = {"Content-Type": "application/json", **(headers or {})}
         if token:
-            said["Authorization"] = f"Bearer {token}"
+            fields["Authorization"] = f"Bearer {token}"
         sent = time.monotonic()
         try:
-            # Who is refused by the head of the request need not send its body: the answer is there (RFC 9112, 9.5).
+            # A server may respond to the head alone (RFC 9112, 9.5): the response is there, and the body not sent.
             with suppress(BrokenPipeError):
-                self._connection.request(method, path, body, said)
+                self._connection.request(method, path, body, fields)
             response = self._connection.getresponse()
             content = response.read()
         except (OSError, HTTPException) as error:
@@ -78,26 +148,44 @@ class Client:
         return Answer(sent, time.monotonic() - sent, response.status, content)
 
     def close(self) -> None:
-        """Let go of the connection; the next request makes another."""
+        """Close the connection; the next request opens another."""
         self._connection.close()
 
 
-@contextmanager
-def load(url: str, clients: int, step: Callable[[Client], Answer], *, pause: float = 0.0) -> Iterator[list[Answer]]:
-    """So many clients that take one step after the other until this ends, with `pause` seconds between.
+Step = Callable[[Client], Answer]
 
-    The list grows meanwhile, in the order of the answers, and is complete afterwards.
+
+def getting(path: str, token: str = "") -> Step:
+    """Return the step that gets `path`."""
+    return lambda client: client.get(path, token)
+
+
+def fresh(step: Step) -> Step:
+    """Return the step on a new connection each time."""
+
+    def on_new_connection(client: Client) -> Answer:
+        answer = step(client)
+        client.close()
+        return answer
+
+    return on_new_connection
+
+
+@contextmanager
+def load(url: str, clients: int, step: Step, *, pause: float = 0.0) -> Iterator[Answers]:
+    """Have so many clients take one step after the other while this lasts, with `pause` seconds between.
+
+    The answers grow meanwhile, and are complete afterwards.
     """
-    answers: list[Answer] = []
-    enough = threading.Event()
+    answers = Answers()
+    ended = threading.Event()
 
     def work() -> None:
-        client = Client(url)
-        while not enough.is_set():
-            answers.append(step(client))
-            # Also without a pause: the others have a turn.
-            enough.wait(pause)
-        client.close()
+        with Client(url) as client:
+            while not ended.is_set():
+                answers.append(step(client))
+                # Also without a pause: the others have a turn.
+                ended.wait(pause)
 
     threads = [threading.Thread(target=work) for _ in range(clients)]
     for thread in threads:
@@ -105,61 +193,21 @@ def load(url: str, clients: int, step: Callable[[Client], Answer], *, pause: flo
     try:
         yield answers
     finally:
-        enough.set()
+        ended.set()
         for thread in threads:
             thread.join()
 
 
-def getting(path: str, token: str = "") -> Callable[[Client], Answer]:
-    """A step: to ask for `path`."""
-    return lambda client: client.get(path, token)
+def ask_repeatedly(url: str, step: Step, times: int, pause: float = 0.0, *, timeout: float = 10.0) -> Answers:
+    """Return the answers to one client's steps, one after the other."""
+    answers = Answers()
+    with Client(url, timeout) as client:
+        for _ in range(times):
+            answers.append(step(client))
+            time.sleep(pause)
+    return answers
 
 
-def not_ok(answers: Sequence[Answer]) -> int:
-    """How many are no 200."""
-    return sum(not answer.is_ok for answer in answers)
-
-
-def slowest(answers: Sequence[Answer]) -> float:
-    """How long the longest took, in seconds; 0 of none."""
-    return max((answer.seconds for answer in answers), default=0.0)
-
-
-def p99(answers: Sequence[Answer]) -> float:
-    """What 99 of 100 took at most, in seconds. Raises `StatisticsError` of fewer than two."""
-    return quantiles((answer.seconds for answer in answers), n=100, method="inclusive")[98]
-
-
-def ended_within(answers: Sequence[Answer], start: float, end: float) -> list[Answer]:
-    """Those that ended from `start` on, and were asked for before `end`: what hung all the while is among them."""
-    return [answer for answer in answers if answer.ended >= start and answer.sent < end]
-
-
-def status_of(answers: Sequence[Answer], status: int) -> int:
-    """How many have that status."""
-    return sum(answer.status == status for answer in answers)
-
-
-def wait_for_ok(answers: Sequence[Answer], since: float, *, within: float = NEVER, patience: float = TIMEOUT) -> Answer:
-    """The first 200 that came after `since`, and took no longer than `within`; waited for so long.
-
-    When there is none, it is one that never comes.
-    """
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if found := first_ok(answers, since, within):
-            return found
-        time.sleep(0.01)
-    return Answer(sent=NEVER, seconds=NEVER, status=0)
-
-
-def first_ok(answers: Sequence[Answer], since: float, within: float = NEVER) -> Answer | None:
-    """The first 200 that came after `since`, and took no longer than `within`, if there is one yet."""
-    found = None
-    # They are in the order of their ends.
-    for answer in reversed(answers):
-        if answer.ended < since:
-            break
-        if answer.is_ok and answer.ended >= since and answer.seconds <= within:
-            found = answer
-    return found
+def get_repeatedly(url: str, path: str, times: int, pause: float = 0.0) -> Answers:
+    """Return the answers to so many requests, each on a new connection."""
+    return ask_repeatedly(url, fresh(getting(path)), times, pause)

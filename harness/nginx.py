@@ -1,24 +1,22 @@
 """nginx on 127.0.0.1 with the project's own configuration, as docker-compose.yml has it in front of the service."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.contestants import free_port
+from harness.ports import free_port
 from harness.postgres import NOTHING
-from harness.processes import Running, started
+from harness.processes import Running, program, started
 from lib.command_errors import CommandError
 from ops.command import ROOT
 
 TEMPLATE = ROOT / "nginx" / "cruddur.conf.template"
-# Debian's is where only root's PATH leads.
-PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
+PROGRAM = program("nginx")
 # The settings of a service behind nginx, as in docker-compose.yml.
 BEHIND = {"TRUSTED_PROXIES": "1", "IDLE_TIMEOUT_SECONDS": "75"}
-# What the image's own nginx.conf says around ours; and no file outside of its folder.
+# The image's own nginx.conf around ours, with no file outside of its folder.
 MAIN = """
 daemon off;
 pid nginx.pid;
@@ -40,9 +38,9 @@ http {
 def nginx(
     backend: str, *, frontend: str = "http://localhost:3000", tls: str = "", changed: Mapping[str, str] = NOTHING
 ) -> Iterator[Running]:
-    """Nginx in front of the server at `backend` (host:port), while this lasts. Raises `CommandError` where there is none.
+    """Run nginx in front of the server at `backend` (host:port) while this lasts. Raises `CommandError` without nginx.
 
-    `tls` are its directives for TLS; `changed` are lines of the configuration that another stands for.
+    `tls` has directives for TLS; `changed` maps text of the configuration to its replacement.
     """
     if PROGRAM is None:
         raise CommandError("nginx is not installed: apt-get install nginx")
@@ -55,7 +53,7 @@ def nginx(
         text = text.replace(old, new)
     with tempfile.TemporaryDirectory(prefix="cruddur-nginx-") as name:
         folder = Path(name)
-        # Its workers are another user's where it is started by root.
+        # Root's nginx has workers of another user.
         folder.chmod(0o755)
         (folder / "tls").mkdir()
         (folder / "tls" / "tls.conf").write_text(tls)

@@ -1,28 +1,35 @@
-"""A Postgres cluster of a drill's own: on TCP, durable, and there to be stopped, killed, and started again."""
+"""Postgres clusters of a test's or a drill's own: they can be stopped, killed and started again."""
 
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
 
-from bench.contestants import free_port
-from harness.processes import stat, tree
+from harness.certificates import DAY, Identity, signed
+from harness.ports import HOST, free_port
+from harness.processes import is_alive, launch, output, tree
+from harness.waiting import poll, wait_until
 from lib.command_errors import CommandError
-from ops.command import home
-from ops.dev import end_with_parent
+from lib.purge import LOCK
+from ops.command import Database, home
 from ops.embedded import OWNER, programs, unprivileged
 
-HOST = "127.0.0.1"
 NAME = "cruddur"
+# The name in the certificates. A client that uses it gives the address too.
+TLS_HOST = "database.test"
 START_SECONDS, STOP_SECONDS = 60, 20
-NOTHING: Mapping[str, str] = {}
-# What durability is made of. A drill that says otherwise takes a protection away.
+NOTHING: Mapping[str, str] = MappingProxyType({})
+# Commits are durable. A drill with other options takes a protection away.
 OPTIONS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -30,27 +37,38 @@ OPTIONS = {
     "synchronous_commit": "on",
     "max_connections": "100",
 }
+# For clusters that are gone at the end, and no drill kills: no commit waits for the disk.
+THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "max_wal_size": "4GB"}
+TLS = {"ssl": "on", "ssl_cert_file": "server.pem", "ssl_key_file": "server.pem"}
 
 
 class Cluster:
-    """A cluster under `folder`, with server settings besides the usual. Local connections need no password.
+    """A cluster under `folder`, with server settings besides the usual. The owner needs no password.
 
-    `bin_folder` has the programs of another Postgres than the embedded one.
+    `bin_folder` has the programs of another Postgres than the embedded one. `host` is the owner's way to it.
     """
 
-    def __init__(self, folder: Path, *, options: Mapping[str, str] = NOTHING, bin_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        options: Mapping[str, str] = NOTHING,
+        bin_folder: Path | None = None,
+        host: str = HOST,
+    ) -> None:
         self._bin_folder = bin_folder or programs()
         self.data = folder / "data"
         self.log = folder / "log"
         self.port = free_port()
+        self.host = host
         self.options = OPTIONS | dict(options)
-        # Root's powers are given up on the way, and with them the wish of `end_with_parent`: said again.
+        # setpriv clears the signal of `end_with_parent` when root gives its powers up: it sets the signal again.
         self._run_by = unprivileged(folder.stat(), "--pdeathsig=INT")
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, *, user: str = OWNER, dbname: str = NAME) -> str:
-        """The connection string for `user`."""
-        return make_conninfo("", host=HOST, port=self.port, user=user, dbname=dbname)
+        """Return the connection string for `user`."""
+        return make_conninfo("", host=self.host, port=self.port, user=user, dbname=dbname)
 
     def make(self) -> None:
         """Make an empty cluster."""
@@ -61,73 +79,63 @@ class Cluster:
         )
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run one of Postgres's own programs as the user that the server runs as. Raises `CommandError`."""
-        command = [*self._run_by, str(self._bin_folder / program), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CommandError(f"{program} failed: {' '.join((done.stdout + done.stderr).split())}")
+        """Run a program of Postgres as the server's user. Raises `CommandError`."""
+        output(*self._run_by, str(self._bin_folder / program), *arguments)
+
+    def install_certificate(self, ca: Identity, expires_in: timedelta = DAY) -> None:
+        """Give the server a new certificate, which it reads at the start and by a reload."""
+        certificate = signed(TLS_HOST, ca, expires_in=expires_in)
+        (self.data / "server.pem").touch(mode=0o600)
+        (self.data / "server.pem").write_bytes(certificate.pem() + certificate.key_pem())
 
     def launch(self) -> None:
-        """Start the server, and wait for nothing."""
+        """Start the server, and do not wait."""
         settings = [word for name, value in self.options.items() for word in ("-c", f"{name}={value}")]
         command = [*self._run_by, str(self._bin_folder / "postgres"), "-D", str(self.data), "-p", self.port, *settings]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent,
-                # Of its own, so that Ctrl-C reaches it by us, and once.
-                process_group=0,
-            )
+            self._process = launch(command, stdout=log)
 
     def start(self) -> float:
-        """Start the server. When it accepted connections first, by the monotonic clock. Raises `CommandError`."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            # It gives up when processes of one that was killed are still about: then once more.
+        """Start the server. Return the monotonic time of the first accepted connection. Raises `CommandError`."""
+
+        def accepts() -> bool:
+            # It exits while processes of a killed server remain: then once more.
             if not self.is_running:
                 self.launch()
-            if self.accepts():
-                return time.monotonic()
-            time.sleep(0.01)
-        # Not whom it refused meanwhile.
-        said = [
-            line for line in self.log.read_text(errors="replace").splitlines() if "LOG:" in line or "PANIC:" in line
-        ]
-        raise CommandError(f"Postgres does not start: {'; '.join(said[-5:])}")
+            return self.accepts()
+
+        if poll(accepts, START_SECONDS):
+            return time.monotonic()
+        # Without the lines about connections that it has refused meanwhile.
+        lines = self.log.read_text(errors="replace").splitlines()
+        reasons = [line for line in lines if "LOG:" in line or "PANIC:" in line]
+        raise CommandError(f"Postgres does not start: {'; '.join(reasons[-5:])}")
 
     @property
     def is_running(self) -> bool:
-        """Whether the postmaster is there."""
+        """Whether the postmaster runs."""
         return self._process is not None and self._process.poll() is None
 
-    @property
-    def pid(self) -> int:
-        """The postmaster's process, which was started."""
-        assert self._process is not None
-        return self._process.pid
-
     def accepts(self) -> bool:
-        """Whether it lets somebody in."""
+        """Return whether the server accepts the owner's connection."""
         with suppress(psycopg.OperationalError):
             psycopg.connect(self.url(dbname="postgres"), connect_timeout=2).close()
             return True
         return False
 
+    def rows(self, statement: str, *parameters: object) -> list[TupleRow]:
+        """Return the owner's result of a statement."""
+        return rows(self.url(), statement, parameters)
+
     def kill(self) -> None:
-        """End the postmaster by SIGKILL. What it leaves behind ends by itself, and is waited for."""
-        left_behind = tree(self.pid)
+        """End the postmaster by SIGKILL, and wait until its children have ended too."""
+        assert self._process is not None
+        processes = tree(self._process.pid)
         self._signal(signal.SIGKILL)
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(map(is_alive, left_behind)):
-            if time.monotonic() > deadline:
-                raise CommandError("processes of a killed Postgres stay")
-            time.sleep(0.005)
+        wait_until(lambda: not any(map(is_alive, processes)), "the end of a killed Postgres", STOP_SECONDS)
 
     def stop(self) -> None:
-        """Stop the server as an operator does: its sessions are ended, its data are checkpointed."""
+        """Stop the server as an operator does: sessions end, and the data are checkpointed."""
         self._signal(signal.SIGINT)
 
     def end(self) -> None:
@@ -143,27 +151,59 @@ class Cluster:
 
 @contextmanager
 def cluster(parent: Path | None = None, *, options: Mapping[str, str] = NOTHING) -> Iterator[Cluster]:
-    """A new cluster that runs, in a folder of its own below `parent`, gone at the end."""
+    """Run a new cluster, in a folder of its own below `parent`, while this lasts."""
     with folder(parent or home()) as own:
-        made = Cluster(own, options=options)
-        made.make()
-        try:
-            made.start()
-            yield made
-        finally:
-            made.end()
+        server = Cluster(own, options=options)
+        server.make()
+        with running(server):
+            yield server
+
+
+@contextmanager
+def running(server: Cluster) -> Iterator[None]:
+    """Run a cluster while this lasts."""
+    try:
+        server.start()
+        yield
+    finally:
+        server.end()
 
 
 @contextmanager
 def folder(parent: Path | None = None) -> Iterator[Path]:
-    """A folder for a cluster, which is the user's who runs the drill, and gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="cruddur-faults-", dir=parent) as name:
+    """Make a folder of this user's for a cluster, and remove it at the end."""
+    with tempfile.TemporaryDirectory(prefix="cruddur-harness-", dir=parent) as name:
         yield Path(name)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process is there, and is more than an entry that nobody has collected."""
-    try:
-        return stat(pid)[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def tls_programs() -> Path:
+    """Return the folder of a Postgres with TLS: the embedded one has none. Raises `CommandError`."""
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not folders:
+        raise CommandError("needs a Postgres with TLS, such as Debian's package postgresql")
+    return folders[-1]
+
+
+def rows(url: str, statement: str, parameters: Sequence[object] | None = None) -> list[TupleRow]:
+    """Return the result of a statement, in a session of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def unpurged(database: Database) -> Iterator[None]:
+    """Hold the purge's lock while this lasts: expired rows stay."""
+    with database.connect() as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        yield
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Lock the table of activities against reads while this lasts."""
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()

@@ -1,7 +1,7 @@
-"""A TCP proxy on 127.0.0.1: a network that can be slow, fall silent, or break.
+"""A TCP proxy on 127.0.0.1: a network that can be slow, drop packets, or reset connections.
 
 It stands between a client and a server that know nothing of it, as in
-`with proxy(postgres.cluster.port) as network, serving(postgres.by_way_of(network.port)) as service:`
+`with proxy(postgres.cluster.port) as network, serving(make_conninfo(url, port=network.port)) as service:`
 """
 
 import asyncio
@@ -13,151 +13,160 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-HOST = "127.0.0.1"
+from harness.ports import HOST
+
 CHUNK_BYTES = 1 << 16
 STOP_SECONDS = 5
 # SO_LINGER on, and 0 seconds: to close is to send RST.
 ABORT = struct.pack("ii", 1, 0)
 
 
-class Weather:
-    """What becomes of what is sent: each is set while nothing of its kind is wrong."""
+class Loop:
+    """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        self.punctual, self.requests, self.answers, self.farewells = (asyncio.Event() for _ in range(4))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine there, and wait for its end."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def stop(self) -> None:
+        """Stop for good."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class NetworkConditions:
+    """The conditions for what is sent. Each event is set while nothing of its kind is wrong."""
+
+    def __init__(self) -> None:
+        self.on_time, self.requests, self.responses, self.fin = (asyncio.Event() for _ in range(4))
         self.delay = 0.0
 
-    def clear_up(self) -> None:
-        """Let all be well, and what was held arrive."""
-        for event in (self.punctual, self.requests, self.answers, self.farewells):
+    def recover(self) -> None:
+        """Let everything pass, and what was held arrive."""
+        for event in (self.on_time, self.requests, self.responses, self.fin):
             event.set()
 
-    async def may_ask(self) -> None:
-        """Wait until a request gets through."""
+    async def may_request(self) -> None:
+        """Wait until a request passes."""
         await self.requests.wait()
 
-    async def may_answer(self) -> None:
-        """Wait until a piece of an answer gets through."""
+    async def may_respond(self) -> None:
+        """Wait until a piece of a response passes."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.punctual.wait(), self.delay)
-        await self.answers.wait()
+            await asyncio.wait_for(self.on_time.wait(), self.delay)
+        await self.responses.wait()
 
-    async def may_take_leave(self) -> None:
-        """Wait until the client may hear that the server has closed."""
-        await self.answers.wait()
-        await self.farewells.wait()
+    async def may_close(self) -> None:
+        """Wait until the client may see that the server has closed."""
+        await self.responses.wait()
+        await self.fin.wait()
 
 
 class Proxy:
-    """Passes connections on to `target`, a port of this machine, until it is told to behave otherwise.
+    """Forwards connections to `target`, a port of this machine.
 
-    What it is told holds for all connections, old and new, until `pass_on`.
+    A condition holds for all connections, old and new, until `recover`.
     """
 
     def __init__(self, target: str) -> None:
         self.target = int(target)
         self.port = "0"
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._loop = Loop()
         self._listener: asyncio.Server | None = None
-        self._ends: set[StreamWriter] = set()
-        self._weather = Weather()
-        self._left_behind: list[Weather] = []
-
-    def start(self) -> None:
-        """Listen, on a port of its own."""
-        self._thread.start()
-        self.pass_on()
+        self._writers: set[StreamWriter] = set()
+        self._conditions = NetworkConditions()
+        self._abandoned: list[NetworkConditions] = []
+        self.recover()
 
     def stop(self) -> None:
-        """Cut all off and end, for good."""
-        self._have(self._finish())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Reset all connections and stop, for good."""
+        self._loop.run(self._stop())
+        self._loop.stop()
 
-    def pass_on(self) -> None:
-        """Be a good network. What was swallowed and not cut off arrives now, as TCP would send it again."""
-        self._have(self._pass_on())
+    def recover(self) -> None:
+        """Be a good network. What was held and not reset arrives now, as TCP would send it again."""
+        self._loop.run(self._recover())
 
-    def pass_on_new(self) -> None:
-        """Be a good network for connections to come. Those that are there stay as they are, for good."""
-        self._have(self._leave_behind())
+    def recover_for_new(self) -> None:
+        """Be a good network for new connections. Those that are there stay as they are, for good."""
+        self._loop.run(self._abandon())
 
     def delay(self, seconds: float) -> None:
-        """Let each piece of an answer come that much later."""
-        self._have(self._slow_down(seconds))
+        """Have each piece of a response arrive that much later."""
+        self._loop.run(self._delay(seconds))
 
-    def swallow(self) -> None:
-        """Let nothing through. New connections are accepted, and hear nothing."""
-        self._have(self._hold(self._weather.requests, self._weather.answers))
+    def blackhole(self) -> None:
+        """Let nothing through. New connections are accepted, and get no response."""
+        self._loop.run(self._hold(self._conditions.requests, self._conditions.responses))
 
-    def swallow_answers(self) -> None:
-        """Let requests through and no answers."""
-        self._have(self._hold(self._weather.answers))
+    def drop_responses(self) -> None:
+        """Let requests through and no responses."""
+        self._loop.run(self._hold(self._conditions.responses))
 
-    def swallow_farewells(self) -> None:
-        """Keep from clients that the server has closed their connections: what they send gets no answer."""
-        self._have(self._hold(self._weather.farewells))
+    def drop_fin(self) -> None:
+        """Hide from clients that the server has closed their connections: their requests get no response."""
+        self._loop.run(self._hold(self._conditions.fin))
 
-    def cut(self) -> None:
+    def reset(self) -> None:
         """Reset all connections, with what is on its way, and refuse new ones."""
-        self._have(self._cut())
+        self._loop.run(self._reset())
 
-    def _have(self, deed: Coroutine[Any, Any, None]) -> None:
-        # Whoever tells it something is another thread, and goes on when it is done.
-        asyncio.run_coroutine_threadsafe(deed, self._loop).result()
-
-    async def _pass_on(self) -> None:
-        self._weather.clear_up()
+    async def _recover(self) -> None:
+        self._conditions.recover()
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._link, HOST, int(self.port))
+            self._listener = await asyncio.start_server(self._forward, HOST, int(self.port))
             self.port = str(self._listener.sockets[0].getsockname()[1])
 
-    async def _leave_behind(self) -> None:
-        self._left_behind.append(self._weather)
-        self._weather = Weather()
-        await self._pass_on()
+    async def _abandon(self) -> None:
+        self._abandoned.append(self._conditions)
+        self._conditions = NetworkConditions()
+        await self._recover()
 
-    async def _slow_down(self, seconds: float) -> None:
-        self._weather.delay = seconds
-        self._weather.punctual.clear()
+    async def _delay(self, seconds: float) -> None:
+        self._conditions.delay = seconds
+        self._conditions.on_time.clear()
 
     async def _hold(self, *events: asyncio.Event) -> None:
         for event in events:
             event.clear()
 
-    async def _cut(self) -> None:
+    async def _reset(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        for end in self._ends:
-            if not end.is_closing():
-                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
-            end.transport.abort()
-        self._ends.clear()
+        for writer in self._writers:
+            if not writer.is_closing():
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+            writer.transport.abort()
+        self._writers.clear()
 
-    async def _finish(self) -> None:
-        await self._cut()
-        for weather in (self._weather, *self._left_behind):
-            weather.clear_up()
-        if links := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(links, timeout=STOP_SECONDS)
+    async def _stop(self) -> None:
+        await self._reset()
+        for conditions in (self._conditions, *self._abandoned):
+            conditions.recover()
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
-    async def _link(self, client: StreamReader, to_client: StreamWriter) -> None:
-        weather = self._weather
-        self._ends.add(to_client)
-        await weather.may_ask()
+    async def _forward(self, client: StreamReader, to_client: StreamWriter) -> None:
+        conditions = self._conditions
+        self._writers.add(to_client)
+        await conditions.may_request()
         with suppress(OSError):
             server, to_server = await asyncio.open_connection(HOST, self.target)
-            self._ends.add(to_server)
+            self._writers.add(to_server)
             await asyncio.gather(
-                pump(client, to_server, weather.may_ask, weather.may_ask),
-                pump(server, to_client, weather.may_answer, weather.may_take_leave),
+                pump(client, to_server, conditions.may_request, conditions.may_request),
+                pump(server, to_client, conditions.may_respond, conditions.may_close),
             )
-            self._ends.discard(to_server)
+            self._writers.discard(to_server)
         to_client.close()
-        self._ends.discard(to_client)
+        self._writers.discard(to_client)
 
 
 async def pump(
@@ -166,22 +175,29 @@ async def pump(
     may_pass: Callable[[], Awaitable[None]],
     may_close: Callable[[], Awaitable[None]],
 ) -> None:
-    """Send on what comes, each piece when it may pass, and at its end, when it may, close."""
-    with suppress(OSError):
-        while data := await source.read(CHUNK_BYTES):
-            await may_pass()
-            sink.write(data)
-            await sink.drain()
+    """Forward each piece when it may pass, and at the end, when it may, close."""
+    await forward(source, sink, may_pass)
     await may_close()
     sink.close()
 
 
+async def forward(
+    source: StreamReader, sink: StreamWriter, may_pass: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Forward each piece when it may pass, until the source ends."""
+    with suppress(OSError):
+        while data := await source.read(CHUNK_BYTES):
+            if may_pass is not None:
+                await may_pass()
+            sink.write(data)
+            await sink.drain()
+
+
 @contextmanager
 def proxy(target: str) -> Iterator[Proxy]:
-    """A proxy to the port `target` that passes all on at first; `port` is its own."""
-    made = Proxy(target)
-    made.start()
+    """Run a proxy to the port `target` while this lasts; `port` is its own."""
+    network = Proxy(target)
     try:
-        yield made
+        yield network
     finally:
-        made.stop()
+        network.stop()

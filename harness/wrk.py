@@ -1,39 +1,41 @@
-"""A run of load: wrk against a server, or pgbench against Postgres alone, and what it found."""
+"""Load by wrk on a server, or by pgbench on Postgres alone, and its figures."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-from bench.data import tell
-from harness.processes import Running, cpu_seconds, last_words, peak_memory_mb
+from harness.processes import Running, cpu_seconds, last_words, output, peak_memory_mb
 from lib.command_errors import CommandError
 from ops import embedded
 
 LUA = Path(__file__).with_name("wrk.lua")
 TIMEOUT = "10s"
-# Of what does not apply, or can't be seen from here.
+# A figure that does not apply, or that this machine does not show.
 NONE = float("nan")
 
 
 class Request(NamedTuple):
-    """What is asked: a POST when it has a body, else a GET."""
+    """A POST with a body, or a GET without one."""
 
     path: str
     token: str = ""
     body: str = ""
 
     def line(self) -> str:
-        """It as load.lua reads it."""
+        """Return the line that wrk.lua reads."""
         return "\t".join(("POST" if self.body else "GET", *self))
 
 
 class Run(NamedTuple):
-    """With how many connections, for how long, and the seed of what is picked at random."""
+    """The number of connections, the duration, and the seed of the random choice of requests."""
 
     connections: int
     seconds: int
@@ -41,7 +43,7 @@ class Run(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One run: a second's requests, milliseconds a request, its CPU in microseconds, the server's memory in MB."""
+    """A run: requests per second, milliseconds and CPU microseconds per request, the server's memory in MB."""
 
     requests: int
     rate: float
@@ -50,32 +52,32 @@ class Sample(NamedTuple):
     server_us: float
     postgres_us: float
     memory_mb: float
-    # What went wrong, which makes the figures void.
+    # The failures, which make the figures void.
     faults: str = ""
 
 
 def write_requests(requests: Iterable[Request], path: Path) -> None:
-    """The file that wrk picks from."""
+    """Write the file that wrk picks requests from."""
     path.write_text("".join(f"{request.line()}\n" for request in requests))
 
 
 def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Sample:
-    """Load a server, whose Postgres has the process `postgres` if it is on this machine."""
+    """Load a server. `postgres` is the process of its Postgres, if that is on this machine."""
     before = cpu_seconds(server.pid), cpu_seconds(postgres)
     options = ["-t1", f"-c{run.connections}", f"-d{run.seconds}s", "--timeout", TIMEOUT, "-s", str(LUA)]
-    found = read_wrk(output("wrk", *options, server.url, "--", str(requests), str(run.seed)))
+    result = read_wrk(output("wrk", *options, server.url, "--", str(requests), str(run.seed)))
     after = cpu_seconds(server.pid), cpu_seconds(postgres)
     server_us, postgres_us = (
-        (end - start) * 1e6 / max(found["requests"], 1) for start, end in zip(before, after, strict=True)
+        (end - start) * 1e6 / max(result["requests"], 1) for start, end in zip(before, after, strict=True)
     )
-    faults = ", ".join(f"{count} {what}" for what, count in found["faults"].items() if count)
+    faults = ", ".join(f"{count} {what}" for what, count in result["faults"].items() if count)
     if faults:
-        tell(f"{faults}; the log of {server.url} ends: {last_words(server.log)}")
+        say(f"{faults}; the log of {server.url} ends: {last_words(server.log)}")
     return Sample(
-        requests=found["requests"],
-        rate=found["requests"] / found["seconds"],
-        p50=found["p50"],
-        p99=found["p99"],
+        requests=result["requests"],
+        rate=result["requests"] / result["seconds"],
+        p50=result["p50"],
+        p99=result["p99"],
         server_us=server_us,
         postgres_us=postgres_us,
         memory_mb=peak_memory_mb(server.pid),
@@ -83,9 +85,9 @@ def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Samp
     )
 
 
-def read_wrk(said: str) -> dict[str, Any]:
-    """What load.lua told in wrk's last line."""
-    return dict(json.loads(said.splitlines()[-1]))
+def read_wrk(text: str) -> dict[str, Any]:
+    """Return the figures of wrk.lua, which are wrk's last line."""
+    return dict(json.loads(text.splitlines()[-1]))
 
 
 def pgbench(environ: dict[str, str], postgres: int | None, script: Path, run: Run) -> Sample:
@@ -94,13 +96,13 @@ def pgbench(environ: dict[str, str], postgres: int | None, script: Path, run: Ru
     with tempfile.TemporaryDirectory() as folder:
         options = ["-n", "-j1", "-M", "prepared", f"-c{run.connections}", f"-T{run.seconds}"]
         logged = ["--log", f"--log-prefix={folder}/log", f"--random-seed={run.seed}", "-f", str(script)]
-        said = output(str(embedded.programs() / "pgbench"), *options, *logged, environ=environ)
-        # Each line: client, transaction, microseconds, and what is not wanted here.
+        text = output(str(embedded.programs() / "pgbench"), *options, *logged, environ=environ)
+        # Each line begins with client, transaction and microseconds.
         took = [int(line.split()[2]) / 1e3 for log in Path(folder).iterdir() for line in log.read_text().splitlines()]
     percentiles = quantiles(took, n=100)
     return Sample(
         requests=len(took),
-        rate=read_pgbench(said),
+        rate=read_pgbench(text),
         p50=percentiles[49],
         p99=percentiles[98],
         server_us=NONE,
@@ -109,23 +111,62 @@ def pgbench(environ: dict[str, str], postgres: int | None, script: Path, run: Ru
     )
 
 
-def read_pgbench(said: str) -> float:
-    """The statements a second that pgbench told."""
-    found = re.search(r"^tps = ([0-9.]+)", said, re.MULTILINE)
-    if found is None:
-        raise CommandError(f"pgbench: {' '.join(said.split())}")
-    return float(found[1])
+def read_pgbench(text: str) -> float:
+    """Return pgbench's statements per second. Raises `CommandError`."""
+    rate = re.search(r"^tps = ([0-9.]+)", text, re.MULTILINE)
+    if rate is None:
+        raise CommandError(f"pgbench: {' '.join(text.split())}")
+    return float(rate[1])
 
 
 def pgbench_script(statement: bytes, **values: str) -> str:
-    """The service's own statement as pgbench takes it, each parameter replaced by its expression in `values`."""
+    """Return the service's statement for pgbench, each parameter replaced by its expression in `values`."""
     named = re.sub(r"%\((\w+)\)s", lambda parameter: values[parameter[1]], statement.decode())
     return f"{named.replace('%%', '%')};\n"
 
 
-def output(*command: str, environ: dict[str, str] | None = None) -> str:
-    """What a program prints. Raises `CommandError` when it fails."""
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandError(f"{Path(command[0]).name}: {' '.join((done.stdout + done.stderr).split())}")
-    return done.stdout
+class Burst(NamedTuple):
+    """A run: its seconds, the 99th percentile in milliseconds, responses by status, and requests without one."""
+
+    seconds: float
+    p99: float
+    answers: dict[str, int]
+    unanswered: int
+
+    @property
+    def rate(self) -> float:
+        """Responses of 200 per second."""
+        return self.answers.get("200", 0) / self.seconds
+
+    @property
+    def neither_200_nor_503(self) -> int:
+        """The number of requests with another status, or without a response."""
+        return self.unanswered + sum(count for status, count in self.answers.items() if status not in {"200", "503"})
+
+
+def burst(url: str, paths: Sequence[str], connections: int, seconds: int) -> Burst:
+    """Get the paths in a random order, as often as wrk can. Raises `CommandError`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "requests"
+        write_requests(map(Request, paths), file)
+        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", TIMEOUT, "-s", str(LUA)]
+        result = read_wrk(output("wrk", *options, url, "--", str(file), str(os.getpid()), "statuses"))
+    faults = {name: count for name, count in result["faults"].items() if name != "not 200"}
+    return Burst(result["seconds"], result["p99"], result["answers"], sum(faults.values()))
+
+
+def install_wrk() -> None:
+    """Install wrk where it is missing and this user may. Raises `CommandError`."""
+    if shutil.which("wrk") is not None:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise CommandError("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
+    say("installing wrk")
+    for step in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", "wrk"]):
+        if subprocess.run(["apt-get", *step], stdout=subprocess.DEVNULL, check=False).returncode:
+            raise CommandError("wrk is missing, and apt-get can't install it: see above")
+
+
+def say(line: str) -> None:
+    """Print a line for the user who waits."""
+    print(f"load: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,192 @@
+"""Expiry, deletion and the purge: activities are gone in time, and readers do not wait for it."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from statistics import median
+
+from faults.drill import Figures, at_most, drill, none_of
+from faults.writers import Writers
+from harness.environment import Postgres, environment, postgres, serving
+from harness.load import Client, getting, load
+from harness.postgres import THROWAWAY, unpurged
+from harness.processes import kill, tree
+from harness.waiting import poll
+from ops.command import Database
+
+PROTECTION = "the purge in each process of the service (here a session holds its lock)"
+READERS, WRITERS, PAUSE = 8, 2, 0.01
+# Half of them replies to the others, in the order of their ends. Of few texts, whose trigrams are soon in the index.
+ROWS = """
+    WITH numbered AS (
+        SELECT
+            n, gen_random_uuid() AS uuid, author.uuid AS author_uuid,
+            {expires_at} AS expires_at, 'about the plan of ' || n %% 100 AS message
+        FROM generate_series(1, %s) AS n
+        JOIN (SELECT users.uuid, row_number() OVER () AS number FROM users) AS author ON author.number = 1 + n %% 20
+    )
+    INSERT INTO activities (
+        uuid, user_uuid, message, search_text, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
+    )
+    SELECT
+        numbered.uuid, numbered.author_uuid, numbered.message, numbered.message, parent.uuid, parent.author_uuid,
+        now() - interval '2 days' + numbered.n * interval '1 us', COALESCE(parent.expires_at, numbered.expires_at)
+    FROM numbered
+    LEFT JOIN numbered AS parent ON parent.n = numbered.n - 1 AND numbered.n %% 2 = 0
+"""
+EXPIRED = "now() - interval '1 day' + n * interval '10 ms'"
+PER_SECOND = 40
+SOON = f"now() + interval '5 s' + n * interval '1 s' / {PER_SECOND}"
+OLDEST = (
+    "SELECT COALESCE(EXTRACT(epoch FROM now() - min(expires_at))::float8, 0) FROM activities WHERE expires_at <= now()"
+)
+LEFT = "SELECT count(*) FROM activities WHERE expires_at <= now()"
+LIVE = "SELECT count(*), md5(string_agg(activities::text, ',' ORDER BY uuid)) FROM activities WHERE expires_at > now()"
+TURN_SECONDS, OLDEST_SECONDS, BACKLOG_P99_MS = 5, 300, 100
+PATIENCE = 900
+SHAPES = {"all to one activity": "1", "each to the one before": "numbered.n - 1"}
+TEXT = "a thread about quokkas"
+DELETED_MS, GONE_SECONDS = 500, 5
+# Row n replies to the row that `parent` says. The first is the thread's root: that is by one user, the others are by
+# another.
+THREAD = """
+    WITH people AS (
+        SELECT root.uuid AS root, replier.uuid AS replier
+        FROM users AS root JOIN users AS replier ON replier.handle = %s
+        WHERE root.handle = %s
+    ),
+    numbered AS (
+        SELECT n, gen_random_uuid() AS uuid, CASE WHEN n = 1 THEN people.root ELSE people.replier END AS author
+        FROM people, generate_series(1, %s) AS n
+    )
+    INSERT INTO activities (
+        uuid, user_uuid, message, search_text, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
+    )
+    SELECT
+        numbered.uuid, numbered.author, '{text}', '{text}', parent.uuid, parent.author,
+        now() - interval '2 hours' + numbered.n * interval '1 ms', now() + interval '1 day'
+    FROM numbered
+    LEFT JOIN numbered AS parent ON parent.n = CASE WHEN numbered.n > 1 THEN {parent} END
+"""
+ROOT = f"""
+    SELECT uuid::text FROM activities
+    WHERE message = '{TEXT}' AND reply_to_activity_uuid IS NULL AND expires_at > now()
+"""
+PATHS = ("/api/activities/search?term=quokkas", "/api/activities/notifications")
+LIVE_THREAD = f"SELECT count(*) FROM live_activities WHERE message = '{TEXT}'"
+
+
+@contextmanager
+def paused(database: Postgres, *, when: bool = True) -> Iterator[None]:
+    """Keep the purge away while this lasts."""
+    if not when:
+        yield
+        return
+    with unpurged(Database("CONNECTION_URL", database.cluster.url())):
+        yield
+
+
+def left(database: Postgres) -> int:
+    """Return the number of expired activities."""
+    return int(database.rows(LEFT)[0][0])
+
+
+@drill("thread-deletion", PROTECTION, is_short=True, replies=12_000)
+def thread_deletion(*, broken: bool, replies: int = 100_000) -> Figures:
+    """Delete a thread of 100,000 replies: all to one activity, and each to the one before."""
+    with environment(options=THROWAWAY) as env, paused(env, when=broken):
+        author = env.people[0]
+        for shape, parent in SHAPES.items():
+            what, root = f"{replies:,} replies, {shape}", insert_thread(env, replies, parent)
+            # Its own: the service closes one that idles for 5 s.
+            with Client(env.url) as client:
+                answer = client.ask("DELETE", f"/api/activities/{root}", author.token)
+                ended = time.monotonic()
+                status = client.get(f"/api/activities/@{author.handle}/status/{root}").status
+            shown = status != HTTPStatus.NOT_FOUND
+            yield none_of(f"{what}: not deleted, or shown after that", shown or not answer.is_ok)
+            yield at_most(f"{what}: the deletion", DELETED_MS, 1000 * answer.seconds, "ms")
+            poll(lambda: env.rows(LIVE_THREAD) == [(0,)], ended + GONE_SECONDS - time.monotonic(), pause=0.02)
+            yield at_most(f"{what}: none live after", GONE_SECONDS, time.monotonic() - ended, "s")
+            pages = [Client(env.url).get(path, author.token).json() for path in PATHS]
+            remaining = sum(TEXT in activity["message"] for page in pages for activity in page)
+            yield none_of(f"{what}: found in search or notifications then", remaining)
+
+
+def insert_thread(database: Postgres, replies: int, parent: str) -> str:
+    """Insert a thread. Return the uuid of its root."""
+    author, replier = database.people[:2]
+    database.rows("ALTER TABLE activities DISABLE TRIGGER activities_reply_made")
+    database.rows(THREAD.format(parent=parent, text=TEXT), replier.handle, author.handle, replies + 1)
+    database.rows("ALTER TABLE activities ENABLE TRIGGER activities_reply_made")
+    database.rows("VACUUM (ANALYZE) activities")
+    ((root,),) = database.rows(ROOT)
+    return str(root)
+
+
+@drill("purge-killed", PROTECTION, is_short=True, activities=10_000, kills=3)
+def purge_killed(*, broken: bool, activities: int = 100_000, kills: int = 20) -> Figures:
+    """Kill all processes of the service (-9) 20 times at random, while 100,000 expired activities are purged."""
+    dice = random.Random(4567)
+    with postgres(options=THROWAWAY) as database, paused(database, when=broken):
+        database.rows(ROWS.format(expires_at=EXPIRED), activities)
+        before = database.rows(LIVE)
+        for _ in range(kills):
+            with serving(database.database_url) as service:
+                time.sleep(dice.uniform(0, 0.5))
+                kill(tree(service.pid))
+        with serving(database.database_url):
+            poll(lambda: left(database) == 0, 10 if broken else PATIENCE, pause=0.1)
+        yield none_of(f"expired activities kept after {kills} kills", left(database))
+        yield none_of("live activities lost or changed", database.rows(LIVE) != before)
+
+
+@drill("steady-expiry", PROTECTION, seconds=40)
+def steady_expiry(*, broken: bool, seconds: int = 600) -> Figures:
+    """Have 40 activities a second expire for 10 minutes, under 8 readers and 2 writers."""
+    spans: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    oldest = 0.0
+    with environment() as env:
+        env.rows(ROWS.format(expires_at=SOON), PER_SECOND * seconds)
+        end = time.monotonic() + seconds
+        with (
+            load(env.url, READERS, getting(env.page), pause=PAUSE) as answers,
+            load(env.url, WRITERS, Writers(env.people).write, pause=1 / WRITERS),
+        ):
+            while time.monotonic() < end:
+                for is_purged in (True, False):
+                    with paused(env, when=broken or not is_purged):
+                        begun = time.monotonic()
+                        time.sleep(TURN_SECONDS)
+                        spans[is_purged].append((begun, time.monotonic()))
+                    oldest = max(oldest, float(env.rows(OLDEST)[0][0]))
+    p99s = {each: median(answers.within(*span).p99 for span in spans[each]) for each in spans}
+    yield none_of(f"reads that failed, of {len(answers):,}", answers.failed)
+    yield at_most(
+        "the oldest expired activity, with the purge paused half of the time", OLDEST_SECONDS, oldest, "s old"
+    )
+    what = f"reads' p99 while it runs, against {1000 * p99s[False]:.1f} ms while it is paused"
+    yield at_most(what, 1.1, p99s[True] / p99s[False], "times")
+
+
+@drill("expired-backlog", PROTECTION, activities=20_000)
+def backlog(*, broken: bool, activities: int = 1_000_000) -> Figures:
+    """Purge 1,000,000 activities that have expired, under 8 readers."""
+    with environment(options=THROWAWAY) as env, load(env.url, READERS, getting(env.page), pause=PAUSE) as answers:
+        with paused(env):
+            env.rows(ROWS.format(expires_at=EXPIRED), activities)
+            env.rows("VACUUM (ANALYZE) activities")
+            begun = time.monotonic()
+            time.sleep(4 * TURN_SECONDS)
+        with paused(env, when=broken):
+            started = time.monotonic()
+            poll(lambda: left(env) == 0, 30 if broken else PATIENCE, pause=0.2)
+            ended, remaining = time.monotonic(), left(env)
+    before, during = (answers.within(*span).p99 for span in ((begun, started), (started, ended)))
+    yield none_of(f"reads that failed, of {len(answers):,}", answers.failed)
+    yield none_of(f"expired activities left after {ended - started:.0f} s", remaining)
+    # A backlog comes after the service was away for long. Its readers share two cores with the purge.
+    what = f"reads' p99 meanwhile, {during / before:.2f} times that of before"
+    yield at_most(what, BACKLOG_P99_MS, 1000 * during, "ms")
