@@ -29,6 +29,8 @@ from lib.command_errors import CommandError
 from ops import dev_keys, embedded
 from ops.command import ROOT, run
 
+__all__ = ["DRILLS", "main"]
+
 DOCUMENT = ROOT / "docs" / "failures.md"
 
 

@@ -3,8 +3,6 @@
 import base64
 import json
 import os
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +15,10 @@ from urllib.request import Request, urlopen
 from botocore.config import Config
 from botocore.session import Session
 
+from harness.ports import free_port, is_listening
+from harness.processes import launch
+from harness.waiting import wait_until
 from ops.command import ROOT
-from tests.processes import eventually, free_port
 
 SERVER = ROOT / ".venv" / "bin" / "moto_server"
 REGION = "eu-west-1"
@@ -84,16 +84,31 @@ def moto(folder: Path) -> Iterator[Aws]:
     environ = {"PATH": os.environ["PATH"], "MOTO_RECORDER_FILEPATH": str(recording), **ALONE}
     with (
         (folder / "log").open("w") as log,
-        subprocess.Popen([SERVER, "-H", "127.0.0.1", "-p", port], env=environ, stdout=log, stderr=log) as server,
+        launch([SERVER, "-H", "127.0.0.1", "-p", port], env=environ, stdout=log) as server,
     ):
         try:
-            eventually(lambda: answers(int(port)))
+            wait_until(lambda: is_listening(port))
             yield Aws(f"http://127.0.0.1:{port}", recording)
         finally:
             server.terminate()
 
 
-def answers(port: int) -> bool:
-    """Whether a server listens on the port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+NAME = "cruddur-db-instance"
+
+
+def instance(aws: Aws, name: str = NAME) -> Any:
+    """An instance as AWS describes it."""
+    (found,) = aws.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+    return found
+
+
+def group(aws: Aws, *addresses: str) -> str:
+    """A security group that lets in some addresses. Its id."""
+    ec2 = aws.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = str(ec2.create_security_group(GroupName=f"g{addresses}", Description="a test's", VpcId=vpc)["GroupId"])
+    for address in addresses:
+        ranges = {"Ipv6Ranges": [{"CidrIpv6": address}]} if ":" in address else {"IpRanges": [{"CidrIp": address}]}
+        rule = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, **ranges}
+        ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[rule])
+    return made

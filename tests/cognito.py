@@ -5,14 +5,13 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from joserfc.jwk import RSAKey
 
-from harness.listening import listening
+from harness.stubs import StubRequest, StubResponse, http_stub
 from lib.config import UserPool
 from tests import tokens
 
@@ -69,33 +68,14 @@ def fake_cognito() -> Iterator[FakeCognito]:
     cognito = FakeCognito()
     cognito.answering.set()
 
-    class Handler(BaseHTTPRequestHandler):
-        """One request."""
+    def respond(request: StubRequest) -> StubResponse:
+        if request.method == "GET":
+            return StubResponse(*cognito.answer(request.path, b""))
+        # A call of the API, whose name is in a header.
+        assert request.headers["Content-Type"] == "application/x-amz-json-1.1"
+        return StubResponse(*cognito.answer(str(request.headers["X-Amz-Target"]), request.body))
 
-        def do_GET(self) -> None:
-            """The key set."""
-            self.tell(*cognito.answer(self.path, b""))
-
-        def do_POST(self) -> None:
-            """A call of the API, whose name is in a header."""
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.headers["Content-Type"] == "application/x-amz-json-1.1"
-            self.tell(*cognito.answer(self.headers["X-Amz-Target"], body))
-
-        def tell(self, status: int, body: bytes) -> None:
-            """Answer."""
-            # Whoever asked may have given up.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        cognito.url = f"http://127.0.0.1:{port}"
+    with http_stub(respond) as cognito.url:
         try:
             yield cognito
         finally:

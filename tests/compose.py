@@ -5,8 +5,8 @@ import os
 import subprocess
 from typing import Any
 
+from harness.processes import CLEAN
 from ops.command import ROOT
-from tests.processes import CLEAN
 
 
 def config(*files: str, env_file: str = os.devnull, profile: str = "*", **settings: str) -> Any:

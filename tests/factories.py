@@ -25,6 +25,9 @@ BELONGINGS = """
     ORDER BY 1, 2
 """
 
+# Values that are no message.
+BLANK = ["", " ", "\t\r\n", "\u00a0", "\u2003\u3000", "\u0085\x1c\x1f", None, 1, True, [], ["x"], {}, {"message": "x"}]
+
 
 @dataclass(frozen=True)
 class User:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docker.utils import exclude_paths
+from packaging.requirements import Requirement
 
+from harness.processes import CLEAN, launch
 from ops.command import ROOT
 from ops.embedded import NOBODY
-from tests.processes import CLEAN
 
 DOCKERFILE = "backend-flask/Dockerfile"
 # Nothing of the tree that runs the tests is for what is made here.
@@ -147,14 +148,8 @@ def freeze(image: Image) -> None:
 def start(image: Image, command: list[str], settings: Mapping[str, str]) -> "subprocess.Popen[str]":
     """Start a command as a container of the image does, on loopback alone."""
     environ = {"PATH": CLEAN["PATH"], "HOME": "/nowhere", **image.env, "HOST": "127.0.0.1", **settings}
-    return subprocess.Popen(
-        [*ORDINARY, *command],
-        cwd=image.folder,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return launch([*ORDINARY, *command], cwd=image.folder, env=environ, text=True, **pipes)
 
 
 def outcome(image: Image, command: list[str], settings: Mapping[str, str]) -> tuple[int, str, str]:
@@ -162,3 +157,9 @@ def outcome(image: Image, command: list[str], settings: Mapping[str, str]) -> tu
     with start(image, command, settings) as process:
         out, err = process.communicate(timeout=60)
     return process.returncode, out, err
+
+
+def lines() -> list[Requirement]:
+    """What production's lock pins, for each Python and system."""
+    text = (ROOT / "backend-flask" / "requirements.txt").read_text()
+    return [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]

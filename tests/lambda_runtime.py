@@ -11,17 +11,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from uuid import uuid4
 from zipfile import ZipFile
 
-from harness.listening import listening
+from harness.processes import CLEAN, launch
+from harness.stubs import StubRequest, StubResponse, http_stub
 from ops.command import ROOT
 from ops.lambda_build import PYTHON, build
-from tests.processes import CLEAN
 
 # What Cognito waits for, and Lambda is told to.
 SECONDS = 5
@@ -91,9 +91,9 @@ def started(function: Function, folder: Path, **settings: str) -> Iterator[Lambd
     """The function, running with these settings, until the end; it logs into `folder`."""
     log = folder / f"{uuid4()}.log"
     running = Lambda(log)
-    with runtime_api(running) as port, log.open("wb") as output:
+    with runtime_api(running) as api, log.open("wb") as output:
         environ = {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "AWS_LAMBDA_RUNTIME_API": api,
             "LAMBDA_TASK_ROOT": str(function.files),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
@@ -105,9 +105,7 @@ def started(function: Function, folder: Path, **settings: str) -> Iterator[Lambd
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         command = [function.python, "-s", "-m", "awslambdaric", "post_confirmation.handler"]
-        process = subprocess.Popen(
-            command, env=CLEAN | environ | settings, cwd=function.files, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = launch(command, env=CLEAN | environ | settings, cwd=function.files, stdout=output)
         try:
             yield running
         finally:
@@ -116,36 +114,28 @@ def started(function: Function, folder: Path, **settings: str) -> Iterator[Lambd
 
 
 @contextmanager
-def runtime_api(function: Lambda) -> Iterator[int]:
-    """The Runtime API for one function. Its port."""
+def runtime_api(function: Lambda) -> Iterator[str]:
+    """Run the Runtime API for one function. Yields its host and port."""
 
-    class Api(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            event = function.next() if self.path == NEXT else None
-            if event is None:
-                # The function is gone.
-                return
-            self.send_response(200)
-            self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid4()))
-            self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + function.seconds) * 1000)))
-            self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:{REGION}:123456789012:function:it")
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(event)))
-            self.end_headers()
-            self.wfile.write(event)
+    def respond(request: StubRequest) -> StubResponse | None:
+        if request.method == "POST":
+            function.take(request.path.rpartition("/")[2], request.body)
+            return StubResponse(202)
+        event = function.next() if request.path == NEXT else None
+        if event is None:
+            # The function is gone.
+            return None
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": str(uuid4()),
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + function.seconds) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": f"arn:aws:lambda:{REGION}:123456789012:function:it",
+            "Content-Type": "application/json",
+        }
+        return StubResponse(body=event, headers=headers)
 
-        def do_POST(self) -> None:
-            function.take(self.path.rpartition("/")[2], self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(202)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Api)) as port:
+    with http_stub(respond) as url:
         try:
-            yield port
+            yield urlsplit(url).netloc
         finally:
             function.end()
 

@@ -2,30 +2,16 @@
 
 import os
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-import psycopg
-
+from harness.postgres import rows
+from harness.processes import CLEAN, launch
+from harness.waiting import SECONDS
 from ops.command import ROOT
 
-# Settings of whoever runs the tests are not for the programs under test.
-OURS = {
-    *("CONNECTION_URL", "PROD_CONNECTION_URL", "SERVICE_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME"),
-    *("FRONTEND_URL", "BACKEND_URL", "HOST", "PORT", "WEB_CONCURRENCY", "TRUSTED_PROXIES", "IDLE_TIMEOUT_SECONDS"),
-    *("RATE_LIMIT_ANONYMOUS_READS", "RATE_LIMIT_USER_READS", "RATE_LIMIT_USER_WRITES", "RATE_LIMIT_SEARCHES"),
-    *("RATE_LIMIT_REJECTED_TOKENS", "RATE_LIMIT_STORAGE_URL"),
-    *("DATABASE_TIMEOUT_SECONDS", "DRAIN_SECONDS", "LOG_LEVEL", "DATABASE_AUTH"),
-    *("DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"),
-}
-OTHERS = ("AWS_", "OTEL_", "PG")
-CLEAN = {name: value for name, value in os.environ.items() if name not in OURS and not name.startswith(OTHERS)}
-# Nothing takes so long, also on a machine that has much else to do.
-SECONDS = 180
 # bin/serve stops within 25 s, however soon after its start.
 STOP_SECONDS = 30
 NOWHERE = "postgresql://owner:s3cret@127.0.0.1:1/cruddur"
@@ -48,17 +34,8 @@ def script(name: str, *arguments: str, answer: str = "", **settings: str) -> sub
 def started(
     command: Sequence[str | Path], stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, /, **settings: str
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A command in the project's folder, the head of a process group, stopped at the end if it has not been before."""
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=CLEAN | settings,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        process_group=0,
-    ) as process:
+    """Run a command in the project's folder, and stop it at the end if it has not been before."""
+    with launch(command, env=CLEAN | settings, stdout=stdout, stderr=stderr, text=True) as process:
         try:
             yield process
         finally:
@@ -96,26 +73,6 @@ def unwritable(way: str) -> Iterator[int]:
     finally:
         os.close(writer)
         os.close(reader)
-
-
-def free_port() -> str:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-
-
-def rows(url: str, statement: str) -> list[tuple[object, ...]]:
-    """What a statement answers."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        return connection.execute(statement.encode()).fetchall()
 
 
 def waits(url: str) -> bool:

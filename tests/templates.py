@@ -7,9 +7,12 @@ from typing import Any
 
 from cfnlint.decode import cfn_yaml
 
+from ops import rds
 from ops.command import ROOT
 
 TEMPLATES = ROOT / "aws" / "cloudformation"
+# The scripts' are the templates' too.
+REGIONS = set(rds.REGIONS)
 NAMES = sorted(path.name for path in TEMPLATES.iterdir())
 
 Template = dict[str, Any]

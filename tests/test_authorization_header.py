@@ -7,7 +7,7 @@ from flask import Flask
 from joserfc import jws
 
 from tests.factories import Make
-from tests.test_authorisation import encoded
+from tests.routes import encoded
 from tests.tokens import CLIENT_ID, OURS, bearer, new_key, token, user_pool
 
 

@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.postgres import rows
+from harness.waiting import SECONDS, wait_until
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
 from ops import pg_tools
@@ -18,7 +20,7 @@ from ops.create_database import create
 from ops.manifest import beside
 from tests.conftest import NEW
 from tests.factories import Make
-from tests.processes import SECONDS, eventually, fails, rows, running, succeeds, waits
+from tests.processes import fails, running, succeeds, waits
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_a_backup_that_is_stopped_leaves_nothing(file: Path, owner: psycopg.Conn
     with owner.transaction():
         owner.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         with running("db-backup", str(file), CONNECTION_URL=owner_url) as backup:
-            eventually(lambda: list(file.parent.iterdir()) != [] and waits(owner_url))
+            wait_until(lambda: list(file.parent.iterdir()) != [] and waits(owner_url))
             backup.send_signal(signal.SIGTERM)
             assert backup.wait(SECONDS) == 130
     assert list(file.parent.iterdir()) == []

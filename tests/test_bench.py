@@ -9,7 +9,8 @@ import pytest
 
 from bench.chart import Bar, chart
 from bench.race import Race, figures, ratio
-from bench.report import BEGIN, END, Findings, at_least, at_most, load, replaced, table, write
+from bench.report import PROGRAM, Findings, at_least, at_most, load, write
+from harness.markdown import marks, replaced, table
 from harness.processes import cpu_seconds, tree
 from harness.wrk import Request, Sample, pgbench_script, read_pgbench, read_wrk
 from lib.command_errors import CommandError
@@ -20,6 +21,7 @@ from tests.processes import script
 
 pytestmark = pytest.mark.slow
 
+BEGIN, END = marks(PROGRAM)
 PEERS = ROOT / "bench" / "peers"
 FOUND = Sample(requests=1000, rate=200.0, p50=1.5, p99=9.0, server_us=100.0, postgres_us=50.0, memory_mb=80.0)
 BAR = Bar("Feeds <&>", "Cruddur", "16 connections", 200.0, "200")
@@ -100,11 +102,11 @@ def test_the_document_keeps_what_is_around_the_marks(tmp_path: Path) -> None:
 
 def test_a_document_without_marks_is_left_alone() -> None:
     with pytest.raises(ValueError, match="unpack"):
-        replaced("# Performance\n", "what was found")
+        replaced("# Performance\n", PROGRAM, "what was found")
 
 
 def test_the_document_of_the_project_has_its_marks() -> None:
-    assert BEGIN in replaced((ROOT / "docs" / "performance.md").read_text(), "what was found")
+    assert BEGIN in replaced((ROOT / "docs" / "performance.md").read_text(), PROGRAM, "what was found")
 
 
 def test_nothing_was_found_before_the_first_time(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from flask import Flask
 from psycopg import Connection
 from werkzeug.test import TestResponse
 
+from harness.waiting import SECONDS
 from lib.body import MAX_BYTES, READERS
 from tests.conftest import SignIn
 from tests.factories import Make, User
-from tests.processes import SECONDS
-from tests.test_authorisation import SIGNED_IN, World
-from tests.test_serve import serving
+from tests.routes import SIGNED_IN, World
+from tests.service import serving
 from tests.tokens import bearer, token
 
 PATHS = [

@@ -1,30 +1,18 @@
 """The feed in a browser, on a page of the frontend's origin."""
 
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from harness.listening import listening
+from harness.stubs import StubResponse, http_stub
+from tests.browser import CHROMIUM, OPTIONS
 from tests.factories import Make
-from tests.test_serve import serving
+from tests.service import serving
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-OPTIONS = [
-    # As root and in a container there is no sandbox to be had.
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-    # It calls nobody by itself.
-    *("--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-    # And finds nobody beyond this machine.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    *("--virtual-time-budget=10000", "--dump-dom"),
-]
 # What the frontend does: credentials that are none, and a content type on a GET.
 PAGE = """
 <!DOCTYPE html><title>Cruddur</title><body>waiting<script>
@@ -37,25 +25,12 @@ fetch(location.hash.slice(1), {headers})
 """
 
 
-class Handler(BaseHTTPRequestHandler):
-    """The frontend: one page."""
-
-    def do_GET(self) -> None:
-        """Answer with the page."""
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(PAGE.encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def frontend() -> Iterator[str]:
     """The frontend's origin."""
-    with listening(HTTPServer(("127.0.0.1", 0), Handler)) as port:
-        yield f"http://127.0.0.1:{port}"
+    page = StubResponse(body=PAGE.encode(), headers={"Content-Type": "text/html"})
+    with http_stub(lambda _: page) as url:
+        yield url
 
 
 @pytest.fixture

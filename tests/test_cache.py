@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
+from harness.waiting import wait_until
 from lib import cache
 from lib.cache import MAX_AGE_SECONDS, SingleFlightCache
 from lib.pagination import Page
 from tests.clock import Clock
-from tests.processes import eventually
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def waiting(get: Callable[[], Page], pool: ThreadPoolExecutor, source: Source, c
     """So many who ask while the source is closed, the first of whom reads."""
     source.is_open.clear()
     asking = [pool.submit(get) for _ in range(count)]
-    eventually(lambda: source.reads > 0)
+    wait_until(lambda: source.reads > 0)
     return asking
 
 
@@ -114,7 +114,7 @@ def test_who_asks_a_second_after_a_read_that_hangs_reads_anew(clock: Clock) -> N
         (hanging,) = waiting(get, pool, source, 1)
         clock.now += MAX_AGE_SECONDS
         later = pool.submit(get)
-        eventually(lambda: source.reads > 1)
+        wait_until(lambda: source.reads > 1)
         source.is_open.set()
 
         assert (hanging.result().json, later.result().json) == (b"1", b"2")

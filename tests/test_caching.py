@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import SignIn, links
 from tests.factories import Make, User
-from tests.test_authorisation import PUBLIC, SIGNED_IN, World
+from tests.routes import PUBLIC, SIGNED_IN, World
 from tests.tokens import bearer
 
 READS = sorted(rule for method, rule in PUBLIC | SIGNED_IN.keys() if method == "GET")

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from harness.waiting import wait_until
 from lib import circuit_breaker as module
 from lib.circuit_breaker import CircuitBreaker
 from lib.deadline import Deadline
 from lib.exceptions import DatabaseUnavailable
-from tests.processes import eventually
 
 
 class Server:
@@ -73,7 +73,7 @@ def test_while_the_database_is_away_nobody_waits(server: Server) -> None:
     assert not any(is_closed(breaker) for _ in range(10_000))
     server.is_up.set()
 
-    eventually(lambda: is_closed(breaker))
+    wait_until(lambda: is_closed(breaker))
 
 
 def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
@@ -100,13 +100,13 @@ def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None
     server.answers.clear()
     breaker.record_failure(LOST)
 
-    eventually(lambda: server.probes == module.MAX_PROBES)
+    wait_until(lambda: server.probes == module.MAX_PROBES)
     time.sleep(2 * module.PROBE_INTERVAL_SECONDS)
     assert server.probes == module.MAX_PROBES
     assert not is_closed(breaker)
     server.answers.set()
 
-    eventually(lambda: is_closed(breaker))
+    wait_until(lambda: is_closed(breaker))
 
 
 def test_64_who_find_it_away_at_once_have_it_asked_once(server: Server) -> None:
@@ -115,12 +115,12 @@ def test_64_who_find_it_away_at_once_have_it_asked_once(server: Server) -> None:
 
     with ThreadPoolExecutor(64) as threads:
         list(threads.map(lambda _: breaker.record_failure(LOST), range(64)))
-    eventually(lambda: server.probes >= module.MAX_PROBES)
+    wait_until(lambda: server.probes >= module.MAX_PROBES)
     time.sleep(2 * module.PROBE_INTERVAL_SECONDS)
 
     assert server.probes == module.MAX_PROBES
     server.answers.set()
-    eventually(lambda: is_closed(breaker))
+    wait_until(lambda: is_closed(breaker))
 
 
 def test_its_log_tells_the_class_and_not_the_text(server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -128,6 +128,6 @@ def test_its_log_tells_the_class_and_not_the_text(server: Server, caplog: pytest
 
     breaker.record_failure(psycopg.errors.AdminShutdown("terminating the connection of somebody"))
 
-    eventually(lambda: len(caplog.messages) == 2)
+    wait_until(lambda: len(caplog.messages) == 2)
     assert caplog.messages[0] == "the database may be away: AdminShutdown 57P01"
     assert caplog.messages[1].startswith("the database answers: ")

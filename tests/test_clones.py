@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import CLEAN
+from harness.waiting import SECONDS
 from ops.command import ROOT
-from tests.processes import CLEAN, SECONDS
 
 pytestmark = pytest.mark.slow
 

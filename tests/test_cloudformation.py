@@ -12,16 +12,13 @@ from typing import Any
 
 import pytest
 
-from ops import rds
 from ops.command import ROOT
-from tests.templates import NAMES, TEMPLATES, planted, template
+from tests.templates import NAMES, REGIONS, TEMPLATES, planted, template
 
 pytestmark = pytest.mark.slow
 
 DOCUMENT = (ROOT / "docs" / "aws.md").read_text()
 README = (ROOT / "README.md").read_text()
-# The scripts' are the templates' too.
-REGIONS = set(rds.REGIONS)
 SYSTEMS = {"Linux": "ubuntu", "Darwin": "macos"}
 MACHINES = {"arm64": "aarch64"}
 # What cfn-guard ends with when a rule is broken.

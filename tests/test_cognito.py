@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from joserfc import jwt
 
+from harness.waiting import wait_until
 from lib import cognito
 from lib.cognito import JWKS_TTL_SECONDS, MIN_REFRESH_INTERVAL_SECONDS, Cognito
 from lib.exceptions import Unauthorized, UpstreamUnavailable
 from tests import tokens
 from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
-from tests.processes import eventually
 from tests.tokens import new_key, token, user_pool, write_key_set
 
 KEYS = "/jwks.json"
@@ -93,7 +93,7 @@ def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito
     assert accepts(pool, "ours")
     clock.now += 1
     # Asked for by those who come, and waited for by none of them.
-    eventually(lambda: not accepts(pool, "ours"))
+    wait_until(lambda: not accepts(pool, "ours"))
     assert accepts(pool, "new")
     assert fake.asked[KEYS] == 2
 
@@ -106,7 +106,7 @@ def test_a_withdrawn_key_takes_with_it_what_it_has_signed(fake: FakeCognito, clo
     clock.now += JWKS_TTL_SECONDS
 
     assert pool.verify(by_it).sub == "sub"
-    eventually(lambda: not accepts(pool, "ours"))
+    wait_until(lambda: not accepts(pool, "ours"))
 
     with pytest.raises(Unauthorized):
         pool.verify(by_it)
@@ -162,13 +162,13 @@ def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCog
     break_down(fake)
     clock.now += JWKS_TTL_SECONDS
     assert accepts(pool, "ours")
-    eventually(lambda: fake.asked[KEYS] == 2)
+    wait_until(lambda: fake.asked[KEYS] == 2)
     fake.faults.clear()
     fake.keys[:] = [new_key("new")]
 
     clock.now += MIN_REFRESH_INTERVAL_SECONDS
 
-    eventually(lambda: not accepts(pool, "ours"))
+    wait_until(lambda: not accepts(pool, "ours"))
     assert fake.asked[KEYS] == 3
 
 

@@ -10,15 +10,16 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from harness.nginx import TEMPLATE
+from harness.ports import free_port
 from lib.conninfo import check_connection_url
 from ops.command import ROOT
 from serve import STOP_SECONDS
 from tests import tokens
 from tests.compose import command, config
-from tests.processes import free_port, started, succeeds
+from tests.dev_tokens import ANDREW, NOTIFICATIONS, ask
+from tests.processes import started, succeeds
+from tests.service import get
 from tests.settings import NAMES
-from tests.test_dev_token import ANDREW, NOTIFICATIONS, ask
-from tests.test_serve import get
 
 OURS = ("migrate", "backend", "dev-token")
 # What differs from machine to machine, each with a value that none has by itself.

@@ -5,11 +5,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from harness.waiting import wait_until
 from lib.command_errors import CommandError
 from lib.conninfo import conninfo_provider
 from lib.deadline import Deadline
 from lib.pool import DatabasePool
-from tests.processes import eventually
 from tests.settings import REQUIRED, load
 
 RDS = "postgresql://cruddur_service@db.example.eu-west-1.rds.amazonaws.com/cruddur?sslmode=verify-full"
@@ -105,8 +105,8 @@ def test_each_new_connection_asks_anew(service_url: str) -> None:
         return service_url
 
     lender = DatabasePool(source)
-    eventually(lambda: lender.pool.get_stats()["pool_size"] == 4 and len(asked) == 4)
+    wait_until(lambda: lender.pool.get_stats()["pool_size"] == 4 and len(asked) == 4)
     with lender.connection(Deadline(60)) as connection:
         connection.close()
-    eventually(lambda: len(asked) == 5)
+    wait_until(lambda: len(asked) == 5)
     lender.pool.close()

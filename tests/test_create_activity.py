@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.conftest import SignIn
-from tests.factories import Make
+from tests.factories import BLANK, Make
 
 ACTIVITIES = "/api/activities"
 TTL = {
@@ -56,7 +56,6 @@ def test_a_message_of_up_to_280_code_points_is_taken_as_it_is(sign_in: SignIn, m
     assert (answer.status_code, answer.json["message"]) == (200, message)
 
 
-BLANK = ["", " ", "\t\r\n", "\u00a0", "\u2003\u3000", "\u0085\x1c\x1f", None, 1, True, [], ["x"], {}, {"message": "x"}]
 NO_TTL = ["", "2-hours", "1-hours", " 1-hour", "1-HOUR", None, 3600, True, [], ["1-hour"], {"1-hour": 1}]
 
 

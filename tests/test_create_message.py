@@ -6,8 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import SignIn
-from tests.factories import Make, User
-from tests.test_create_activity import BLANK
+from tests.factories import BLANK, Make, User
 
 MESSAGES = "/api/messages"
 NO_TEXT: list[object] = ["", " ", "\u3000", None, 1, [], {}, False]

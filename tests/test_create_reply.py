@@ -6,8 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.conftest import SignIn
-from tests.factories import Make
-from tests.test_create_activity import BLANK
+from tests.factories import BLANK, Make
 
 
 def reply_path(uuid: object) -> str:

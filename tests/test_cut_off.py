@@ -13,11 +13,11 @@ from psycopg import Connection
 from werkzeug.test import TestResponse
 
 from app import create_app
+from harness.waiting import wait_until
 from lib.config import Config
 from tests import tokens
 from tests.conftest import FRONTEND, SignIn
 from tests.factories import Make, User
-from tests.processes import eventually
 
 WAITING = """
     SELECT pid FROM pg_stat_activity
@@ -45,7 +45,7 @@ def cut_off(owner: Connection, request: Callable[[], TestResponse], threads: Thr
         with owner.transaction():
             owner.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
             answering = threads.submit(request)
-            eventually(lambda: watcher.execute(WAITING.encode()).fetchone() is not None)
+            wait_until(lambda: watcher.execute(WAITING.encode()).fetchone() is not None)
             watcher.execute(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) AS waiting".encode())
             # A second try waits for the lock again.
         return answering.result()

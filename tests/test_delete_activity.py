@@ -8,11 +8,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.waiting import wait_until
 from lib.pool import THREADS
 from lib.purge import Purged, purge_batch
 from tests.conftest import SignIn
 from tests.factories import Activity, Make, User
-from tests.processes import eventually, waits
+from tests.processes import waits
 
 
 def path(activity: Activity) -> str:
@@ -145,7 +146,7 @@ def test_a_reply_to_what_is_being_deleted_is_not_found(sign_in: SignIn, make: Ma
         deleting.execute("SELECT end_activity(%s, %s)", [root.uuid, author.uuid])
         # Its snapshot is of before, and its time may be too.
         replying = pool.submit(sign_in(other).post, f"{path(root)}/reply", json={"message": "too late"})
-        eventually(lambda: waits(owner_url))
+        wait_until(lambda: waits(owner_url))
         deleting.commit()
 
         answer = replying.result()
@@ -172,7 +173,7 @@ def test_a_reply_that_began_before_the_deletion_is_not_found_either(
             json={"message": "too late"},
             headers={"Idempotency-Key": "a key"},
         )
-        eventually(lambda: waits(owner_url))
+        wait_until(lambda: waits(owner_url))
         assert sign_in(author).delete(path(root)).status_code == 200
         holding.rollback()
 
@@ -194,7 +195,7 @@ def test_a_reply_that_is_being_written_is_deleted_with_what_it_answers(
     with psycopg.connect(owner_url) as replying, ThreadPoolExecutor(1) as pool:
         replying.execute(REPLIES, {"author": other.uuid, "parent": parent.uuid, "count": 1})
         deleting = pool.submit(sign_in(author).delete, path(root))
-        eventually(lambda: waits(owner_url))
+        wait_until(lambda: waits(owner_url))
         replying.commit()
 
         assert deleting.result().status_code == 200
@@ -211,7 +212,7 @@ def test_a_reply_that_is_younger_than_the_deletion_is_deleted_with_it(
     with psycopg.connect(owner_url) as holding, ThreadPoolExecutor(1) as pool:
         holding.execute("SELECT FROM activities WHERE uuid = %s FOR NO KEY UPDATE", [root.uuid])
         deleting = pool.submit(sign_in(author).delete, path(root))
-        eventually(lambda: waits(owner_url))
+        wait_until(lambda: waits(owner_url))
         younger = make.owner.execute("SELECT clock_timestamp()").fetchone()
         holding.execute(
             "INSERT INTO activities"

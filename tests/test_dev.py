@@ -15,23 +15,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.ports import free_port
+from harness.processes import CLEAN
+from harness.waiting import SECONDS, wait_until
 from ops import dev
 from ops.command import ROOT
 from tests.conftest import SERVICE_PASSWORD, WORKER
-from tests.processes import (
-    CLEAN,
-    SECONDS,
-    STOP_SECONDS,
-    UNWRITABLE,
-    eventually,
-    free_port,
-    running,
-    runs,
-    script,
-    started,
-    unwritable,
-)
-from tests.test_serve import get, serving
+from tests.processes import STOP_SECONDS, UNWRITABLE, running, runs, script, started, unwritable
+from tests.service import get, serving
 
 pytestmark = pytest.mark.slow
 
@@ -134,8 +125,8 @@ def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
         dev.kill()
         dev.wait()
 
-        eventually(lambda: not runs(home))
-        eventually(lambda: not is_served(port))
+        wait_until(lambda: not runs(home))
+        wait_until(lambda: not is_served(port))
 
 
 def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
@@ -156,7 +147,7 @@ def test_it_serves_and_stops_where_its_output_is_not_taken(home: Path, way: str)
         unwritable(way) as output,
         started([ROOT / "bin" / "dev"], output, output, PORT=port, CRUDDUR_HOME=str(home)) as dev,
     ):
-        eventually(lambda: is_served(port))
+        wait_until(lambda: is_served(port))
         assert get(port, HOME_FEED)[0] == 200
         dev.send_signal(signal.SIGTERM)
         assert dev.wait(STOP_SECONDS) == 0
@@ -312,7 +303,7 @@ def test_ctrl_c_while_it_starts_stops_everything_without_a_traceback(home: Path,
     else:
         assert err in {"", "cruddur: interrupted; run this again to go on\n"}
         assert dev.returncode in {0, 130, -signal.SIGINT}
-    eventually(lambda: not runs(home))
+    wait_until(lambda: not runs(home))
 
 
 def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Path, home: Path) -> None:

@@ -3,26 +3,24 @@
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import closing
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from harness.ports import free_port
 from ops import dev_keys
 from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
-from tests.processes import fails, free_port, running, script, succeeds
+from tests.dev_tokens import ANDREW, NOTIFICATIONS, POOLS, ask
+from tests.processes import fails, running, script, succeeds
 from tests.settings import POOL
 
 pytestmark = pytest.mark.usefixtures("at_home")
 
-NOTIFICATIONS = "/api/activities/notifications"
-ANDREW = "5eed0000-0000-4000-9000-000000000001"
 STRANGER = "sub-stranger"
 # What is everybody else's.
 OTHERS = """
@@ -31,12 +29,6 @@ OTHERS = """
     WHERE users.handle <> 'andrewbrown'
     ORDER BY 1, 2
 """
-# Each is enough to mean another pool than ours.
-POOLS = {
-    "AWS_COGNITO_USER_POOL_ID": "eu-west-1_AbCdEfGhI",
-    "AWS_COGNITO_USER_POOL_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
-    "AWS_COGNITO_JWKS_URL": "file:///srv/cruddur/jwks.json",
-}
 
 
 class Dev(NamedTuple):
@@ -62,18 +54,6 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         assert process.stdout.readline() == "bin/dev-token andrewbrown prints a token to sign in with\n"
         yield served
         assert not cognito.asked
-
-
-def ask(port: str, path: str, signed_in: str | None = None, body: dict[str, str] | None = None) -> tuple[int, Any]:
-    """Status and JSON of a GET, or of a POST of `body`."""
-    headers = {"Authorization": f"Bearer {signed_in}"} if signed_in else {}
-    with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
-        if body is None:
-            connection.request("GET", path, headers=headers)
-        else:
-            connection.request("POST", path, json.dumps(body), {**headers, "Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
 
 
 def test_with_a_token_one_is_signed_in(dev: Dev) -> None:

@@ -22,9 +22,9 @@ from lib.pagination import NEWEST, OLDEST, Cursor, Keyset
 from lib.text import has_control, is_blank
 from ops.command import ROOT
 from routes.docs import ASSETS
-from tests.test_browser import CHROMIUM, OPTIONS
-from tests.test_nginx import PREFIX, PREFIXED
-from tests.test_serve import serving
+from tests.browser import CHROMIUM, OPTIONS
+from tests.nginx_prefix import PREFIX, PREFIXED
+from tests.service import serving
 
 SIGN_IN: dict[str, list[dict[str, list[str]]]] = {
     "no": [],

@@ -10,10 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from harness.processes import CLEAN, launch
+from harness.waiting import wait_until
 from lib.command_errors import CommandError
 from ops import embedded
 from ops.command import ROOT
-from tests.processes import CLEAN, eventually, runs, script
+from tests.processes import runs, script
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +47,7 @@ def test_a_lock_file_that_is_left_over_names_nobody(home: Path) -> None:
     # The machine went down, and the process of that number is another one of the same user's since.
     socket_lock_file = home / "postgres" / ".s.PGSQL.5432.lock"
     command = [*embedded.unprivileged((home / "postgres").stat()), "sleep", "60"]
-    with subprocess.Popen(command) as bystander:
+    with launch(command) as bystander:
         for name in (lock_file, socket_lock_file):
             name.write_text("\n".join([str(bystander.pid), *left_over.splitlines()[1:]]))
         with embedded.hold(home) as url, psycopg.connect(url) as connection:
@@ -88,11 +90,11 @@ def test_a_start_that_was_interrupted_leaves_no_server(home: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, str(home)]
     for seconds in (0.1, 0.2, 0.3, 0.4):
-        with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, process_group=0) as starting:
+        with launch(command, env=environ) as starting:
             time.sleep(seconds)
             os.killpg(starting.pid, signal.SIGINT)
             starting.communicate()
-        eventually(lambda: not runs(home))
+        wait_until(lambda: not runs(home))
 
 
 # libpq's, each with a value that keeps it from any server, or from this one.

@@ -11,14 +11,15 @@ from flask import Flask
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from app import create_app
+from harness.ports import free_port
 from lib.config import Config
 from ops.command import ROOT
 from tests import tokens
 from tests.conftest import FRONTEND, NEW
 from tests.factories import Make
-from tests.processes import fails, free_port, running, script
-from tests.test_serve import RIGHT, get
-from tests.test_serve import fails as serve_fails
+from tests.processes import fails, running, script
+from tests.service import RIGHT, get
+from tests.service import fails as serve_fails
 
 TEXT = "café \N{ROCKET}"
 # Of libpq's for each session.

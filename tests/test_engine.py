@@ -16,8 +16,10 @@ from docker import DockerClient
 from docker.models.containers import Container
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from harness.ports import free_port
+from harness.processes import CLEAN, launch
+from harness.waiting import wait_until
 from ops.command import ROOT
-from tests.processes import CLEAN, eventually, free_port
 
 ENGINE = os.environ.get("TEST_DOCKER_HOST", "")
 pytestmark = pytest.mark.skipif(not ENGINE, reason="needs the Docker Engine that .ci/compose starts")
@@ -47,15 +49,9 @@ class Stack:
         """Start compose with the file as it stands, and no developer's settings."""
         options = ["--project-name", self.project, "--env-file", os.devnull]
         environ = {name: CLEAN[name] for name in ("PATH", "HOME")} | self.settings | settings
-        return subprocess.Popen(
-            [ROOT / ".venv" / "bin" / "docker-compose", *options, *words],
-            cwd=ROOT,
-            env=environ,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        program = ROOT / ".venv" / "bin" / "docker-compose"
+        return launch([program, *options, *words], env=environ, text=True, **pipes)
 
     def compose(self, *words: str, **settings: str) -> str:
         """Run compose to its end, which must be a success. What it printed."""
@@ -67,7 +63,7 @@ class Stack:
     def up(self, *options: str, **settings: str) -> None:
         """Bring everything up, until nginx answers from the backend."""
         self.compose(*options, "up", "--detach", "--pull", "never", **settings)
-        eventually(lambda: self.status("/readyz") == 200)
+        wait_until(lambda: self.status("/readyz") == 200)
 
     def container(self, name: str) -> Container:
         """A service's container, as it is now."""
@@ -159,7 +155,7 @@ def test_a_newcomer_reads_the_feed_signs_in_and_posts(stack: Stack) -> None:
 
 
 def test_each_container_is_healthy_and_nginx_alone_is_the_way_in(stack: Stack) -> None:
-    eventually(lambda: [stack.health(name) for name in SERVING] == ["healthy"] * 3)
+    wait_until(lambda: [stack.health(name) for name in SERVING] == ["healthy"] * 3)
 
     assert stack.container("nginx").ports["4567/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": stack.port}]
     assert stack.container("backend").ports == {"4567/tcp": None}
@@ -187,10 +183,10 @@ def test_what_is_killed_comes_back_by_itself(stack: Stack, name: str) -> None:
 
     kill(killed)
 
-    eventually(lambda: stack.container(name).attrs["RestartCount"] == restarts + 1)
-    eventually(lambda: stack.status("/readyz") == 200)
+    wait_until(lambda: stack.container(name).attrs["RestartCount"] == restarts + 1)
+    wait_until(lambda: stack.status("/readyz") == 200)
     message = f"Written after a kill of {name}"
-    eventually(lambda: stack.status("/api/activities", message) == 200)
+    wait_until(lambda: stack.status("/api/activities", message) == 200)
     assert stack.posted(message)
 
 
@@ -202,7 +198,7 @@ def test_without_a_backend_nginx_answers_in_the_contracts_form(stack: Stack) -> 
     stack.compose("start", "backend")
     assert (status, body, headers["Retry-After"]) == (503, b'["service_unavailable"]', "2")
     assert headers["Content-Type"] == "application/json"
-    eventually(lambda: stack.status(HOME) == 200)
+    wait_until(lambda: stack.status(HOME) == 200)
 
 
 def test_a_stop_finishes_every_request_that_has_begun(stack: Stack) -> None:
@@ -230,7 +226,7 @@ def test_a_stop_finishes_every_request_that_has_begun(stack: Stack) -> None:
         writer.endheaders(body[:10])
         for reader in readers:
             reader.start()
-        eventually(lambda: len(statuses) > 20)
+        wait_until(lambda: len(statuses) > 20)
         with stack.start("stop") as stopping:
             for reader in readers:
                 reader.join()
@@ -288,4 +284,4 @@ def test_the_viewer_is_sent_the_traces(stack: Stack) -> None:
             sent = ExportTraceServiceRequest.FromString(connection.getresponse().read())
         return {span.name for each in sent.resource_spans for scope in each.scope_spans for span in scope.spans}
 
-    eventually(lambda: "POST /api/activities" in spans())
+    wait_until(lambda: "POST /api/activities" in spans())

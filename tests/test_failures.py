@@ -9,11 +9,11 @@ from flask.testing import FlaskClient
 from psycopg import Connection, OperationalError
 
 from app import create_app
+from harness.waiting import SECONDS
 from lib.config import Config
 from lib.pool import THREADS
 from tests.conftest import FRONTEND, SignIn
 from tests.factories import Make
-from tests.processes import SECONDS
 from tests.tokens import bearer, pool
 
 PROBLEM = "application/problem+json"

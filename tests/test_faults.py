@@ -2,22 +2,23 @@
 
 import pytest
 
-from faults.__main__ import drills
+from faults.__main__ import DRILLS
 from faults.drill import Drill, at_least, at_most, none_of
-from faults.report import BEGIN, Finding, document, replaced, tell
-from faults.writers import is_refusal
-from harness.load import NEVER, Answer, ended_within, first_ok, p99, slowest
+from faults.report import PROGRAM, Result, document, figures_table
+from harness.load import NEVER, Answer, Answers
+from harness.markdown import marks, replaced
 from ops.command import ROOT
 from tests.processes import script
 
-DRILLS = drills()
 SHORT = [name for name, drill in DRILLS.items() if drill.is_short]
 
 
-def missed(said: str) -> list[str]:
+def missed(text: str) -> list[str]:
     """What was to be 0 and is not. Times are for bin/faults: here they say more of the machine than of the service."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line[:2] == "| "]
-    return [f"{figure}: {found}" for _, figure, wanted, found, reached in rows if (wanted, reached) == ("0", "no")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    return [
+        f"{figure}: {measured}" for _, figure, wanted, measured, reached in rows if (wanted, reached) == ("0", "no")
+    ]
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -53,50 +54,50 @@ def test_a_figure_is_reached_on_its_own_side() -> None:
     assert not none_of("lost", 1).is_reached
 
 
-ANSWERS = [Answer(sent=0, seconds=1, status=200), Answer(2, 0.1, 503), Answer(2, 3, 200), Answer(6, 0.1, 200)]
+ANSWERS = Answers([Answer(sent=0, seconds=1, status=200), Answer(2, 0.1, 503), Answer(2, 3, 200), Answer(6, 0.1, 200)])
 
 
 def test_the_first_answer_after_an_outage_may_have_been_asked_for_in_it() -> None:
-    assert first_ok(ANSWERS, since=4) == ANSWERS[2]
-    assert first_ok(ANSWERS, since=4, within=1) == ANSWERS[3]
-    assert first_ok(ANSWERS, since=7) is None
+    assert ANSWERS.first_ok(since=4) == ANSWERS[2]
+    assert ANSWERS.first_ok(since=4, limit=1) == ANSWERS[3]
+    assert ANSWERS.first_ok(since=7) is None
 
 
 def test_what_hung_all_the_while_is_among_the_answers_of_that_time() -> None:
-    assert ended_within(ANSWERS, 3, 4) == [ANSWERS[2]]
-    assert slowest(ANSWERS) == 3
-    assert slowest([]) == 0
-    assert p99(ANSWERS) < 3
+    assert ANSWERS.within(3, 4) == [ANSWERS[2]]
+    assert ANSWERS.slowest == 3
+    assert Answers().slowest == 0
+    assert ANSWERS.p99 < 3
 
 
 def test_only_the_503_of_the_database_is_a_refusal() -> None:
-    assert is_refusal(Answer(0, 1, 503, b'["service_unavailable"]'))
-    assert not is_refusal(Answer(0, 1, 503, b'["generic_500"]'))
-    assert not is_refusal(Answer(0, 1, 200, b"[]"))
+    assert Answer(0, 1, 503, b'["service_unavailable"]').is_database_unavailable
+    assert not Answer(0, 1, 503, b'["generic_500"]').is_database_unavailable
+    assert not Answer(0, 1, 200, b"[]").is_database_unavailable
 
 
 def drill(name: str) -> Drill:
-    """A drill that is told of, and not run."""
-    return Drill(name, "what is done", "what protects", lambda _: [])
+    """Return a drill that is reported, and not run."""
+    return Drill(name, "what is done", "what protects", lambda: iter([]), is_short=False, short={})
 
 
 def test_a_drill_that_was_not_run_has_neither_reached_nor_missed() -> None:
-    failed = Finding(drill("disk-full"), [], "mount: permission denied")
+    failed = Result(drill("disk-full"), [], "mount: permission denied")
 
     assert not failed.is_reached
     assert not failed.is_missed
-    assert "not run to its end: mount: permission denied" in tell([failed])
+    assert "not run to its end: mount: permission denied" in figures_table([failed])
 
 
 def test_the_document_keeps_what_is_around_the_marks() -> None:
-    found = Finding(drill("outage"), [at_most("first 200", 2, 0.5, "s"), none_of("lost", 3)])
+    result = Result(drill("outage"), [at_most("first 200", 2, 0.5, "s"), none_of("lost", 3)])
 
-    text = document([found], "Two cores.", (ROOT / "docs" / "failures.md").read_text())
+    text = document([result], "Two cores.", (ROOT / "docs" / "failures.md").read_text())
 
     assert text.startswith("# ")
-    assert text.count(BEGIN) == 1
+    assert text.count(marks(PROGRAM)[0]) == 1
     assert "| outage | first 200 | ≤ 2 s  | 0.5 s    | yes     |" in text
     assert "| outage | lost      | 0      | 3        | no      |" in text
     assert "| outage | what is done | what protects " in text
     with pytest.raises(ValueError, match="unpack"):
-        replaced("# Failures\n", "what was found")
+        replaced("# Failures\n", PROGRAM, "what was found")

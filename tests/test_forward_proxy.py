@@ -14,14 +14,16 @@ import pytest
 
 from harness.certificates import Identity, signed
 from harness.collector import collecting
-from harness.listening import listening
+from harness.ports import free_port
+from harness.stubs import listening
+from harness.waiting import wait_until
 from lib.cognito import Cognito
 from lib.exceptions import UpstreamUnavailable
 from tests import tokens
 from tests.cognito import FakeCognito, fake_cognito
 from tests.factories import Make
-from tests.processes import eventually, free_port, running
-from tests.test_serve import RIGHT, get
+from tests.processes import running
+from tests.service import RIGHT, get
 
 pytestmark = pytest.mark.slow
 
@@ -167,4 +169,4 @@ def test_a_service_behind_a_proxy_signs_in_and_exports(proxy: Proxy, service_url
                 connection.request("GET", "/api/message_groups", headers={"Authorization": bearer})
                 response = connection.getresponse()
                 assert (response.status, json.loads(response.read())) == (200, [])
-            eventually(lambda: collector.trees() != [])
+            wait_until(lambda: collector.trees() != [])

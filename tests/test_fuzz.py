@@ -13,14 +13,13 @@ from random import Random
 import psycopg
 import pytest
 
-from bench.contestants import RAISED_LIMITS
+from harness.processes import CLEAN, UNLIMITED
 from lib.purge import LOCK
 from ops.command import ROOT
 from ops.seed import load_seed
 from tests import tokens
-from tests.processes import CLEAN
 from tests.raw_requests import raw_request, send
-from tests.test_serve import get, serving
+from tests.service import get, serving
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +34,7 @@ LIMITED_EXAMPLES = 20
 def port(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
     """The port of a service with the seed."""
     load_seed(owner)
-    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **RAISED_LIMITS) as port:
+    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **UNLIMITED) as port:
         yield port
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates import Template, planted, properties, template
-from tests.test_cloudformation import REGIONS
+from tests.templates import REGIONS, Template, planted, properties, template
 
 pytestmark = pytest.mark.slow
 

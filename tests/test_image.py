@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packaging.requirements import Requirement
 
+from harness.ports import free_port
 from harness.postgres import cluster
 from ops.command import ROOT
 from tests import image
 from tests.compose import command, config
-from tests.image import DOCKERFILE, Image, context_files, freeze, outcome, start
-from tests.processes import free_port
-from tests.test_serve import get
+from tests.image import DOCKERFILE, Image, context_files, freeze, lines, outcome, start
+from tests.service import get
 
 pytestmark = pytest.mark.slow
 
@@ -67,12 +66,6 @@ def there(folder: Path) -> dict[str, int]:
     """When each file of a folder was written, but for those of the volume."""
     files = [path for path in folder.rglob("*") if ".local" not in path.parts]
     return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in files}
-
-
-def lines() -> list[Requirement]:
-    """What production's lock pins, for each Python and system."""
-    text = (ROOT / "backend-flask" / "requirements.txt").read_text()
-    return [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]
 
 
 def pins(venv: Path) -> dict[str, str]:

@@ -12,8 +12,8 @@ from joserfc.jwk import KeySet, RSAKey
 
 from ops import dev_keys
 from ops.dev_token import token
+from tests.dev_tokens import ANDREW, POOLS
 from tests.processes import fails, succeeds
-from tests.test_dev_token import ANDREW, POOLS
 
 pytestmark = pytest.mark.usefixtures("at_home")
 

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.postgres import rows
 from ops import embedded
 from ops.command import Database
 from ops.create_database import ROLE as SERVICE
@@ -14,7 +15,7 @@ from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
 from tests.conftest import THROWAWAY
 from tests.factories import User
-from tests.processes import fails, rows, succeeds
+from tests.processes import fails, succeeds
 
 PASSWORD = "cruddur"
 MAKE = (

@@ -17,14 +17,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from bench.contestants import RAISED_LIMITS
-from harness.processes import tree
+from harness.ports import free_port
+from harness.postgres import rows
+from harness.processes import UNLIMITED, tree
+from harness.waiting import wait_until
 from lib.logs import QUEUE_SIZE, REQUESTS, BoundedQueueHandler, ContextFilter, JSONFormatter, Stream, TextFormatter
 from ops.command import ROOT
 from tests import tokens
 from tests.factories import Make, User
-from tests.processes import STOP_SECONDS, UNWRITABLE, eventually, free_port, rows, running, started, unwritable
-from tests.test_serve import RIGHT, get
+from tests.processes import STOP_SECONDS, UNWRITABLE, running, started, unwritable
+from tests.service import RIGHT, get
 
 BACKEND = str(ROOT / "backend-flask")
 SERVE = ROOT / "bin" / "serve"
@@ -156,7 +158,7 @@ def test_a_worker_that_dies_is_replaced_where_nothing_printed_is_read(service_ur
         (worker,) = tree(server.pid)[1:]
         os.kill(worker, signal.SIGKILL)
 
-        eventually(lambda: tree(server.pid)[1:] not in ([], [worker]))
+        wait_until(lambda: tree(server.pid)[1:] not in ([], [worker]))
         assert get(port, HOME)[0] == 200
 
 
@@ -167,7 +169,7 @@ def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
         assert get(port, HOME)[0] == 200
         (worker,) = tree(server.pid)[1:]
         os.kill(worker, signal.SIGKILL)
-        eventually(lambda: tree(server.pid)[1:] not in ([], [worker]))
+        wait_until(lambda: tree(server.pid)[1:] not in ([], [worker]))
         assert get(port, HOME)[0] == 200
         server.send_signal(signal.SIGTERM)
         out, err = server.communicate(timeout=30)
@@ -180,7 +182,7 @@ def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
 
 def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(service_url: str) -> None:
     port = free_port()
-    settings = {**RIGHT, **RAISED_LIMITS, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings = {**RIGHT, **UNLIMITED, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
     settings["WEB_CONCURRENCY"] = "1"
     # More than the queue holds, and a pipe.
     count = QUEUE_SIZE + 2_000

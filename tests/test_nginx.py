@@ -5,41 +5,32 @@ import re
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
-from http import HTTPStatus
 from http.client import HTTPConnection, HTTPSConnection
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from faults.slow_bodies import slow_senders
 from harness.certificates import signed
-from harness.environment import Person
-from harness.listening import listening
 from harness.load import Client
 from harness.nginx import BEHIND, PROGRAM, nginx
-from harness.raw_clients import exchange
+from harness.ports import free_port
+from harness.raw_clients import exchange, slow_senders
+from harness.stubs import StubRequest, StubResponse, http_stub
+from harness.waiting import SECONDS
 from lib.body import MAX_BYTES
 from lib.load_shedding import queue_seconds
 from tests import tokens
 from tests.conftest import FRONTEND
 from tests.factories import Make
-from tests.processes import SECONDS, free_port
-from tests.test_serve import serving
+from tests.nginx_prefix import PREFIX, PREFIXED
+from tests.service import serving
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")
 
 HOME = "/api/activities/home"
 ACTIVITIES = "/api/activities"
-# What nginx is told where it takes a prefix off each path. Without it the service is not there, but for its start.
-PREFIX = "/cruddur"
-ELSEWHERE = "location / { return 404; } location = /livez { proxy_pass http://backend; }"
-PREFIXED = {
-    "proxy_pass http://backend;": "proxy_pass http://backend/;",
-    "location / {": f"{ELSEWHERE} location {PREFIX}/ {{",
-}
 
 
 @pytest.fixture
@@ -82,7 +73,7 @@ def test_slow_bodies_cost_the_service_nothing(url: str, make: Make) -> None:
     token = tokens.token(lin.cognito_user_id)
     client = Client(url)
 
-    with slow_senders(url, Person(lin.handle, token)):
+    with slow_senders(url, token):
         for number in range(10):
             body = {"message": f"{number}", "ttl": "1-day"}
             assert client.post(ACTIVITIES, token, body).status == 200
@@ -199,17 +190,9 @@ def test_a_redirect_stays_below_a_prefix(prefixed: str) -> None:
     assert (answer.status, urljoin(f"{PREFIX}/docs/", answer.headers["location"])) == (308, f"{PREFIX}/docs")
 
 
-class Echo(BaseHTTPRequestHandler):
-    """Answers with the headers that come to it."""
-
-    def do_GET(self) -> None:
-        """Send them, as JSON."""
-        self.send_response(HTTPStatus.OK)
-        self.end_headers()
-        self.wfile.write(json.dumps({name.lower(): value for name, value in self.headers.items()}).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+def echoed(request: StubRequest) -> StubResponse:
+    """Respond with the request's headers, as JSON."""
+    return StubResponse(body=json.dumps({name.lower(): value for name, value in request.headers.items()}).encode())
 
 
 @pytest.fixture
@@ -220,8 +203,8 @@ def echo() -> Iterator[ExitStack]:
 
 
 def test_of_the_client_the_service_hears_what_nginx_knows(echo: ExitStack) -> None:
-    port = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
-    with nginx(f"127.0.0.1:{port}") as front:
+    backend = urlsplit(echo.enter_context(http_stub(echoed))).netloc
+    with nginx(backend) as front:
         answer = ask(
             front.url, "GET", HOME, X_Forwarded_For="1.2.3.4", Forwarded="for=1.2.3.4", X_Request_Start="t=1.000"
         )
@@ -236,8 +219,8 @@ def test_of_the_client_the_service_hears_what_nginx_knows(echo: ExitStack) -> No
     ("origin", "allowed"), [(FRONTEND, FRONTEND), ("https://b", "https://b"), ("https://evil", None), ("http://", None)]
 )
 def test_while_the_service_is_away_the_frontend_is_told(echo: ExitStack, origin: str, allowed: str | None) -> None:
-    port = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
-    with nginx(f"127.0.0.1:{port}", frontend=f"https://b,{FRONTEND}") as front:
+    backend = urlsplit(echo.enter_context(http_stub(echoed))).netloc
+    with nginx(backend, frontend=f"https://b,{FRONTEND}") as front:
         echo.close()
         answer = ask(front.url, "GET", HOME, Origin=origin)
 
@@ -252,9 +235,9 @@ def test_browsers_are_told_to_stay_with_tls_where_there_is_tls(echo: ExitStack, 
     (tmp_path / "pem").write_bytes(certificate.pem() + certificate.key_pem())
     pem = tmp_path / "pem"
     tls = f"listen 127.0.0.1:{port} ssl; ssl_certificate '{pem}'; ssl_certificate_key '{pem}';"
-    backend = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
+    backend = urlsplit(echo.enter_context(http_stub(echoed))).netloc
 
-    with nginx(f"127.0.0.1:{backend}", tls=tls) as front:
+    with nginx(backend, tls=tls) as front:
         plain = ask(front.url, "GET", HOME)
         context = ssl.create_default_context(cadata=certificate.pem().decode())
         connection = HTTPSConnection("localhost", int(port), context=context)

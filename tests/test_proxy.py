@@ -62,16 +62,16 @@ def heard(connection: socket.socket, said: bytes) -> bytes | None:
 
 
 def test_what_is_swallowed_arrives_when_the_network_is_well(network: Proxy, connection: socket.socket) -> None:
-    network.swallow()
+    network.blackhole()
     assert heard(connection, b"anybody?") is None
 
-    network.pass_on()
+    network.recover()
 
     assert connection.recv(100) == b"anybody?"
 
 
 def test_a_new_connection_is_accepted_and_hears_nothing_while_all_is_swallowed(network: Proxy) -> None:
-    network.swallow()
+    network.blackhole()
 
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as connection:
         assert heard(connection, b"anybody?") is None
@@ -80,10 +80,10 @@ def test_a_new_connection_is_accepted_and_hears_nothing_while_all_is_swallowed(n
 def test_a_network_that_comes_back_may_know_nothing_of_old_connections(
     network: Proxy, connection: socket.socket
 ) -> None:
-    network.swallow()
+    network.blackhole()
     assert heard(connection, b"anybody?") is None
 
-    network.pass_on_new()
+    network.recover_for_new()
 
     assert heard(connection, b"anybody?") is None
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as another:
@@ -91,10 +91,10 @@ def test_a_network_that_comes_back_may_know_nothing_of_old_connections(
 
 
 def test_answers_may_be_swallowed_alone(network: Proxy, connection: socket.socket) -> None:
-    network.swallow_answers()
+    network.drop_responses()
     assert heard(connection, b"anybody?") is None
 
-    network.pass_on()
+    network.recover()
 
     assert connection.recv(100) == b"anybody?"
 
@@ -103,22 +103,22 @@ def test_an_answer_that_is_late_is_so_until_the_network_is_well(network: Proxy, 
     network.delay(60)
     assert heard(connection, b"hurry") is None
 
-    network.pass_on()
+    network.recover()
 
     assert connection.recv(100) == b"hurry"
 
 
 def test_what_is_cut_is_reset_and_refused_and_lost(network: Proxy, connection: socket.socket) -> None:
-    network.swallow_answers()
+    network.drop_responses()
     assert heard(connection, b"anybody?") is None
 
-    network.cut()
+    network.reset()
 
     with pytest.raises(ConnectionResetError):
         connection.recv(100)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(network.port)))
-    network.pass_on()
+    network.recover()
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as another:
         assert heard(another, b"hello") == b"hello"
 
@@ -128,7 +128,7 @@ def test_a_farewell_is_heard(connection: socket.socket) -> None:
 
 
 def test_a_farewell_may_be_swallowed(network: Proxy, connection: socket.socket) -> None:
-    network.swallow_farewells()
+    network.drop_fin()
 
     assert heard(connection, b"bye") is None
     assert heard(connection, b"still there?") is None

@@ -12,13 +12,15 @@ from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
 from harness.collector import Collector
+from harness.postgres import rows
+from harness.waiting import wait_until
 from lib import purge as purging
 from lib.purge import BATCH, LOCK, SMALLEST_BATCH, Purge, Purged, purge_batch, purge_forever
 from tests.clock import Clock
 from tests.factories import Activity, Make, User
-from tests.processes import eventually, rows, succeeds
+from tests.processes import succeeds
+from tests.service import serving
 from tests.telemetry import flush, watched
-from tests.test_serve import serving
 
 
 def purge(owner_url: str) -> tuple[int, int]:
@@ -185,9 +187,9 @@ def test_the_service_purges_by_itself(service_url: str, owner_url: str, make: Ma
     make.activity(author, "bystander")
 
     with serving(service_url, WEB_CONCURRENCY="2"):
-        eventually(lambda: rows(owner_url, "SELECT message FROM activities") == [("bystander",)])
+        wait_until(lambda: rows(owner_url, "SELECT message FROM activities") == [("bystander",)])
         make.activity(author, "expired later", age="1 hour", ttl="1 hour")
-        eventually(lambda: rows(owner_url, "SELECT message FROM activities") == [("bystander",)])
+        wait_until(lambda: rows(owner_url, "SELECT message FROM activities") == [("bystander",)])
 
 
 class Stopped(BaseException):

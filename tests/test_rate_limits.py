@@ -3,7 +3,6 @@
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,9 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from harness.collector import Collector
+from harness.ports import free_port, is_listening
+from harness.processes import launch
+from harness.waiting import wait_until
 from lib import rate_limit_storage
 from lib.cognito import Cognito
 from lib.config import Config
@@ -28,7 +30,6 @@ from tests import tokens
 from tests.clock import Clock
 from tests.conftest import FRONTEND
 from tests.factories import Make, User
-from tests.processes import eventually, free_port
 from tests.telemetry import Watched, watched
 
 HOME, NOTIFICATIONS = "/api/activities/home", "/api/activities/notifications"
@@ -81,13 +82,8 @@ class redis:  # noqa: N801 - a context manager
             pytest.skip("needs redis-server")
         self.port = port
         options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
-        self.process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
-        eventually(self.answers)
-
-    def answers(self) -> bool:
-        """Whether it takes connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", int(self.port))) == 0
+        self.process = launch([program, *options])
+        wait_until(lambda: is_listening(port))
 
     def stop(self) -> None:
         """Kill it."""

@@ -1,16 +1,14 @@
 """The instance on Amazon RDS as bin/rds-create makes it: read back flag by flag, and what is refused."""
 
 import json
-from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
 
 from ops.rds import FLAGS, open_rules
-from tests.aws import Aws
+from tests.aws import NAME, Aws, group, instance
 from tests.processes import fails, script, succeeds
 
-NAME = "cruddur-db-instance"
 SAFE = {
     "StorageEncrypted": True,
     "PubliclyAccessible": False,
@@ -41,24 +39,6 @@ FORGOTTEN = {
     "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
     "ManageMasterUserPassword": "true",
 }
-
-
-def instance(aws: Aws, name: str = NAME) -> Any:
-    """An instance as AWS describes it."""
-    (found,) = aws.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
-    return found
-
-
-def group(aws: Aws, *addresses: str) -> str:
-    """A security group that lets in some addresses. Its id."""
-    ec2 = aws.client("ec2")
-    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
-    made = str(ec2.create_security_group(GroupName=f"g{addresses}", Description="a test's", VpcId=vpc)["GroupId"])
-    for address in addresses:
-        ranges = {"Ipv6Ranges": [{"CidrIpv6": address}]} if ":" in address else {"IpRanges": [{"CidrIp": address}]}
-        rule = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, **ranges}
-        ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[rule])
-    return made
 
 
 def forced(aws: Aws, name: str) -> str:

@@ -8,9 +8,8 @@ import pytest
 
 from lib.command_errors import CommandError
 from ops.rds import failures
-from tests.aws import Aws
+from tests.aws import NAME, Aws, instance
 from tests.processes import fails, script, succeeds
-from tests.test_rds_create import NAME, instance
 
 PROTECTED = (
     f"cruddur: {NAME} is protected from deletion, and nothing was done: bin/rds-delete {NAME} --remove-protection"

@@ -9,12 +9,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.postgres import rows
+from harness.waiting import SECONDS, wait_until
 from lib.checks import SCHEMA
 from ops.manifest import beside
 from ops.roles import CREATING
 from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.factories import User
-from tests.processes import SECONDS, eventually, fails, rows, running, script, succeeds, waits
+from tests.processes import fails, running, script, succeeds, waits
 
 EVERYTHING = """
     SELECT users.*, activities.*, messages.*, message_groups.*, idempotency_keys.key
@@ -136,7 +138,7 @@ def test_a_restore_that_is_stopped_leaves_no_database(taken: Path, owner_url: st
     with psycopg.connect(make_conninfo(server_url, dbname="postgres"), autocommit=True) as somebody:
         somebody.execute("SELECT pg_advisory_lock(%s)", [CREATING])
         with running("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) as restore:
-            eventually(lambda: is_there(server_url) and waits(server_url))
+            wait_until(lambda: is_there(server_url) and waits(server_url))
             restore.send_signal(signal.SIGTERM)
             assert restore.wait(SECONDS) == 130
     assert not is_there(server_url)

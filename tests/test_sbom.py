@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.image import lines
 from tests.processes import succeeds
-from tests.test_image import lines
 
 pytestmark = pytest.mark.slow
 

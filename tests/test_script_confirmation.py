@@ -7,10 +7,11 @@ from typing import cast
 import psycopg
 import pytest
 
+from harness.postgres import rows
 from lib.command_errors import CommandError
 from ops.command import Database, is_local
 from tests.conftest import NEW
-from tests.processes import NOWHERE, fails, rows, script, succeeds
+from tests.processes import NOWHERE, fails, script, succeeds
 
 
 @pytest.mark.parametrize("name", ["drop", "seed", "setup"])

@@ -3,9 +3,10 @@
 import psycopg
 import pytest
 
+from harness.postgres import rows
 from tests.conftest import NEW
 from tests.factories import Make
-from tests.processes import NOWHERE, fails, rows, script, succeeds
+from tests.processes import NOWHERE, fails, script, succeeds
 
 COMMANDS = [
     "create",

@@ -8,9 +8,10 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg.conninfo import make_conninfo
 
+from harness.postgres import rows
 from lib.checks import SCHEMA
 from tests.conftest import NEW, SERVICE_PASSWORD
-from tests.processes import fails, rows, script, succeeds
+from tests.processes import fails, script, succeeds
 
 
 def test_each_step_works_and_works_twice(new_url: str) -> None:

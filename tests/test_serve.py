@@ -4,8 +4,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,22 +13,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.ports import free_port
+from harness.waiting import wait_until
 from lib.checks import KEY_SET_REMEDY, SCHEMA
 from ops.command import ROOT
 from serve import MIN_DESCRIPTORS, max_connections
 from tests import tokens
-from tests.conftest import FRONTEND
 from tests.factories import Make
-from tests.processes import SECONDS, STOP_SECONDS, eventually, free_port, running, script, started
-
-RIGHT = {
-    "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
-    "FRONTEND_URL": FRONTEND,
-    **tokens.SETTINGS,
-    "DRAIN_SECONDS": "0",
-    # A line for each request would fill the pipe that a test reads at its end.
-    "LOG_LEVEL": "warning",
-}
+from tests.processes import STOP_SECONDS, running, script, started
+from tests.service import RIGHT, fails, faults, get, serving
 
 # The first key of RFC 7517, appendix A.1.
 ELLIPTIC = {
@@ -38,46 +30,6 @@ ELLIPTIC = {
     "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
     "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
 }
-
-
-def get(port: str, path: str) -> tuple[int, bytes]:
-    """Status and body of a GET, as soon as somebody listens."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
-                connection.request("GET", path)
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-
-
-@contextmanager
-def serving(service_url: str, *, says: str = "", **settings: str) -> Iterator[str]:
-    """The port of a service that runs as in production, and says nothing but the line `says`."""
-    port = free_port()
-    with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
-        assert get(port, "/api/health-check")[0] == HTTPStatus.OK
-        yield port
-        server.send_signal(signal.SIGTERM)
-        out, err = server.communicate(timeout=30)
-    assert (server.returncode, out, faults(err)) == (0, "", [says] if says else [])
-
-
-def faults(err: str) -> list[str]:
-    """What a service has logged but for its requests: each first line."""
-    told = [json.loads(line) for line in err.splitlines()]
-    return [record["message"].partition("\n")[0] for record in told if record["level"] != "info"]
-
-
-def fails(**settings: str) -> list[str]:
-    """What a service that must not start says."""
-    done = script("serve", **{"PORT": free_port(), **RIGHT, **settings})
-    assert done.returncode == 1
-    assert done.stdout == ""
-    return done.stderr.splitlines()
 
 
 def test_it_serves_the_feed_with_several_processes_until_sigterm(
@@ -253,7 +205,7 @@ def test_on_sigterm_it_sends_everybody_elsewhere_before_it_stops(service_url: st
         assert kept.getresponse().read() == b"[]"
         server.send_signal(signal.SIGTERM)
 
-        eventually(lambda: get(port, "/readyz") == (503, b'["draining"]'))
+        wait_until(lambda: get(port, "/readyz") == (503, b'["draining"]'))
         kept.request("GET", "/api/activities/home")
         answer = kept.getresponse()
         assert (answer.status, answer.read(), answer.headers["Connection"]) == (200, b"[]", "close")
@@ -270,7 +222,7 @@ def test_told_twice_it_does_not_wait(service_url: str, hurry: signal.Signals) ->
     with running("serve", **settings) as server:
         assert get(port, "/readyz")[0] == HTTPStatus.OK
         server.send_signal(signal.SIGTERM)
-        eventually(lambda: get(port, "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE)
+        wait_until(lambda: get(port, "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE)
         server.send_signal(hurry)
         # Far less than it would have drained for.
         assert server.wait(timeout=8) == 0

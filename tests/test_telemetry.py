@@ -2,18 +2,18 @@
 
 import re
 import signal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from flask import Flask
 from opentelemetry.util.re import parse_env_headers
 
 from harness.collector import Collector, attributes, collecting
-from harness.listening import listening
+from harness.ports import free_port
+from harness.stubs import StubRequest, StubResponse, http_stub
 from tests.factories import Make
-from tests.processes import free_port, running
+from tests.processes import running
+from tests.service import RIGHT, fails, faults, get
 from tests.telemetry import Watched, flush, watched
-from tests.test_serve import RIGHT, fails, faults, get
 
 HOME = "/api/activities/home"
 MARKER = "f1nd-me"
@@ -152,23 +152,12 @@ def test_without_an_exporter_nothing_is_installed(app: Flask) -> None:
 def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(service_url: str, status: int) -> None:
     asked: list[str] = []
 
-    class Elsewhere(BaseHTTPRequestHandler):
-        """A collector that has moved."""
-
-        def do_POST(self) -> None:
-            """Say where it is."""
-            asked.append(self.path)
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.send_header("Location", f"https://{MARKER}.example{self.path}")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
+    def redirect(request: StubRequest) -> StubResponse:
+        asked.append(request.path)
+        return StubResponse(status, headers={"Location": f"https://{MARKER}.example{request.path}"})
 
     port = free_port()
-    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)) as elsewhere:
-        endpoint = f"http://127.0.0.1:{elsewhere}"
+    with http_stub(redirect) as endpoint:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "WEB_CONCURRENCY": "1"}
         with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
             assert get(port, HOME)[0] == 200

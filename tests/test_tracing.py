@@ -8,8 +8,8 @@ from psycopg import Connection
 from harness.collector import Collector, attributes
 from tests import tokens
 from tests.factories import Make, User
+from tests.routes import PUBLIC, SIGNED_IN, World
 from tests.telemetry import Watched, watched
-from tests.test_authorisation import PUBLIC, SIGNED_IN, World
 from tests.tokens import bearer
 
 HOME = "/api/activities/home"

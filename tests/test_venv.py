@@ -16,9 +16,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from harness.listening import listening
+from harness.processes import CLEAN, launch
+from harness.stubs import listening
 from ops.command import ROOT
-from tests.processes import CLEAN
 
 pytestmark = pytest.mark.slow
 
@@ -42,14 +42,8 @@ def project(tmp_path: Path) -> Path:
 
 def start(project: Path, environ: Mapping[str, str] = CLEAN, **settings: str) -> "subprocess.Popen[str]":
     """Start to make the environment of `project`."""
-    return subprocess.Popen(
-        [str(project / "bin" / "venv"), NOTHING],
-        env={**environ, **settings},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return launch([project / "bin" / "venv", NOTHING], env={**environ, **settings}, text=True, **pipes)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:

@@ -1,20 +1,15 @@
 """The files that Gitpod and the devcontainer read: what their references allow, and what the rest of us says."""
 
-import json
-import re
 from typing import Any
 
 import pytest
-import yaml
 from jsonschema_rs import Draft202012Validator
 
 from ops.command import ROOT
 from ops.create_database import ROLE
 from tests.compose import config
+from tests.workspace_files import DEVCONTAINER, GITPOD
 
-GITPOD = yaml.safe_load((ROOT / ".gitpod.yml").read_text())
-# JSON with comments, each in a line of its own.
-DEVCONTAINER = json.loads(re.sub(r"(?m)^\s*//.*", "", (ROOT / ".devcontainer" / "devcontainer.json").read_text()))
 DEVCONTAINER_FILES = ("docker-compose.yml", ".devcontainer/docker-compose.yml")
 
 

@@ -13,11 +13,14 @@ from typing import NamedTuple
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.ports import free_port
+from harness.postgres import rows
+from harness.processes import CLEAN
 from ops.command import ROOT
 from ops.create_database import ROLE
 from tests.conftest import SERVICE_PASSWORD
-from tests.processes import CLEAN, free_port, rows, started
-from tests.test_workspace_files import DEVCONTAINER, GITPOD
+from tests.processes import started
+from tests.workspace_files import DEVCONTAINER, GITPOD
 
 RULE = {"DB_SG_ID": "sg-1", "DB_SG_RULE_ID": "sgr-1"}
 ADDRESS = "203.0.114.7"

@@ -3,15 +3,17 @@
 import socketserver
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from harness.listening import listening
+from harness.postgres import tls_programs
+from harness.stubs import listening
 from harness.tls_postgres import TlsPostgres, tls_postgres
+from lib.command_errors import CommandError
 from ops.command import Database
 from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
@@ -39,10 +41,21 @@ def postgres(passwords: list[str]) -> Iterator[TlsPostgres]:
             f'hostssl tokens {ROLE} 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport={port} ldapprefix="cn="\n'
             f"hostssl cruddur {ROLE} 127.0.0.1/32 scram-sha-256"
         )
-        with tls_postgres(hba) as server:
+        with postgres_or_skip(hba) as server:
             for name in ("cruddur", "tokens"):
                 prepare(Database("CONNECTION_URL", make_conninfo(server.owner_url, dbname=name)))
             yield server
+
+
+@contextmanager
+def postgres_or_skip(hba: str) -> Iterator[TlsPostgres]:
+    """Run the server, or skip the test where there is no Postgres with TLS."""
+    try:
+        tls_programs()
+    except CommandError as error:
+        pytest.skip(str(error))
+    with tls_postgres(hba) as server:
+        yield server
 
 
 def prepare(database: Database) -> None:

@@ -18,14 +18,14 @@ def test_a_database_that_is_down_is_told_and_served_when_it_is_back(
 ) -> None:
     with proxy(postgres.port) as network:
         running = start(CONNECTION_URL=postgres.by_way_of(network.port).url(f"{ROLE}:{ENCODED}"))
-        network.cut()
+        network.reset()
 
         failed(running.invoke(event()))
 
         assert (running.told()["outcome"], running.told()["level"]) == ("failed", "error")
         assert f"port {network.port} failed: Connection refused" in running.told()["reason"]
         assert people(owner) == []
-        network.pass_on()
+        network.recover()
         assert running.invoke(event()).how == "response"
     assert len(people(owner)) == 1
 
@@ -45,7 +45,7 @@ def test_a_database_that_is_silent_is_given_up_in_time_for_cognito_and_lambda(
         # So that its own start takes none of that time.
         running.invoke(event("PostConfirmation_ConfirmForgotPassword"))
         running.seconds = seconds
-        network.swallow()
+        network.blackhole()
 
         failed(running.invoke(event()))
 

@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from harness.tls_postgres import TlsPostgres
+from harness.waiting import wait_until
 from tests.lambda_runtime import Answer, Lambda
 from tests.post_confirmation.scene import LIN, SUB, event, people
-from tests.processes import eventually
 
 WAITS = "SELECT FROM pg_locks WHERE NOT granted"
 
@@ -116,7 +116,7 @@ def test_who_comes_while_another_is_being_made_waits_for_that(
                 "INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('linyue', 'First', %s)", [sub]
             )
             answer = pool.submit(warm.invoke, event())
-            eventually(lambda: owner.execute(WAITS).rowcount > 0)
+            wait_until(lambda: owner.execute(WAITS).rowcount > 0)
         assert answer.result().how == "response"
 
     assert people(owner)[0][:2] == ("linyue", "First")

@@ -1,0 +1,88 @@
+"""Every route: its path in a small world, and the statuses of the users in it."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from psycopg import Connection
+
+from tests.factories import Activity, User, belongings
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is to be called about: the owner's activity, and their conversation with the member."""
+
+    owner: User
+    member: User
+    stranger: User
+    activity: Activity
+    group: UUID
+    bystander: User
+
+    def path(self, rule: str) -> str:
+        """The path of a rule, about what is the owner's."""
+        return (
+            rule.replace("<handle:handle>", self.owner.handle)
+            .replace("<uuid:activity_uuid>", str(self.activity.uuid))
+            .replace("<uuid:message_group_uuid>", str(self.group))
+            .replace("<name>", "start.js")
+        )
+
+    def rows(self, owner: Connection) -> list[object]:
+        """All that anybody has."""
+        return [belongings(owner, person) for person in (self.owner, self.member, self.stranger, self.bystander)]
+
+
+def encoded(part: bytes) -> str:
+    """Base64url without padding (RFC 7515)."""
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+class Row(NamedTuple):
+    """What a route answers to those who are signed in, and what is sent to it."""
+
+    stranger: int
+    member: int
+    owner: int
+    body: Callable[[World], dict[str, Any]] = lambda _: {}
+
+
+def a_message(world: World) -> dict[str, Any]:
+    """A body for whatever wants a message."""
+    return {"message": "hello", "ttl": "1-hour", "message_group_uuid": str(world.group)}
+
+
+def a_name(_: World) -> dict[str, Any]:
+    """A body for a profile."""
+    return {"display_name": "Another Name"}
+
+
+# Answered to everybody, whatever they sign in with.
+PUBLIC = {
+    ("GET", "/api/health-check"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/api/activities/home"),
+    ("GET", "/api/activities/search"),
+    ("GET", "/api/activities/@<handle:handle>"),
+    ("GET", "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>"),
+    ("GET", "/api/users/@<handle:handle>/short"),
+    ("GET", "/"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/docs/<name>"),
+}
+SIGNED_IN = {
+    ("GET", "/api/activities/notifications"): Row(200, 200, 200),
+    ("POST", "/api/activities"): Row(200, 200, 200, a_message),
+    ("POST", "/api/activities/<uuid:activity_uuid>/reply"): Row(200, 200, 200, a_message),
+    ("DELETE", "/api/activities/<uuid:activity_uuid>"): Row(404, 404, 200),
+    ("PUT", "/api/profile/update"): Row(200, 200, 200, a_name),
+    ("POST", "/api/profile/update"): Row(200, 200, 200, a_name),
+    ("GET", "/api/message_groups"): Row(200, 200, 200),
+    ("GET", "/api/messages/<uuid:message_group_uuid>"): Row(404, 200, 200),
+    ("POST", "/api/messages"): Row(404, 200, 200, a_message),
+}

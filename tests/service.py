@@ -1,0 +1,65 @@
+"""The service as in production, for tests of whole processes."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection
+
+from harness.ports import free_port
+from harness.waiting import wait_until
+from tests import tokens
+from tests.conftest import FRONTEND
+from tests.processes import running, script
+
+RIGHT = {
+    "CONNECTION_URL": "postgresql://127.0.0.1:1/cruddur",
+    "FRONTEND_URL": FRONTEND,
+    **tokens.SETTINGS,
+    "DRAIN_SECONDS": "0",
+    # A line for each request would fill the pipe that a test reads at its end.
+    "LOG_LEVEL": "warning",
+}
+
+
+def get(port: str, path: str) -> tuple[int, bytes]:
+    """Status and body of a GET, as soon as the server listens."""
+
+    def response() -> tuple[int, bytes] | None:
+        with (
+            suppress(ConnectionRefusedError),
+            closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection,
+        ):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        return None
+
+    return wait_until(response, "a listening server")
+
+
+@contextmanager
+def serving(service_url: str, *, says: str = "", **settings: str) -> Iterator[str]:
+    """The port of a service that runs as in production, and says nothing but the line `says`."""
+    port = free_port()
+    with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
+        assert get(port, "/api/health-check")[0] == HTTPStatus.OK
+        yield port
+        server.send_signal(signal.SIGTERM)
+        out, err = server.communicate(timeout=30)
+    assert (server.returncode, out, faults(err)) == (0, "", [says] if says else [])
+
+
+def faults(err: str) -> list[str]:
+    """What a service has logged but for its requests: each first line."""
+    told = [json.loads(line) for line in err.splitlines()]
+    return [record["message"].partition("\n")[0] for record in told if record["level"] != "info"]
+
+
+def fails(**settings: str) -> list[str]:
+    """What a service that must not start says."""
+    done = script("serve", **{"PORT": free_port(), **RIGHT, **settings})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    return done.stderr.splitlines()
