@@ -18,6 +18,7 @@ from harness.ports import free_port
 from harness.postgres import unpurged
 from harness.processes import UNLIMITED, Running, started
 from lib.command_errors import CommandError
+from lib.conninfo import conninfo
 from lib.pagination import PageRequest
 from ops import dev_keys
 from ops.command import ROOT, Database, home
@@ -64,7 +65,7 @@ def running(contestant: Contestant, database: Database, settings: Mapping[str, s
     """The contestant on `database`, from its first feed on."""
     port = free_port()
     with (
-        unpurged(database),
+        unpurged(conninfo(database.url)),
         started(
             [word.format(port=port) for word in contestant.command],
             url=f"http://127.0.0.1:{port}/api/activities/home",

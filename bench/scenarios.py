@@ -1,11 +1,7 @@
 """The races: who runs on what, and which ratios were to be reached."""
 
 import json
-import os
 import random
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
@@ -15,13 +11,13 @@ from bench.contestants import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare
 from bench.data import READS, as_service, clone, is_autogrouping, kept, named
 from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
-from harness.ports import free_port
-from harness.processes import Running, started
+from harness.collector import collector_process
+from harness.processes import Running
 from harness.wrk import Request, pgbench_script
 from lib.pagination import NEWEST, PageRequest
 from lib.queries import PagedQuery, page_statement
-from ops import command, dev_keys
-from ops.command import ROOT, Database
+from ops import dev_keys
+from ops.command import Database
 from ops.dev_token import token
 from ops.drop_database import drop
 from ops.fake_data import WORDS
@@ -97,7 +93,7 @@ def signed_in(server: Database, given: Given) -> Findings:
 
 def traced(server: Database, given: Given) -> Findings:
     """Every request or one in ten traced, spans and metrics exported to a collector here, against no tracing."""
-    with collector("all") as url, collector("tenth") as another_url:
+    with collector_process("collector-all") as url, collector_process("collector-tenth") as another_url:
         tenth = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
         on = Entry("traced", CRUDDUR, profiles(), {"OTEL_EXPORTER_OTLP_ENDPOINT": url})
         one_in_ten = Entry(
@@ -117,16 +113,6 @@ def traced(server: Database, given: Given) -> Findings:
         ],
         bars=[],
     )
-
-
-@contextmanager
-def collector(name: str) -> Iterator[str]:
-    """Run a collector, by its URL."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    program = [sys.executable, "-m", "harness.collector", port]
-    with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=command.home() / f"collector-{name}.log"):
-        yield url
 
 
 def posting(server: Database, given: Given) -> Findings:

@@ -9,19 +9,9 @@ import sys
 import time
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
-from faults import (  # noqa: F401 - each adds its drills
-    clients,
-    contention,
-    database,
-    deployment,
-    disk,
-    network,
-    purge,
-    surroundings,
-    upstream,
-)
 from faults.drill import DRILLS, Drill, Figure
 from faults.report import Result, document, figures_table
 from harness.processes import output
@@ -32,6 +22,9 @@ from ops.command import ROOT, run
 __all__ = ["DRILLS", "main"]
 
 DOCUMENT = ROOT / "docs" / "failures.md"
+# Each adds its drills.
+for module in ("database", "disk", "clients", "deployment", "purge", "surroundings", "upstream"):
+    import_module(f"faults.{module}")
 
 
 def arguments() -> Namespace:

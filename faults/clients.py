@@ -7,23 +7,22 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from faults.drill import Figures, at_most, drill, none_of
+from faults.drill import Figure, Figures, at_most, drill, none_of
 from faults.unprotected import without
 from harness.environment import HOME_FEED, Postgres, environment
 from harness.load import Answers, ask_repeatedly, get_repeatedly, getting, load
 from harness.nginx import BEHIND, nginx
-from harness.postgres import NOTHING, THROWAWAY, locked, unpurged
-from harness.processes import client_ports, cpu_seconds, largest_memory_mb, tree
+from harness.postgres import NOTHING, THROWAWAY
+from harness.processes import connections, cpu_seconds, largest_memory_mb, largest_peak_mb
 from harness.raw_clients import exchange, is_closed, raw_clients, slow_senders, status
 from harness.waiting import poll
-from ops.command import Database
 from ops.explain import cost, page
 from services.search_activities import SEARCH, pattern
 
 # RFC 9113, section 3.4: the preface, and an empty SETTINGS frame, with which each HTTP/2 connection begins.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + struct.pack(">IBBI", 0, 4, 0, 0)[1:]
 # RFC 7541: GET, http, /unknown, and `accept` into the dynamic table, of which one byte, 0xbe, is a copy.
-VALUE, COPIES = b"a," * 2000, 3_900
+COPIES = 3_900
 HEADERS_LIMIT = 16 * 1024
 IDLE_CONNECTIONS, CLOSED_SECONDS = 1_100, 30
 # One page fits into the buffers of the kernel.
@@ -47,8 +46,9 @@ LARGEST_PAGE = """
 """
 GONE_CLIENTS, GONE_SECONDS = 100, 5
 TERM = "zq"
-# The search's own bound, and the seconds between a searcher's response and its next request.
-VISITS, SEARCHER_PAUSE = 20_000, 0.5
+SEARCH_PROTECTION = "one search at a time in a process, and the activities that a page of a search visits"
+# The search's own bound.
+VISITS = 20_000
 # A second apart, every second one expired; few texts, so that their trigrams are soon in the index.
 ACTIVITIES = """
     INSERT INTO activities (user_uuid, message, expires_at, created_at)
@@ -89,18 +89,10 @@ def http2(*, broken: bool) -> Figures:
 def http2_bomb() -> bytes:
     """Return a connection's first bytes: one request, its header `accept` thousands of times."""
     path = b"/unknown"
-    value = b"\x7f" + varint(len(VALUE) - 127) + VALUE
+    # Its length, 4,000, as RFC 7541, section 5.1, writes it.
+    value = b"\x7f\xa1\x1e" + b"a," * 2000
     block = b"\x82\x86" + b"\x44" + bytes([len(path)]) + path + b"\x41\x01a" + b"\x53" + value + b"\xbe" * COPIES
     return PREFACE + struct.pack(">I", len(block))[1:] + struct.pack(">BBI", 1, 5, 1) + block
-
-
-def varint(number: int) -> bytes:
-    """Return the rest of an integer as RFC 7541, section 5.1, writes it."""
-    encoded = b""
-    while number >> 7:
-        encoded += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return encoded + bytes([number])
 
 
 def request(header_bytes: int) -> bytes:
@@ -116,17 +108,11 @@ def idle_connections(*, broken: bool, pause: float = 1) -> Figures:
         opened = time.monotonic()
         with raw_clients(env.url, IDLE_CONNECTIONS) as clients:
             alive = get_repeatedly(env.url, "/livez", 2 if broken else 26, pause)
-            left = set(clients)
-
-            def are_closed() -> bool:
-                left.difference_update([client for client in left if is_closed(client)])
-                return not left
-
-            poll(are_closed, CLOSED_SECONDS - (time.monotonic() - opened), pause=0.05)
-            closed = time.monotonic() - opened
+            poll(lambda: all(map(is_closed, clients)), opened + CLOSED_SECONDS - time.monotonic(), pause=0.05)
+            closed, left = time.monotonic() - opened, sum(not is_closed(client) for client in clients)
     yield none_of(f"/livez not answered under 1 s, of {len(alive)}", alive.failed_or_slower_than(1))
     yield at_most("slowest /livez", 1, alive.slowest, "s")
-    yield none_of(f"of {IDLE_CONNECTIONS:,} connections not closed", len(left))
+    yield none_of(f"of {IDLE_CONNECTIONS:,} connections not closed", left)
     yield at_most("the last one closed after", CLOSED_SECONDS, closed, "s")
 
 
@@ -141,64 +127,49 @@ def unread_responses(*, broken: bool) -> Figures:
         with raw_clients(env.url, UNREAD_CLIENTS, sent, receive_buffer=4096):
             begun = time.monotonic()
             alive = get_repeatedly(env.url, "/livez", 20, 0.25)
-            memory = [largest_memory_mb(env.service.pid)]
-
-            def are_dropped() -> bool:
-                memory.append(largest_memory_mb(env.service.pid))
-                return not connections()
-
-            def connections() -> int:
-                return sum(len(client_ports(pid, env.service.port)) for pid in tree(env.service.pid))
-
-            poll(are_dropped, DROPPED_SECONDS, pause=0.5)
-            dropped, left = time.monotonic() - begun, connections()
+            poll(lambda: not connections(env.service.pid, env.service.port), DROPPED_SECONDS, pause=0.5)
+            dropped, left = time.monotonic() - begun, connections(env.service.pid, env.service.port)
+        more = largest_peak_mb(env.service.pid) - before
     yield none_of("/livez not answered", alive.failed)
     yield at_most(f"slowest /livez, beside {UNREAD_CLIENTS * UNREAD_PAGES:,} such pages", 5, alive.slowest, "s")
     yield none_of(f"of {UNREAD_CLIENTS} clients not dropped", left)
     yield at_most("the last one dropped after", DROPPED_SECONDS, dropped, "s")
     bound = size * UNREAD_CLIENTS / 2**20
-    yield at_most(f"more memory of a worker, for pages of {size / 2**20:.2f} MB", bound, max(memory) - before, "MB")
+    yield at_most(f"more memory of a worker, for pages of {size / 2**20:.2f} MB", bound, more, "MB")
 
 
-@drill("slow-bodies", "the bound of the threads that read bodies, 3 of 4", is_short=True, questions=5, pause=0.05)
-def slow_bodies(*, broken: bool, questions: int = 45, pause: float = 0.5) -> Figures:
+@drill("slow-bodies", "the bound of the threads that read bodies, 3 of 4", is_short=True, count=5, pause=0.05)
+def slow_bodies(*, broken: bool, count: int = 45, pause: float = 0.5) -> Figures:
     """Send 16 POSTs of a byte each 10 s and 16 GETs whose body never comes, signed in, each again once refused."""
     with environment(command=without("readers", when=broken)) as env:
-        reads, writes = beside_slow_bodies(env.url, env, pause, 1 if broken else questions)
-    yield from read_figures(reads)
+        reads, writes = beside_slow_bodies(env.url, env, 1 if broken else count, pause)
+    yield from reads
     refused = writes.with_status(HTTPStatus.SERVICE_UNAVAILABLE)
     yield none_of(f"writes neither 200 nor 503, of {len(writes)} ({refused} of them 503)", writes.failed - refused)
     yield at_most("slowest write", 2, writes.slowest, "s")
 
 
-@drill("slow-bodies-behind-nginx", "proxy_request_buffering (here it is off)")
-def slow_bodies_behind_nginx(*, broken: bool, questions: int = 45, pause: float = 0.5) -> Figures:
+@drill("slow-bodies-behind-nginx", "proxy_request_buffering (here it is off)", count=10, pause=0.05)
+def slow_bodies_behind_nginx(*, broken: bool, count: int = 45, pause: float = 0.5) -> Figures:
     """Send the same to nginx with the project's configuration."""
     changed = {"proxy_request_buffering on": "proxy_request_buffering off"} if broken else NOTHING
     with environment(settings=BEHIND) as env, nginx(urlsplit(env.url).netloc, changed=changed) as front:
-        reads, writes = beside_slow_bodies(front.url, env, pause, questions)
-    yield from read_figures(reads)
+        reads, writes = beside_slow_bodies(front.url, env, count, pause)
+    yield from reads
     yield none_of(f"writes not answered, of {len(writes)}", writes.failed)
     yield at_most("slowest write", 2, writes.slowest, "s")
 
 
-def beside_slow_bodies(
-    url: str, postgres: Postgres, pause: float, questions: int
-) -> tuple[dict[str, Answers], Answers]:
-    """Return the answers to health checks and pages by their names, and to writes, while bodies come slowly."""
-    token = postgres.people[0].token
-    body = {"message": "as usual", "ttl": "1-hour"}
-    paths = {"/livez": "/livez", "/readyz": "/readyz", "a profile": postgres.page}
+def beside_slow_bodies(url: str, postgres: Postgres, count: int, pause: float) -> tuple[list[Figure], Answers]:
+    """Return the figures of health checks and pages, and the answers to writes, while bodies come slowly."""
+    token, body = postgres.people[0].token, {"message": "as usual", "ttl": "1-hour"}
+    figures = []
     with slow_senders(url, token):
-        reads = {name: get_repeatedly(url, path, questions, pause) for name, path in paths.items()}
-        return reads, ask_repeatedly(url, lambda client: client.post("/api/activities", token, body), questions)
-
-
-def read_figures(reads: dict[str, Answers]) -> Figures:
-    """Yield the failures and the slowest answer of each kind."""
-    for name, answers in reads.items():
-        yield none_of(f"{name} not answered, of {len(answers)}", answers.failed)
-        yield at_most(f"slowest of {name}", 2, answers.slowest, "s")
+        for name, path in {"/livez": "/livez", "/readyz": "/readyz", "a profile": postgres.page}.items():
+            answers = get_repeatedly(url, path, count, pause)
+            figures.append(none_of(f"{name} not answered, of {len(answers)}", answers.failed))
+            figures.append(at_most(f"slowest of {name}", 2, answers.slowest, "s"))
+        return figures, ask_repeatedly(url, lambda client: client.post("/api/activities", token, body), count)
 
 
 @drill("clients-gone", "X-Request-Start of a trusted proxy (here TRUSTED_PROXIES is 0)", is_short=True)
@@ -207,7 +178,7 @@ def clients_gone(*, broken: bool) -> Figures:
     with environment(settings={"TRUSTED_PROXIES": "0" if broken else "1"}) as env:
         # As nginx passes it on.
         head = f"GET {env.page} HTTP/1.1\r\nHost: a\r\nX-Request-Start: t={time.time():.3f}\r\n\r\n".encode()
-        with locked(env.cluster.url()):
+        with env.locked():
             with raw_clients(env.url, GONE_CLIENTS, head):
                 pass
             (alive,) = ask_repeatedly(env.url, getting("/livez"), 1, timeout=60)
@@ -220,19 +191,13 @@ def clients_gone(*, broken: bool) -> Figures:
     yield at_most("a page answered, once the table is free, after", 2, first.ended - released, "s")
 
 
-@drill(
-    "searches",
-    "one search at a time in a process, and the activities that a page of a search visits",
-    is_short=True,
-    activities=100_000,
-    questions=10,
-)
-def searches(*, broken: bool, activities: int = 2_000_000, questions: int = 40, pause: float = 0.1) -> Figures:
+@drill("searches", SEARCH_PROTECTION, is_short=True, activities=100_000, count=10)
+def searches(*, broken: bool, activities: int = 2_000_000, count: int = 40) -> Figures:
     """Search as 8 and 200 anonymous clients for a term without a trigram, among 2 million activities."""
     # Half of the activities have expired, and stay.
     with (
         environment(options=THROWAWAY, command=without("searches", when=broken)) as env,
-        unpurged(Database("CONNECTION_URL", env.cluster.url())),
+        env.unpurged(),
     ):
         env.rows(ACTIVITIES, activities, activities)
         env.rows("VACUUM (ANALYZE) activities")
@@ -240,19 +205,13 @@ def searches(*, broken: bool, activities: int = 2_000_000, questions: int = 40, 
             visited = cost(connection, page(TERM, SEARCH, words=[pattern(TERM)])).rows
         yield at_most("activities that a page of the search visits", VISITS, visited, "rows")
         for searchers in (8, 200):
-            yield from beside_searches(env.url, env.page, searchers, questions, pause)
-
-
-def beside_searches(url: str, profile: str, searchers: int, questions: int, pause: float) -> Figures:
-    """Yield the figures of health checks and pages while so many clients search."""
-    path = f"/api/activities/search?term={TERM}"
-    with load(url, searchers, getting(path), pause=SEARCHER_PAUSE) as answers:
-        alive = get_repeatedly(url, "/livez", questions, pause)
-        profiles = get_repeatedly(url, profile, questions, pause)
-    by = f"with {searchers} searchers"
-    yield none_of(f"{by}: /livez or a profile not 200, of {2 * questions}", alive.failed + profiles.failed)
-    yield at_most(f"{by}: slowest /livez", 500, 1000 * alive.slowest, "ms")
-    yield at_most(f"{by}: a profile, p99", 500, 1000 * profiles.p99, "ms")
-    ok, refused = (answers.with_status(each) for each in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE))
-    what = f"{by}: searches neither 200 ({ok:,}) nor 503 ({refused:,})"
-    yield none_of(what, answers.neither_200_nor_503())
+            with load(env.url, searchers, getting(f"/api/activities/search?term={TERM}"), pause=0.5) as answers:
+                alive = get_repeatedly(env.url, "/livez", count, 0.1)
+                profiles = get_repeatedly(env.url, env.page, count, 0.1)
+            by = f"with {searchers} searchers"
+            yield none_of(f"{by}: /livez or a profile not 200, of {2 * count}", alive.failed + profiles.failed)
+            yield at_most(f"{by}: slowest /livez", 500, 1000 * alive.slowest, "ms")
+            yield at_most(f"{by}: a profile, p99", 500, 1000 * profiles.p99, "ms")
+            ok, refused = (answers.with_status(each) for each in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE))
+            what = f"{by}: searches neither 200 ({ok:,}) nor 503 ({refused:,})"
+            yield none_of(what, answers.neither_200_nor_503())

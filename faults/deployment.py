@@ -19,13 +19,13 @@ from psycopg.sql import SQL, Identifier
 from faults.drill import Figures, at_least, at_most, drill, none_of
 from faults.unprotected import without
 from faults.writers import PATH, Writers
-from harness.balancer import Balancer, balancing
+from harness.balancer import balancing
 from harness.environment import PROCESSES, SERVE, Postgres, environment, postgres, serving
 from harness.load import Answer, Answers, Client, fresh, getting, load
 from harness.ports import HOST, free_port, quiet_port
-from harness.postgres import NOTHING, Cluster, cluster
-from harness.processes import CLEAN, Running, client_ports, is_alive, kill, output, total_memory_mb, tree
-from harness.waiting import poll
+from harness.postgres import Cluster, cluster
+from harness.processes import CLEAN, Running, client_ports, descendants, is_alive, kill, output, total_memory_mb
+from harness.waiting import poll, sleep
 from harness.wrk import burst, install_wrk
 from lib.command_errors import CommandError
 from ops.command import ROOT
@@ -45,15 +45,11 @@ LOGS = {
 # Between the last request that counts and SIGTERM: all of them have been answered, unless they hang.
 SETTLE_SECONDS = 0.5
 # The same application, run by granian's own command, whose access log is written in the thread of each request.
-GRANIAN = (ROOT / "bin" / "python", "-m", "granian", "serve:worker")
-DIRECT = {
-    "GRANIAN_INTERFACE": "wsgi",
-    "GRANIAN_FACTORY": "true",
-    "GRANIAN_LOG_ACCESS_ENABLED": "true",
-    "GRANIAN_WORKERS": str(PROCESSES),
-    "GRANIAN_BLOCKING_THREADS": "4",
-    "GRANIAN_WORKERS_KILL_TIMEOUT": "5s",
-}
+GRANIAN = (
+    *(ROOT / "bin" / "python", "-m", "granian", "--interface", "wsgi", "--factory", "--access-log"),
+    *("--workers", str(PROCESSES), "--blocking-threads", "4", "--workers-kill-timeout", "5s", "serve:worker"),
+)
+LOG_PROTECTION = "the bounded queue between requests and the log (here granian's own access log has none)"
 WRITERS, WRITES = 4, 200
 RESTORED = "cruddur_restored"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
@@ -74,7 +70,7 @@ def overload(*, broken: bool, seconds: int = 30) -> Figures:
         if broken:
             # One connection is left.
             env.rows(f"ALTER ROLE {ROLE} CONNECTION LIMIT 1")
-            env.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", ROLE)
+            env.terminate_sessions()
         beyond = burst(env.url, env.pages, TEN_TIMES, seconds)
         growth = total_memory_mb(env.service.pid) / memory
         begun = time.monotonic()
@@ -94,67 +90,43 @@ def overload(*, broken: bool, seconds: int = 30) -> Figures:
     yield at_most(f"p99 under twice the usual {peak.p99:.1f} ms again, after", NORMAL_SECONDS, again, "s")
 
 
+# The short drain still has several of the balancer's checks.
 @drill(
     "handover", "DRAIN_SECONDS: the service goes on for 5 s while /readyz says 503", is_short=True, turns=2, drain="1"
 )
 def rolling_restart(*, broken: bool, turns: int = 20, drain: str = "5") -> Figures:
     """Stop one of two instances by SIGTERM under load, 20 times, behind a balancer with five checks a second."""
-    ports = [quiet_port(), quiet_port()]
+    ports, stops = [quiet_port(), quiet_port()], []
     with postgres() as database, balancing(ports) as balancer, ExitStack() as instances:
-        restarts = Restarts(database, balancer, ports, "0" if broken else drain, instances)
-        restarts.begin()
-        page = getting(database.page)
+
+        def start(port: str) -> ExitStack:
+            settings = {"PORT": port, "DRAIN_SECONDS": "0" if broken else drain}
+            # Stopped at the end, if it has not been before.
+            instance = instances.enter_context(ExitStack())
+            name = ("service", "successor")[ports.index(port)]
+            instance.enter_context(serving(database.database_url, name=name, first="/readyz", **settings))
+            balancer.wait_for(port)
+            return instance
 
         def post(client: Client) -> Answer:
             token = random.choice(database.people).token
             return client.post(PATH, token, {"message": "hello", "ttl": "1-day"})
 
+        instance, page = start(ports[0]), getting(database.page)
         with (
             load(balancer.url, 4, lambda client: repeated(client, page), pause=PAUSE) as kept,
             load(balancer.url, 3, fresh(page), pause=FRESH_PAUSE) as reading,
             load(balancer.url, 1, fresh(post), pause=FRESH_PAUSE) as writing,
         ):
-            slowest = max(restarts.restart() for _ in range(turns))
+            for turn in range(turns):
+                predecessor, instance = instance, start(ports[(turn + 1) % 2])
+                begun = time.monotonic()
+                predecessor.close()
+                stops.append(time.monotonic() - begun)
     yield none_of(f"failed of {len(reading):,} GETs on connections of their own", reading.failed)
     yield none_of(f"failed of {len(writing):,} POSTs on connections of their own", writing.failed)
     yield none_of(f"failed of {len(kept):,} GETs on connections that are kept, after one repetition", kept.failed)
-    yield at_most(f"the slowest of {turns} stops", STOP_SECONDS, slowest, "s")
-
-
-class Restarts:
-    """Two ports: on one the instance that serves, on the other its successor."""
-
-    def __init__(
-        self, database: Postgres, balancer: Balancer, ports: list[str], drain: str, instances: ExitStack
-    ) -> None:
-        self._database = database
-        self._balancer = balancer
-        self._ports = ports
-        # Of the logs.
-        self._names = dict(zip(ports, ("service", "successor"), strict=True))
-        self._drain = drain
-        self._instances = instances
-        self._serving = ExitStack()
-
-    def begin(self) -> None:
-        """Start an instance on the first port, and wait until it gets connections."""
-        port = self._ports[0]
-        settings = {"PORT": port, "DRAIN_SECONDS": self._drain}
-        # Stopped at the end, if it has not been before.
-        self._serving = self._instances.enter_context(ExitStack())
-        self._serving.enter_context(
-            serving(self._database.database_url, name=self._names[port], first="/readyz", **settings)
-        )
-        self._balancer.wait_for(port)
-
-    def restart(self) -> float:
-        """Start the successor and stop its predecessor. Return the seconds of the stop."""
-        predecessor = self._serving
-        self._ports.reverse()
-        self.begin()
-        begun = time.monotonic()
-        predecessor.close()
-        return time.monotonic() - begun
+    yield at_most(f"the slowest of {turns} stops", STOP_SECONDS, max(stops), "s")
 
 
 def repeated(client: Client, step: Callable[[Client], Answer]) -> Answer:
@@ -183,7 +155,7 @@ def worker_killed(*, broken: bool) -> Figures:
 
 def kill_worker(service: Running) -> tuple[int, float]:
     """Kill a worker. Return the number of its connections, and the seconds until another answers in its place."""
-    before = workers(service)
+    before = descendants(service.pid)
     connections = {pid: len(client_ports(pid, service.port)) for pid in before}
     victim = max(before, key=connections.__getitem__)
     if not connections[victim]:
@@ -192,15 +164,10 @@ def kill_worker(service: Running) -> tuple[int, float]:
     begun = time.monotonic()
 
     def is_replaced() -> bool:
-        now = workers(service)
+        now = descendants(service.pid)
         return len(now) >= len(before) and any(answers(pid, service.port) for pid in now - before)
 
     return connections[victim], time.monotonic() - begun if poll(is_replaced, PATIENCE) else math.inf
-
-
-def workers(service: Running) -> set[int]:
-    """Return the processes below the service's first."""
-    return set(tree(service.pid)[1:])
 
 
 def answers(pid: int, port: int) -> bool:
@@ -217,28 +184,21 @@ def parent_killed(*, broken: bool) -> Figures:
     """Kill the service's first process (-9), and start another on its port."""
     with ExitStack() as stack:
         env = stack.enter_context(environment(command=without("parent", when=broken)))
-        orphans = workers(env.service)
+        orphans = descendants(env.service.pid)
         kill([env.service.pid])
         killed = time.monotonic()
         poll(lambda: not any(map(is_alive, orphans)), PATIENCE)
         ended, left = time.monotonic() - killed, [pid for pid in orphans if is_alive(pid)]
-        try:
-            with serving(env.database_url, name="again", PORT=str(env.service.port)):
-                failed = 0
-        except CommandError:
-            failed = 1
+        failed = 1
+        with suppress(CommandError), serving(env.database_url, name="again", PORT=str(env.service.port)):
+            failed = 0
         kill(left)
     yield none_of(f"of {len(orphans)} workers that go on", len(left))
     yield at_most("the last one ended after", ENDED_SECONDS, ended, "s")
     yield none_of("starts on the port that fail", failed)
 
 
-@drill(
-    "log-unwritable",
-    "the bounded queue between requests and the log (here granian's own access log has none)",
-    is_short=True,
-    seconds=2,
-)
+@drill("log-unwritable", LOG_PROTECTION, is_short=True, seconds=2)
 def log_unwritable(*, broken: bool, seconds: int = 10) -> Figures:
     """Read as 8 clients for 10 s with a log to a full device, a pipe without a reader, a pipe not read; then stop."""
     with postgres() as database:
@@ -253,19 +213,16 @@ def log_unwritable(*, broken: bool, seconds: int = 10) -> Figures:
 def beside_log(database: Postgres, redirection: str, seconds: int, *, broken: bool) -> tuple[Answers, float]:
     """Return the answers of a service with that log, those that hung among them, and the seconds of its stop."""
     port = free_port()
-    settings = {"PORT": port, **({"GRANIAN_PORT": port, **DIRECT} if broken else NOTHING)}
+    settings = {"PORT": port, "GRANIAN_PORT": port}
     command = ["bash", "-c", f'exec "$0" "$@" {redirection}', *(GRANIAN if broken else SERVE)]
     with ExitStack() as stack:
         service = stack.enter_context(serving(database.database_url, command, **settings))
         with load(service.url, 8, getting(database.page)) as answers:
-            begun = time.monotonic()
-            time.sleep(seconds)
-            ended = time.monotonic()
-            time.sleep(SETTLE_SECONDS)
-            stopped = time.monotonic()
+            span = sleep(seconds)
+            _, stopped = sleep(SETTLE_SECONDS)
             stack.close()
             stop = time.monotonic() - stopped
-    return answers.within(begun, ended), stop
+    return answers.within(*span), stop
 
 
 @drill("backup-restored", "that nothing changes after the backup (here a row does)", is_short=True)
@@ -283,12 +240,11 @@ def backup_restored(*, broken: bool) -> Figures:
             source.rows(CHANGE, source.people[0].handle)
         script("db-restore", empty, str(quiet), RESTORED)
         before, after = checksums(source.cluster.url()), checksums(empty.url(dbname=RESTORED))
-        try:
+        refused = 1
+        with suppress(CommandError):
             # It compares the rows with the backup's manifest.
             script("db-restore", empty, str(busy), f"{RESTORED}_busy")
             refused = 0
-        except CommandError:
-            refused = 1
     differing = sum(before.get(name) != after.get(name) for name in before.keys() | after.keys())
     yield none_of(f"of {len(before)} tables differ, with {len(writers.acknowledged):,} writes in them", differing)
     yield none_of(f"of 1 backup under {WRITERS} writers is not restored and verified", refused)

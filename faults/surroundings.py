@@ -16,7 +16,7 @@ from harness.ports import HOST
 from harness.postgres import TLS, TLS_HOST, Cluster, folder, running, tls_programs
 from harness.processes import library, tree
 from harness.raw_clients import raw_clients
-from harness.waiting import poll
+from harness.waiting import poll, sleep
 
 PAUSE = 0.01
 # The least that the service starts with.
@@ -26,7 +26,6 @@ OLD, NEW = "127.0.0.2", "127.0.0.3"
 # Each process resolves the name by itself.
 PROBE_SECONDS = 0.5
 EXPIRED = timedelta(minutes=-1)
-TERMINATE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'cruddur_service'"
 
 
 @drill("open-files", "IDLE_TIMEOUT_SECONDS, which closes them (here granian's defaults)")
@@ -151,14 +150,11 @@ def certificate_expired(*, broken: bool, seconds: float = 5) -> Figures:
             ):
                 cluster.install_certificate(ca, EXPIRED)
                 cluster.rows("SELECT pg_reload_conf()")
-                begun = time.monotonic()
                 # Until connections that are lost under a request have been noticed.
-                time.sleep(1)
-                before = answers.within(begun, time.monotonic())
-                cluster.rows(TERMINATE)
-                ended = time.monotonic()
-                time.sleep(seconds)
-                expired = answers.within(ended, time.monotonic()).sent_after(ended)
+                before = answers.within(*sleep(1))
+                database.terminate_sessions()
+                ended, renewal = sleep(seconds)
+                expired = answers.within(ended, renewal).sent_after(ended)
                 cluster.install_certificate(ca)
                 cluster.rows("SELECT pg_reload_conf()")
                 renewed = time.monotonic()

@@ -1,7 +1,5 @@
 """Cognito's keys and the collector of traces are away."""
 
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,17 +11,16 @@ from urllib.parse import urlsplit
 from joserfc.jwk import RSAKey
 
 from faults.drill import Figures, at_most, drill, none_of
+from harness.collector import collector_process
 from harness.environment import PROCESSES, Postgres, environment, postgres, serving
 from harness.load import Answer, Client, Step, fresh, load
-from harness.ports import free_port
 from harness.postgres import NOTHING
-from harness.processes import largest_memory_mb, started, total_memory_mb
+from harness.processes import largest_memory_mb, total_memory_mb
 from harness.stubs import StubRequest, StubResponse, http_stub, refusing, silent
 from harness.waiting import wait_until
 from harness.wrk import burst
 from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
 from ops import dev_keys
-from ops.command import ROOT, home
 from ops.dev_token import token
 
 # New connections come slowly enough that the machine does not run out of ports for them.
@@ -56,12 +53,10 @@ def keys_away(*, broken: bool, seconds: int = 65) -> Figures:
         service = stack.enter_context(serving(database.database_url, **settings))
         known, unknown = as_users(key, database), as_users(stranger, database)
 
-        def is_known() -> bool:
-            known(Client(service.url))
-            return len(requests) >= PROCESSES
-
         if not broken:
-            wait_until(is_known, "a request of each process for the keys", PATIENCE)
+            # Each process asks for the keys by itself.
+            with load(service.url, 1, known):
+                wait_until(lambda: len(requests) >= PROCESSES, "a request of each process for the keys", PATIENCE)
         cognito.close()
         with (
             silent(urlsplit(url).port or 0) as server,
@@ -94,7 +89,17 @@ def collector_away(*, broken: bool, rounds: int = 60, half: int = 15) -> Figures
     """Have the collector of traces down (connections refused), and hanging (accepted, and not answered)."""
     settings = ENDLESS if broken else NOTHING
     with postgres() as database:
-        yield from queue(database, settings, half)
+        with collector("hanging") as exported:
+            with serving(database.database_url, **exported, **settings) as service:
+                # Long enough for any queue to be full.
+                burst(service.url, database.pages, CONNECTIONS, half)
+                memory = total_memory_mb(service.pid)
+                burst(service.url, database.pages, CONNECTIONS, half)
+                growth = total_memory_mb(service.pid) / memory
+                begun = time.monotonic()
+            stop = time.monotonic() - begun
+        yield at_most(f"memory after {2 * half} s with it hanging, against half of that", 1.1, growth, "times")
+        yield at_most("stop, with it hanging", STOP_SECONDS, stop, "s")
         p99s = p99s_by_state(database, settings, rounds)
     well = median(p99s["well"])
     for state in STATES[1:]:
@@ -119,37 +124,18 @@ def p99s_by_state(database: Postgres, settings: Mapping[str, str], rounds: int) 
     return p99s
 
 
-def queue(database: Postgres, settings: Mapping[str, str], half: int) -> Figures:
-    """Yield the growth of memory while spans wait for a hanging collector, and the seconds of a stop then.
-
-    `half` the time is long enough for any queue to be full.
-    """
-    with collector("hanging") as exported:
-        with serving(database.database_url, **exported, **settings) as service:
-            burst(service.url, database.pages, CONNECTIONS, half)
-            memory = total_memory_mb(service.pid)
-            burst(service.url, database.pages, CONNECTIONS, half)
-            growth = total_memory_mb(service.pid) / memory
-            begun = time.monotonic()
-        seconds = time.monotonic() - begun
-    yield at_most(f"memory after {2 * half} s with it hanging, against half of that", 1.1, growth, "times")
-    yield at_most("stop, with it hanging", STOP_SECONDS, seconds, "s")
-
-
 @contextmanager
 def collector(state: str) -> Iterator[dict[str, str]]:
     """Run a collector in that state while this lasts. Yields the settings that export every request's spans to it."""
     with ExitStack() as stack:
-        if state == "down":
-            port = str(stack.enter_context(refusing()))
-        elif state == "hanging":
-            port = str(stack.enter_context(silent()).port)
-        else:
-            port = free_port()
-            url, log = f"http://127.0.0.1:{port}", home() / "collector.log"
-            command = [sys.executable, "-m", "harness.collector", port]
-            stack.enter_context(started(command, url=url, environ=dict(os.environ), folder=ROOT, log=log))
-        yield {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+        match state:
+            case "down":
+                url = stack.enter_context(refusing())
+            case "hanging":
+                url = stack.enter_context(silent()).url
+            case _:
+                url = stack.enter_context(collector_process())
+        yield {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
 
 
 @drill("tracestate", "the bound of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE")

@@ -4,6 +4,7 @@ Run as a command with a port: POST takes spans, and GET returns how many of them
 """
 
 import gzip
+import os
 import sys
 import threading
 from collections import Counter
@@ -17,7 +18,10 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from harness.ports import HOST, free_port
+from harness.processes import started
 from harness.stubs import StubRequest, StubResponse, http_stub
+from ops.command import ROOT, home
 
 
 class Tree(NamedTuple):
@@ -138,6 +142,16 @@ def collecting(port: int = 0) -> Iterator[Collector]:
     collector = Collector()
     with http_stub(collector.respond, port, keep_alive=True) as collector.url:
         yield collector
+
+
+@contextmanager
+def collector_process(name: str = "collector") -> Iterator[str]:
+    """Run a collector in a process of its own while this lasts. Yields its URL; `name` is the log's."""
+    port = free_port()
+    command = [sys.executable, "-m", "harness.collector", port]
+    url, log = f"http://{HOST}:{port}", home() / f"{name}.log"
+    with started(command, url=url, environ=dict(os.environ), folder=ROOT, log=log):
+        yield url
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ As in `with environment(options=...) as env:`
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from harness.ports import free_port
-from harness.postgres import NOTHING, Cluster, cluster
+from harness.postgres import NOTHING, Cluster, cluster, locked, unpurged
 from harness.processes import CLEAN, UNLIMITED, Running, started
 from harness.proxy import Proxy, proxy
 from ops import dev_keys
@@ -62,6 +62,19 @@ class Postgres:
     def rows(self, statement: str, *parameters: object) -> list[TupleRow]:
         """Return the owner's result of a statement."""
         return self.cluster.rows(statement, *parameters)
+
+    def unpurged(self, *, when: bool = True) -> AbstractContextManager[None]:
+        """Keep the purge away while the result lasts. Without `when`, do nothing."""
+        return unpurged(self.cluster.url(), when=when)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock the table of activities against reads while the result lasts."""
+        return locked(self.cluster.url())
+
+    def terminate_sessions(self, where: str = "true") -> int:
+        """End the service's sessions of that kind, and wait for it. Return their number."""
+        statement = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s AND {where}"
+        return len(self.rows(statement, ROLE))
 
     def sessions(self) -> set[int]:
         """Return the process ids of the service's sessions."""

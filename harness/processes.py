@@ -147,6 +147,11 @@ def tree(pid: int) -> list[int]:
     return [pid]
 
 
+def descendants(pid: int) -> set[int]:
+    """Return the process ids of the process's descendants."""
+    return set(tree(pid)[1:])
+
+
 def parent(pid: int) -> int:
     """Return the parent's process id."""
     return int(psutil.Process(pid).ppid())
@@ -193,6 +198,11 @@ def largest_memory_mb(pid: int) -> float:
     return max(map(memory_mb, tree(pid)))
 
 
+def largest_peak_mb(pid: int) -> float:
+    """Return the largest resident memory that one of a process and its descendants has had."""
+    return max(map(high_water_mb, tree(pid)))
+
+
 def peak_memory_mb(pid: int) -> float:
     """Return the sum of the peaks of a process and its descendants. Shared pages count in each."""
     return sum(map(high_water_mb, tree(pid)))
@@ -202,6 +212,11 @@ def high_water_mb(pid: int) -> float:
     """Return the largest resident memory that the process has had: proc(5), because psutil does not tell it."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
+
+
+def connections(pid: int, port: int) -> int:
+    """Return the number of connections to the server's `port` that a process and its descendants have open."""
+    return sum(len(client_ports(each, port)) for each in tree(pid))
 
 
 def client_ports(pid: int, port: int) -> set[int]:

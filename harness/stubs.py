@@ -85,7 +85,7 @@ class Silent:
 
     def __init__(self, port: int = 0) -> None:
         self._listener = socket.create_server((HOST, port))
-        self.port = self._listener.getsockname()[1]
+        self.url = f"http://{HOST}:{self._listener.getsockname()[1]}"
         # Kept: a socket without a reference closes.
         self.connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -116,9 +116,9 @@ def silent(port: int = 0) -> Iterator[Silent]:
 
 
 @contextmanager
-def refusing() -> Iterator[int]:
-    """Yield a port that refuses connections, and that no other process gets while this lasts."""
+def refusing() -> Iterator[str]:
+    """Yield a URL whose port refuses connections, and that no other process gets while this lasts."""
     with socket.socket() as holder:
         # Bound, and not listening.
         holder.bind((HOST, 0))
-        yield int(holder.getsockname()[1])
+        yield f"http://{HOST}:{holder.getsockname()[1]}"

@@ -19,6 +19,13 @@ def poll(condition: Callable[[], T], seconds: float = SECONDS, *, pause: float =
     return value
 
 
+def sleep(seconds: float) -> tuple[float, float]:
+    """Sleep, and return the monotonic times of the beginning and the end."""
+    begun = time.monotonic()
+    time.sleep(seconds)
+    return begun, time.monotonic()
+
+
 def wait_until(condition: Callable[[], T], what: str = "the condition", seconds: float = SECONDS) -> T:
     """Return the condition's first true value. Raises `CommandError` after so many seconds; `what` is for its text."""
     if value := poll(condition, seconds):
