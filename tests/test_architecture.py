@@ -88,6 +88,36 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert [name for name in found if name in reached(name, found)] == []
 
 
+def modules(*folders: str) -> dict[Path, set[str]]:
+    """Return the imports of each of our modules below these folders."""
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {path.relative_to(ROOT): imports(path) for path in paths if "peers" not in path.parts}
+
+
+def test_a_test_imports_no_other_test_and_a_benchmark_or_drill_only_to_test_it() -> None:
+    for path, imported in modules("tests").items():
+        assert [name for name in imported if name.rpartition(".")[2].startswith("test_")] == [], path
+        packages = {name.split(".")[0] for name in imported}
+        assert packages & {"bench", "faults"} <= {path.stem.removeprefix("test_")}, path
+
+
+def test_what_is_shared_imports_no_tests_benchmarks_or_drills() -> None:
+    shared = modules("harness")
+
+    assert len(shared) > 10
+    for path, imported in shared.items():
+        assert not {name.split(".")[0] for name in imported} & {"tests", "bench", "faults"}, path
+
+
+@pytest.mark.parametrize(
+    ("code", "module"), [(r"\bPopen\(", "processes.py"), (r"\bBaseHTTPRequestHandler\b", "stubs.py")]
+)
+def test_processes_and_http_stubs_are_started_in_one_place(code: str, module: str) -> None:
+    texts = {path: (ROOT / path).read_text() for path in modules("harness", "tests", "bench", "faults")}
+
+    assert {path for path, text in texts.items() if re.search(code, text)} == {Path("harness", module)}
+
+
 def packages_by_module() -> dict[str, str]:
     """Which installed package each module comes from."""
     return {

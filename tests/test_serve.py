@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -40,13 +39,11 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
     with serving(service_url, WEB_CONCURRENCY="2") as port:
         status, body = get(port, "/api/activities/home")
         assert (status, b'"message":"served"' in body) == (200, True)
-        deadline = time.monotonic() + 10
         sessions = """
             SELECT count(*) FROM pg_stat_activity WHERE usename = 'cruddur_service' AND datname = current_database()
         """
         # Each process has a pool of four, and the purge's.
-        while owner.execute(sessions.encode()).fetchone() != (10,):
-            assert time.monotonic() < deadline
+        wait_until(lambda: owner.execute(sessions.encode()).fetchone() == (10,), "the number of sessions", 10)
 
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(port)))
