@@ -43,12 +43,12 @@ class Aws:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a script wants to find it by."""
+        """The settings by which a script finds it."""
         return {**KEYS, **ALONE, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": self.url}
 
     @cache  # noqa: B019 - there is one of us a run
     def client(self, service: str) -> Any:
-        """A client of the tests' own."""
+        """Return a client of the tests' own."""
         return Session().create_client(
             service,
             region_name=REGION,
@@ -59,27 +59,27 @@ class Aws:
         )
 
     def tell(self, what: str, body: bytes = b"") -> None:
-        """Tell moto something that AWS can't be told."""
+        """Call moto's own API."""
         request = Request(f"{self.url}/moto-api/{what}", body, {"Content-Type": "text/plain"}, method="POST")
         urlopen(request).close()
 
     def reset(self) -> None:
-        """Forget all that was made and asked, and begin to write down what is asked."""
+        """Reset all resources and records, and begin to record requests."""
         for what in ("reset", "recorder/reset-recording", "recorder/start-recording"):
             self.tell(what)
 
     def bodies(self) -> list[str]:
-        """The body of each call since the last reset."""
+        """Return the body of each call since the last reset."""
         return [base64.b64decode(json.loads(line)["body"]).decode() for line in self.recording.read_text().splitlines()]
 
     def asked(self, action: str) -> list[dict[str, str]]:
-        """The parameters of each call of `action` since the last reset, as they came."""
+        """Return the parameters of each call of `action` since the last reset."""
         return [call for call in map(dict, map(parse_qsl, self.bodies())) if call.get("Action") == action]
 
 
 @contextmanager
 def moto(folder: Path) -> Iterator[Aws]:
-    """AWS, while this lasts. It writes down in `folder` what it is asked."""
+    """Run AWS while this lasts. It records its requests in `folder`."""
     recording, port = folder / "asked", free_port()
     environ = {"PATH": os.environ["PATH"], "MOTO_RECORDER_FILEPATH": str(recording), **ALONE}
     with (
@@ -97,13 +97,13 @@ NAME = "cruddur-db-instance"
 
 
 def instance(aws: Aws, name: str = NAME) -> Any:
-    """An instance as AWS describes it."""
+    """Return an instance as AWS describes it."""
     (found,) = aws.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
     return found
 
 
 def group(aws: Aws, *addresses: str) -> str:
-    """A security group that lets in some addresses. Its id."""
+    """Create a security group that lets in some addresses. Return its id."""
     ec2 = aws.client("ec2")
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     made = str(ec2.create_security_group(GroupName=f"g{addresses}", Description="a test's", VpcId=vpc)["GroupId"])

@@ -4,12 +4,12 @@ import shutil
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = [
-    # As root and in a container there is no sandbox to be had.
+    # Root and containers have no sandbox.
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-    # It calls nobody by itself.
+    # No requests of its own.
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
-    # And finds nobody beyond this machine.
+    # No host but this machine.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     *("--virtual-time-budget=10000", "--dump-dom"),
 ]

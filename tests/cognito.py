@@ -20,15 +20,15 @@ GET_USER = "AWSCognitoIdentityProviderService.GetUser"
 
 @dataclass
 class FakeCognito:
-    """What it answers, and what it has been asked."""
+    """Cognito's users, keys and responses, and the requests so far."""
 
     keys: list[RSAKey] = field(default_factory=lambda: [tokens.new_key("ours")])
     # Attributes by sub.
     people: dict[str, dict[str, str]] = field(default_factory=dict)
-    # Answers in place of the right ones, by what is asked: status and body.
+    # Responses in place of the right ones, by request: status and body.
     faults: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
-    # While this is not set, whoever asks gets no answer.
+    # While this is not set, requests get no response.
     answering: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -43,7 +43,7 @@ class FakeCognito:
         return tokens.user_pool(f"{self.url}/jwks.json", self.url)
 
     def answer(self, asked: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body for whoever asks."""
+        """Return status and body of a response."""
         self.asked[asked] += 1
         self.answering.wait()
         if asked in self.faults:
@@ -53,7 +53,7 @@ class FakeCognito:
         return self.get_user(json.loads(body)["AccessToken"])
 
     def get_user(self, access_token: str) -> tuple[int, bytes]:
-        """The attributes of whoever the token is for."""
+        """Return the attributes of the token's user."""
         payload = access_token.split(".")[1]
         sub = json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]
         if sub not in self.people:
@@ -64,7 +64,7 @@ class FakeCognito:
 
 @contextmanager
 def fake_cognito() -> Iterator[FakeCognito]:
-    """Cognito, while this lasts."""
+    """Run Cognito while this lasts."""
     cognito = FakeCognito()
     cognito.answering.set()
 

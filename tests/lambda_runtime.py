@@ -65,30 +65,30 @@ class Lambda:
         return self._answers.get(timeout=SECONDS)
 
     def output(self) -> str:
-        """All that it has written."""
+        """Return the function's log."""
         return self._log.read_text()
 
     def told(self) -> dict[str, str]:
-        """The last line that it has logged as JSON."""
+        """Return the last line of the log that is JSON."""
         lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
         return dict(lines[-1])
 
     def next(self) -> bytes | None:
-        """The next event, once there is one; None at the end."""
+        """Return the next event, once there is one; None at the end."""
         return self._events.get()
 
     def take(self, how: str, body: bytes) -> None:
-        """What the function has answered."""
+        """Keep the function's response."""
         self._answers.put(Answer(how, json.loads(body)))
 
     def end(self) -> None:
-        """Let whoever waits for an event go."""
+        """End the function's wait for an event."""
         self._events.put(None)
 
 
 @contextmanager
 def started(function: Function, folder: Path, **settings: str) -> Iterator[Lambda]:
-    """The function, running with these settings, until the end; it logs into `folder`."""
+    """Run the function with these settings while this lasts; its log is in `folder`."""
     log = folder / f"{uuid4()}.log"
     running = Lambda(log)
     with runtime_api(running) as api, log.open("wb") as output:

@@ -1,6 +1,6 @@
 """The changes of nginx's configuration that put the service below a prefix."""
 
-# What nginx is told where it takes a prefix off each path. Without it the service is not there, but for its start.
+# nginx takes the prefix off each path. Other paths are 404, but for the health check of its start.
 PREFIX = "/cruddur"
 ELSEWHERE = "location / { return 404; } location = /livez { proxy_pass http://backend; }"
 PREFIXED = {

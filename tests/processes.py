@@ -1,4 +1,4 @@
-"""Running the project's own scripts, as their users do."""
+"""Run the project's scripts as their users do."""
 
 import os
 import signal
@@ -44,17 +44,17 @@ def started(
 
 
 def running(name: str, *arguments: str, **settings: str) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """`bin/<name>`, likewise."""
+    """Run `bin/<name>`, likewise."""
     return started([ROOT / "bin" / name, *arguments], **settings)
 
 
-# Ways in which what a program prints is not taken.
+# Outputs that take nothing.
 UNWRITABLE = ["full device", "reader gone", "pipe not read"]
 
 
 @contextmanager
 def unwritable(way: str) -> Iterator[int]:
-    """The descriptor of something that a program cannot print to."""
+    """Yield the descriptor of an output that takes nothing."""
     reader, writer = os.pipe()
     if way == "full device":
         os.close(writer)
@@ -76,19 +76,19 @@ def unwritable(way: str) -> Iterator[int]:
 
 
 def waits(url: str) -> bool:
-    """Whether somebody on the server waits for a lock."""
+    """Return whether a session of the server waits for a lock."""
     return rows(url, "SELECT FROM pg_locks WHERE NOT granted") != []
 
 
 def succeeds(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
-    """Run a script that must succeed. What it printed."""
+    """Run a script that must succeed. Return its output."""
     done = script(name, *arguments, answer=answer, **settings)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def fails(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
-    """Run a script that must fail. The line that it failed with."""
+    """Run a script that must fail. Return the line of its failure."""
     done = script(name, *arguments, answer=answer, **settings)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("cruddur: ")]
@@ -96,5 +96,5 @@ def fails(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
 
 
 def runs(home: Path) -> bool:
-    """Whether the embedded server under `home` runs."""
+    """Return whether the embedded server under `home` runs."""
     return (home / "postgres" / "data" / "postmaster.pid").exists()

@@ -13,7 +13,7 @@ from tests.factories import Activity, User, belongings
 
 @dataclass(frozen=True)
 class World:
-    """What there is to be called about: the owner's activity, and their conversation with the member."""
+    """The rows that requests are about: the owner's activity, and the conversation of owner and member."""
 
     owner: User
     member: User
@@ -23,7 +23,7 @@ class World:
     bystander: User
 
     def path(self, rule: str) -> str:
-        """The path of a rule, about what is the owner's."""
+        """Return the path of a rule for the owner's rows."""
         return (
             rule.replace("<handle:handle>", self.owner.handle)
             .replace("<uuid:activity_uuid>", str(self.activity.uuid))
@@ -32,17 +32,17 @@ class World:
         )
 
     def rows(self, owner: Connection) -> list[object]:
-        """All that anybody has."""
+        """Return the rows of all users."""
         return [belongings(owner, person) for person in (self.owner, self.member, self.stranger, self.bystander)]
 
 
 def encoded(part: bytes) -> str:
-    """Base64url without padding (RFC 7515)."""
+    """Return base64url without padding (RFC 7515)."""
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 class Row(NamedTuple):
-    """What a route answers to those who are signed in, and what is sent to it."""
+    """The status of a route for each user who is signed in, and the body of the request."""
 
     stranger: int
     member: int
@@ -51,16 +51,16 @@ class Row(NamedTuple):
 
 
 def a_message(world: World) -> dict[str, Any]:
-    """A body for whatever wants a message."""
+    """Return the body of a route that takes a message."""
     return {"message": "hello", "ttl": "1-hour", "message_group_uuid": str(world.group)}
 
 
 def a_name(_: World) -> dict[str, Any]:
-    """A body for a profile."""
+    """Return the body of a profile."""
     return {"display_name": "Another Name"}
 
 
-# Answered to everybody, whatever they sign in with.
+# The routes without authentication.
 PUBLIC = {
     ("GET", "/api/health-check"),
     ("GET", "/livez"),

@@ -18,13 +18,13 @@ RIGHT = {
     "FRONTEND_URL": FRONTEND,
     **tokens.SETTINGS,
     "DRAIN_SECONDS": "0",
-    # A line for each request would fill the pipe that a test reads at its end.
+    # A line for each request would fill the pipe: the test reads it at the end.
     "LOG_LEVEL": "warning",
 }
 
 
 def get(port: str, path: str) -> tuple[int, bytes]:
-    """Status and body of a GET, as soon as the server listens."""
+    """Return status and body of a GET, as soon as the server listens."""
 
     def response() -> tuple[int, bytes] | None:
         with (
@@ -41,7 +41,7 @@ def get(port: str, path: str) -> tuple[int, bytes]:
 
 @contextmanager
 def serving(service_url: str, *, says: str = "", **settings: str) -> Iterator[str]:
-    """The port of a service that runs as in production, and says nothing but the line `says`."""
+    """Run the service as in production while this lasts. Its log has no line but `says`. Yields its port."""
     port = free_port()
     with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
         assert get(port, "/api/health-check")[0] == HTTPStatus.OK
@@ -52,13 +52,13 @@ def serving(service_url: str, *, says: str = "", **settings: str) -> Iterator[st
 
 
 def faults(err: str) -> list[str]:
-    """What a service has logged but for its requests: each first line."""
-    told = [json.loads(line) for line in err.splitlines()]
-    return [record["message"].partition("\n")[0] for record in told if record["level"] != "info"]
+    """Return the first line of each record of a log, without those of requests."""
+    records = [json.loads(line) for line in err.splitlines()]
+    return [record["message"].partition("\n")[0] for record in records if record["level"] != "info"]
 
 
 def fails(**settings: str) -> list[str]:
-    """What a service that must not start says."""
+    """Start a service that must not start. Return the lines of its failure."""
     done = script("serve", **{"PORT": free_port(), **RIGHT, **settings})
     assert done.returncode == 1
     assert done.stdout == ""

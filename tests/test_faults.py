@@ -14,7 +14,7 @@ SHORT = [name for name, drill in DRILLS.items() if drill.is_short]
 
 
 def missed(text: str) -> list[str]:
-    """What was to be 0 and is not. Times are for bin/faults: here they say more of the machine than of the service."""
+    """Return the figures that were to be 0. Times depend on the machine: bin/faults alone judges them."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
     return [
         f"{figure}: {measured}" for _, figure, wanted, measured, reached in rows if (wanted, reached) == ("0", "no")
