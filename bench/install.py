@@ -21,7 +21,7 @@ def venv() -> Path:
 
 
 def install() -> None:
-    """See to it that all that is needed is there. Raises `Failure`, naming what can't be had and its remedy."""
+    """See to it that all that is needed is there. Raises `CommandError` with the missing part and its remedy."""
     install_wrk()
     for program in ("node", "npm"):
         if shutil.which(program) is None:
