@@ -1,1 +1,1 @@
-"""The service's bad days, brought about on purpose: real processes, sockets and disks, all on this machine."""
+"""Drills: faults brought about on purpose, on real processes, sockets and disks of this machine."""

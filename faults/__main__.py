@@ -1,4 +1,4 @@
-"""Bring about the service's bad days on this machine, and measure how it takes them.
+"""Bring faults about on this machine, and measure how the service takes them.
 
 Exits with 1 when a figure is missed; with --break, when a drill misses none.
 """

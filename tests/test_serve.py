@@ -13,6 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from harness.ports import free_port
+from harness.stubs import silent
 from harness.waiting import wait_until
 from lib.checks import KEY_SET_REMEDY, SCHEMA
 from ops.command import ROOT
@@ -62,10 +63,8 @@ def test_every_missing_setting_is_a_line_of_its_own() -> None:
 
 
 def test_a_port_in_use_is_told() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = str(other.getsockname()[1])
+    with silent() as server:
+        port = server.url.rpartition(":")[2]
 
         (line,) = fails(PORT=port)
 

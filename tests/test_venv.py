@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from zipfile import ZipFile
 import pytest
 
 from harness.processes import CLEAN, launch
-from harness.stubs import listening
+from harness.stubs import listening, refusing
 from ops.command import ROOT
 
 pytestmark = pytest.mark.slow
@@ -264,9 +263,8 @@ def test_an_index_and_a_proxy_of_the_callers_hold(project: Path, parcel: Path) -
 
 @pytest.mark.usefixtures("parcel")
 def test_without_a_network_one_line_says_so_and_what_is_installed_goes_on(project: Path) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        away = {"PIP_INDEX_URL": f"http://127.0.0.1:{nobody.getsockname()[1]}/simple", "PIP_RETRIES": "1"}
+    with refusing() as url:
+        away = {"PIP_INDEX_URL": f"{url}/simple", "PIP_RETRIES": "1"}
         status, said = ended(start(project, NO_INDEX, **away))
         assert status == 1
         assert said.startswith(
