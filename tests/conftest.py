@@ -92,7 +92,7 @@ def server(server_url: str) -> Iterator[psycopg.Connection]:
 
 
 @contextmanager
-def database(server: psycopg.Connection, server_url: str, name: str, template: str) -> Iterator[str]:
+def database_copy(server: psycopg.Connection, server_url: str, name: str, template: str) -> Iterator[str]:
     """The URL of a copy of the database `template`, while this lasts. Every session of either is ended."""
     # To copy its files takes a third of the default, which logs each page and leaves the first session a cold cache.
     server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
@@ -105,7 +105,7 @@ def database(server: psycopg.Connection, server_url: str, name: str, template: s
 def template(server: psycopg.Connection, server_url: str) -> Iterator[str]:
     """The name of the database that every test gets a copy of."""
     name = f"tests{WORKER}_template"
-    with database(server, server_url, name, "template1") as url:
+    with database_copy(server, server_url, name, "template1") as url:
         schema_load(Database("CONNECTION_URL", url))
         yield name
 
@@ -114,7 +114,7 @@ def template(server: psycopg.Connection, server_url: str) -> Iterator[str]:
 def owner(server: psycopg.Connection, server_url: str, template: str) -> Iterator[psycopg.Connection]:
     """The owner's connection to the test's database, in autocommit."""
     name = f"tests{WORKER}"
-    with database(server, server_url, name, template) as url, psycopg.connect(url, autocommit=True) as owner:
+    with database_copy(server, server_url, name, template) as url, psycopg.connect(url, autocommit=True) as owner:
         yield owner
 
 
