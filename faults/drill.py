@@ -21,7 +21,7 @@ class Drill(NamedTuple):
     """A drill by its name, with its fault, which is the docstring of its generator, and its protection.
 
     `run(broken=...)` measures. With `broken` it takes the protection away, and a figure must be missed.
-    `is_short` ones are run by bin/test. `short` has the arguments of the short form.
+    `is_short` ones are run by bin/test --all. `short` has the arguments of the short form.
     """
 
     name: str

@@ -196,6 +196,7 @@ def test_what_is_no_part_of_the_page_is_not_found(client: FlaskClient, name: str
     assert (answer.status_code, answer.json) == (404, ["not_found"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
 @pytest.mark.parametrize("prefix", ["", PREFIX], ids=["directly", "behind a proxy that takes a prefix off"])
 def test_a_browser_shows_every_operation_and_asks_nobody_else(

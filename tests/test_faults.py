@@ -21,6 +21,7 @@ def missed(text: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_a_bad_day(name: str) -> None:
     done = script("faults", name, "--short")
@@ -30,6 +31,7 @@ def test_a_bad_day(name: str) -> None:
     assert "| yes " in done.stdout
 
 
+@pytest.mark.slow
 def test_without_its_protection_a_drill_misses_a_figure() -> None:
     done = script("faults", "idle-terminated", "--short", "--break")
 

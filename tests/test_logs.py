@@ -180,6 +180,7 @@ def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
     assert (line["level"], line["message"]) == ("error", "Unexpected exit from worker-1")
 
 
+@pytest.mark.slow
 def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, **UNLIMITED, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}

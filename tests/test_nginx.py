@@ -27,7 +27,7 @@ from tests.factories import Make
 from tests.nginx_prefix import PREFIX, PREFIXED
 from tests.service import serving
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")]
 
 HOME = "/api/activities/home"
 ACTIVITIES = "/api/activities"
