@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection
+from subprocess import CompletedProcess
+from unittest.mock import patch
 
+import serve
 from harness.ports import free_port
 from harness.waiting import wait_until
-from tests import tokens
+from tests import in_process, tokens
 from tests.conftest import FRONTEND
 from tests.processes import running, script
 
@@ -57,9 +60,19 @@ def faults(err: str) -> list[str]:
     return [record["message"].partition("\n")[0] for record in records if record["level"] != "info"]
 
 
-def fails(**settings: str) -> list[str]:
-    """Start a service that must not start. Return the lines of its failure."""
-    done = script("serve", **{"PORT": free_port(), **RIGHT, **settings})
+def refused(done: CompletedProcess[str]) -> list[str]:
+    """Return the lines of the failure of a service that must not start."""
     assert done.returncode == 1
     assert done.stdout == ""
     return done.stderr.splitlines()
+
+
+def fails(**settings: str) -> list[str]:
+    """Start a service that must not start, in the tests' own process. Return the lines of its failure."""
+    with patch.object(serve, "Server", side_effect=AssertionError("it starts")):
+        return refused(in_process.script("serve", **{"PORT": free_port(), **RIGHT, **settings}))
+
+
+def process_fails(**settings: str) -> list[str]:
+    """Start such a service in a process of its own. Return the lines of its failure."""
+    return refused(script("serve", **{"PORT": free_port(), **RIGHT, **settings}))

@@ -20,7 +20,8 @@ from ops.create_database import create
 from ops.manifest import beside
 from tests.conftest import NEW
 from tests.factories import Make
-from tests.processes import fails, running, succeeds, waits
+from tests.in_process import fails, succeeds
+from tests.processes import running, waits
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from ops.dev_token import token
 from tests import tokens
 from tests.cognito import fake_cognito
 from tests.dev_tokens import ANDREW, NOTIFICATIONS, POOLS, ask
-from tests.processes import fails, running, script, succeeds
+from tests.in_process import fails, script, succeeds
+from tests.processes import running
 from tests.settings import POOL
 
 pytestmark = pytest.mark.usefixtures("at_home")

@@ -14,10 +14,11 @@ from app import create_app
 from harness.ports import free_port
 from lib.config import Config
 from ops.command import ROOT
-from tests import tokens
+from tests import processes, tokens
 from tests.conftest import FRONTEND, NEW
 from tests.factories import Make
-from tests.processes import fails, running, script
+from tests.in_process import fails, script
+from tests.processes import running
 from tests.service import RIGHT, get
 from tests.service import fails as serve_fails
 
@@ -32,20 +33,22 @@ SESSION = {
 }
 
 
-@pytest.mark.parametrize("name", SESSION)
+@pytest.mark.parametrize(
+    "told", [SESSION, *(pytest.param({name: value}, marks=pytest.mark.slow) for name, value in SESSION.items())]
+)
 def test_what_libpq_is_told_of_sessions_does_not_reach_ours(
-    service_url: str, owner_url: str, make: Make, name: str
+    service_url: str, owner_url: str, make: Make, told: dict[str, str]
 ) -> None:
     make.activity(make.user("lin"), TEXT)
     port = free_port()
-    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, name: SESSION[name]}
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **told}
     with running("serve", **settings):
         status, body = get(port, "/api/activities/home")
         assert (status, f'"message":"{TEXT}"'.encode() in body, b'+00:00"' in body) == (200, True, True)
         with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
             connection.request("GET", "/api/activities/search?term=caf%C3%A9")
             assert TEXT.encode() in connection.getresponse().read()
-    done = script("db-seed", CONNECTION_URL=owner_url, **{name: SESSION[name]})
+    done = processes.script("db-seed", CONNECTION_URL=owner_url, **told)
     assert (done.returncode, done.stderr) == (0, "")
 
 

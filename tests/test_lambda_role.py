@@ -15,7 +15,7 @@ from ops.create_database import create
 from ops.lambda_role import ROLE, lambda_role
 from tests.conftest import THROWAWAY
 from tests.factories import User
-from tests.processes import fails, succeeds
+from tests.in_process import fails, succeeds
 
 PASSWORD = "cruddur"
 MAKE = (

@@ -20,8 +20,8 @@ from services.home_activities import HOME
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH
 from services.user_activities import USER
-from tests.factories import Make
 from tests.conftest import database_copy
+from tests.factories import Make
 
 
 def sql_files() -> list[str]:

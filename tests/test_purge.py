@@ -16,14 +16,15 @@ from harness.postgres import rows
 from harness.waiting import wait_until
 from lib import purge as purging
 from lib.purge import BATCH, LOCK, SMALLEST_BATCH, Purge, Purged, purge_batch, purge_forever
+from tests import processes
 from tests.clock import Clock
 from tests.factories import Activity, Make, User
-from tests.processes import succeeds
+from tests.in_process import succeeds
 from tests.service import serving
 from tests.telemetry import flush, watched
 
 
-def purge(owner_url: str) -> tuple[int, int]:
+def purge(owner_url: str, succeeds: Callable[..., str] = succeeds) -> tuple[int, int]:
     """How many activities and idempotency keys bin/db-purge says that it has deleted."""
     said = succeeds("db-purge", CONNECTION_URL=owner_url)
     found = re.fullmatch(r"database .*: (\d+) activities and (\d+) idempotency keys deleted\n", said)
@@ -89,7 +90,7 @@ def test_several_purges_at_once_take_turns(owner_url: str, make: Make) -> None:
     make.activity(author, "bystander", reply_to=make.activity(author, "bystander"))
 
     with ThreadPoolExecutor() as pool:
-        purged = list(pool.map(lambda _: purge(owner_url), range(3)))
+        purged = list(pool.map(lambda _: purge(owner_url, processes.succeeds), range(3)))
 
     assert sum(activities for activities, _ in purged) == 5 * 2500
     assert rows(owner_url, "SELECT message FROM activities") == [("bystander",)] * 2

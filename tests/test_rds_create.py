@@ -7,7 +7,7 @@ import pytest
 
 from ops.rds import FLAGS, open_rules
 from tests.aws import NAME, Aws, group, instance
-from tests.processes import fails, script, succeeds
+from tests.in_process import fails, script, succeeds
 
 SAFE = {
     "StorageEncrypted": True,

@@ -9,7 +9,7 @@ import pytest
 from lib.command_errors import CommandError
 from ops.rds import failures
 from tests.aws import NAME, Aws, instance
-from tests.processes import fails, script, succeeds
+from tests.in_process import fails, script, succeeds
 
 PROTECTED = (
     f"cruddur: {NAME} is protected from deletion, and nothing was done: bin/rds-delete {NAME} --remove-protection"

@@ -9,7 +9,7 @@ from lib.command_errors import CommandError
 from ops import rds_update_sg_rule
 from ops.rds_update_sg_rule import main, public_address, update
 from tests.aws import Aws, group
-from tests.processes import fails, succeeds
+from tests.in_process import fails, succeeds
 
 OURS = "203.0.114.7"
 

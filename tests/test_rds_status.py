@@ -9,7 +9,7 @@ from lib.conninfo import check_connection_url
 from ops.rds_create import create
 from ops.rds_status import checks, report, url
 from tests.aws import NAME, Aws, group, instance
-from tests.processes import script
+from tests.in_process import script
 
 HOST = f"{NAME}.aaaaaaaaaa.eu-west-1.rds.amazonaws.com"
 URL = f"postgresql://cruddur_owner@{HOST}:5432/cruddur?sslmode=verify-full"

@@ -5,7 +5,7 @@ import pytest
 from lib.command_errors import CommandError
 from ops.rds import REGIONS, client, identifier
 from tests.aws import ALONE, KEYS, Aws
-from tests.processes import fails
+from tests.in_process import fails
 
 
 @pytest.mark.parametrize("region", ["eu-west-2", "eu-central-2", "us-east-1", "EU-WEST-1", ""])

@@ -16,7 +16,8 @@ from ops.manifest import beside
 from ops.roles import CREATING
 from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.factories import User
-from tests.processes import fails, running, script, succeeds, waits
+from tests.in_process import fails, script, succeeds
+from tests.processes import running, waits
 
 EVERYTHING = """
     SELECT users.*, activities.*, messages.*, message_groups.*, idempotency_keys.key

@@ -11,7 +11,8 @@ from harness.postgres import rows
 from lib.command_errors import CommandError
 from ops.command import Database, is_local
 from tests.conftest import NEW
-from tests.processes import NOWHERE, fails, script, succeeds
+from tests.in_process import fails, script, succeeds
+from tests.processes import NOWHERE
 
 
 @pytest.mark.parametrize("name", ["drop", "seed", "setup"])

@@ -6,7 +6,8 @@ import pytest
 from harness.postgres import rows
 from tests.conftest import NEW
 from tests.factories import Make
-from tests.processes import NOWHERE, fails, script, succeeds
+from tests.in_process import fails, script, succeeds
+from tests.processes import NOWHERE
 
 COMMANDS = [
     "create",

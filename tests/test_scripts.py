@@ -10,8 +10,10 @@ from psycopg.conninfo import make_conninfo
 
 from harness.postgres import rows
 from lib.checks import SCHEMA
+from ops.command import ROOT
+from tests import processes
 from tests.conftest import NEW, SERVICE_PASSWORD
-from tests.processes import fails, script, succeeds
+from tests.in_process import PSQL, fails, script, succeeds
 
 
 def test_each_step_works_and_works_twice(new_url: str) -> None:
@@ -27,13 +29,25 @@ def test_each_step_works_and_works_twice(new_url: str) -> None:
         ("purge", "1 activities and 0 idempotency keys deleted"),
         ("purge", "0 activities and 0 idempotency keys deleted"),
     ):
-        assert succeeds(f"db-{step}", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
+        assert processes.succeeds(f"db-{step}", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
     for deed in ("dropped", "was not there"):
-        assert succeeds("db-drop", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
+        assert processes.succeeds("db-drop", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     with pytest.raises(psycopg.OperationalError):
         rows(new_url, "SELECT 1")
+
+
+OPS = sorted(path.name for path in (ROOT / "bin").iterdir() if "-m ops." in path.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in OPS if name not in PSQL])
+def test_each_script_runs_the_command_that_other_tests_run_in_their_own_process(name: str) -> None:
+    done, called = processes.script(name, "--help"), script(name, "--help")
+
+    assert (done.returncode, done.stdout, done.stderr) == (called.returncode, called.stdout, called.stderr)
+    assert done.stdout.startswith(f"usage: bin/{name} ") or "AWS_DEFAULT_REGION" in done.stderr
 
 
 def test_setup_makes_the_database_anew(new_url: str) -> None:
@@ -187,7 +201,7 @@ def test_several_migrate_at_once(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
     with ThreadPoolExecutor() as pool:
-        done = list(pool.map(lambda _: succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
+        done = list(pool.map(lambda _: processes.succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
 
     newest = f"database {NEW}: schema {SCHEMA} is the newest already\n"
     revisions = ", ".join(f"{number:04}" for number in range(1, int(SCHEMA) + 1))

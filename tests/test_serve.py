@@ -21,7 +21,7 @@ from serve import MIN_DESCRIPTORS, max_connections
 from tests import tokens
 from tests.factories import Make
 from tests.processes import STOP_SECONDS, running, script, started
-from tests.service import RIGHT, fails, faults, get, serving
+from tests.service import RIGHT, fails, faults, get, process_fails, serving
 
 # The first key of RFC 7517, appendix A.1.
 ELLIPTIC = {
@@ -52,7 +52,7 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
 
 
 def test_every_missing_setting_is_a_line_of_its_own() -> None:
-    lines = fails(CONNECTION_URL="", FRONTEND_URL="", AWS_COGNITO_USER_POOL_ID="", PORT="http")
+    lines = process_fails(CONNECTION_URL="", FRONTEND_URL="", AWS_COGNITO_USER_POOL_ID="", PORT="http")
 
     assert [line.partition(";")[0] for line in lines] == [
         "cruddur: CONNECTION_URL is not set",

@@ -12,7 +12,7 @@ from harness.ports import free_port
 from harness.stubs import StubRequest, StubResponse, http_stub
 from tests.factories import Make
 from tests.processes import running
-from tests.service import RIGHT, fails, faults, get
+from tests.service import RIGHT, faults, get, process_fails
 from tests.telemetry import Watched, flush, watched
 
 HOME = "/api/activities/home"
@@ -185,7 +185,7 @@ def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(s
     ],
 )
 def test_what_the_sdk_would_drop_or_end_a_worker_with_is_refused_at_the_start(name: str, value: str, said: str) -> None:
-    (line,) = fails(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
+    (line,) = process_fails(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
 
     assert line.startswith(f"cruddur: {said}")
     assert "s3cret" not in line
