@@ -121,8 +121,10 @@ def test_processes_and_http_stubs_are_started_in_one_place(code: str, module: st
 def packages_by_module() -> dict[str, str]:
     """Which installed package each module comes from."""
     return {
-        ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__"): package.name.lower().replace("_", "-")
+        ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__"): name
         for package in distributions()
+        # Its metadata are parsed each time that its name is asked for.
+        for name in [package.name.lower().replace("_", "-")]
         for file in package.files or []
         if file.suffix == ".py"
     }
