@@ -113,7 +113,9 @@ def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
     assert names == ["GET", "  user-activities", "    activities/user"]
 
 
-@pytest.mark.parametrize("way", UNWRITABLE)
+@pytest.mark.parametrize(
+    "way", [UNWRITABLE[-1], *(pytest.param(way, marks=pytest.mark.slow) for way in UNWRITABLE[:-1])]
+)
 def test_a_log_that_is_not_taken_fails_no_request(
     service_url: str, pool: dict[str, str], owner: psycopg.Connection, make: Make, way: str
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_log_that_is_not_taken_fails_no_request(
     assert rows(service_url, "SELECT message FROM activities") == [(MARKER,)]
 
 
+@pytest.mark.slow
 def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
     service_url: str, pool: dict[str, str], make: Make
 ) -> None:
@@ -150,6 +153,7 @@ def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
     assert rows(service_url, "SELECT message FROM activities") == [(MARKER,)]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced_where_nothing_printed_is_read(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}
@@ -203,6 +207,7 @@ def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(serv
     assert QUEUE_SIZE < written < QUEUE_SIZE + 400
 
 
+@pytest.mark.slow
 def test_a_log_whose_reader_comes_back_goes_on(service_url: str, tmp_path: Path) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}

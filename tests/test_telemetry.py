@@ -2,6 +2,7 @@
 
 import re
 import signal
+from collections.abc import Callable
 
 import pytest
 from flask import Flask
@@ -12,7 +13,7 @@ from harness.ports import free_port
 from harness.stubs import StubRequest, StubResponse, http_stub
 from tests.factories import Make
 from tests.processes import running
-from tests.service import RIGHT, faults, get, process_fails
+from tests.service import RIGHT, fails, faults, get, process_fails
 from tests.telemetry import Watched, flush, watched
 
 HOME = "/api/activities/home"
@@ -148,7 +149,9 @@ def test_without_an_exporter_nothing_is_installed(app: Flask) -> None:
     assert app.test_client().get(HOME).headers["Server-Timing"]
 
 
-@pytest.mark.parametrize("status", [301, 302, 304, 307, 308])
+@pytest.mark.parametrize(
+    "status", [302, *(pytest.param(code, marks=pytest.mark.slow) for code in (301, 304, 307, 308))]
+)
 def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(service_url: str, status: int) -> None:
     asked: list[str] = []
 
@@ -172,20 +175,39 @@ def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(s
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("fails", "name", "value", "said"),
     [
-        ("OTEL_EXPORTER_OTLP_HEADERS", "x-honeycomb-team=“s3cret”", "OTEL_EXPORTER_OTLP_HEADERS is malformed: a value"),
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "s", "OTEL_METRICS_EXEMPLAR_FILTER is malformed: it is none of the choices"),
-        ("OTEL_PROPAGATORS", "b4", "OpenTelemetry's SDK refuses one of its OTEL_ settings: Propagator b4 not found"),
         (
+            fails,
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "x-honeycomb-team=“s3cret”",
+            "OTEL_EXPORTER_OTLP_HEADERS is malformed: a value",
+        ),
+        (
+            fails,
+            "OTEL_METRICS_EXEMPLAR_FILTER",
+            "s",
+            "OTEL_METRICS_EXEMPLAR_FILTER is malformed: it is none of the choices",
+        ),
+        # The SDK reads its own when it is loaded.
+        (
+            process_fails,
+            "OTEL_PROPAGATORS",
+            "b4",
+            "OpenTelemetry's SDK refuses one of its OTEL_ settings: Propagator b4 not found",
+        ),
+        (
+            process_fails,
             "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
             "many",
             "OpenTelemetry's SDK refuses one of its OTEL_ settings: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be",
         ),
     ],
 )
-def test_what_the_sdk_would_drop_or_end_a_worker_with_is_refused_at_the_start(name: str, value: str, said: str) -> None:
-    (line,) = process_fails(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
+def test_what_the_sdk_would_drop_or_end_a_worker_with_is_refused_at_the_start(
+    fails: Callable[..., list[str]], name: str, value: str, said: str
+) -> None:
+    (line,) = fails(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
 
     assert line.startswith(f"cruddur: {said}")
     assert "s3cret" not in line
