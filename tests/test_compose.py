@@ -235,6 +235,7 @@ def test_each_service_builds_the_image_under_a_name_of_its_own_and_anew() -> Non
     assert {service["pull_policy"] for service in built} == {"build"}
 
 
+@pytest.mark.slow
 def test_the_pool_that_is_configured_is_trusted_without_keys_of_ours(
     home: Path, new_url: str, pool: dict[str, str]
 ) -> None:

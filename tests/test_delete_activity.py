@@ -114,7 +114,7 @@ DESCENDANTS = 10_000
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("left", [0, 1, 7])
+@pytest.mark.parametrize("left", [*(pytest.param(left, marks=pytest.mark.slow) for left in (0, 1)), 7])
 def test_more_than_ten_thousand_replies_are_gone_by_the_purge(
     sign_in: SignIn, make: Make, service_url: str, left: int
 ) -> None:

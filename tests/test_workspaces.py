@@ -103,6 +103,7 @@ def working(start: Start, **settings: str) -> Iterator["subprocess.Popen[str]"]:
             process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STARTS)
 def test_a_start_serves_the_seeded_feed_also_when_rds_can_not_be_reached(
     name: str, new_url: str, tmp_path: Path, path: str
