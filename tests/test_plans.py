@@ -112,8 +112,8 @@ def test_a_search_without_an_index_visits_its_number_of_activities(owner_url: st
     with database.connect() as connection:
         costs = {read.title: cost(connection, read) for read in reads(connection)}
 
-    assert SEARCH.visits is not None
-    assert costs["search, two letters of none"].rows == SEARCH.visits.limit == 20_000
+    assert SEARCH.scan is not None
+    assert costs["search, two letters of none"].rows == SEARCH.scan.limit == 20_000
     assert costs["search, two letters of none"].indexes[0] == "activities_newest_idx"
 
 
