@@ -90,7 +90,7 @@ def environment(database: Database) -> dict[str, str]:
     parts = {PG[name]: str(value) for name, value in conninfo_to_dict(url).items() if name in PG}
     ours = {"SERVICE_CONNECTION_URL": url, "FRONTEND_URL": "http://localhost:3000", "HOST": "127.0.0.1"}
     # The others log no requests either.
-    ours |= {"DRAIN_SECONDS": "0", "LOG_LEVEL": "warning"} | RAISED_LIMITS
+    ours |= {"DRAIN_SECONDS": "0", "ACCESS_LOG": "off"} | RAISED_LIMITS
     path = {"PATH": f"{venv() / 'bin'}:{os.environ['PATH']}", "NODE_ENV": "production"}
     return kept | parts | ours | path | dev_keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
 

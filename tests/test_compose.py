@@ -26,6 +26,7 @@ OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
     "DATABASE_TIMEOUT_SECONDS": "17",
     "DRAIN_SECONDS": "3",
+    "ACCESS_LOG": "off",
     "LOG_LEVEL": "warning",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://metrics:4318",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:4318",

@@ -28,7 +28,7 @@ RIGHT = {
     **tokens.SETTINGS,
     "DRAIN_SECONDS": "0",
     # A line for each request would fill the pipe that a test reads at its end.
-    "LOG_LEVEL": "warning",
+    "ACCESS_LOG": "off",
 }
 
 # The first key of RFC 7517, appendix A.1.
