@@ -56,7 +56,7 @@ def main() -> None:
     install()
     dev_keys.make()
     # Those of scenarios that are not measured now stay as they were.
-    known = command.home() / f"{given.document.stem}.json"
+    known = command.data_dir() / f"{given.document.stem}.json"
     findings = load(known)
     with database(options=MEMORY) as server:
         for name in given.scenarios or SCENARIOS:

@@ -19,7 +19,7 @@ from bench.processes import Running, started
 from lib.command_errors import CommandError
 from lib.pagination import PageRequest
 from ops import dev_keys
-from ops.command import ROOT, Database, home
+from ops.command import ROOT, Database, data_dir
 from services.home_activities import HomeActivities
 from services.user_activities import UserActivities
 
@@ -77,7 +77,7 @@ def running(contestant: Contestant, database: Database, settings: Mapping[str, s
             url=f"http://127.0.0.1:{port}/api/activities/home",
             environ={**environment(database), "PORT": port, **settings},
             folder=contestant.folder,
-            log=home() / "contestant.log",
+            log=data_dir() / "contestant.log",
         ) as server,
     ):
         yield server

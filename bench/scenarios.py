@@ -124,7 +124,9 @@ def collector(name: str) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     program = [sys.executable, "-m", "bench.collector", port]
-    with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=command.home() / f"collector-{name}.log"):
+    with started(
+        program, url=url, environ=dict(os.environ), folder=ROOT, log=command.data_dir() / f"collector-{name}.log"
+    ):
         yield url
 
 

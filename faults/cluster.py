@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from bench.contestants import free_port
 from bench.processes import stat, tree
 from lib.command_errors import CommandError
-from ops.command import home
+from ops.command import data_dir
 from ops.dev import end_with_parent
 from ops.embedded import OWNER, programs, unprivileged
 
@@ -144,7 +144,7 @@ class Cluster:
 @contextmanager
 def cluster(parent: Path | None = None, *, options: Mapping[str, str] = NOTHING) -> Iterator[Cluster]:
     """A new cluster that runs, in a folder of its own below `parent`, gone at the end."""
-    with folder(parent or home()) as own:
+    with folder(parent or data_dir()) as own:
         made = Cluster(own, options=options)
         made.make()
         try:

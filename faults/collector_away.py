@@ -88,7 +88,7 @@ def collector(state: str) -> Iterator[str]:
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         program = [sys.executable, "-m", "bench.collector", port]
-        log = command.home() / "collector.log"
+        log = command.data_dir() / "collector.log"
         with started(program, url=url, environ=dict(os.environ), folder=ROOT, log=log):
             yield url
 

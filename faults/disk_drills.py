@@ -15,7 +15,7 @@ from faults.ground import ground, serving
 from faults.load import NEVER, ended_within, first_ok, getting, load, not_ok
 from faults.scene import PAUSE, READERS, WRITERS
 from faults.writers import Writers, is_refusal
-from ops.command import home
+from ops.command import data_dir
 
 SIZE_MB = 256
 MEGABYTE, PAGE = 1 << 20, 1 << 12
@@ -53,7 +53,7 @@ def full(broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run is ca
 @contextmanager
 def small_disk() -> Iterator[Path]:
     """A file system of its own, in memory. Raises `CommandError` where this user may not mount one."""
-    with tempfile.TemporaryDirectory(prefix="cruddur-disk-", dir=home()) as folder:
+    with tempfile.TemporaryDirectory(prefix="cruddur-disk-", dir=data_dir()) as folder:
         output("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m,mode=755", "cruddur-faults", folder)
         try:
             yield Path(folder)

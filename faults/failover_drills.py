@@ -14,7 +14,7 @@ from faults.proxy import Proxy, proxy
 from faults.scene import WRITERS
 from faults.writers import Writers
 from lib.command_errors import CommandError
-from ops.command import home
+from ops.command import data_dir
 
 # From primary to standby.
 DISTANCE_SECONDS = 0.05
@@ -55,7 +55,7 @@ def promoted(broken: bool) -> Iterator[Figure]:  # noqa: FBT001 - as Drill.run i
 @contextmanager
 def standby_of(primary: Ground, network: Proxy) -> Iterator[Cluster]:
     """A standby that follows the primary by way of the network."""
-    with folder(home()) as own:
+    with folder(data_dir()) as own:
         standby = Cluster(own)
         source = make_conninfo(primary.cluster.url(dbname=""), port=network.port)
         primary.cluster.run("pg_basebackup", "-D", str(standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")

@@ -16,7 +16,7 @@ from bench.contestants import RAISED_LIMITS, free_port
 from bench.processes import Running, started
 from faults.cluster import NOTHING, Cluster, cluster
 from ops import dev_keys
-from ops.command import ROOT, Database, home
+from ops.command import ROOT, Database, data_dir
 from ops.create_database import ROLE, create
 from ops.dev_token import token
 from ops.fake_data import fake_data
@@ -126,6 +126,6 @@ def serving(
         url=f"http://127.0.0.1:{port}{first}",
         environ=kept | dev_keys.settings() | ours | settings,
         folder=ROOT,
-        log=home() / f"{name}.log",
+        log=data_dir() / f"{name}.log",
     ) as running:
         yield running

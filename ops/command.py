@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.checks import check_version, connection_error
-from lib.command_errors import CommandError, malformed, not_set
+from lib.command_errors import CommandError, deprecated, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo
 from ops import embedded
 
@@ -40,7 +41,7 @@ class Database:
     @property
     def is_embedded(self) -> bool:
         """Whether it is on the Postgres that we start ourselves."""
-        return self.setting == "CRUDDUR_HOME"
+        return self.setting == "CRUDDUR_DATA_DIR"
 
     def connect(self, name: str | None = None) -> Connection:
         """A connection in autocommit, or one to the server's other database `name`. Raises `CommandError`."""
@@ -79,13 +80,22 @@ def is_local(address: str) -> bool:
     return not address or ipaddress.ip_address(address).is_loopback
 
 
-def home() -> Path:
-    """Where development keeps its data: CRUDDUR_HOME, else `.local` in the project. Raises `CommandError`."""
-    return Path(checked("CRUDDUR_HOME", "a folder", ".local") or ROOT / ".local")
+def data_dir() -> Path:
+    """Return the folder of development's data: CRUDDUR_DATA_DIR, by default `.local`. Raises `CommandError`."""
+    folder, old_folder = (env_text(name, "a folder", ".local") for name in ("CRUDDUR_DATA_DIR", "CRUDDUR_HOME"))
+    if old_folder:
+        warn_once(deprecated("CRUDDUR_HOME", "CRUDDUR_DATA_DIR"))
+    return Path(folder or old_folder or ROOT / ".local")
 
 
-def checked(name: str, rule: str, example: str) -> str:
-    """Return the variable `name`, "" where it is not set. Raises `CommandError` when it is not as it was meant."""
+@cache
+def warn_once(line: str) -> None:
+    """Print a line on standard error, at its first call."""
+    print(f"cruddur: {line}", file=sys.stderr)
+
+
+def env_text(name: str, rule: str, example: str) -> str:
+    """Return the environment variable `name`, "" if it is not set. Raises `CommandError` for a malformed value."""
     try:
         return check_text(os.environ.get(name, ""))
     except ValueError as error:
@@ -109,8 +119,8 @@ def database(*, prod: bool = False, confirmed: str | None = None, options: str =
     elif prod:
         raise CommandError(not_set(setting, CONNECTION_URL_RULE, EXAMPLE))
     else:
-        with embedded.hold(home(), options=options) as server:
-            yield Database("CRUDDUR_HOME", make_conninfo(server, dbname="cruddur"), confirmed)
+        with embedded.hold(data_dir(), options=options) as server:
+            yield Database("CRUDDUR_DATA_DIR", make_conninfo(server, dbname="cruddur"), confirmed)
 
 
 def argument_parser(script: str, doc: str | None, *, destroys: bool = False) -> ArgumentParser:

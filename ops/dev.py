@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from lib.checks import SCHEMA, check_port
 from lib.config import Config
 from ops import dev_keys
-from ops.command import ROOT, Database, checked, database, run
+from ops.command import ROOT, Database, database, env_text, run
 from ops.create_database import ROLE, create
 from ops.migrate import migrate
 from ops.schema_load import load_schema, revision
@@ -119,7 +119,7 @@ def main() -> int:
     add_settings()
     # Before a Postgres is started for nothing. Its URL is not known yet.
     config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
-    url = (checked("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
+    url = (env_text("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
     check_port(config)
     if not dev_keys.configured():
         dev_keys.make()

@@ -14,7 +14,7 @@ from typing import Any
 from joserfc.jwk import KeySet, RSAKey
 
 from lib.command_errors import CommandError
-from ops.command import home, run
+from ops.command import data_dir, run
 
 ALGORITHM = "RS256"
 REGION = "eu-west-1"
@@ -27,7 +27,7 @@ POOL_SETTINGS = ("AWS_COGNITO_USER_POOL_ID", "AWS_COGNITO_USER_POOL_CLIENT_ID", 
 
 def path(name: str) -> Path:
     """A file of the key pair's."""
-    return home().absolute() / "keys" / name
+    return data_dir().absolute() / "keys" / name
 
 
 def private_file() -> Path:
@@ -66,7 +66,7 @@ def make() -> RSAKey:
     except OSError as error:
         raise CommandError(
             f"the development keys can't be kept in {path('')} ({error.strerror}): "
-            "give CRUDDUR_HOME a folder of your own"
+            "give CRUDDUR_DATA_DIR a folder of your own"
         ) from error
 
 

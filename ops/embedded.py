@@ -63,7 +63,7 @@ class Server:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.owner = self.folder.stat()
         if os.geteuid() not in {0, self.owner.st_uid}:
-            raise CommandError(f"{self.folder} belongs to another user: give CRUDDUR_HOME a folder of your own")
+            raise CommandError(f"{self.folder} belongs to another user: give CRUDDUR_DATA_DIR a folder of your own")
         self.data = self.folder / "data"
 
     def path(self, name: str) -> Path:

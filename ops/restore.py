@@ -28,7 +28,7 @@ SWITCH = {
     "PROD_CONNECTION_URL": "name it in PROD_CONNECTION_URL, and in SERVICE_CONNECTION_URL or CONNECTION_URL where "
     "bin/serve runs, and start that again",
     # The embedded one has no setting for a database's name.
-    "CRUDDUR_HOME": f"stop bin/dev and give it the name of the one in use: {RENAME}",
+    "CRUDDUR_DATA_DIR": f"stop bin/dev and give it the name of the one in use: {RENAME}",
 }
 
 

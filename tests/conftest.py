@@ -194,7 +194,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That folder, also for what runs in this process, and no pool but the one that is made there."""
-    monkeypatch.setenv("CRUDDUR_HOME", str(home))
+    monkeypatch.setenv("CRUDDUR_DATA_DIR", str(home))
     for name in dev_keys.POOL_SETTINGS:
         monkeypatch.delenv(name, raising=False)
 

@@ -117,11 +117,11 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_what_libpq_is_told_of_another_server_does_not_reach_this_one(home: Path, name: str) -> None:
     for _ in range(2):
-        done = script("db-create", CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+        done = script("db-create", CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
         assert (done.returncode, done.stderr) == (0, "")
         assert not runs(home)
     asked = "SELECT current_database(), current_setting('client_encoding')"
-    shown = script("db-connect", "-XAtc", asked, CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+    shown = script("db-connect", "-XAtc", asked, CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
     assert (shown.stdout, shown.returncode) == ("cruddur|UTF8\n", 0)
 
 
@@ -130,7 +130,7 @@ def test_root_of_a_namespace_without_other_users_has_a_server(home: Path) -> Non
 
     for _ in range(2):
         done = subprocess.run(
-            command, env=CLEAN | {"CRUDDUR_HOME": str(home)}, capture_output=True, text=True, check=False
+            command, env=CLEAN | {"CRUDDUR_DATA_DIR": str(home)}, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert not runs(home)
@@ -147,7 +147,7 @@ def test_a_folder_of_somebody_else_is_root_s_to_use_and_nobody_elses(home: Path)
     else:
         home.mkdir()
         (home / "postgres").symlink_to("/")
-        with pytest.raises(CommandError, match="give CRUDDUR_HOME a folder of your own"), embedded.hold(home):
+        with pytest.raises(CommandError, match="give CRUDDUR_DATA_DIR a folder of your own"), embedded.hold(home):
             pass
 
 

@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 SCRIPTS = sorted(path.name for path in (ROOT / "bin").iterdir())
 MIDDLE_LAYERS = ("services", "routes")
 # Old names of settings, which work for one release.
-DEPRECATED = {"LOG_LEVEL"}
+DEPRECATED = {"LOG_LEVEL", "CRUDDUR_HOME"}
 
 
 def imports(path: Path) -> set[str]:

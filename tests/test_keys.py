@@ -12,9 +12,12 @@ from joserfc.jwk import KeySet, RSAKey
 
 from ops import dev_keys
 from ops.dev_token import token
-from tests.running import fails, succeeds
+from tests.running import fails, script, succeeds
 from tests.test_dev_token import ANDREW, POOLS
 
+DEPRECATED = (
+    "cruddur: CRUDDUR_HOME is deprecated, and the next release ignores it: unset it, and set CRUDDUR_DATA_DIR instead\n"
+)
 pytestmark = pytest.mark.usefixtures("at_home")
 
 
@@ -43,9 +46,24 @@ def test_several_at_once_make_one_pair_that_fits_and_stays(home: Path) -> None:
     assert fit_together()
     assert {path.name for path in (home / "keys").iterdir()} == {"making", "private.json", dev_keys.public_file().name}
     before = dev_keys.private_file().read_text(), dev_keys.public_file().read_text()
-    printed = succeeds("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
+    printed = succeeds("python", "-m", "ops.dev_keys", CRUDDUR_DATA_DIR=str(home))
     assert printed == "".join(f"{name}={value}\n" for name, value in dev_keys.settings().items())
     assert (dev_keys.private_file().read_text(), dev_keys.public_file().read_text()) == before
+
+
+def test_the_old_name_of_the_data_folder_works_and_says_once_that_it_is_deprecated(home: Path, tmp_path: Path) -> None:
+    done = script("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
+
+    assert done.returncode == 0
+    assert done.stderr == DEPRECATED
+    assert f"AWS_COGNITO_JWKS_URL={dev_keys.public_file().as_uri()}\n" in done.stdout
+    assert dev_keys.public_file().is_relative_to(home)
+
+    other = tmp_path / "other"
+    done = script("python", "-m", "ops.dev_keys", CRUDDUR_DATA_DIR=str(home), CRUDDUR_HOME=str(other))
+    assert done.stderr == DEPRECATED
+    assert f"AWS_COGNITO_JWKS_URL={dev_keys.public_file().as_uri()}\n" in done.stdout
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("lost", ["private.json", "eu-west-1_development.json"])
@@ -79,12 +97,12 @@ def test_an_interruption_leaves_no_halves_that_do_not_fit(home: Path, monkeypatc
 def test_where_keys_can_not_be_kept_it_is_told(home: Path) -> None:
     home.touch()
 
-    line = fails("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
+    line = fails("python", "-m", "ops.dev_keys", CRUDDUR_DATA_DIR=str(home))
 
     assert line.startswith(f"cruddur: the development keys can't be kept in {home}/keys (Not a directory): ")
 
 
 @pytest.mark.parametrize("name", POOLS)
 def test_where_a_pool_is_configured_there_are_no_keys(home: Path, name: str) -> None:
-    assert succeeds("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home), **{name: POOLS[name]}) == ""
+    assert succeeds("python", "-m", "ops.dev_keys", CRUDDUR_DATA_DIR=str(home), **{name: POOLS[name]}) == ""
     assert not home.exists()
