@@ -61,7 +61,7 @@ def found(drill: Drill, given: Namespace) -> Finding:
 
 def machine() -> str:
     """What was drilled on, and when."""
-    version = output(str(embedded.programs() / "postgres"), "--version").split()[-1]
+    version = output(str(embedded.bin_dir() / "postgres"), "--version").split()[-1]
     python = ".".join(map(str, sys.version_info[:2]))
     return f"{datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores; PostgreSQL {version}, Python {python}."
 

@@ -16,7 +16,7 @@ from bench.processes import stat, tree
 from lib.command_errors import CommandError
 from ops.command import data_dir
 from ops.dev import end_with_parent
-from ops.embedded import OWNER, programs, unprivileged
+from ops.embedded import OWNER, bin_dir, unprivileged_command
 
 HOST = "127.0.0.1"
 NAME = "cruddur"
@@ -39,13 +39,13 @@ class Cluster:
     """
 
     def __init__(self, folder: Path, *, options: Mapping[str, str] = NOTHING, bin_folder: Path | None = None) -> None:
-        self._bin_folder = bin_folder or programs()
+        self._bin_folder = bin_folder or bin_dir()
         self.data = folder / "data"
         self.log = folder / "log"
         self.port = free_port()
         self.options = OPTIONS | dict(options)
         # Root's powers are given up on the way, and with them the wish of `end_with_parent`: said again.
-        self._run_by = unprivileged(folder.stat(), "--pdeathsig=INT")
+        self._run_by = unprivileged_command(folder.stat(), "--pdeathsig=INT")
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, *, user: str = OWNER, dbname: str = NAME) -> str:
@@ -57,7 +57,7 @@ class Cluster:
         self.run(
             *("initdb", "-D", str(self.data), "-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
             # Since version 17. Others have the system's.
-            *([] if self._bin_folder != programs() else ["--locale-provider=builtin"]),
+            *([] if self._bin_folder != bin_dir() else ["--locale-provider=builtin"]),
         )
 
     def run(self, program: str, *arguments: str) -> None:

@@ -119,7 +119,7 @@ def database(*, prod: bool = False, confirmed: str | None = None, options: str =
     elif prod:
         raise CommandError(not_set(setting, CONNECTION_URL_RULE, EXAMPLE))
     else:
-        with embedded.hold(data_dir(), options=options) as server:
+        with embedded.running_server(data_dir(), options=options) as server:
             yield Database("CRUDDUR_DATA_DIR", make_conninfo(server, dbname="cruddur"), confirmed)
 
 

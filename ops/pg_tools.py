@@ -43,7 +43,7 @@ def installed(name: str) -> Iterator[Program]:
     """The programs of that name: the one on the PATH, and the one in the wheel."""
     folders: list[str | None] = [None]
     with suppress(CommandError):
-        folders.append(str(embedded.programs()))
+        folders.append(str(embedded.bin_dir()))
     for path in filter(None, (shutil.which(name, path=folder) for folder in folders)):
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
         version = re.search(r"\(PostgreSQL\) (\d+)", said)

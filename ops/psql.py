@@ -18,7 +18,7 @@ def psql(database: Database) -> str:
     """The psql to use: for the embedded server its own, else the machine's, which speaks TLS. Raises `CommandError`."""
     found = None if database.is_embedded else shutil.which("psql")
     if found is None:
-        found = shutil.which("psql", path=str(embedded.programs()))
+        found = shutil.which("psql", path=str(embedded.bin_dir()))
     if found is None:
         raise CommandError("there is no psql: install a PostgreSQL client, version 15 or newer")
     return found

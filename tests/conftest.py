@@ -77,7 +77,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    with embedded.hold(tmp_path_factory.mktemp("server"), options=THROWAWAY) as url:
+    with embedded.running_server(tmp_path_factory.mktemp("server"), options=THROWAWAY) as url:
         yield url
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from faults.certificates import signed
 from ops.dev import end_with_parent
-from ops.embedded import unprivileged
+from ops.embedded import unprivileged_command
 from tests.running import eventually, free_port
 
 # The name that its certificate has. Whoever means it says the address too.
@@ -90,7 +90,7 @@ def make(folder: Path, hba: str) -> None:
     """Make a cluster with a certificate in `folder`."""
     data = folder / "data"
     options = ("-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
-    command = [*unprivileged(folder.stat()), str(programs() / "initdb"), "-D", str(data), *options]
+    command = [*unprivileged_command(folder.stat()), str(programs() / "initdb"), "-D", str(data), *options]
     subprocess.run(command, check=True, capture_output=True)
     ca = signed("The test's CA")
     server = signed(HOST, ca)
@@ -105,7 +105,7 @@ def launch(folder: Path, port: str) -> "subprocess.Popen[bytes]":
     """Start the server, which ends with us."""
     settings = SETTINGS | {"unix_socket_directories": str(folder)}
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    run_by = unprivileged(folder.stat(), "--pdeathsig=INT")
+    run_by = unprivileged_command(folder.stat(), "--pdeathsig=INT")
     command = [*run_by, str(programs() / "postgres"), "-D", str(folder / "data"), "-p", port, *words]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
