@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from lib.checks import SCHEMA, check_port
 from lib.config import Config
 from ops import dev_keys
-from ops.command import ROOT, Database, database, env_text, run
+from ops.command import ROOT, Database, env_text, open_database, run
 from ops.create_database import ROLE, create
 from ops.migrate import migrate
 from ops.schema_load import load_schema, revision
@@ -124,7 +124,7 @@ def main() -> int:
     if not dev_keys.configured():
         dev_keys.make()
     step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
-    with database() as db:
+    with open_database() as db:
         environ = {**os.environ, "CONNECTION_URL": db.url}
         if db.is_embedded:
             environ["SERVICE_CONNECTION_URL"] = make_conninfo(db.url, user=ROLE)

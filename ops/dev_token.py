@@ -10,7 +10,7 @@ from joserfc.jwk import RSAKey
 from lib.command_errors import CommandError
 from lib.config import UserPool
 from ops import dev_keys
-from ops.command import Database, database, run
+from ops.command import Database, open_database, run
 
 LIFETIME_SECONDS = 24 * 60 * 60
 # As db/sql/users/short.sql finds a person.
@@ -61,7 +61,7 @@ def main() -> None:
             f"a Cognito pool is configured, whose tokens Cognito alone makes: unset {', '.join(others)} "
             "to use the development keys"
         )
-    with database() as db:
+    with open_database() as db:
         sub = find(db, args.handle)
     print(token(dev_keys.make(), sub))
 

@@ -136,7 +136,7 @@ class Server:
         return self._call("pg_isready", "-q", "-h", folder, "-p", str(PORT)).returncode
 
     def _has_processes(self) -> bool:
-        """Whether a server process has the lock that all of them inherit."""
+        """Return whether a server process has the lock that all of them inherit."""
         if not self.path("running").exists():
             return False
         with self.path("running").open("a") as server_lock:

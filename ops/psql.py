@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from lib.command_errors import CommandError
 from ops import embedded, pg_tools
-from ops.command import Database, database, run
+from ops.command import Database, open_database, run
 
 
 def psql(database: Database) -> str:
@@ -45,7 +45,7 @@ def main() -> int:
         # psql would take the word for a user.
         parser = ArgumentParser(prog="bin/db-connect", usage="%(prog)s [prod] [psql's options]")
         parser.error(f"{options[0]} is neither prod nor an option of psql's")
-    with database(prod=prod) as db:
+    with open_database(prod=prod) as db:
         return connect(db, options)
 
 

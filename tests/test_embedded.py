@@ -82,7 +82,10 @@ def test_the_lock_files_of_a_server_that_runs_are_left_alone(home: Path) -> None
 def test_a_start_that_was_interrupted_leaves_no_server(home: Path) -> None:
     with embedded.running_server(home):
         pass
-    program = "import sys; from pathlib import Path; from ops import embedded; embedded.running_server(Path(sys.argv[1])).__enter__()"
+    program = (
+        "import sys; from pathlib import Path; from ops import embedded; "
+        "embedded.running_server(Path(sys.argv[1])).__enter__()"
+    )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, str(home)]
     for seconds in (0.1, 0.2, 0.3, 0.4):
