@@ -69,7 +69,7 @@ def publish(unfinished: Path, file: Path) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     # As Ctrl-C: what is unfinished is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argument_parser("bin/db-backup", __doc__)

@@ -63,7 +63,7 @@ def close_others(connection: Connection) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     args = role_argument_parser("bin/db-create", __doc__).parse_args()
     # SERVICE_CONNECTION_URL goes with CONNECTION_URL; production's role gets its password from its operator.
     service_url = "" if args.prod else os.environ.get("SERVICE_CONNECTION_URL", "")

@@ -112,7 +112,7 @@ def end_with_parent() -> None:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     ArgumentParser(prog="bin/dev", description=__doc__).parse_args()
     # Until the server runs, SIGTERM is Ctrl-C: what was begun is put back in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -98,7 +98,7 @@ def write(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """The command. Where a pool is configured, it makes and prints nothing."""
+    """Run the command. With a configured pool it creates and prints nothing."""
     if configured():
         return
     make()

@@ -51,7 +51,7 @@ def token(key: RSAKey, sub: str) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(prog="bin/dev-token", description=__doc__)
     parser.add_argument("handle", metavar="HANDLE", help="whose token it is, such as andrewbrown")
     args = parser.parse_args()

@@ -26,7 +26,7 @@ def drop(database: Database) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-drop", __doc__, destroys=True).parse_args()) as database:
         database.report(drop(database))
 

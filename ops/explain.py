@@ -136,7 +136,7 @@ def plans(database: Database) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-plans", __doc__).parse_args()) as database:
         plans(database)
 

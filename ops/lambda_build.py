@@ -106,7 +106,7 @@ def members(content: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(prog="bin/lambda-build", description=__doc__)
     parser.add_argument("--ca", metavar="FILE", type=Path, help="the certificates of RDS's CA, to go into the zip")
     parser.add_argument("--output", metavar="FOLDER", type=Path, default=OUTPUT, help="without it: dist/lambda")

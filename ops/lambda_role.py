@@ -35,7 +35,7 @@ def make_role(database: Database, *, password: str | None = None, iam: bool = Fa
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     args = role_argument_parser("bin/db-lambda-role", __doc__).parse_args()
     # It goes with CONNECTION_URL; production's role gets its password from its operator.
     url = "" if args.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")

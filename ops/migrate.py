@@ -40,7 +40,7 @@ def migrate(database: Database, target: str = "head") -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-migrate", __doc__).parse_args()) as database:
         database.report(migrate(database))
 

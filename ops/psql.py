@@ -37,7 +37,7 @@ def connect(database: Database, psql_arguments: list[str]) -> int:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     args = sys.argv[1:]
     prod = args[:1] == ["prod"]
     options = args[prod:]

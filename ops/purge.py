@@ -33,7 +33,7 @@ def purge(connection: Connection) -> Purged:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     args = argument_parser("bin/db-purge", __doc__).parse_args()
     with selected_database(args) as database, database.connect() as connection:
         purged = purge(connection)

@@ -95,7 +95,7 @@ def verify(target: Database, wanted: Manifest) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     # As Ctrl-C: what is unfinished is dropped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argument_parser("bin/db-restore", __doc__)

@@ -53,7 +53,7 @@ def revision(connection: Connection) -> str | None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-schema-load", __doc__).parse_args()) as database:
         database.report(schema_load(database))
 

@@ -25,7 +25,7 @@ def load_seed(connection: Connection) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argument_parser("bin/db-seed", __doc__, destroys=True)
     parser.add_argument(
         "--activities", type=int, default=0, metavar="N", help="made-up activities, half of them expired"

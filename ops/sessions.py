@@ -5,7 +5,7 @@ from ops.psql import connect
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-sessions", __doc__).parse_args()) as database:
         return connect(database, ["--no-psqlrc", "--pset=pager=off", f"--file={ROOT / 'db' / 'sessions.sql'}"])
 

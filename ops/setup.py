@@ -16,7 +16,7 @@ def setup(database: Database) -> Iterator[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-setup", __doc__, destroys=True).parse_args()) as database:
         database.report(*setup(database))
 
