@@ -37,13 +37,13 @@ def backup(database: Database, file: Path) -> Manifest:
 def dump(database: Database, file: Path) -> Manifest:
     """Have pg_dump write `file`. Returns what the database holds at the instant that the file is of."""
     with database.connect() as connection:
-        pg_dump = pg_tools.program("pg_dump", connection.info.server_version // 10_000)
+        pg_dump = pg_tools.find_program("pg_dump", connection.info.server_version // 10_000)
         connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
             manifest.same_texts(connection)
             held = manifest.take(connection)
             options = ("--format=custom", f"--snapshot={exported(connection)}", f"--file={file}")
-            pg_tools.call(pg_dump, database.url, connection, *options)
+            pg_tools.run_program(pg_dump, database.url, connection, *options)
     return held
 
 

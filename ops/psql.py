@@ -26,7 +26,7 @@ def psql(database: Database) -> str:
 
 def connect(database: Database, psql_arguments: list[str]) -> int:
     """Run psql until it ends. Returns its exit status."""
-    db, environ = pg_tools.told(conninfo_to_dict(database.url))
+    db, environ = pg_tools.connection_args(conninfo_to_dict(database.url))
     # Ctrl-C is for psql alone, which cancels the statement.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return subprocess.run(

@@ -71,11 +71,11 @@ def fill(target: Database, file: Path) -> None:
     """Have pg_restore load `file`, all of it or nothing. Raises `CommandError`."""
     with target.connect() as connection:
         server = connection.info.server_version // 10_000
-        pg_restore = pg_tools.program("pg_restore", server)
+        pg_restore = pg_tools.find_program("pg_restore", server)
         # Whoever restores owns it all: the owner's role need not be there.
         options = ("--exit-on-error", "--single-transaction", "--no-owner", str(file.absolute()))
         try:
-            pg_tools.call(pg_restore, target.url, connection, *options)
+            pg_tools.run_program(pg_restore, target.url, connection, *options)
         except CommandError as failure:
             asked = (
                 f"is it whole, of a Postgres no newer than {server}, and pg_restore ({pg_restore.version}) of that too?"

@@ -120,11 +120,11 @@ def test_a_database_without_the_schema_is_not_backed_up(file: Path, owner_url: s
 
 def test_a_program_older_than_the_server_is_told_with_the_remedy() -> None:
     with pytest.raises(CommandError, match=r"the server is Postgres 99, and pg_dump refuses .* version 99 or newer"):
-        pg_tools.program("pg_dump", 99)
+        pg_tools.find_program("pg_dump", 99)
 
 
 def test_the_password_is_told_by_the_environment() -> None:
-    told, environ = pg_tools.told({"host": "h", "dbname": "d", "password": "p/w ?#@%'"})
+    told, environ = pg_tools.connection_args({"host": "h", "dbname": "d", "password": "p/w ?#@%'"})
 
     assert (told, environ["PGPASSWORD"]) == ("host=h dbname=d", "p/w ?#@%'")
 
@@ -132,7 +132,7 @@ def test_the_password_is_told_by_the_environment() -> None:
 def test_of_several_servers_the_one_reached_is_told(owner: psycopg.Connection, owner_url: str) -> None:
     several = make_conninfo(owner_url, host=f"127.0.0.1,{owner.info.host}", port=f"1,{owner.info.port}")
 
-    parts = pg_tools.same_server(make_conninfo(several, target_session_attrs="read-write"), owner)
+    parts = pg_tools.reached_server_params(make_conninfo(several, target_session_attrs="read-write"), owner)
 
     assert (parts["host"], parts["port"]) == (owner.info.host, owner.info.port)
     assert "target_session_attrs" not in parts
