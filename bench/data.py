@@ -24,7 +24,7 @@ from ops.command import Database, is_local
 from ops.create_database import ROLE, create
 from ops.drop_database import drop
 from ops.fake_data import Activity, copy, persons, posts
-from ops.schema_load import revision, schema_load
+from ops.schema_load import schema_load, schema_revision
 
 # Words that no made-up message has. Every activity gets the one, and this many get the other.
 COMMON, RARE, HOLDERS = "cruddur", "zephyr", 20
@@ -101,7 +101,7 @@ def is_fresh(database: Database) -> bool:
     if not database.exists():
         return False
     with database.connect() as connection:
-        return revision(connection) == SCHEMA and connection.execute(FRESH).fetchone() == (True,)
+        return schema_revision(connection) == SCHEMA and connection.execute(FRESH).fetchone() == (True,)
 
 
 def fill(database: Database, data: Data) -> None:

@@ -21,7 +21,7 @@ from ops import dev_keys
 from ops.command import ROOT, Database, env_text, open_database, run
 from ops.create_database import ROLE, create
 from ops.migrate import migrate
-from ops.schema_load import load_schema, revision
+from ops.schema_load import load_schema, schema_revision
 from ops.seed import load_seed
 
 # <linux/prctl.h>
@@ -34,7 +34,7 @@ def prepare(database: Database, service_url: str) -> None:
     """Create, load and seed the database where it is new; take it forward where it is old. Raises `CommandError`."""
     create(database, service_url=service_url)
     with database.connect() as connection:
-        found = revision(connection)
+        found = schema_revision(connection)
         if found is None:
             database.confirm("puts the seed into", connection)
             step(f"Loading the schema and the seed into the database {database.name}")

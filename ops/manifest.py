@@ -9,7 +9,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
-from ops.schema_load import revision
+from ops.schema_load import schema_revision
 
 # A row has many texts, by the session's settings; to compare them, all sessions have the same. And
 # to read a whole table takes as long as it takes. Not every version has every limit.
@@ -60,7 +60,7 @@ class Manifest(NamedTuple):
 
 def take(connection: Connection) -> Manifest:
     """What the transaction that `connection` is in sees. Raises `CommandError` when there is no schema."""
-    found = revision(connection)
+    found = schema_revision(connection)
     if found is None:
         raise CommandError("the database has no schema: run bin/db-schema-load")
     tables = connection.execute(TABLES).fetchall()

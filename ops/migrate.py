@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
 from ops.command import ROOT, Database, argument_parser, run, selected_database
-from ops.schema_load import wait_for_turn
+from ops.schema_load import wait_for_lock
 
 
 def migrate(database: Database, target: str = "head") -> str:
@@ -27,7 +27,7 @@ def migrate(database: Database, target: str = "head") -> str:
     config.set_main_option("script_location", str(ROOT / "db" / "migrations").replace("%", "%%"))
     with database.connect() as connection:
         # One migrates or loads, the others wait.
-        wait_for_turn(connection, "SELECT pg_try_advisory_lock(%s)")
+        wait_for_lock(connection, "SELECT pg_try_advisory_lock(%s)")
         try:
             command.upgrade(config, target)
         except AlembicError as error:
