@@ -7,7 +7,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib.checks import check_encoding
 from ops.command import ROOT, Database, run, selected_database
-from ops.roles import creating, let_in, password_of, role_argument_parser
+from ops.roles import role_argument_parser, role_lock, role_password, set_login
 
 ROLE = "cruddur_service"
 # Of the databases that each server begins with, those that this role may change.
@@ -26,8 +26,8 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> s
 
     The role gets the password that `service_url` has, if it has one, and with `iam` logs in by tokens of RDS's.
     """
-    password = password_of(service_url, "SERVICE_CONNECTION_URL", ROLE) if service_url else None
-    with creating(database) as connection:
+    password = role_password(service_url, "SERVICE_CONNECTION_URL", ROLE) if service_url else None
+    with role_lock(database) as connection:
         is_new = not database.exists()
         if not is_new:
             with database.connect() as ours:
@@ -41,7 +41,7 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> s
         connection.execute(SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
         connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, Identifier(ROLE)))
         close_others(connection)
-        let_in(connection, ROLE, password=password, iam=iam)
+        set_login(connection, ROLE, password=password, iam=iam)
     return (
         f"{'created' if is_new else 'was there already'}, with the role {ROLE}{' and its password' if password else ''}"
     )

@@ -5,7 +5,7 @@ import os
 from psycopg.sql import SQL, Identifier
 
 from ops.command import ROOT, Database, run, selected_database
-from ops.roles import creating, let_in, password_of, role_argument_parser
+from ops.roles import role_argument_parser, role_lock, role_password, set_login
 
 ROLE = "cruddur_post_confirmation"
 
@@ -17,7 +17,7 @@ def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> str:
 
     It gets the password that `url` has, if it has one, and with `iam` logs in by tokens of RDS's.
     """
-    password = password_of(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None
+    password = role_password(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None
     make_role(database, password=password, iam=iam)
     with database.connect() as connection, connection.transaction():
         connection.execute((ROOT / "db" / "post_confirmation_rights.sql").read_bytes())
@@ -27,11 +27,11 @@ def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> str:
 def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
     """Make the role on the server, where it is missing, and let it connect to the database. Raises `CommandError`."""
     # The database itself first: one that is missing is the fault then.
-    with database.connect(), creating(database) as connection:
+    with database.connect(), role_lock(database) as connection:
         connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())
         # The rights in a backup are those of tables alone.
         connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(Identifier, (database.name, ROLE))))
-        let_in(connection, ROLE, password=password, iam=iam)
+        set_login(connection, ROLE, password=password, iam=iam)
 
 
 def main() -> None:

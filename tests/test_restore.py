@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from lib.checks import SCHEMA
 from ops.manifest import beside
-from ops.roles import CREATING
+from ops.roles import ROLE_LOCK_ID
 from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.make import User
 from tests.running import SECONDS, eventually, fails, rows, running, script, succeeds, waits
@@ -134,7 +134,7 @@ def test_a_manifest_without_its_backup_is_one_line(taken: Path, owner_url: str) 
 
 def test_a_restore_that_is_stopped_leaves_no_database(taken: Path, owner_url: str, server_url: str) -> None:
     with psycopg.connect(make_conninfo(server_url, dbname="postgres"), autocommit=True) as somebody:
-        somebody.execute("SELECT pg_advisory_lock(%s)", [CREATING])
+        somebody.execute("SELECT pg_advisory_lock(%s)", [ROLE_LOCK_ID])
         with running("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) as restore:
             eventually(lambda: is_there(server_url) and waits(server_url))
             restore.send_signal(signal.SIGTERM)
