@@ -14,7 +14,7 @@ from lib.command_errors import CommandError
 from ops import manifest, pg_tools
 from ops.command import Database, argument_parser, run, selected_database
 from ops.create_database import create, create_database
-from ops.lambda_role import make_role
+from ops.lambda_role import create_role
 from ops.manifest import Manifest
 
 RENAME = (
@@ -42,7 +42,7 @@ def restore(server: Database, file: Path, name: str) -> Manifest:
     try:
         create(target)
         # The backup of a database that has a Lambda gives it its rights again.
-        make_role(target)
+        create_role(target)
         fill(target, file)
         verify(target, wanted)
     except BaseException:
