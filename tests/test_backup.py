@@ -15,7 +15,7 @@ from lib.command_errors import CommandError
 from ops import pg_tools
 from ops.command import Database
 from ops.create_database import create
-from ops.manifest import beside
+from ops.manifest import manifest_path
 from tests.conftest import NEW
 from tests.make import Make
 from tests.running import SECONDS, eventually, fails, rows, running, succeeds, waits
@@ -55,7 +55,7 @@ def test_a_backup_is_its_owners_alone_and_says_what_is_in_it(file: Path, owner_u
     name = make.owner.info.dbname
     assert said.startswith(f"{file}: database {name}, {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
     assert ["public.users", "1"] in [line.split() for line in said.splitlines()]
-    assert sorted(file.parent.iterdir()) == [file, beside(file)]
+    assert sorted(file.parent.iterdir()) == [file, manifest_path(file)]
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
 
 
@@ -73,12 +73,12 @@ def test_without_a_name_it_is_named_by_the_time(
 
 def test_a_file_that_is_there_is_left_as_it_is(file: Path, owner_url: str, make: Make) -> None:
     make.user()
-    for there in (file, beside(file)):
+    for there in (file, manifest_path(file)):
         there.write_text("somebody's")
 
         line = fails("db-backup", str(file), CONNECTION_URL=owner_url)
 
-        assert f"{there} is there already, and was left as it is" in line
+        assert f"{there} exists already, and was not changed" in line
         assert [path.read_text() for path in file.parent.iterdir()] == ["somebody's"]
         there.unlink()
 
