@@ -12,7 +12,7 @@ from faults.load import getting, load, not_ok, p99, slowest, status_of
 from faults.raw_clients import ask_repeatedly
 from faults.unprotected import without
 from ops.command import Database
-from ops.explain import cost, page
+from ops.explain import measure, page_query
 from services.search_activities import SEARCH, pattern
 
 FEW, MANY = 8, 200
@@ -54,7 +54,7 @@ def searches(activities: int, questions: int, pause: float, broken: bool) -> Ite
 def visited(postgres: Ground) -> int:
     """How many rows a page of the search visits."""
     with psycopg.connect(postgres.cluster.url(), autocommit=True) as connection:
-        return cost(connection, page(TERM, SEARCH, words=[pattern(TERM)])).rows
+        return measure(connection, page_query(TERM, SEARCH, words=[pattern(TERM)])).rows
 
 
 def searched(url: str, profile: str, searchers: int, questions: int, pause: float) -> Iterator[Figure]:

@@ -12,7 +12,7 @@ from lib.db import Db
 from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
 from ops.command import ROOT, Database
-from ops.explain import cost, page, reads
+from ops.explain import measure, page_query, service_queries
 from ops.fake_data import fake_data
 from ops.seed import seed
 from services.home_activities import HOME
@@ -80,7 +80,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
     fake_data(database, users=activities // 5, activities=activities)
 
     with database.connect() as connection:
-        costs = {read.title: cost(connection, read) for read in reads(connection)}
+        costs = {read.title: measure(connection, read) for read in service_queries(connection)}
 
     # A page is 21 rows, each with its author; a status has its activity besides.
     for title in (
@@ -110,7 +110,7 @@ def test_a_search_without_an_index_visits_its_number_of_activities(owner_url: st
     fake_data(database, users=20, activities=60_000)
 
     with database.connect() as connection:
-        costs = {read.title: cost(connection, read) for read in reads(connection)}
+        costs = {read.title: measure(connection, read) for read in service_queries(connection)}
 
     assert SEARCH.visits is not None
     assert costs["search, two letters of none"].rows == SEARCH.visits.limit == 20_000
@@ -122,7 +122,7 @@ def test_a_count_of_matches_visits_no_more_than_it_counts(owner_url: str) -> Non
     fake_data(database, users=20, activities=60_000)
 
     with database.connect() as connection:
-        costs = {read.title: cost(connection, read) for read in reads(connection)}
+        costs = {read.title: measure(connection, read) for read in service_queries(connection)}
 
     # Of 60,000 activities about 2,500 hold `yesterday`, and far more `the`.
     for word in ("yesterday", "the"):
@@ -141,7 +141,7 @@ def test_a_profile_visits_no_more_than_it_counts(owner: psycopg.Connection, make
     owner.execute(crowd, [author.uuid])
     owner.execute("VACUUM (ANALYZE) activities")
 
-    found = cost(owner, page("profile", USER, handle="prolific"))
+    found = measure(owner, page_query("profile", USER, handle="prolific"))
 
     # Expired activities are passed over inside the index. The page is 21 more, each with its author.
     assert 10_000 <= found.rows <= 10_000 + 2 * 21 + 30
