@@ -54,7 +54,7 @@ def main() -> None:
     if is_autogrouping():
         tell(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
     install()
-    dev_keys.make()
+    dev_keys.load_or_create()
     # Those of scenarios that are not measured now stay as they were.
     known = command.data_dir() / f"{given.document.stem}.json"
     findings = load(known)

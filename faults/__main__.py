@@ -77,7 +77,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     known = drills()
     given = arguments(known)
-    dev_keys.make()
+    dev_keys.load_or_create()
     findings = []
     for name in given.drills or [name for name, drill in known.items() if drill.is_short or not given.short]:
         findings.append(found(known[name], given))

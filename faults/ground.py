@@ -18,7 +18,7 @@ from faults.cluster import NOTHING, Cluster, cluster
 from ops import dev_keys
 from ops.command import ROOT, Database, data_dir
 from ops.create_database import ROLE, create
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 from ops.fake_data import fake_data
 from ops.schema_load import schema_load
 
@@ -76,9 +76,9 @@ def fill(made: Cluster) -> list[Person]:
     fake_data(database, users=PEOPLE, activities=ACTIVITIES)
     # Also where commits are not waited for, these are there.
     rows(made, "CHECKPOINT")
-    key = dev_keys.make()
+    key = dev_keys.load_or_create()
     found = rows(made, "SELECT users.handle, users.cognito_user_id FROM users ORDER BY users.handle")
-    return [Person(handle, token(key, sub)) for handle, sub in found]
+    return [Person(handle, create_access_token(key, sub)) for handle, sub in found]
 
 
 def rows(made: Cluster, statement: str, *parameters: object) -> list[TupleRow]:
@@ -108,7 +108,7 @@ def serving(
     `settings` come on top of what production is told; `PORT` may be one of them. `name` keeps the logs of
     several apart. `command` is another way to run the service.
     """
-    dev_keys.make()
+    dev_keys.load_or_create()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     port = settings.get("PORT") or free_port()
     ours = {

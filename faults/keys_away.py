@@ -18,7 +18,7 @@ from faults.silent import silent
 from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
 from lib.command_errors import CommandError
 from ops import dev_keys
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 
 # Who is signed in asks for what is theirs alone.
 PATH = "/api/activities/notifications"
@@ -35,7 +35,7 @@ class KeySet(BaseHTTPRequestHandler):
         """Send it."""
         self.send_response(HTTPStatus.OK)
         self.end_headers()
-        self.wfile.write(dev_keys.public_file().read_bytes())
+        self.wfile.write(dev_keys.jwks_path().read_bytes())
         self.server.asked += 1  # type: ignore[attr-defined]
 
     def log_message(self, *_: object) -> None:
@@ -73,7 +73,7 @@ def keys_away(seconds: int, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 -
             server.server_close()
             with (
                 silent(server.server_port) as nobody,
-                load(service.url, KNOWN, asking(dev_keys.make(), postgres), pause=PAUSE) as known,
+                load(service.url, KNOWN, asking(dev_keys.load_or_create(), postgres), pause=PAUSE) as known,
                 load(service.url, STRANGERS, asking(stranger, postgres), pause=PAUSE) as strange,
             ):
                 time.sleep(seconds)
@@ -87,7 +87,7 @@ def keys_away(seconds: int, broken: bool) -> Iterator[Figure]:  # noqa: FBT001 -
 
 def make_known(service: Running, server: KeyServer, postgres: Ground) -> None:
     """Ask until each of the service's processes has asked for the keys. Raises `CommandError`."""
-    ask = asking(dev_keys.make(), postgres)
+    ask = asking(dev_keys.load_or_create(), postgres)
     deadline = time.monotonic() + WAIT_SECONDS
     while server.asked < int(PROCESSES):
         ask(Client(service.url))
@@ -101,7 +101,7 @@ def asking(key: RSAKey, postgres: Ground) -> Callable[[Client], Answer]:
     numbers = count()
 
     def ask(client: Client) -> Answer:
-        answer = client.get(PATH, token(key, subs[next(numbers) % len(subs)]))
+        answer = client.get(PATH, create_access_token(key, subs[next(numbers) % len(subs)]))
         # The next one comes to whichever process has a turn.
         client.close()
         return answer

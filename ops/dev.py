@@ -52,7 +52,7 @@ def add_settings() -> None:
     # Nobody is to be told to go elsewhere: there is nobody else.
     for name, value in {"FRONTEND_URL": FRONTEND_URL, "DRAIN_SECONDS": "0"}.items():
         os.environ[name] = os.environ.get(name) or value
-    if not dev_keys.configured():
+    if not dev_keys.configured_pool_settings():
         os.environ.update(dev_keys.settings())
 
 
@@ -74,7 +74,7 @@ def serve(environ: dict[str, str], config: Config, url: str) -> int:
     if answers(config, server):
         say(f"Cruddur serves its feed at {url}/api/activities/home")
         say(f"{url}/docs documents the API, and {url}/ links to both")
-        if not dev_keys.configured():
+        if not dev_keys.configured_pool_settings():
             say("bin/dev-token andrewbrown prints a token to sign in with")
     status = server.wait()
     return status if status >= 0 else 128 - status
@@ -121,8 +121,8 @@ def main() -> int:
     config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
     url = (env_text("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
     check_port(config)
-    if not dev_keys.configured():
-        dev_keys.make()
+    if not dev_keys.configured_pool_settings():
+        dev_keys.load_or_create()
     step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
     with open_database() as db:
         environ = {**os.environ, "CONNECTION_URL": db.url}

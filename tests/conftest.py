@@ -1,4 +1,4 @@
-"""One server a run, one fresh database a test, and `make` for what a test is not about."""
+"""One server a run, one fresh database a test, and `load_or_create` for what a test is not about."""
 
 import os
 import re

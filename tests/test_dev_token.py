@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from ops import dev_keys
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 from tests import tokens
 from tests.cognito import fake_cognito
 from tests.running import fails, free_port, running, script, succeeds
@@ -98,7 +98,7 @@ def test_without_one_nobody_is(dev: Dev) -> None:
 
 
 def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
-    stranger = token(dev_keys.make(), ANDREW)
+    stranger = create_access_token(dev_keys.load_or_create(), ANDREW)
 
     assert (home / "keys").exists()
     assert ask(dev.port, NOTIFICATIONS, stranger) == (401, ["generic_401"])
@@ -107,7 +107,10 @@ def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
 def test_nobody_is_asked_about_whoever_is_not_in_the_database(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRUDDUR_DATA_DIR", str(dev.home))
 
-    assert ask(dev.port, NOTIFICATIONS, token(dev_keys.make(), STRANGER)) == (503, ["service_unavailable"])
+    assert ask(dev.port, NOTIFICATIONS, create_access_token(dev_keys.load_or_create(), STRANGER)) == (
+        503,
+        ["service_unavailable"],
+    )
 
 
 @pytest.mark.parametrize("handle", ["linyue", "LinYue", "LINYUE"])
@@ -134,7 +137,7 @@ def test_a_handle_is_found_in_any_case_and_its_token_says_what_cognitos_would(de
 def test_a_handle_that_nobody_has_is_told(dev: Dev, handle: str) -> None:
     line = fails("dev-token", handle, CRUDDUR_DATA_DIR=str(dev.home))
 
-    assert line == f"cruddur: nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others"
+    assert line == f"cruddur: no user has the handle {handle}: bin/db-seed adds andrewbrown and a few others"
 
 
 def test_without_a_handle_it_says_how_it_is_used() -> None:
@@ -196,7 +199,10 @@ def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
         for _ in range(2):
             dev.stdout.readline()
         assert not home.exists()
-        assert ask(port, NOTIFICATIONS, token(dev_keys.make(), ANDREW)) == (401, ["generic_401"])
+        assert ask(port, NOTIFICATIONS, create_access_token(dev_keys.load_or_create(), ANDREW)) == (
+            401,
+            ["generic_401"],
+        )
         assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
         dev.send_signal(signal.SIGTERM)
         # No word on bin/dev-token either.
