@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from lib.command_errors import CommandError
-from ops.dev import end_with_parent
+from ops.dev import set_parent_death_signal
 
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,7 +44,7 @@ def started(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent,
+            preexec_fn=set_parent_death_signal,
             # Of its own, so that Ctrl-C reaches it by us, and once.
             process_group=0,
         )

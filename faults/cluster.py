@@ -15,7 +15,7 @@ from bench.contestants import free_port
 from bench.processes import stat, tree
 from lib.command_errors import CommandError
 from ops.command import data_dir
-from ops.dev import end_with_parent
+from ops.dev import set_parent_death_signal
 from ops.embedded import OWNER, bin_dir, unprivileged_command
 
 HOST = "127.0.0.1"
@@ -44,7 +44,7 @@ class Cluster:
         self.log = folder / "log"
         self.port = free_port()
         self.options = OPTIONS | dict(options)
-        # Root's powers are given up on the way, and with them the wish of `end_with_parent`: said again.
+        # Root's powers are given up on the way, and with them the wish of `set_parent_death_signal`: said again.
         self._run_by = unprivileged_command(folder.stat(), "--pdeathsig=INT")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,7 +77,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent,
+                preexec_fn=set_parent_death_signal,
                 # Of its own, so that Ctrl-C reaches it by us, and once.
                 process_group=0,
             )

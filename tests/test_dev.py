@@ -169,7 +169,7 @@ def test_its_own_lines_neither_fail_nor_wait(monkeypatch: pytest.MonkeyPatch, wa
     monkeypatch.setattr(threading, "excepthook", failures.append)
     with unwritable(way) as output:
         monkeypatch.setattr(dev, "STDOUT", output)
-        thread = threading.Thread(target=dev.say, args=["Cruddur serves its feed"], daemon=True)
+        thread = threading.Thread(target=dev.print_line, args=["Cruddur serves its feed"], daemon=True)
         thread.start()
         thread.join(timeout=10)
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from faults.certificates import signed
-from ops.dev import end_with_parent
+from ops.dev import set_parent_death_signal
 from ops.embedded import unprivileged_command
 from tests.running import eventually, free_port
 
@@ -113,7 +113,7 @@ def launch(folder: Path, port: str) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  As faults/cluster.py does.
+            preexec_fn=set_parent_death_signal,  # noqa: PLW1509  As faults/cluster.py does.
             process_group=0,
         )
 
