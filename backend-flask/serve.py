@@ -27,7 +27,7 @@ from granian.server import MPServer
 from app import create_app
 from lib import telemetry
 from lib.checks import check_database, check_key_set, check_port
-from lib.command_errors import ConfigError
+from lib.command_errors import ConfigError, deprecated
 from lib.config import Config
 from lib.draining import drain
 from lib.logs import REQUESTS, STDERR, configure_logging
@@ -82,7 +82,7 @@ def worker() -> "WSGIApplication":
     """Return the application of one worker process. Its pool and exporters start here, after the fork."""
     config = Config.load()
     configure_logging(is_json=not os.isatty(STDERR), context=log_context)
-    logging.getLogger(REQUESTS).setLevel(config.log_level.upper())
+    logging.getLogger(REQUESTS).setLevel(logging.INFO if config.has_access_log else logging.WARNING)
     threading.Thread(target=end_with_parent, name="end with parent", daemon=True).start()
     threading.Thread(target=limit_unread_responses, args=[config.port], name="listener", daemon=True).start()
     app = create_app(config)
@@ -205,6 +205,9 @@ def main() -> None:
     )
     server.drain_seconds = config.drain
     configure_logging(is_json=not os.isatty(STDERR), context=dict)
+    if config.log_level:
+        access_log = "on" if config.has_access_log else "off"
+        logging.getLogger("cruddur").warning(deprecated("LOG_LEVEL", f"ACCESS_LOG={access_log}"))
     server.serve()
 
 

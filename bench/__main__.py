@@ -14,7 +14,7 @@ from bench.report import Findings, load, section, write
 from bench.scenarios import home, posting, reads, signed_in, traced
 from bench.worker import worker
 from ops import command, dev_keys
-from ops.command import ROOT, Database, database, run
+from ops.command import ROOT, Database, open_database, run
 
 SCENARIOS: dict[str, Callable[[Database, Given], Findings]] = {
     "reads": reads,
@@ -54,11 +54,11 @@ def main() -> None:
     if is_autogrouping():
         tell(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
     install()
-    dev_keys.make()
+    dev_keys.load_or_create()
     # Those of scenarios that are not measured now stay as they were.
-    known = command.home() / f"{given.document.stem}.json"
+    known = command.data_dir() / f"{given.document.stem}.json"
     findings = load(known)
-    with database(options=MEMORY) as server:
+    with open_database(options=MEMORY) as server:
         for name in given.scenarios or SCENARIOS:
             findings[name] = SCENARIOS[name](server, Given(given.rounds, given.seconds))
             print(f"\n{section(findings[name])}\n", flush=True)

@@ -21,7 +21,7 @@ from lib.command_errors import CommandError
 from lib.conninfo import conninfo
 from lib.pagination import PageRequest
 from ops import dev_keys
-from ops.command import ROOT, Database, home
+from ops.command import ROOT, Database, data_dir
 from services.home_activities import HomeActivities
 from services.user_activities import UserActivities
 
@@ -71,7 +71,7 @@ def running(contestant: Contestant, database: Database, settings: Mapping[str, s
             url=f"http://127.0.0.1:{port}/api/activities/home",
             environ={**environment(database), "PORT": port, **settings},
             folder=contestant.folder,
-            log=home() / "contestant.log",
+            log=data_dir() / "contestant.log",
         ) as server,
     ):
         yield server
@@ -84,7 +84,7 @@ def environment(database: Database) -> dict[str, str]:
     parts = {PG[name]: str(value) for name, value in conninfo_to_dict(url).items() if name in PG}
     ours = {"SERVICE_CONNECTION_URL": url, "FRONTEND_URL": "http://localhost:3000", "HOST": "127.0.0.1"}
     # The others log no requests either.
-    ours |= {"DRAIN_SECONDS": "0", "LOG_LEVEL": "warning"} | UNLIMITED
+    ours |= {"DRAIN_SECONDS": "0", "ACCESS_LOG": "off"} | UNLIMITED
     path = {"PATH": f"{venv() / 'bin'}:{os.environ['PATH']}", "NODE_ENV": "production"}
     return kept | parts | ours | path | dev_keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
 

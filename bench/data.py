@@ -22,8 +22,8 @@ from lib.text import fold
 from ops.command import Database, is_local
 from ops.create_database import ROLE, create
 from ops.drop_database import drop
-from ops.fake_data import Activity, copy, persons, posts
-from ops.schema_load import revision, schema_load
+from ops.fake_data import Activity, activity_rows, copy_rows, user_rows
+from ops.schema_load import schema_load, schema_revision
 
 # Words that no made-up message has. Every activity gets the one, and this many get the other.
 COMMON, RARE, HOLDERS = "cruddur", "zephyr", 20
@@ -100,7 +100,7 @@ def is_fresh(database: Database) -> bool:
     if not database.exists():
         return False
     with database.connect() as connection:
-        return revision(connection) == SCHEMA and connection.execute(FRESH).fetchone() == (True,)
+        return schema_revision(connection) == SCHEMA and connection.execute(FRESH).fetchone() == (True,)
 
 
 def fill(database: Database, data: Data) -> None:
@@ -108,9 +108,11 @@ def fill(database: Database, data: Data) -> None:
     dice = random.Random(4567)
     people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(data.users)]
     with database.connect() as connection, connection.transaction():
-        copy(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), persons(people), data.users)
-        activities = with_terms(posts(dice, people, data.activities), data.activities)
-        copy(connection, "activities", Activity._fields, activities, data.activities)
+        copy_rows(
+            connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(people), data.users
+        )
+        activities = with_terms(activity_rows(dice, people, data.activities), data.activities)
+        copy_rows(connection, "activities", Activity._fields, activities, data.activities)
     with database.connect() as connection:
         connection.execute("VACUUM (ANALYZE) users, activities")
 

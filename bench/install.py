@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.data import tell
 from harness.wrk import install_wrk
 from lib.command_errors import CommandError
-from ops.command import ROOT, home
+from ops.command import ROOT, data_dir
 from ops.venv import environment, network_settings
 
 PEERS = ROOT / "bench" / "peers"
@@ -17,7 +17,7 @@ PEERS = ROOT / "bench" / "peers"
 
 def venv() -> Path:
     """The environment of the peers that are Python."""
-    return home() / "venv"
+    return data_dir() / "venv"
 
 
 def install() -> None:

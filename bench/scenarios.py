@@ -18,7 +18,7 @@ from lib.pagination import NEWEST, PageRequest
 from lib.queries import PagedQuery, page_statement
 from ops import dev_keys
 from ops.command import Database
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 from ops.drop_database import drop
 from ops.fake_data import WORDS
 from services.home_activities import HOME, HomeActivities
@@ -153,10 +153,10 @@ def profiles() -> list[Request]:
 
 def tokens(database: Database) -> list[str]:
     """Access tokens of many people."""
-    key = dev_keys.make()
+    key = dev_keys.load_or_create()
     with database.connect() as connection:
         found = connection.execute("SELECT cognito_user_id FROM users ORDER BY uuid LIMIT %s", [SIGNED_IN])
-        return [token(key, sub) for (sub,) in found]
+        return [create_access_token(key, sub) for (sub,) in found]
 
 
 def message() -> str:

@@ -56,7 +56,7 @@ def result_of(drill: Drill, args: Namespace) -> Result:
 
 def machine() -> str:
     """Return the date, and a line about this machine."""
-    version = output(str(embedded.programs() / "postgres"), "--version").split()[-1]
+    version = output(str(embedded.bin_dir() / "postgres"), "--version").split()[-1]
     python = ".".join(map(str, sys.version_info[:2]))
     return f"{datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores; PostgreSQL {version}, Python {python}."
 
@@ -71,7 +71,7 @@ def main() -> int:
     # As Ctrl-C: everything that runs is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     args = arguments()
-    dev_keys.make()
+    dev_keys.load_or_create()
     results = []
     for name in args.drills or [name for name, drill in DRILLS.items() if drill.is_short or not args.short]:
         results.append(result_of(DRILLS[name], args))

@@ -16,7 +16,7 @@ from harness.postgres import NOTHING, THROWAWAY
 from harness.processes import connections, cpu_seconds, largest_memory_mb, largest_peak_mb
 from harness.raw_clients import exchange, is_closed, raw_clients, slow_senders, status
 from harness.waiting import poll
-from ops.explain import cost, page
+from ops.explain import measure, page_query
 from services.search_activities import SEARCH, pattern
 
 # RFC 9113, section 3.4: the preface, and an empty SETTINGS frame, with which each HTTP/2 connection begins.
@@ -202,7 +202,7 @@ def searches(*, broken: bool, activities: int = 2_000_000, count: int = 40) -> F
         env.rows(ACTIVITIES, activities, activities)
         env.rows("VACUUM (ANALYZE) activities")
         with psycopg.connect(env.cluster.url(), autocommit=True) as connection:
-            visited = cost(connection, page(TERM, SEARCH, words=[pattern(TERM)])).rows
+            visited = measure(connection, page_query(TERM, SEARCH, words=[pattern(TERM)])).rows
         yield at_most("activities that a page of the search visits", VISITS, visited, "rows")
         for searchers in (8, 200):
             with load(env.url, searchers, getting(f"/api/activities/search?term={TERM}"), pause=0.5) as answers:

@@ -18,7 +18,7 @@ from harness.ports import HOST
 from harness.postgres import NOTHING, Cluster, folder, running
 from harness.proxy import Proxy, proxy
 from harness.waiting import sleep, wait_until
-from ops.command import home
+from ops.command import data_dir
 
 WRITERS, READERS = 16, 8
 # Between two requests of a reader: the machine has time for others also while each response comes at once.
@@ -183,7 +183,7 @@ def promoted(*, broken: bool, seconds: float = 3) -> Figures:
 @contextmanager
 def standby_of(primary: Postgres, network: Proxy) -> Iterator[Cluster]:
     """Run a standby that follows the primary by way of the network while this lasts."""
-    with folder(home()) as own:
+    with folder(data_dir()) as own:
         standby = Cluster(own)
         source = make_conninfo(primary.cluster.url(dbname=""), port=network.port)
         primary.cluster.run("pg_basebackup", "-D", str(standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")

@@ -16,7 +16,7 @@ from harness.load import NO_ANSWER, getting, load
 from harness.postgres import Cluster
 from harness.processes import output
 from harness.waiting import poll
-from ops.command import home
+from ops.command import data_dir
 
 SIZE_MB = 256
 MEGABYTE, PAGE = 1 << 20, 1 << 12
@@ -56,7 +56,7 @@ def disk_full(*, broken: bool) -> Figures:
 @contextmanager
 def small_disk() -> Iterator[Path]:
     """Mount a file system in memory while this lasts. Raises `CommandError` where this user may not mount one."""
-    with tempfile.TemporaryDirectory(prefix="cruddur-disk-", dir=home()) as folder:
+    with tempfile.TemporaryDirectory(prefix="cruddur-disk-", dir=data_dir()) as folder:
         output("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m,mode=755", "cruddur-faults", folder)
         try:
             yield Path(folder)

@@ -21,7 +21,7 @@ from harness.waiting import wait_until
 from harness.wrk import burst
 from lib.cognito import MIN_REFRESH_INTERVAL_SECONDS
 from ops import dev_keys
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 
 # New connections come slowly enough that the machine does not run out of ports for them.
 PAUSE, PATIENCE = 0.02, 10
@@ -40,12 +40,12 @@ TRACE_HEADERS = {"traceparent": f"00-{'1' * 32}-{'1' * 16}-01", "tracestate": TR
 @drill("keys-away", "the keys that are known are kept (here none ever was)", is_short=True, seconds=4)
 def keys_away(*, broken: bool, seconds: int = 65) -> Figures:
     """Make Cognito's keys unreachable for 65 s: packets to them get no answer."""
-    key, stranger = dev_keys.make(), RSAKey.generate_key(2048, {"kid": "stranger"}, auto_kid=False)
+    key, stranger = dev_keys.load_or_create(), RSAKey.generate_key(2048, {"kid": "stranger"}, auto_kid=False)
     requests: list[StubRequest] = []
 
     def key_set(request: StubRequest) -> StubResponse:
         requests.append(request)
-        return StubResponse(body=dev_keys.public_file().read_bytes())
+        return StubResponse(body=dev_keys.jwks_path().read_bytes())
 
     with postgres() as database, ExitStack() as stack, ExitStack() as cognito:
         url = cognito.enter_context(http_stub(key_set))
@@ -78,7 +78,7 @@ def as_users(key: RSAKey, database: Postgres) -> Step:
     numbers = count()
 
     def ask(client: Client) -> Answer:
-        return client.get("/api/activities/notifications", token(key, subs[next(numbers) % len(subs)]))
+        return client.get("/api/activities/notifications", create_access_token(key, subs[next(numbers) % len(subs)]))
 
     # Each process gets its share of new connections.
     return fresh(ask)

@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from harness.ports import HOST, free_port
 from harness.processes import started
 from harness.stubs import StubRequest, StubResponse, http_stub
-from ops.command import ROOT, home
+from ops.command import ROOT, data_dir
 
 
 class Tree(NamedTuple):
@@ -149,7 +149,7 @@ def collector_process(name: str = "collector") -> Iterator[str]:
     """Run a collector in a process of its own while this lasts. Yields its URL; `name` is the log's."""
     port = free_port()
     command = [sys.executable, "-m", "harness.collector", port]
-    url, log = f"http://{HOST}:{port}", home() / f"{name}.log"
+    url, log = f"http://{HOST}:{port}", data_dir() / f"{name}.log"
     with started(command, url=url, environ=dict(os.environ), folder=ROOT, log=log):
         yield url
 

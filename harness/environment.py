@@ -17,9 +17,9 @@ from harness.postgres import NOTHING, Cluster, cluster, locked, unpurged
 from harness.processes import CLEAN, UNLIMITED, Running, started
 from harness.proxy import Proxy, proxy
 from ops import dev_keys
-from ops.command import ROOT, Database, home
+from ops.command import ROOT, Database, data_dir
 from ops.create_database import ROLE, create
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 from ops.fake_data import fake_data
 from ops.schema_load import schema_load
 
@@ -109,9 +109,9 @@ def fill(server: Cluster) -> list[Person]:
     fake_data(database, users=USERS, activities=ACTIVITIES)
     # Also where commits do not wait for the disk, these are on it.
     server.rows("CHECKPOINT")
-    key = dev_keys.make()
+    key = dev_keys.load_or_create()
     rows = server.rows("SELECT users.handle, users.cognito_user_id FROM users ORDER BY users.handle")
-    return [Person(handle, token(key, sub)) for handle, sub in rows]
+    return [Person(handle, create_access_token(key, sub)) for handle, sub in rows]
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def serving(
 
     `settings` come on top of production's; `PORT` may be among them. `name` tells the logs of several apart.
     """
-    dev_keys.make()
+    dev_keys.load_or_create()
     port = settings.get("PORT") or free_port()
     usual = {
         "SERVICE_CONNECTION_URL": database_url,
@@ -165,6 +165,6 @@ def serving(
         url=f"http://127.0.0.1:{port}{first}",
         environ=CLEAN | dev_keys.settings() | usual | settings,
         folder=ROOT,
-        log=home() / f"{name}.log",
+        log=data_dir() / f"{name}.log",
     ) as service:
         yield service

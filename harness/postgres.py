@@ -21,8 +21,8 @@ from harness.processes import is_alive, launch, output, tree
 from harness.waiting import poll, wait_until
 from lib.command_errors import CommandError
 from lib.purge import LOCK
-from ops.command import home
-from ops.embedded import OWNER, programs, unprivileged
+from ops.command import data_dir
+from ops.embedded import OWNER, bin_dir, unprivileged_command
 
 NAME = "cruddur"
 # The name in the certificates. A client that uses it gives the address too.
@@ -56,14 +56,14 @@ class Cluster:
         bin_folder: Path | None = None,
         host: str = HOST,
     ) -> None:
-        self._bin_folder = bin_folder or programs()
+        self._bin_folder = bin_folder or bin_dir()
         self.data = folder / "data"
         self.log = folder / "log"
         self.port = free_port()
         self.host = host
         self.options = OPTIONS | dict(options)
         # setpriv clears the signal of `end_with_parent` when root gives its powers up: it sets the signal again.
-        self._run_by = unprivileged(folder.stat(), "--pdeathsig=INT")
+        self._run_by = unprivileged_command(folder.stat(), "--pdeathsig=INT")
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, *, user: str = OWNER, dbname: str = NAME) -> str:
@@ -75,7 +75,7 @@ class Cluster:
         self.run(
             *("initdb", "-D", str(self.data), "-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
             # Since version 17. Others have the system's.
-            *([] if self._bin_folder != programs() else ["--locale-provider=builtin"]),
+            *([] if self._bin_folder != bin_dir() else ["--locale-provider=builtin"]),
         )
 
     def run(self, program: str, *arguments: str) -> None:
@@ -152,7 +152,7 @@ class Cluster:
 @contextmanager
 def cluster(parent: Path | None = None, *, options: Mapping[str, str] = NOTHING) -> Iterator[Cluster]:
     """Run a new cluster, in a folder of its own below `parent`, while this lasts."""
-    with folder(parent or home()) as own:
+    with folder(parent or data_dir()) as own:
         server = Cluster(own, options=options)
         server.make()
         with running(server):

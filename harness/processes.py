@@ -19,13 +19,20 @@ from harness.waiting import poll
 from lib.command_errors import CommandError
 from lib.config import Config
 from ops.command import ROOT
-from ops.dev import end_with_parent
+from ops.dev import set_parent_death_signal
 
 START_SECONDS, STOP_SECONDS = 30, 25
 MEGABYTE = 1 << 20
 # Settings of the user who runs tests and drills are not for the programs under test.
 OTHER_SETTINGS = {
-    *("PROD_CONNECTION_URL", "SERVICE_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME", "BACKEND_URL"),
+    *(
+        "PROD_CONNECTION_URL",
+        "SERVICE_CONNECTION_URL",
+        "TEST_CONNECTION_URL",
+        "CRUDDUR_DATA_DIR",
+        "CRUDDUR_HOME",
+        "BACKEND_URL",
+    ),
     *("WEB_CONCURRENCY", "LOG_LEVEL", "DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"),
     *(str(field.validation_alias) for field in Config.model_fields.values()),
 }
@@ -64,7 +71,7 @@ def launch(command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[A
     """
     usual: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     process: subprocess.Popen[Any] = subprocess.Popen(
-        command, **{"cwd": ROOT} | usual | options, preexec_fn=end_with_parent, process_group=0
+        command, **{"cwd": ROOT} | usual | options, preexec_fn=set_parent_death_signal, process_group=0
     )
     return process
 

@@ -96,7 +96,7 @@ def pgbench(environ: dict[str, str], postgres: int | None, script: Path, run: Ru
     with tempfile.TemporaryDirectory() as folder:
         options = ["-n", "-j1", "-M", "prepared", f"-c{run.connections}", f"-T{run.seconds}"]
         logged = ["--log", f"--log-prefix={folder}/log", f"--random-seed={run.seed}", "-f", str(script)]
-        text = output(str(embedded.programs() / "pgbench"), *options, *logged, environ=environ)
+        text = output(str(embedded.bin_dir() / "pgbench"), *options, *logged, environ=environ)
         # Each line begins with client, transaction and microseconds.
         took = [int(line.split()[2]) / 1e3 for log in Path(folder).iterdir() for line in log.read_text().splitlines()]
     percentiles = quantiles(took, n=100)

@@ -1,6 +1,6 @@
-"""Write the database into a file that is not there yet, and beside it what bin/db-restore verifies it by.
+"""Back up the database into a new file, with a manifest by which bin/db-restore verifies the backup.
 
-The file is of pg_dump's custom format, and both are of one instant.
+The file has pg_dump's custom format. The file and its manifest show the database at the same instant.
 """
 
 import signal
@@ -18,72 +18,73 @@ from ops.manifest import Manifest
 
 
 def backup(database: Database, file: Path) -> Manifest:
-    """Write `file` and its manifest, both whole or neither. Returns what they hold. Raises `CommandError`."""
-    for taken in (file, manifest.beside(file)):
-        if taken.exists():
-            raise CommandError(f"{taken} is there already, and was left as it is: name a file that is not")
+    """Write `file` and its manifest, both or neither. Returns the manifest. Raises `CommandError`."""
+    for path in (file, manifest.manifest_path(file)):
+        if path.exists():
+            raise CommandError(f"{path} exists already, and was not changed: name a new file")
     try:
-        # In a folder that nobody else may enter, on the disk where both are to be.
+        # A private folder on the disk of the destination: hard links do not cross disks.
         with tempfile.TemporaryDirectory(prefix=".cruddur-backup-", dir=file.parent) as folder:
             unfinished = Path(folder) / "backup"
-            held = dump(database, unfinished)
-            manifest.write(held, manifest.beside(unfinished))
+            contents = dump(database, unfinished)
+            manifest.write(contents, manifest.manifest_path(unfinished))
             publish(unfinished, file)
     except OSError as error:
         raise CommandError(f"{file} can't be written: {error.strerror}") from error
-    return held
+    return contents
 
 
 def dump(database: Database, file: Path) -> Manifest:
-    """Have pg_dump write `file`. Returns what the database holds at the instant that the file is of."""
+    """Run pg_dump into `file`. Returns the manifest of the same snapshot. Raises `CommandError`."""
     with database.connect() as connection:
-        pg_dump = pg_tools.program("pg_dump", connection.info.server_version // 10_000)
+        pg_dump = pg_tools.find_program("pg_dump", connection.info.server_version // 10_000)
         connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
-            manifest.same_texts(connection)
-            held = manifest.take(connection)
-            options = ("--format=custom", f"--snapshot={exported(connection)}", f"--file={file}")
-            pg_tools.call(pg_dump, database.url, connection, *options)
-    return held
+            manifest.normalize_session(connection)
+            contents = manifest.compute(connection)
+            options = ("--format=custom", f"--snapshot={export_snapshot(connection)}", f"--file={file}")
+            pg_tools.run_program(pg_dump, database.url, connection, *options)
+    return contents
 
 
-def exported(connection: Connection) -> str:
-    """The snapshot of the transaction that `connection` is in, for other sessions to see the same."""
-    found = connection.execute("SELECT pg_export_snapshot()").fetchone()
-    assert found is not None
-    return str(found[0])
+def export_snapshot(connection: Connection) -> str:
+    """Return the id of the transaction's snapshot, with which other sessions see the same rows."""
+    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def publish(unfinished: Path, file: Path) -> None:
-    """Give the backup its name, and to its manifest before that: where the one is, the other is too."""
-    names = {manifest.beside(unfinished): manifest.beside(file), unfinished: file}
+    """Give the manifest and then the backup its final name, so that every backup has a manifest. Raises `OSError`."""
+    names = {manifest.manifest_path(unfinished): manifest.manifest_path(file), unfinished: file}
     for source, name in names.items():
         source.chmod(0o600)
         try:
-            # Unlike a rename, it does not replace what has come there meanwhile.
+            # Unlike a rename, a hard link does not replace a file that was created meanwhile.
             name.hardlink_to(source)
         except OSError:
             if name == file:
-                manifest.beside(file).unlink()
+                manifest.manifest_path(file).unlink()
             raise
 
 
 def main() -> None:
-    """The command."""
-    # As Ctrl-C: what is unfinished is removed.
+    """Run the command."""
+    # SIGTERM removes unfinished files, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argument_parser("bin/db-backup", __doc__)
-    parser.add_argument("file", metavar="FILE", type=Path, help="without it: cruddur-<UTC time>.dump in this folder")
-    words = sys.argv[1:]
-    if words in ([], ["prod"]):
-        words.append(f"cruddur-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump")
-    args = parser.parse_args(words)
+    parser.add_argument("file", metavar="FILE", type=Path, help="by default cruddur-<UTC time>.dump in this folder")
+    arguments = sys.argv[1:]
+    if arguments in ([], ["prod"]):
+        arguments.append(f"cruddur-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.dump")
+    args = parser.parse_args(arguments)
     if not args.file.suffix and args.file.parent == Path():
-        # Such as `production`, by which one means the database.
-        parser.error(f"FILE has a suffix or a folder, such as ./{args.file}, so that it is no mistyped prod")
+        # `production`, for instance, is probably meant as the database.
+        parser.error(f"FILE needs a suffix or a folder, such as ./{args.file}: it could be a mistyped prod")
     with selected_database(args) as database:
-        held = backup(database, args.file)
-    print(f"{args.file}: database {database.name}, {args.file.stat().st_size:,} bytes, schema {held.revision}\n{held}")
+        contents = backup(database, args.file)
+    size = args.file.stat().st_size
+    print(f"{args.file}: database {database.name}, {size:,} bytes, schema {contents.revision}\n{contents}")
 
 
 if __name__ == "__main__":

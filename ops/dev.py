@@ -1,4 +1,4 @@
-"""Serve the seeded feed on this machine, with the embedded Postgres unless CONNECTION_URL is set."""
+"""Serve the seeded feed on this machine. Without CONNECTION_URL, start the embedded Postgres."""
 
 import ctypes
 import os
@@ -18,10 +18,10 @@ from psycopg.conninfo import make_conninfo
 from lib.checks import SCHEMA, check_port
 from lib.config import Config
 from ops import dev_keys
-from ops.command import ROOT, Database, checked, database, run
+from ops.command import ROOT, Database, env_text, open_database, run
 from ops.create_database import ROLE, create
 from ops.migrate import migrate
-from ops.schema_load import load_schema, revision
+from ops.schema_load import load_schema, schema_revision
 from ops.seed import load_seed
 
 # <linux/prctl.h>
@@ -30,71 +30,71 @@ STDOUT = 1
 FRONTEND_URL = "http://localhost:3000"
 
 
-def prepare(database: Database, service_url: str) -> None:
-    """Create, load and seed the database where it is new; take it forward where it is old. Raises `CommandError`."""
+def prepare_database(database: Database, service_url: str) -> None:
+    """Create, load and seed a new database; migrate an old one. Raises `CommandError`."""
     create(database, service_url=service_url)
     with database.connect() as connection:
-        found = revision(connection)
-        if found is None:
+        revision = schema_revision(connection)
+        if revision is None:
             database.confirm("puts the seed into", connection)
-            step(f"Loading the schema and the seed into the database {database.name}")
-            # Both or neither: an interruption in between would leave a feed that is empty for ever.
+            print_step(f"Loading the schema and the seed into the database {database.name}")
+            # In one transaction: an interruption in between would leave an empty feed for ever.
             with connection.transaction():
                 load_schema(connection)
                 load_seed(connection)
-    if found is not None and found < SCHEMA:
-        step(f"Migrating the database {database.name} from schema {found} to {SCHEMA}")
+    if revision is not None and revision < SCHEMA:
+        print_step(f"Migrating the database {database.name} from schema {revision} to {SCHEMA}")
         migrate(database)
 
 
-def add_settings() -> None:
-    """Add our defaults to what the environment leaves open, and our key pair where it names no pool."""
-    # Nobody is to be told to go elsewhere: there is nobody else.
+def set_default_settings() -> None:
+    """Set the missing environment variables: the defaults for development, and without a pool the key pair's."""
+    # No drain on this machine: there is no other instance for new requests.
     for name, value in {"FRONTEND_URL": FRONTEND_URL, "DRAIN_SECONDS": "0"}.items():
         os.environ[name] = os.environ.get(name) or value
-    if not dev_keys.configured():
+    if not dev_keys.configured_pool_settings():
         os.environ.update(dev_keys.settings())
 
 
 def serve(environ: dict[str, str], config: Config, url: str) -> int:
-    """Run bin/serve until it ends or a signal ends it. Returns its exit status, as a shell has it."""
+    """Run bin/serve until it exits, and pass signals on to it. Returns its exit status, as a shell reports it."""
     server = subprocess.Popen(
         [ROOT / "bin" / "serve"],
         env=environ,
-        preexec_fn=end_with_parent,
-        # Of its own, so that Ctrl-C reaches it once, by us, and not each of its processes too.
+        preexec_fn=set_parent_death_signal,
+        # In a process group of its own, the service gets Ctrl-C once, from the handler below.
         process_group=0,
     )
 
-    def pass_on(number: int, _: FrameType | None) -> None:
+    def forward(number: int, _: FrameType | None) -> None:
         server.send_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
-    if answers(config, server):
-        say(f"Cruddur serves its feed at {url}/api/activities/home")
-        say(f"{url}/docs documents the API, and {url}/ links to both")
-        if not dev_keys.configured():
-            say("bin/dev-token andrewbrown prints a token to sign in with")
+        signal.signal(number, forward)
+    if wait_until_ready(config, server):
+        print_line(f"Cruddur serves its feed at {url}/api/activities/home")
+        print_line(f"{url}/docs documents the API, and {url}/ links to both")
+        if not dev_keys.configured_pool_settings():
+            print_line("bin/dev-token andrewbrown prints a token to sign in with")
     status = server.wait()
     return status if status >= 0 else 128 - status
 
 
-def step(line: str) -> None:
-    """Tell a terminal what is done next: the first start takes some seconds."""
+def print_step(line: str) -> None:
+    """Print the next step on a terminal: the first start takes some seconds."""
     if os.isatty(STDOUT):
-        say(f"{line} ...")
+        print_line(f"{line} ...")
 
 
-def say(line: str) -> None:
-    """Print a line, unless that would fail or wait: the service runs, whether or not its output is read."""
+def print_line(line: str) -> None:
+    """Print a line, unless the write would fail or block. The service does not depend on a reader of its output."""
     with suppress(OSError):
         if select.select([], [STDOUT], [], 0)[1]:
             os.write(STDOUT, f"{line}\n".encode())
 
 
-def answers(config: Config, server: "subprocess.Popen[bytes]") -> bool:
-    """Wait until the service answers. False when `server` ends before."""
+def wait_until_ready(config: Config, server: "subprocess.Popen[bytes]") -> bool:
+    """Wait until the service responds. Returns False if `server` exits before that."""
     while server.poll() is None:
         try:
             with closing(HTTPConnection(config.host, config.port, timeout=1)) as connection:
@@ -105,31 +105,31 @@ def answers(config: Config, server: "subprocess.Popen[bytes]") -> bool:
     return False
 
 
-def end_with_parent() -> None:
-    """Have the kernel stop this process when the one that started it is killed. On Linux only."""
+def set_parent_death_signal() -> None:
+    """Ask the kernel to send SIGTERM to this process when its parent ends. Only Linux has this."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     ArgumentParser(prog="bin/dev", description=__doc__).parse_args()
-    # Until the server runs, SIGTERM is Ctrl-C: what was begun is put back in order.
+    # Until the server runs, SIGTERM cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    add_settings()
-    # Before a Postgres is started for nothing. Its URL is not known yet.
+    set_default_settings()
+    # Check the settings before Postgres starts. The embedded server's URL is not known yet.
     config = Config.load(connection_url=os.environ.get("CONNECTION_URL") or "dbname=cruddur")
-    url = (checked("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
+    url = (env_text("BACKEND_URL", "a URL", "http://localhost:4567") or f"http://localhost:{config.port}").rstrip("/")
     check_port(config)
-    if not dev_keys.configured():
-        dev_keys.make()
-    step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
-    with database() as db:
+    if not dev_keys.configured_pool_settings():
+        dev_keys.load_or_create()
+    print_step("Starting Postgres" if not os.environ.get("CONNECTION_URL") else "Connecting to Postgres")
+    with open_database() as db:
         environ = {**os.environ, "CONNECTION_URL": db.url}
         if db.is_embedded:
             environ["SERVICE_CONNECTION_URL"] = make_conninfo(db.url, user=ROLE)
-        prepare(db, environ.get("SERVICE_CONNECTION_URL", ""))
-        step("Starting the service")
+        prepare_database(db, environ.get("SERVICE_CONNECTION_URL", ""))
+        print_step("Starting the service")
         return serve(environ, config, url)
 
 

@@ -1,7 +1,7 @@
-"""The development pool: a key pair of our own, where a Cognito user pool's would be.
+"""The development key pair, which takes the place of a Cognito user pool's keys.
 
-The service trusts it by its settings, as it would any pool's; where a pool is configured, nothing here is used.
-Run as a command, this makes the pair and prints the settings as env(1) takes them.
+The service trusts the key pair by its settings, like any pool's. With a configured pool the pair is not used.
+As a command, this module creates the pair and prints the settings in the syntax of env(1).
 """
 
 import fcntl
@@ -14,83 +14,89 @@ from typing import Any
 from joserfc.jwk import KeySet, RSAKey
 
 from lib.command_errors import CommandError
-from ops.command import home, run
+from ops.command import data_dir, run
 
 ALGORITHM = "RS256"
 REGION = "eu-west-1"
 POOL_ID = "eu-west-1_development"
 CLIENT_ID = "development"
-# Nobody listens there: nobody is asked about people who are not in the database.
-CLOSED = "http://127.0.0.1:9"
+# A closed port: the service gets no answer about users who are not in the database.
+CLOSED_PORT_URL = "http://127.0.0.1:9"
 POOL_SETTINGS = ("AWS_COGNITO_USER_POOL_ID", "AWS_COGNITO_USER_POOL_CLIENT_ID", "AWS_COGNITO_JWKS_URL")
 
 
-def path(name: str) -> Path:
-    """A file of the key pair's."""
-    return home().absolute() / "keys" / name
+def key_path(name: str) -> Path:
+    """Return the path of one of the key pair's files. Raises `CommandError`."""
+    return data_dir().absolute() / "keys" / name
 
 
-def private_file() -> Path:
-    """The private key, which signs."""
-    return path("private.json")
+def private_key_path() -> Path:
+    """Return the path of the private key, which signs tokens. Raises `CommandError`."""
+    return key_path("private.json")
 
 
-def public_file() -> Path:
-    """The key set that the service reads, by the pool's name, so that it is no other pool's."""
-    return path(f"{POOL_ID}.json")
+def jwks_path() -> Path:
+    """Return the path of the public key set, named after the pool. Raises `CommandError`."""
+    return key_path(f"{POOL_ID}.json")
 
 
 def settings() -> dict[str, str]:
-    """What the service is told, to trust the pair. The region is in the tokens' issuer, so it is no one's choice."""
+    """Return the settings with which the service trusts the key pair. Raises `CommandError`.
+
+    The region is fixed, because the tokens' issuer contains it.
+    """
     return {
         "AWS_DEFAULT_REGION": REGION,
         "AWS_COGNITO_USER_POOL_ID": POOL_ID,
         "AWS_COGNITO_USER_POOL_CLIENT_ID": CLIENT_ID,
-        "AWS_COGNITO_JWKS_URL": public_file().as_uri(),
-        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": CLOSED,
+        "AWS_COGNITO_JWKS_URL": jwks_path().as_uri(),
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": CLOSED_PORT_URL,
     }
 
 
-def configured() -> list[str]:
-    """The settings in the environment that are of another pool: where there is one, the pair is not used."""
-    ours = settings()
-    return [name for name in POOL_SETTINGS if os.environ.get(name, "") not in {"", ours[name]}]
+def configured_pool_settings() -> list[str]:
+    """Return the names of the environment's settings for another pool. Raises `CommandError`.
+
+    Without such settings the development key pair is used.
+    """
+    development_settings = settings()
+    return [name for name in POOL_SETTINGS if os.environ.get(name, "") not in {"", development_settings[name]}]
 
 
-def make() -> RSAKey:
-    """The pair, made where there is none, and once when several want it at once. Raises `CommandError`."""
+def load_or_create() -> RSAKey:
+    """Return the key pair, and create it if it is missing. Concurrent calls create one. Raises `CommandError`."""
     try:
-        if not is_made():
-            make_once()
-        return RSAKey.import_key(json.loads(private_file().read_text()))
+        if not keys_exist():
+            create_keys()
+        return RSAKey.import_key(json.loads(private_key_path().read_text()))
     except OSError as error:
         raise CommandError(
-            f"the development keys can't be kept in {path('')} ({error.strerror}): "
-            "give CRUDDUR_HOME a folder of your own"
+            f"the development keys can't be kept in {key_path('')} ({error.strerror}): "
+            "give CRUDDUR_DATA_DIR a folder of your own"
         ) from error
 
 
-def is_made() -> bool:
-    """Whether both halves are there, which then fit together."""
-    return private_file().exists() and public_file().exists()
+def keys_exist() -> bool:
+    """Return whether both files exist. They then belong together."""
+    return private_key_path().exists() and jwks_path().exists()
 
 
-def make_once() -> None:
-    """Make both halves, if nobody else has while this waited for the lock."""
-    path("").mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path("making").open("a") as making:
-        fcntl.flock(making, fcntl.LOCK_EX)
-        if is_made():
+def create_keys() -> None:
+    """Create both files, unless another process did while this one waited for the lock. Raises `OSError`."""
+    key_path("").mkdir(mode=0o700, parents=True, exist_ok=True)
+    with key_path("making").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if keys_exist():
             return
-        # First away with a half that has lost its other, and the public one last: both are there when they fit.
-        public_file().unlink(missing_ok=True)
+        # Remove a key set without its private key, and write the key set last: then both files belong together.
+        jwks_path().unlink(missing_ok=True)
         key = RSAKey.generate_key(2048, {"use": "sig", "alg": ALGORITHM}, auto_kid=True)
-        write(private_file(), key.as_dict(private=True))
-        write(public_file(), KeySet([key]).as_dict(private=False))
+        write_private(private_key_path(), key.as_dict(private=True))
+        write_private(jwks_path(), KeySet([key]).as_dict(private=False))
 
 
-def write(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that only its owner may read, all of it or nothing."""
+def write_private(file: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON into a file that only its owner may read, whole or not at all. Raises `OSError`."""
     unfinished = file.with_suffix(".unfinished")
     unfinished.touch(mode=0o600)
     unfinished.write_text(json.dumps(content))
@@ -98,10 +104,10 @@ def write(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """The command. Where a pool is configured, it makes and prints nothing."""
-    if configured():
+    """Run the command. With a configured pool it creates and prints nothing."""
+    if configured_pool_settings():
         return
-    make()
+    load_or_create()
     for name, value in settings().items():
         print(f"{name}={value}")
 

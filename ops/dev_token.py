@@ -1,4 +1,4 @@
-"""Print an access token of the development keys, good for a day, for somebody in the database."""
+"""Print an access token for a user in the database, signed by the development keys and valid for a day."""
 
 import time
 from argparse import ArgumentParser
@@ -10,30 +10,30 @@ from joserfc.jwk import RSAKey
 from lib.command_errors import CommandError
 from lib.config import UserPool
 from ops import dev_keys
-from ops.command import Database, database, run
+from ops.command import Database, open_database, run
 
 LIFETIME_SECONDS = 24 * 60 * 60
-# As db/sql/users/short.sql finds a person.
-FIND = """
+# The handles are compared as in db/sql/users/short.sql.
+FIND_COGNITO_USER_ID = """
     SELECT users.cognito_user_id
     FROM users
     WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
 """
 
 
-def find(database: Database, handle: str) -> str:
-    """Who has the handle, as Cognito knows them. Raises `CommandError`."""
-    # A command line may hold bytes that are no text; a handle is ASCII.
-    sought = handle.encode("ascii", "replace").decode()
+def cognito_user_id(database: Database, handle: str) -> str:
+    """Return the Cognito id of the user with this handle. Raises `CommandError`."""
+    # A handle is ASCII, and an argument may hold bytes that are not valid text.
+    ascii_handle = handle.encode("ascii", "replace").decode()
     with database.connect() as connection:
-        found = connection.execute(FIND, {"handle": sought}).fetchone()
-    if found is None:
-        raise CommandError(f"nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others")
-    return str(found[0])
+        row = connection.execute(FIND_COGNITO_USER_ID, {"handle": ascii_handle}).fetchone()
+    if row is None:
+        raise CommandError(f"no user has the handle {handle}: bin/db-seed adds andrewbrown and a few others")
+    return str(row[0])
 
 
-def token(key: RSAKey, sub: str) -> str:
-    """An access token for `sub`, as Cognito makes them."""
+def create_access_token(key: RSAKey, sub: str) -> str:
+    """Return an access token for the user `sub`, with the claims of a Cognito token."""
     pool = UserPool.of(dev_keys.REGION, dev_keys.POOL_ID, dev_keys.CLIENT_ID, None, None)
     now = int(time.time())
     claims = {
@@ -51,19 +51,19 @@ def token(key: RSAKey, sub: str) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(prog="bin/dev-token", description=__doc__)
-    parser.add_argument("handle", metavar="HANDLE", help="whose token it is, such as andrewbrown")
+    parser.add_argument("handle", metavar="HANDLE", help="the user's handle, such as andrewbrown")
     args = parser.parse_args()
-    others = dev_keys.configured()
-    if others:
+    pool_settings = dev_keys.configured_pool_settings()
+    if pool_settings:
         raise CommandError(
-            f"a Cognito pool is configured, whose tokens Cognito alone makes: unset {', '.join(others)} "
+            f"a Cognito pool is configured, and only Cognito issues its tokens: unset {', '.join(pool_settings)} "
             "to use the development keys"
         )
-    with database() as db:
-        sub = find(db, args.handle)
-    print(token(dev_keys.make(), sub))
+    with open_database() as db:
+        sub = cognito_user_id(db, args.handle)
+    print(create_access_token(dev_keys.load_or_create(), sub))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Drop the database with all that is in it. Not while somebody uses it."""
+"""Drop the database with all its data, unless a session uses it."""
 
 from psycopg.errors import ObjectInUse
 from psycopg.sql import SQL, Identifier
@@ -8,9 +8,9 @@ from ops.command import Database, argument_parser, run, selected_database
 
 
 def drop(database: Database) -> str:
-    """Drop it if it is there. Returns what was done.
+    """Drop the database, if it exists. Returns a summary.
 
-    Raises `CommandError`, also when its name had to be typed and was not.
+    Raises `CommandError`, for instance when the operator did not confirm by typing its name.
     """
     with database.connect("postgres") as connection:
         database.confirm("drops the database", connection)
@@ -26,7 +26,7 @@ def drop(database: Database) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-drop", __doc__, destroys=True).parse_args()) as database:
         database.report(drop(database))
 

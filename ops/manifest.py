@@ -1,4 +1,4 @@
-"""What a database holds: the revision of its schema, and by table how many rows and a checksum over all of them."""
+"""The manifest of a database: the revision of its schema, and of each table the row count and a checksum."""
 
 import json
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
-from ops.schema_load import revision
+from ops.schema_load import schema_revision
 
-# A row has many texts, by the session's settings; to compare them, all sessions have the same. And
-# to read a whole table takes as long as it takes. Not every version has every limit.
+# The text of a row depends on the session's settings, so all checksums are computed with the same ones.
+# Reading a whole table may exceed a timeout, so there is none. Older versions lack some of these settings.
 SESSION = """
-SELECT set_config(pg_settings.name, given.value, true)
+SELECT set_config(pg_settings.name, normal.value, true)
 FROM (
     VALUES
         ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'), ('intervalstyle', 'postgres'), ('bytea_output', 'hex'),
         ('extra_float_digits', '1'), ('statement_timeout', '0'), ('transaction_timeout', '0'),
         ('idle_in_transaction_session_timeout', '0')
-) AS given (name, value)
-JOIN pg_settings ON lower(pg_settings.name) = given.name
+) AS normal (name, value)
+JOIN pg_settings ON lower(pg_settings.name) = normal.name
 """
 TABLES = """
 SELECT pg_namespace.nspname, pg_class.relname
@@ -30,90 +30,90 @@ JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace
 WHERE pg_class.relkind = 'r' AND pg_namespace.nspname !~ '^(pg_|information_schema$)'
 ORDER BY pg_namespace.nspname, pg_class.relname
 """
-# The sum of the rows' hashes, which is the same in whatever order they lie. SHA-256 is there
-# also where MD5 is forbidden (FIPS), and gives the same in every version, unlike hashtext.
+# A sum of the rows' hashes does not depend on their order. SHA-256 works under FIPS, which forbids MD5.
+# Unlike hashtext, it is the same in every version.
 CONTENTS = """
 SELECT
     count(*),
-    sum(('x' || encode(substring(sha256(convert_to(counted::text, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint)::text
-FROM {} AS counted
+    sum(('x' || encode(substring(sha256(convert_to(hashed::text, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint)::text
+FROM {} AS hashed
 """
 
 
-class Contents(NamedTuple):
-    """What a table holds. A table without rows has no checksum."""
+class TableContents(NamedTuple):
+    """The row count and the checksum of a table. An empty table has no checksum."""
 
     rows: int
     checksum: str | None
 
 
 class Manifest(NamedTuple):
-    """What a database holds at one instant."""
+    """The contents of a database at one instant; `tables` is keyed by schema and name, `public.users`."""
 
     revision: str
-    tables: dict[str, Contents]
+    tables: dict[str, TableContents]
 
     def __str__(self) -> str:
-        rows = [(name, f"{contents.rows:,}") for name, contents in self.tables.items()]
+        rows = [(name, f"{table.rows:,}") for name, table in self.tables.items()]
         return "\n".join(f"{name:24} {count:>14}" for name, count in [("table", "rows"), *rows])
 
 
-def take(connection: Connection) -> Manifest:
-    """What the transaction that `connection` is in sees. Raises `CommandError` when there is no schema."""
-    found = revision(connection)
-    if found is None:
+def compute(connection: Connection) -> Manifest:
+    """Return the manifest of what the transaction of `connection` sees. Raises `CommandError` without a schema."""
+    revision = schema_revision(connection)
+    if revision is None:
         raise CommandError("the database has no schema: run bin/db-schema-load")
     tables = connection.execute(TABLES).fetchall()
-    return Manifest(found, {".".join(names): contents(connection, *names) for names in tables})
+    return Manifest(revision, {".".join(names): table_contents(connection, *names) for names in tables})
 
 
-def same_texts(connection: Connection) -> None:
-    """Have the transaction that `connection` is in write values alike everywhere, for as long as it takes."""
+def normalize_session(connection: Connection) -> None:
+    """Set one text format for values and no timeout, for the transaction of `connection`."""
     connection.execute(SESSION)
 
 
-def contents(connection: Connection, *names: str) -> Contents:
-    """What the table of that schema and name holds."""
-    counted = connection.execute(SQL(CONTENTS).format(Identifier(*names))).fetchone()
-    assert counted is not None
-    return Contents(*counted)
+def table_contents(connection: Connection, *names: str) -> TableContents:
+    """Return the contents of a table, by its schema and name."""
+    row = connection.execute(SQL(CONTENTS).format(Identifier(*names))).fetchone()
+    assert row is not None
+    return TableContents(*row)
 
 
-def beside(file: Path) -> Path:
-    """Where the manifest of a backup is: `file` with `.json` after its name."""
+def manifest_path(file: Path) -> Path:
+    """Return the path of a backup's manifest: `file` with `.json` appended."""
     return Path(f"{file}.json")
 
 
 def write(manifest: Manifest, path: Path) -> None:
-    """Write it down."""
-    tables = {name: contents._asdict() for name, contents in manifest.tables.items()}
+    """Write a manifest as JSON. Raises `OSError`."""
+    tables = {name: table._asdict() for name, table in manifest.tables.items()}
     path.write_text(json.dumps({"revision": manifest.revision, "tables": tables}, indent=2) + "\n")
 
 
 def read(path: Path) -> Manifest:
-    """What was written down. Raises `CommandError`."""
+    """Return the manifest in a file. Raises `CommandError`."""
     try:
-        written = json.loads(path.read_text())
-        tables = {name: Contents(**contents) for name, contents in written["tables"].items()}
-        return Manifest(written["revision"], tables)
+        document = json.loads(path.read_text())
+        tables = {name: TableContents(**table) for name, table in document["tables"].items()}
+        return Manifest(document["revision"], tables)
     except OSError as error:
         raise CommandError(
             f"{path} can't be read ({error.strerror}): bin/db-backup writes it beside the backup"
         ) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CommandError(f"{path} is no manifest of bin/db-backup's") from error
+        raise CommandError(f"{path} is not a manifest of bin/db-backup's") from error
 
 
-def differences(found: Manifest, wanted: Manifest) -> Iterator[str]:
-    """What is not as it was to be, a line each."""
-    if found.revision != wanted.revision:
-        yield f"the schema has revision {found.revision}, and the manifest says {wanted.revision}"
-    for name in sorted(found.tables.keys() | wanted.tables.keys()):
-        one, other = found.tables.get(name), wanted.tables.get(name)
-        if one != other:
-            yield f"{name} has {described(one)}, and the manifest says {described(other)}"
+def differences(actual: Manifest, expected: Manifest) -> Iterator[str]:
+    """Yield a line for each difference between a database and its manifest."""
+    if actual.revision != expected.revision:
+        yield f"the schema has revision {actual.revision}, and the manifest says {expected.revision}"
+    for name in sorted(actual.tables.keys() | expected.tables.keys()):
+        actual_table, expected_table = actual.tables.get(name), expected.tables.get(name)
+        if actual_table != expected_table:
+            yield f"{name} has {describe(actual_table)}, and the manifest says {describe(expected_table)}"
 
 
-def described(contents: Contents | None) -> str:
-    """A table's contents in words."""
-    return f"{contents.rows:,} rows of checksum {contents.checksum}" if contents else "no table"
+def describe(table: TableContents | None) -> str:
+    """Return a table's contents in words."""
+    return f"{table.rows:,} rows of checksum {table.checksum}" if table else "no table"

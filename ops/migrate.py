@@ -1,4 +1,4 @@
-"""Take a database that lives to the newest revision in db/migrations, forward only."""
+"""Migrate the database to the newest revision in db/migrations. There are no downgrades."""
 
 from typing import Any
 
@@ -12,22 +12,22 @@ from sqlalchemy.exc import DBAPIError
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
 from ops.command import ROOT, Database, argument_parser, run, selected_database
-from ops.schema_load import wait_for_turn
+from ops.schema_load import wait_for_lock
 
 
 def migrate(database: Database, target: str = "head") -> str:
-    """Run the revisions up to `target` that are missing. Returns what was done. Raises `CommandError` when one fails."""
+    """Apply the missing revisions up to `target`. Returns a summary. Raises `CommandError` when one fails."""
     applied: list[str] = []
 
-    def note(*, step: MigrationInfo, **_: Any) -> None:
+    def record_revision(*, step: MigrationInfo, **_: Any) -> None:
         applied.append(str(step.up_revision_id))
 
-    config = Config(attributes={"url": database.url, "on_version_apply": note})
-    # A configuration file's syntax, in which % begins a reference.
+    config = Config(attributes={"url": database.url, "on_version_apply": record_revision})
+    # The option has the syntax of a configuration file: % begins a reference.
     config.set_main_option("script_location", str(ROOT / "db" / "migrations").replace("%", "%%"))
     with database.connect() as connection:
-        # One migrates or loads, the others wait.
-        wait_for_turn(connection, "SELECT pg_try_advisory_lock(%s)")
+        # One process migrates or loads the schema, the others wait.
+        wait_for_lock(connection, "SELECT pg_try_advisory_lock(%s)")
         try:
             command.upgrade(config, target)
         except AlembicError as error:
@@ -40,7 +40,7 @@ def migrate(database: Database, target: str = "head") -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-migrate", __doc__).parse_args()) as database:
         database.report(migrate(database))
 

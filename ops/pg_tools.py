@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs: which one suits a server, and how it is told of the database."""
+"""PostgreSQL's client programs: find one that suits a server, and run it on a database."""
 
 import os
 import re
@@ -15,65 +15,68 @@ from lib.command_errors import CommandError
 from lib.conninfo import conninfo
 from ops import embedded
 
-# Which of several servers is meant. Once there is a connection, that is settled.
-CHOOSING = {"target_session_attrs", "load_balance_hosts", "hostaddr"}
+# The parameters that select one of several servers. An open connection has settled the choice.
+HOST_SELECTION = {"target_session_attrs", "load_balance_hosts", "hostaddr"}
 
 
 class Program(NamedTuple):
-    """A program, and its major version."""
+    """A program's path and its major version."""
 
     path: str
     version: int
 
 
-def program(name: str, server: int) -> Program:
-    """The machine's `name`, which speaks TLS, or else the wheel's: one that is as new as `server`. Raises `CommandError`."""
-    found = list(installed(name))
-    suited = next((each for each in found if each.version >= server), None)
-    if suited is None:
-        there = ", ".join(f"{each.path} of version {each.version}" for each in found) or "none"
+def find_program(name: str, server: int) -> Program:
+    """Return a program of major version `server` or newer. Raises `CommandError`.
+
+    The machine's own comes first, because it speaks TLS; then the wheel's.
+    """
+    programs = list(installed_programs(name))
+    suitable = next((program for program in programs if program.version >= server), None)
+    if suitable is None:
+        installed = ", ".join(f"{program.path} of version {program.version}" for program in programs) or "none"
         raise CommandError(
-            f"the server is Postgres {server}, and {name} refuses one newer than itself; there is {there}: "
+            f"the server is Postgres {server}, and {name} refuses one newer than itself; there is {installed}: "
             f"install the PostgreSQL client, version {server} or newer"
         )
-    return suited
+    return suitable
 
 
-def installed(name: str) -> Iterator[Program]:
-    """The programs of that name: the one on the PATH, and the one in the wheel."""
+def installed_programs(name: str) -> Iterator[Program]:
+    """Yield the programs with this name: the one on the PATH, then the one in the wheel."""
     folders: list[str | None] = [None]
     with suppress(CommandError):
-        folders.append(str(embedded.programs()))
+        folders.append(str(embedded.bin_dir()))
     for path in filter(None, (shutil.which(name, path=folder) for folder in folders)):
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-        version = re.search(r"\(PostgreSQL\) (\d+)", said)
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"\(PostgreSQL\) (\d+)", output)
         if version:
             yield Program(path, int(version[1]))
 
 
-def told(parts: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """A connection's parts as a program gets them: a connection string, and by the environment the password.
+def connection_args(params: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Return a connection string without the password, and environment variables with it.
 
-    Everybody on the machine can read a command line.
+    Every user of the machine can read a command line.
     """
-    password = {"PGPASSWORD": str(parts["password"])} if parts.get("password") else {}
-    return make_conninfo("", **parts | {"password": None}), {"PGAPPNAME": "cruddur", **password}
+    password = {"PGPASSWORD": str(params["password"])} if params.get("password") else {}
+    return make_conninfo("", **params | {"password": None}), {"PGAPPNAME": "cruddur", **password}
 
 
-def same_server(url: str, connection: Connection) -> dict[str, Any]:
-    """The parts of `url`, where it names several servers for the one that `connection` has reached."""
-    reached = connection.info
-    parts = {name: value for name, value in conninfo_to_dict(conninfo(url)).items() if name not in CHOOSING}
-    address = {"hostaddr": reached.hostaddr} if reached.hostaddr else {}
-    return parts | {"host": reached.host, "port": reached.port} | address
+def reached_server_params(url: str, connection: Connection) -> dict[str, Any]:
+    """Return the parameters of `url`, with the one server that `connection` has reached."""
+    info = connection.info
+    params = {name: value for name, value in conninfo_to_dict(conninfo(url)).items() if name not in HOST_SELECTION}
+    address = {"hostaddr": info.hostaddr} if info.hostaddr else {}
+    return params | {"host": info.host, "port": info.port} | address
 
 
-def call(program: Program, url: str, connection: Connection, *options: str) -> None:
+def run_program(program: Program, url: str, connection: Connection, *options: str) -> None:
     """Run a program on the database of `url`, on the server of `connection`. Raises `CommandError`."""
-    database, environ = told(same_server(url, connection))
-    done = subprocess.run(
+    database, environ = connection_args(reached_server_params(url, connection))
+    process = subprocess.run(
         [program.path, "--no-password", "--dbname", database, *options],
-        # Its words are looked through below, so they are to be English.
+        # The search for an error below expects English messages.
         env={**os.environ, "LC_ALL": "C", **environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -81,7 +84,7 @@ def call(program: Program, url: str, connection: Connection, *options: str) -> N
         errors="replace",
         check=False,
     )
-    if done.returncode:
+    if process.returncode:
         # The lines after the first error are details, and may quote a row.
-        said = (line for line in done.stderr.splitlines() if ": error: " in line)
-        raise CommandError(next(said, f"{program.path} ended with status {done.returncode}"))
+        errors = (line for line in process.stderr.splitlines() if ": error: " in line)
+        raise CommandError(next(errors, f"{program.path} ended with status {process.returncode}"))

@@ -1,6 +1,6 @@
-"""Delete what is over: activities whose time is up, and idempotency keys after a day. This frees their room.
+"""Delete expired activities, and idempotency keys that are older than a day, to free their disk space.
 
-The service does the same, with pauses.
+The service purges too, with pauses between batches.
 """
 
 import time
@@ -11,19 +11,19 @@ from tqdm import tqdm
 from lib.purge import Purged, purge_batch
 from ops.command import argument_parser, run, selected_database
 
-# Until the transaction that is at it has ended.
-TURN_SECONDS = 0.01
+# The pause before the next attempt, while another transaction purges.
+RETRY_SECONDS = 0.01
 
 
 def purge(connection: Connection) -> Purged:
-    """Delete batch by batch, passing over rows that are in use. Returns how many rows of each."""
+    """Delete in batches, and skip locked rows. Returns the numbers of deleted rows."""
     activities = idempotency_keys = 0
-    # disable=None: no bar where nobody watches.
+    # disable=None: a progress bar on terminals only.
     with tqdm(unit=" rows", disable=None) as bar:
         while True:
             batch = purge_batch(connection)
             if batch is None:
-                time.sleep(TURN_SECONDS)
+                time.sleep(RETRY_SECONDS)
                 continue
             activities += batch.activities
             idempotency_keys += batch.idempotency_keys
@@ -33,7 +33,7 @@ def purge(connection: Connection) -> Purged:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     args = argument_parser("bin/db-purge", __doc__).parse_args()
     with selected_database(args) as database, database.connect() as connection:
         purged = purge(connection)

@@ -98,7 +98,7 @@ def parameter_group(rds: Any, version: str) -> str:
 
 @failures()
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argument_parser("bin/rds-create", __doc__)
     weaker = ", ".join(f"no {flag.name}" for flag in FLAGS if flag.dev is not None)
     parser.add_argument("--dev", action="store_true", help=f"to try things out, with {weaker}")

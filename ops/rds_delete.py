@@ -52,7 +52,7 @@ def confirm(name: str, region: str, typed: str | None) -> None:
 
 @failures()
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argument_parser("bin/rds-delete", __doc__)
     parser.add_argument("--remove-protection", action="store_true", help="also if it is protected from deletion")
     parser.add_argument("--confirm", metavar="NAME", help="the instance's name, instead of typing it when asked")

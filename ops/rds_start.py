@@ -6,7 +6,7 @@ from ops.rds import argument_parser, client, failures, find
 
 @failures()
 def main() -> None:
-    """The command."""
+    """Run the command."""
     name = argument_parser("bin/rds-start", __doc__).parse_args().name
     rds = client("rds")
     status = find(rds, name)["DBInstanceStatus"]

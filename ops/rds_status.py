@@ -83,7 +83,7 @@ def report(rds: Any, ec2: Any, instance: Answer) -> None:
 
 @failures()
 def main() -> None:
-    """The command."""
+    """Run the command."""
     name = argument_parser("bin/rds-status", __doc__).parse_args().name
     rds = client("rds")
     report(rds, client("ec2"), find(rds, name))

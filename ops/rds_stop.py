@@ -11,7 +11,7 @@ STOPPED = timedelta(days=7)
 
 @failures()
 def main() -> None:
-    """The command."""
+    """Run the command."""
     name = argument_parser("bin/rds-stop", __doc__).parse_args().name
     rds = client("rds")
     status = find(rds, name)["DBInstanceStatus"]

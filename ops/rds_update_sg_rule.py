@@ -75,7 +75,7 @@ def public_address(text: str) -> str:
 
 @failures()
 def main() -> None:
-    """The command."""
+    """Run the command."""
     ArgumentParser(prog="bin/rds-update-sg-rule", description=__doc__).parse_args()
     group, rule_id = setting("DB_SG_ID"), setting("DB_SG_RULE_ID")
     address = public_address(setting("GITPOD_IP"))

@@ -1,6 +1,6 @@
-"""Restore a backup into a new database on the same server, and verify every row of it.
+"""Restore a backup into a new database on the same server, and verify every row.
 
-The database in use is left alone; what is not restored whole is dropped again.
+The database in use does not change. After a failure the new database is dropped.
 """
 
 import signal
@@ -14,7 +14,7 @@ from lib.command_errors import CommandError
 from ops import manifest, pg_tools
 from ops.command import Database, argument_parser, run, selected_database
 from ops.create_database import create, create_database
-from ops.lambda_role import make_role
+from ops.lambda_role import create_role
 from ops.manifest import Manifest
 
 RENAME = (
@@ -27,84 +27,87 @@ SWITCH = {
     "bin/serve again",
     "PROD_CONNECTION_URL": "name it in PROD_CONNECTION_URL, and in SERVICE_CONNECTION_URL or CONNECTION_URL where "
     "bin/serve runs, and start that again",
-    # The embedded one has no setting for a database's name.
-    "CRUDDUR_HOME": f"stop bin/dev and give it the name of the one in use: {RENAME}",
+    # No setting names a database of the embedded server.
+    "CRUDDUR_DATA_DIR": f"stop bin/dev and give it the name of the one in use: {RENAME}",
 }
 
 
 def restore(server: Database, file: Path, name: str) -> Manifest:
-    """Make the database `name` of `file`. Returns what it holds. Raises `CommandError`, and then there is none."""
-    wanted = manifest.read(manifest.beside(file))
+    """Restore `file` into the new database `name`. Returns its manifest. After a `CommandError` it does not exist."""
+    expected = manifest.read(manifest.manifest_path(file))
     if not file.is_file():
         raise CommandError(f"{file} is not there")
     target = Database(server.setting, make_conninfo(server.url, dbname=name))
-    make(target)
+    create_empty(target)
     try:
         create(target)
-        # The backup of a database that has a Lambda gives it its rights again.
-        make_role(target)
-        fill(target, file)
-        verify(target, wanted)
+        # The backup may grant privileges to the Lambda's role.
+        create_role(target)
+        run_pg_restore(target, file)
+        verify(target, expected)
     except BaseException:
-        # After Ctrl-C neither is a part of it to be taken for the whole.
-        unmake(target)
+        # Also after Ctrl-C: a partial restore must not look like a whole one.
+        drop(target)
         raise
-    return wanted
+    return expected
 
 
-def make(target: Database) -> None:
-    """Make the database, empty. Raises `CommandError` when there is one of that name."""
+def create_empty(target: Database) -> None:
+    """Create the database, empty. Raises `CommandError` when one with its name exists."""
     with target.connect("postgres") as connection:
         try:
             create_database(connection, target.name)
         except DuplicateDatabase as error:
-            raise CommandError(f"there is a database {target.name} already: name one that is not there") from error
+            raise CommandError(f"there is a database {target.name} already: name a new one") from error
 
 
-def unmake(target: Database) -> None:
-    """Drop the database that `make` has made."""
+def drop(target: Database) -> None:
+    """Drop the database and end its sessions."""
     with target.connect("postgres") as connection:
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(target.name)))
 
 
-def fill(target: Database, file: Path) -> None:
-    """Have pg_restore load `file`, all of it or nothing. Raises `CommandError`."""
+def run_pg_restore(target: Database, file: Path) -> None:
+    """Run pg_restore on `file`, in one transaction. Raises `CommandError`."""
     with target.connect() as connection:
         server = connection.info.server_version // 10_000
-        pg_restore = pg_tools.program("pg_restore", server)
-        # Whoever restores owns it all: the owner's role need not be there.
+        pg_restore = pg_tools.find_program("pg_restore", server)
+        # The restoring role becomes the owner: the server may lack the former owner's role.
         options = ("--exit-on-error", "--single-transaction", "--no-owner", str(file.absolute()))
         try:
-            pg_tools.call(pg_restore, target.url, connection, *options)
+            pg_tools.run_program(pg_restore, target.url, connection, *options)
         except CommandError as failure:
-            asked = (
-                f"is it whole, of a Postgres no newer than {server}, and pg_restore ({pg_restore.version}) of that too?"
+            hint = (
+                f"the file may be incomplete, or newer than the server (Postgres {server}) "
+                f"or pg_restore ({pg_restore.version})"
             )
-            raise CommandError(f"{file} can't be restored: {failure}: {asked}") from failure
+            raise CommandError(f"{file} can't be restored: {failure}: {hint}") from failure
 
 
-def verify(target: Database, wanted: Manifest) -> None:
-    """Raise `CommandError` unless every table holds what the manifest says."""
+def verify(target: Database, expected: Manifest) -> None:
+    """Compare every table with the manifest. Raises `CommandError` with a line for each difference."""
     with target.connect() as connection, connection.transaction():
-        manifest.same_texts(connection)
-        differing = list(manifest.differences(manifest.take(connection), wanted))
-        if differing:
-            raise CommandError("\n".join(["what was restored is not what was backed up, and was dropped:", *differing]))
-        # A backup holds no statistics, without which queries have bad plans.
+        manifest.normalize_session(connection)
+        differences = list(manifest.differences(manifest.compute(connection), expected))
+        if differences:
+            raise CommandError(
+                "\n".join(["the restored database differed from its manifest, and was dropped:", *differences])
+            )
+        # Backups hold no statistics, and without statistics the planner chooses bad plans.
         connection.execute("ANALYZE")
 
 
 def main() -> None:
-    """The command."""
-    # As Ctrl-C: what is unfinished is dropped.
+    """Run the command."""
+    # SIGTERM drops the unfinished database, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argument_parser("bin/db-restore", __doc__)
-    parser.add_argument("file", metavar="FILE", type=Path, help="what bin/db-backup has written")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a backup that bin/db-backup has written")
     parser.add_argument("name", metavar="NAME", help="the new database's name")
     args = parser.parse_args()
     with selected_database(args) as database:
-        held = restore(database, args.file, args.name)
-        print(f"{args.name}: every row as it was backed up, schema {held.revision}\n{held}")
+        contents = restore(database, args.file, args.name)
+        print(f"{args.name}: every row as it was backed up, schema {contents.revision}\n{contents}")
         print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=args.name)}.")
 
 

@@ -1,4 +1,4 @@
-"""Load db/schema.sql, all of it or nothing. To run it again changes nothing."""
+"""Load db/schema.sql in one transaction. A second run changes nothing."""
 
 import time
 
@@ -8,15 +8,15 @@ from lib.checks import SCHEMA, check_encoding
 from lib.command_errors import CommandError
 from ops.command import ROOT, Database, argument_parser, run, selected_database
 
-# Any number, as long as all of us take the same: one loads, the others wait.
-LOADING = 4567
-TURN_SECONDS = 0.05
+# The id of the advisory lock: one process loads or migrates, the others wait.
+SCHEMA_LOCK_ID = 4567
+LOCK_POLL_SECONDS = 0.05
 
 
 def schema_load(database: Database) -> str:
-    """Load the schema. Returns what was done.
+    """Load the schema. Returns a summary.
 
-    Raises `CommandError` when the database has another revision of it, or can't hold every character.
+    Raises `CommandError` when the database has another revision, or an encoding other than UTF-8.
     """
     with database.connect() as connection, connection.transaction():
         check_encoding(database.setting, connection)
@@ -24,36 +24,36 @@ def schema_load(database: Database) -> str:
 
 
 def load_schema(connection: Connection) -> str:
-    """Load the schema in the transaction that `connection` is in. Returns what was done. Raises `CommandError`."""
-    wait_for_turn(connection, "SELECT pg_try_advisory_xact_lock(%s)")
-    found = revision(connection)
-    if found not in {None, SCHEMA}:
+    """Load the schema in the transaction of `connection`. Returns a summary. Raises `CommandError`."""
+    wait_for_lock(connection, "SELECT pg_try_advisory_xact_lock(%s)")
+    revision = schema_revision(connection)
+    if revision not in {None, SCHEMA}:
         raise CommandError(
-            f"the schema has revision {found} and not {SCHEMA}: bin/db-migrate takes an older one forward"
+            f"the schema has revision {revision} and not {SCHEMA}: bin/db-migrate takes an older one forward"
         )
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
-    return f"schema {SCHEMA} {'was there already' if found else 'loaded'}"
+    return f"schema {SCHEMA} {'was there already' if revision else 'loaded'}"
 
 
-def wait_for_turn(connection: Connection, statement: str) -> None:
-    """Wait until nothing else loads or migrates, by the lock that `statement` tries to take.
+def wait_for_lock(connection: Connection, statement: str) -> None:
+    """Wait until no other process loads or migrates: until `statement`, which tries to take the lock, succeeds.
 
-    Not within a statement, which would have a snapshot: an index that is built concurrently waits for all of these.
+    A statement that waits would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all older snapshots.
     """
-    while connection.execute(statement.encode(), [LOADING]).fetchone() != (True,):
-        time.sleep(TURN_SECONDS)
+    while connection.execute(statement.encode(), [SCHEMA_LOCK_ID]).fetchone() != (True,):
+        time.sleep(LOCK_POLL_SECONDS)
 
 
-def revision(connection: Connection) -> str | None:
-    """The revision of the schema that is loaded, if one is."""
+def schema_revision(connection: Connection) -> str | None:
+    """Return the revision of the loaded schema, `None` without a schema."""
     if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
         return None
-    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return str(found[0]) if found else None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-schema-load", __doc__).parse_args()) as database:
         database.report(schema_load(database))
 

@@ -1,6 +1,6 @@
-"""Load db/seed.sql: people and activities to look at. To run it again renews their times.
+"""Load db/seed.sql: example users and activities. A second run renews their times.
 
-With --activities and --users: that much made-up data besides, for measurements.
+With --activities and --users, also add generated data for measurements.
 """
 
 from psycopg import Connection
@@ -10,7 +10,7 @@ from ops.fake_data import fake_data
 
 
 def seed(database: Database) -> str:
-    """Load the seed. Returns what was done. Raises `CommandError` when the database's name had to be typed and was not."""
+    """Load the seed. Returns a summary. Raises `CommandError`, also when the operator did not confirm."""
     with database.connect() as connection:
         database.confirm("puts the seed into", connection)
         with connection.transaction():
@@ -18,28 +18,28 @@ def seed(database: Database) -> str:
 
 
 def load_seed(connection: Connection) -> str:
-    """Load the seed in the transaction that `connection` is in. Returns what was done."""
+    """Load the seed in the transaction of `connection`. Returns a summary."""
     statements = connection.execute((ROOT / "db" / "seed.sql").read_bytes()).results()
     users, activities, replies, _, _, messages = (statement.rowcount for statement in statements)
     return f"seeded {activities + replies} activities, {users} new users, {messages} new messages"
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argument_parser("bin/db-seed", __doc__, destroys=True)
     parser.add_argument(
-        "--activities", type=int, default=0, metavar="N", help="made-up activities, half of them expired"
+        "--activities", type=int, default=0, metavar="N", help="generated activities, half of them expired"
     )
-    parser.add_argument("--users", type=int, default=0, metavar="N", help="made-up people who post them")
+    parser.add_argument("--users", type=int, default=0, metavar="N", help="generated users who post them")
     args = parser.parse_args()
     if args.activities < 0 or args.users < 0 or bool(args.activities) > bool(args.users):
         parser.error("--activities and --users are 0 or more, and activities need users to post them")
     with selected_database(args) as database:
-        deeds = [seed(database)]
+        results = [seed(database)]
         if args.users:
             fake_data(database, users=args.users, activities=args.activities)
-            deeds.append(f"added {args.activities} made-up activities, {args.users} made-up users")
-        database.report(*deeds)
+            results.append(f"added {args.activities} generated activities, {args.users} generated users")
+        database.report(*results)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the database anew: drop, create, schema, seed, in this order, up to the first failure."""
+"""Recreate the database: drop, create, load the schema, load the seed. The first failure ends this."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from ops.seed import seed
 
 
 def setup(database: Database) -> Iterator[str]:
-    """Do all four, and tell of each. Raises `CommandError`."""
+    """Run the four steps and yield the summary of each. Raises `CommandError`."""
     for step in (drop, create, schema_load, seed):
         yield step(database)
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     with selected_database(argument_parser("bin/db-setup", __doc__, destroys=True).parse_args()) as database:
         database.report(*setup(database))
 

@@ -1,4 +1,4 @@
-"""One server a run, one fresh database a test, and `make` for what a test is not about."""
+"""One server a run, one fresh database a test, and `load_or_create` for what a test is not about."""
 
 import os
 import re
@@ -76,7 +76,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    with embedded.hold(tmp_path_factory.mktemp("server"), options=THROWAWAY) as url:
+    with embedded.running_server(tmp_path_factory.mktemp("server"), options=THROWAWAY) as url:
         yield url
 
 
@@ -194,7 +194,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That folder, also for what runs in this process, and no pool but the one that is made there."""
-    monkeypatch.setenv("CRUDDUR_HOME", str(home))
+    monkeypatch.setenv("CRUDDUR_DATA_DIR", str(home))
     for name in dev_keys.POOL_SETTINGS:
         monkeypatch.delenv(name, raising=False)
 

@@ -17,7 +17,7 @@ from lib.command_errors import CommandError
 from ops import pg_tools
 from ops.command import Database
 from ops.create_database import create
-from ops.manifest import beside
+from ops.manifest import manifest_path
 from tests.conftest import NEW
 from tests.factories import Make
 from tests.in_process import fails, succeeds
@@ -58,7 +58,7 @@ def test_a_backup_is_its_owners_alone_and_says_what_is_in_it(file: Path, owner_u
     name = make.owner.info.dbname
     assert said.startswith(f"{file}: database {name}, {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
     assert ["public.users", "1"] in [line.split() for line in said.splitlines()]
-    assert sorted(file.parent.iterdir()) == [file, beside(file)]
+    assert sorted(file.parent.iterdir()) == [file, manifest_path(file)]
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
 
 
@@ -76,12 +76,12 @@ def test_without_a_name_it_is_named_by_the_time(
 
 def test_a_file_that_is_there_is_left_as_it_is(file: Path, owner_url: str, make: Make) -> None:
     make.user()
-    for there in (file, beside(file)):
+    for there in (file, manifest_path(file)):
         there.write_text("somebody's")
 
         line = fails("db-backup", str(file), CONNECTION_URL=owner_url)
 
-        assert f"{there} is there already, and was left as it is" in line
+        assert f"{there} exists already, and was not changed" in line
         assert [path.read_text() for path in file.parent.iterdir()] == ["somebody's"]
         there.unlink()
 
@@ -123,11 +123,11 @@ def test_a_database_without_the_schema_is_not_backed_up(file: Path, owner_url: s
 
 def test_a_program_older_than_the_server_is_told_with_the_remedy() -> None:
     with pytest.raises(CommandError, match=r"the server is Postgres 99, and pg_dump refuses .* version 99 or newer"):
-        pg_tools.program("pg_dump", 99)
+        pg_tools.find_program("pg_dump", 99)
 
 
 def test_the_password_is_told_by_the_environment() -> None:
-    told, environ = pg_tools.told({"host": "h", "dbname": "d", "password": "p/w ?#@%'"})
+    told, environ = pg_tools.connection_args({"host": "h", "dbname": "d", "password": "p/w ?#@%'"})
 
     assert (told, environ["PGPASSWORD"]) == ("host=h dbname=d", "p/w ?#@%'")
 
@@ -135,7 +135,7 @@ def test_the_password_is_told_by_the_environment() -> None:
 def test_of_several_servers_the_one_reached_is_told(owner: psycopg.Connection, owner_url: str) -> None:
     several = make_conninfo(owner_url, host=f"127.0.0.1,{owner.info.host}", port=f"1,{owner.info.port}")
 
-    parts = pg_tools.same_server(make_conninfo(several, target_session_attrs="read-write"), owner)
+    parts = pg_tools.reached_server_params(make_conninfo(several, target_session_attrs="read-write"), owner)
 
     assert (parts["host"], parts["port"]) == (owner.info.host, owner.info.port)
     assert "target_session_attrs" not in parts

@@ -27,6 +27,7 @@ OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
     "DATABASE_TIMEOUT_SECONDS": "17",
     "DRAIN_SECONDS": "3",
+    "ACCESS_LOG": "off",
     "LOG_LEVEL": "warning",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://metrics:4318",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces:4318",
@@ -65,7 +66,7 @@ OVERRIDDEN = {
 DECIDED = {"HOST", "PORT", "TRUSTED_PROXIES", "IDLE_TIMEOUT_SECONDS", "DATABASE_AUTH"}
 DECIDED |= {"CONNECTION_URL", "SERVICE_CONNECTION_URL"}
 # What no service of compose's reads.
-UNREAD = {"LAMBDA_CONNECTION_URL", "PROD_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME", "BACKEND_URL"}
+UNREAD = {"LAMBDA_CONNECTION_URL", "PROD_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_DATA_DIR", "BACKEND_URL"}
 UNREAD |= {"DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"}
 
 
@@ -242,7 +243,7 @@ def test_the_pool_that_is_configured_is_trusted_without_keys_of_ours(
     # Without one, tests/test_image.py signs in.
     succeeds("db-setup", CONNECTION_URL=new_url)
     backend = config(**pool)["services"]["backend"]
-    ours = {"PORT": free_port(), "CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
+    ours = {"PORT": free_port(), "CONNECTION_URL": new_url, "CRUDDUR_DATA_DIR": str(home)}
 
     with started(command(backend), **(backend["environment"] | pool | ours)):
         assert get(ours["PORT"], "/api/health-check")[0] == 200

@@ -62,7 +62,8 @@ def test_a_variable_that_is_left_out_has_a_default() -> None:
         "database_auth": "password",
         "database_timeout": 2,
         "drain": 5,
-        "log_level": "info",
+        "access_log": None,
+        "log_level": None,
         "otel_traces_exporter": None,
         "otel_metrics_exporter": None,
         "otel_traces_sampler": "parentbased_always_on",
@@ -130,7 +131,7 @@ def test_the_service_takes_its_own_url_before_the_owners(environ: dict[str, str]
 
 
 def test_every_fault_is_named_at_once_in_the_order_of_the_settings() -> None:
-    lines = faults(PORT="none", FRONTEND_URL="http://a/,localhost", OTEL_TRACES_SAMPLER="always", LOG_LEVEL="info")
+    lines = faults(PORT="none", FRONTEND_URL="http://a/,localhost", OTEL_TRACES_SAMPLER="always", ACCESS_LOG="on")
 
     assert [line.partition(";")[0] for line in lines] == [
         "CONNECTION_URL is not set",
@@ -284,6 +285,8 @@ SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not kn
         ("DATABASE_TIMEOUT_SECONDS", "61", "it is above 60"),
         ("DATABASE_TIMEOUT_SECONDS", "2.5", DIGITS),
         ("DRAIN_SECONDS", "11", "it is above 10"),
+        ("ACCESS_LOG", "true", CHOICES),
+        ("ACCESS_LOG", "OFF", CHOICES),
         ("LOG_LEVEL", "debug", CHOICES),
         ("LOG_LEVEL", "INFO", CHOICES),
         ("OTEL_TRACES_EXPORTER", "zipkin", CHOICES),
@@ -437,6 +440,23 @@ def test_a_password_is_not_in_the_repr() -> None:
 )
 def test_a_value_at_its_limit_is_taken(name: str, value: str, field: str, found: Any) -> None:
     assert getattr(load(**REQUIRED | {name: value}), field) == found
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_access_log"),
+    [
+        ({}, True),
+        ({"ACCESS_LOG": "on"}, True),
+        ({"ACCESS_LOG": "off"}, False),
+        ({"LOG_LEVEL": "info"}, True),
+        ({"LOG_LEVEL": "warning"}, False),
+        ({"ACCESS_LOG": "", "LOG_LEVEL": "warning"}, False),
+        ({"ACCESS_LOG": "on", "LOG_LEVEL": "warning"}, True),
+        ({"ACCESS_LOG": "off", "LOG_LEVEL": "info"}, False),
+    ],
+)
+def test_access_log_comes_before_its_old_name(environ: dict[str, str], *, has_access_log: bool) -> None:
+    assert load(**REQUIRED, **environ).has_access_log is has_access_log
 
 
 @pytest.mark.parametrize("region", ["us-gov-west-1", "eu-central-2", "ap-southeast-1"])

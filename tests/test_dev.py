@@ -49,12 +49,12 @@ def is_served(port: str) -> bool:
 
 def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
     port = free_port()
-    settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
+    settings = {"PORT": port, "CRUDDUR_DATA_DIR": str(home)}
 
     with running("dev", **settings) as dev:
         assert "This was imported as seed data!" in feed(dev, port)
         # The scripts find the same server.
-        deleted = script("db-connect", "-XAtc", "DELETE FROM activities RETURNING 1", CRUDDUR_HOME=str(home))
+        deleted = script("db-connect", "-XAtc", "DELETE FROM activities RETURNING 1", CRUDDUR_DATA_DIR=str(home))
         # 13, of which one has expired, and is purged at some time.
         assert deleted.stdout.splitlines().count("1") in {12, 13}
         dev.send_signal(signal.SIGTERM)
@@ -71,7 +71,7 @@ def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
 def test_the_readmes_examples_print_what_it_says(home: Path) -> None:
     examples = re.findall(r"^\$ (curl .*)\n(.*)\n", (ROOT / "README.md").read_text(), re.MULTILINE)
     port = free_port()
-    settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
+    settings = {"PORT": port, "CRUDDUR_DATA_DIR": str(home)}
 
     with running("dev", **settings) as dev:
         feed(dev, port)
@@ -91,9 +91,9 @@ def without_times(text: str) -> str:
 
 def test_it_serves_as_the_role_that_can_do_nothing_but_rows(home: Path) -> None:
     port = free_port()
-    with running("dev", PORT=port, CRUDDUR_HOME=str(home)) as dev:
+    with running("dev", PORT=port, CRUDDUR_DATA_DIR=str(home)) as dev:
         feed(dev, port)
-        shown = script("db-sessions", CRUDDUR_HOME=str(home)).stdout
+        shown = script("db-sessions", CRUDDUR_DATA_DIR=str(home)).stdout
 
     assert "cruddur_service | cruddur" in shown
 
@@ -101,26 +101,26 @@ def test_it_serves_as_the_role_that_can_do_nothing_but_rows(home: Path) -> None:
 def test_two_run_at_once_with_data_of_their_own(tmp_path: Path) -> None:
     one, other = free_port(), free_port()
     with (
-        running("dev", PORT=one, CRUDDUR_HOME=str(tmp_path / "one")) as first,
-        running("dev", PORT=other, CRUDDUR_HOME=str(tmp_path / "other")) as second,
+        running("dev", PORT=one, CRUDDUR_DATA_DIR=str(tmp_path / "one")) as first,
+        running("dev", PORT=other, CRUDDUR_DATA_DIR=str(tmp_path / "other")) as second,
     ):
         assert feed(first, one) == feed(second, other)
-        script("db-connect", "-Xc", "DELETE FROM activities", CRUDDUR_HOME=str(tmp_path / "one"))
+        script("db-connect", "-Xc", "DELETE FROM activities", CRUDDUR_DATA_DIR=str(tmp_path / "one"))
         # A visitor's first page may be a second old.
         assert get(one, f"{HOME_FEED}?limit=100") == (200, b"[]")
         assert get(other, f"{HOME_FEED}?limit=100") != (200, b"[]")
 
 
 def test_a_script_starts_the_server_and_stops_it_again(home: Path) -> None:
-    assert script("db-setup", CRUDDUR_HOME=str(home)).returncode == 0
+    assert script("db-setup", CRUDDUR_DATA_DIR=str(home)).returncode == 0
     assert not runs(home)
-    assert script("db-connect", "-XAtc", "SELECT count(*) FROM users", CRUDDUR_HOME=str(home)).stdout == "5\n"
+    assert script("db-connect", "-XAtc", "SELECT count(*) FROM users", CRUDDUR_DATA_DIR=str(home)).stdout == "5\n"
     assert not runs(home)
 
 
 def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
     port = free_port()
-    with running("dev", PORT=port, CRUDDUR_HOME=str(home)) as dev:
+    with running("dev", PORT=port, CRUDDUR_DATA_DIR=str(home)) as dev:
         feed(dev, port)
         dev.kill()
         dev.wait()
@@ -131,7 +131,7 @@ def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
 
 def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
     port = free_port()
-    with running("dev", PORT=port, CRUDDUR_HOME=str(home), PYTHONUNBUFFERED="1") as dev:
+    with running("dev", PORT=port, CRUDDUR_DATA_DIR=str(home), PYTHONUNBUFFERED="1") as dev:
         assert dev.stdout is not None
         dev.stdout.readline()
         # As a terminal does: to all of the foreground's processes.
@@ -145,7 +145,7 @@ def test_it_serves_and_stops_where_its_output_is_not_taken(home: Path, way: str)
     port = free_port()
     with (
         unwritable(way) as output,
-        started([ROOT / "bin" / "dev"], output, output, PORT=port, CRUDDUR_HOME=str(home)) as dev,
+        started([ROOT / "bin" / "dev"], output, output, PORT=port, CRUDDUR_DATA_DIR=str(home)) as dev,
     ):
         wait_until(lambda: is_served(port))
         assert get(port, HOME_FEED)[0] == 200
@@ -160,7 +160,7 @@ def test_its_own_lines_neither_fail_nor_wait(monkeypatch: pytest.MonkeyPatch, wa
     monkeypatch.setattr(threading, "excepthook", failures.append)
     with unwritable(way) as output:
         monkeypatch.setattr(dev, "STDOUT", output)
-        thread = threading.Thread(target=dev.say, args=["Cruddur serves its feed"], daemon=True)
+        thread = threading.Thread(target=dev.print_line, args=["Cruddur serves its feed"], daemon=True)
         thread.start()
         thread.join(timeout=10)
 
@@ -170,7 +170,7 @@ def test_its_own_lines_neither_fail_nor_wait(monkeypatch: pytest.MonkeyPatch, wa
 
 def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home: Path, service_url: str) -> None:
     with serving(service_url) as port:
-        done = script("dev", PORT=port, CRUDDUR_HOME=str(home))
+        done = script("dev", PORT=port, CRUDDUR_DATA_DIR=str(home))
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"cruddur: can't listen on 127.0.0.1:{port}")
@@ -178,7 +178,7 @@ def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home
 
 
 def test_a_word_that_it_does_not_know_is_refused_with_usage(home: Path) -> None:
-    done = script("dev", "production", CRUDDUR_HOME=str(home))
+    done = script("dev", "production", CRUDDUR_DATA_DIR=str(home))
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("usage: bin/dev ")
@@ -186,7 +186,7 @@ def test_a_word_that_it_does_not_know_is_refused_with_usage(home: Path) -> None:
 
 
 def test_a_wrong_setting_is_told_before_anything_is_started(home: Path) -> None:
-    done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
+    done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_DATA_DIR=str(home))
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
@@ -197,7 +197,7 @@ def test_a_wrong_setting_is_told_before_anything_is_started(home: Path) -> None:
 
 
 def test_the_developers_own_settings_hold_and_all_their_faults_are_told_at_once(home: Path) -> None:
-    done = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_HOME=str(home))
+    done = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_DATA_DIR=str(home))
 
     assert (done.returncode, done.stdout) == (1, "")
     assert [line.partition(" is ")[0] for line in done.stderr.splitlines()] == [
@@ -216,7 +216,7 @@ def test_a_terminal_is_told_of_each_step_of_a_start(home: Path) -> None:
     ):
         reader, terminal = os.openpty()
         with (
-            started([ROOT / "bin" / "dev"], terminal, subprocess.PIPE, PORT=port, CRUDDUR_HOME=str(home)),
+            started([ROOT / "bin" / "dev"], terminal, subprocess.PIPE, PORT=port, CRUDDUR_DATA_DIR=str(home)),
             os.fdopen(reader) as screen,
         ):
             os.close(terminal)
@@ -233,9 +233,9 @@ def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
     for step in ("db-create", "dev"):
         port = free_port()
         if step == "db-create":
-            assert script(step, CRUDDUR_HOME=str(home)).returncode == 0
+            assert script(step, CRUDDUR_DATA_DIR=str(home)).returncode == 0
         else:
-            with running(step, PORT=port, CRUDDUR_HOME=str(home)) as dev:
+            with running(step, PORT=port, CRUDDUR_DATA_DIR=str(home)) as dev:
                 assert "This was imported as seed data!" in feed(dev, port)
 
 
@@ -244,7 +244,7 @@ def test_with_a_connection_url_it_takes_that_server(server_url: str, home: Path)
     url = make_conninfo(server_url, dbname=name)
     service = make_conninfo(url, user="cruddur_service", password=SERVICE_PASSWORD)
     port = free_port()
-    settings = {"PORT": port, "CONNECTION_URL": url, "SERVICE_CONNECTION_URL": service, "CRUDDUR_HOME": str(home)}
+    settings = {"PORT": port, "CONNECTION_URL": url, "SERVICE_CONNECTION_URL": service, "CRUDDUR_DATA_DIR": str(home)}
     try:
         with running("dev", **settings) as dev:
             assert "This was imported as seed data!" in feed(dev, port)
@@ -266,7 +266,7 @@ ALONE = ["unshare", "--user", "--map-root-user", "--net"]
 
 def test_in_a_namespace_of_its_own_it_serves_once_the_loopback_is_up(home: Path) -> None:
     port = free_port()
-    settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
+    settings = {"PORT": port, "CRUDDUR_DATA_DIR": str(home)}
     with started([*ALONE, ROOT / "bin" / "dev"], **settings) as down:
         out, err = down.communicate(timeout=SECONDS)
     assert (down.returncode, out) == (1, "")
@@ -291,7 +291,7 @@ PYTHONS_OWN = ("init_import_site", "Could not import runpy module")
 
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 2.5])
 def test_ctrl_c_while_it_starts_stops_everything_without_a_traceback(home: Path, seconds: float) -> None:
-    with started([ROOT / "bin" / "dev"], PORT=free_port(), CRUDDUR_HOME=str(home)) as dev:
+    with started([ROOT / "bin" / "dev"], PORT=free_port(), CRUDDUR_DATA_DIR=str(home)) as dev:
         time.sleep(seconds)
         # As a terminal does: to all of the foreground's processes.
         os.killpg(dev.pid, signal.SIGINT)
@@ -307,7 +307,12 @@ def test_ctrl_c_while_it_starts_stops_everything_without_a_traceback(home: Path,
 
 
 def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Path, home: Path) -> None:
-    lines = [f"CRUDDUR_HOME='{home}'", "CONNECTION_URL=postgresql://h/cruddur", "PORT=4567", "FRONTEND_URL=http://a"]
+    lines = [
+        f"CRUDDUR_DATA_DIR='{home}'",
+        "CONNECTION_URL=postgresql://h/cruddur",
+        "PORT=4567",
+        "FRONTEND_URL=http://a",
+    ]
     (tmp_path / ".env").write_bytes("".join(f"{line}\r\n" for line in lines).encode())
     loaded = "set -a; . ./.env; exec "
     found: dict[str, list[str]] = {}
@@ -326,7 +331,7 @@ def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Pa
         found[name] = [line.partition(";")[0] for line in err.splitlines()]
 
     said = "is malformed: it ends in a control character (U+000D)"
-    assert found["dev"] == [f"cruddur: CRUDDUR_HOME {said}"]
+    assert found["dev"] == [f"cruddur: CRUDDUR_DATA_DIR {said}"]
     assert found["db-create"] == [f"cruddur: CONNECTION_URL {said}"]
     assert [line for line in found["serve"] if said in line] == [
         f"cruddur: {name} {said}" for name in ("CONNECTION_URL", "FRONTEND_URL", "PORT")
@@ -335,10 +340,10 @@ def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
 
 
-@pytest.mark.parametrize("name", ["CRUDDUR_HOME", "BACKEND_URL"])
+@pytest.mark.parametrize("name", ["CRUDDUR_DATA_DIR", "CRUDDUR_HOME", "BACKEND_URL"])
 @pytest.mark.parametrize(("value", "reason"), [("/x\x1b[2J", "holds a control"), ("'/x'", "is in quotes")])
 def test_its_own_settings_are_checked_as_the_services_are(home: Path, name: str, value: str, reason: str) -> None:
-    done = script("dev", **{"CRUDDUR_HOME": str(home), "PORT": free_port(), name: value})
+    done = script("dev", **{"CRUDDUR_DATA_DIR": str(home), "PORT": free_port(), name: value})
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"cruddur: {name} is malformed: it {reason}")

@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 
 from harness.ports import free_port
 from ops import dev_keys
-from ops.dev_token import token
+from ops.dev_token import create_access_token
 from tests import tokens
 from tests.cognito import fake_cognito
 from tests.dev_tokens import ANDREW, NOTIFICATIONS, POOLS, ask
@@ -43,7 +43,7 @@ class Dev(NamedTuple):
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """bin/dev, in a path with a space in it, for a developer who works with another region and a Cognito of theirs."""
     served = Dev(free_port(), tmp_path_factory.mktemp("dev") / "a home")
-    settings = {"PORT": served.port, "CRUDDUR_HOME": str(served.home), "AWS_DEFAULT_REGION": "us-east-1"}
+    settings = {"PORT": served.port, "CRUDDUR_DATA_DIR": str(served.home), "AWS_DEFAULT_REGION": "us-east-1"}
     with (
         fake_cognito() as cognito,
         running("dev", AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=cognito.url, **settings) as process,
@@ -58,18 +58,18 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 
 def test_with_a_token_one_is_signed_in(dev: Dev) -> None:
-    others = succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home))
+    others = succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_DATA_DIR=str(dev.home))
     body = {"message": "signed in @andrewbrown", "ttl": "1-day"}
 
     # Whatever region the developer works with, the token is of the development pool's.
-    printed = succeeds("dev-token", "andrewbrown", CRUDDUR_HOME=str(dev.home), AWS_DEFAULT_REGION="us-east-1")
+    printed = succeeds("dev-token", "andrewbrown", CRUDDUR_DATA_DIR=str(dev.home), AWS_DEFAULT_REGION="us-east-1")
 
     signed_in = printed.removesuffix("\n")
     status, notifications = ask(dev.port, NOTIFICATIONS, signed_in)
     assert (status, [each["handle"] for each in notifications]) == (200, ["bayko", "LinYue"])
     status, activity = ask(dev.port, "/api/activities", signed_in, body)
     assert (status, activity["handle"], activity["message"]) == (200, "andrewbrown", "signed in @andrewbrown")
-    assert succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home)) == others
+    assert succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_DATA_DIR=str(dev.home)) == others
 
 
 def test_without_one_nobody_is(dev: Dev) -> None:
@@ -79,21 +79,24 @@ def test_without_one_nobody_is(dev: Dev) -> None:
 
 
 def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
-    stranger = token(dev_keys.make(), ANDREW)
+    stranger = create_access_token(dev_keys.load_or_create(), ANDREW)
 
     assert (home / "keys").exists()
     assert ask(dev.port, NOTIFICATIONS, stranger) == (401, ["generic_401"])
 
 
 def test_nobody_is_asked_about_whoever_is_not_in_the_database(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRUDDUR_HOME", str(dev.home))
+    monkeypatch.setenv("CRUDDUR_DATA_DIR", str(dev.home))
 
-    assert ask(dev.port, NOTIFICATIONS, token(dev_keys.make(), STRANGER)) == (503, ["service_unavailable"])
+    assert ask(dev.port, NOTIFICATIONS, create_access_token(dev_keys.load_or_create(), STRANGER)) == (
+        503,
+        ["service_unavailable"],
+    )
 
 
 @pytest.mark.parametrize("handle", ["linyue", "LinYue", "LINYUE"])
 def test_a_handle_is_found_in_any_case_and_its_token_says_what_cognitos_would(dev: Dev, handle: str) -> None:
-    printed = succeeds("dev-token", handle, CRUDDUR_HOME=str(dev.home)).removesuffix("\n")
+    printed = succeeds("dev-token", handle, CRUDDUR_DATA_DIR=str(dev.home)).removesuffix("\n")
 
     public = json.loads((dev.home / "keys" / "eu-west-1_development.json").read_text())
     decoded = jwt.decode(printed, KeySet.import_key_set(public), algorithms=["RS256"])
@@ -113,9 +116,9 @@ def test_a_handle_is_found_in_any_case_and_its_token_says_what_cognitos_would(de
 
 @pytest.mark.parametrize("handle", ["nobody", "andrew%", "", "caffè"])
 def test_a_handle_that_nobody_has_is_told(dev: Dev, handle: str) -> None:
-    line = fails("dev-token", handle, CRUDDUR_HOME=str(dev.home))
+    line = fails("dev-token", handle, CRUDDUR_DATA_DIR=str(dev.home))
 
-    assert line == f"cruddur: nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others"
+    assert line == f"cruddur: no user has the handle {handle}: bin/db-seed adds andrewbrown and a few others"
 
 
 def test_without_a_handle_it_says_how_it_is_used() -> None:
@@ -127,7 +130,7 @@ def test_without_a_handle_it_says_how_it_is_used() -> None:
 
 def test_it_asks_the_database_of_connection_url(new_url: str, home: Path) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
-    settings = {"CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
+    settings = {"CONNECTION_URL": new_url, "CRUDDUR_DATA_DIR": str(home)}
 
     assert succeeds("dev-token", "kofi", **settings).count(".") == 2
     # The keys are made where they were missing, and no Postgres is started.
@@ -136,7 +139,7 @@ def test_it_asks_the_database_of_connection_url(new_url: str, home: Path) -> Non
 
 @pytest.mark.parametrize("name", POOLS)
 def test_where_a_pool_is_configured_there_is_no_token(home: Path, name: str) -> None:
-    line = fails("dev-token", "andrewbrown", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
+    line = fails("dev-token", "andrewbrown", CRUDDUR_DATA_DIR=str(home), **{name: POOLS[name]})
 
     assert line.startswith("cruddur: a Cognito pool is configured")
     assert line.endswith(f"unset {name} to use the development keys")
@@ -144,7 +147,7 @@ def test_where_a_pool_is_configured_there_is_no_token(home: Path, name: str) -> 
 
 
 def test_every_setting_of_a_pool_is_named(home: Path) -> None:
-    line = fails("dev-token", "andrewbrown", CRUDDUR_HOME=str(home), **POOLS)
+    line = fails("dev-token", "andrewbrown", CRUDDUR_DATA_DIR=str(home), **POOLS)
 
     assert f"unset {', '.join(POOLS)} to" in line
 
@@ -152,14 +155,14 @@ def test_every_setting_of_a_pool_is_named(home: Path) -> None:
 def test_settings_that_are_those_of_the_development_pool_are_none_of_another(home: Path, new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
 
-    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **dev_keys.settings())
+    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_DATA_DIR=str(home), **dev_keys.settings())
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", POOLS)
 def test_with_a_pool_half_configured_dev_names_what_is_missing(home: Path, name: str) -> None:
-    done = script("dev", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
+    done = script("dev", CRUDDUR_DATA_DIR=str(home), **{name: POOLS[name]})
 
     assert done.returncode == 1
     assert [line.split(" is ")[0] for line in done.stderr.splitlines()] == [
@@ -172,12 +175,15 @@ def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
     home: Path, new_url: str, pool: dict[str, str]
 ) -> None:
     port = free_port()
-    with running("dev", PORT=port, CRUDDUR_HOME=str(home), CONNECTION_URL=new_url, **pool) as dev:
+    with running("dev", PORT=port, CRUDDUR_DATA_DIR=str(home), CONNECTION_URL=new_url, **pool) as dev:
         assert dev.stdout is not None
         for _ in range(2):
             dev.stdout.readline()
         assert not home.exists()
-        assert ask(port, NOTIFICATIONS, token(dev_keys.make(), ANDREW)) == (401, ["generic_401"])
+        assert ask(port, NOTIFICATIONS, create_access_token(dev_keys.load_or_create(), ANDREW)) == (
+            401,
+            ["generic_401"],
+        )
         assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
         dev.send_signal(signal.SIGTERM)
         # No word on bin/dev-token either.

@@ -24,8 +24,8 @@ DAEMON = 1
 
 
 def test_the_server_stays_for_whoever_still_holds_it(home: Path) -> None:
-    with embedded.hold(home) as url:
-        with embedded.hold(home) as same:
+    with embedded.running_server(home) as url:
+        with embedded.running_server(home) as same:
             assert url == same
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -33,24 +33,24 @@ def test_the_server_stays_for_whoever_still_holds_it(home: Path) -> None:
 
 
 def test_a_folder_of_a_long_name_has_its_socket_elsewhere(tmp_path: Path) -> None:
-    with embedded.hold(tmp_path / ("long" * 30)) as url, psycopg.connect(url) as connection:
+    with embedded.running_server(tmp_path / ("long" * 30)) as url, psycopg.connect(url) as connection:
         socket_folder = Path(connection.info.host)
         assert len(str(socket_folder)) < 100
     assert not socket_folder.exists()
 
 
 def test_a_lock_file_that_is_left_over_names_nobody(home: Path) -> None:
-    with embedded.hold(home) as url, psycopg.connect(url) as connection:
+    with embedded.running_server(home) as url, psycopg.connect(url) as connection:
         lock_file = home / "postgres" / "data" / "postmaster.pid"
         left_over = lock_file.read_text()
         connection.execute("CHECKPOINT")
     # The machine went down, and the process of that number is another one of the same user's since.
     socket_lock_file = home / "postgres" / ".s.PGSQL.5432.lock"
-    command = [*embedded.unprivileged((home / "postgres").stat()), "sleep", "60"]
+    command = [*embedded.unprivileged_command((home / "postgres").stat()), "sleep", "60"]
     with launch(command) as bystander:
         for name in (lock_file, socket_lock_file):
             name.write_text("\n".join([str(bystander.pid), *left_over.splitlines()[1:]]))
-        with embedded.hold(home) as url, psycopg.connect(url) as connection:
+        with embedded.running_server(home) as url, psycopg.connect(url) as connection:
             connection.execute("SELECT 1")
         assert bystander.poll() is None
         bystander.kill()
@@ -58,16 +58,16 @@ def test_a_lock_file_that_is_left_over_names_nobody(home: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "123\n"])
 def test_a_lock_file_that_was_not_written_to_its_end_names_nobody(home: Path, content: str) -> None:
-    with embedded.hold(home):
+    with embedded.running_server(home):
         pass
     (home / "postgres" / "data" / "postmaster.pid").write_text(content)
 
-    with embedded.hold(home) as url, psycopg.connect(url) as connection:
+    with embedded.running_server(home) as url, psycopg.connect(url) as connection:
         connection.execute("SELECT 1")
 
 
 def test_the_lock_files_of_a_server_that_runs_are_left_alone(home: Path) -> None:
-    with embedded.hold(home) as url, psycopg.connect(url) as connection:
+    with embedded.running_server(home) as url, psycopg.connect(url) as connection:
         lock_file = home / "postgres" / "data" / "postmaster.pid"
         known = lock_file.read_text()
         # It says where its socket is no more, so that it seems to be dead.
@@ -82,10 +82,11 @@ def test_the_lock_files_of_a_server_that_runs_are_left_alone(home: Path) -> None
 
 
 def test_a_start_that_was_interrupted_leaves_no_server(home: Path) -> None:
-    with embedded.hold(home):
+    with embedded.running_server(home):
         pass
     program = (
-        "import sys; from pathlib import Path; from ops import embedded; embedded.hold(Path(sys.argv[1])).__enter__()"
+        "import sys; from pathlib import Path; from ops import embedded; "
+        "embedded.running_server(Path(sys.argv[1])).__enter__()"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, str(home)]
@@ -119,11 +120,11 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_what_libpq_is_told_of_another_server_does_not_reach_this_one(home: Path, name: str) -> None:
     for _ in range(2):
-        done = script("db-create", CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+        done = script("db-create", CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
         assert (done.returncode, done.stderr) == (0, "")
         assert not runs(home)
     asked = "SELECT current_database(), current_setting('client_encoding')"
-    shown = script("db-connect", "-XAtc", asked, CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+    shown = script("db-connect", "-XAtc", asked, CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
     assert (shown.stdout, shown.returncode) == ("cruddur|UTF8\n", 0)
 
 
@@ -132,7 +133,7 @@ def test_root_of_a_namespace_without_other_users_has_a_server(home: Path) -> Non
 
     for _ in range(2):
         done = subprocess.run(
-            command, env=CLEAN | {"CRUDDUR_HOME": str(home)}, capture_output=True, text=True, check=False
+            command, env=CLEAN | {"CRUDDUR_DATA_DIR": str(home)}, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert not runs(home)
@@ -143,17 +144,20 @@ def test_a_folder_of_somebody_else_is_root_s_to_use_and_nobody_elses(home: Path)
         (home / "postgres").mkdir(parents=True)
         os.chown(home / "postgres", DAEMON, -1)
         # Root runs the server as the folder's owner.
-        with embedded.hold(home) as url, psycopg.connect(url) as connection:
+        with embedded.running_server(home) as url, psycopg.connect(url) as connection:
             connection.execute("SELECT 1")
         assert (home / "postgres" / "data").stat().st_uid == DAEMON
     else:
         home.mkdir()
         (home / "postgres").symlink_to("/")
-        with pytest.raises(CommandError, match="give CRUDDUR_HOME a folder of your own"), embedded.hold(home):
+        with (
+            pytest.raises(CommandError, match="give CRUDDUR_DATA_DIR a folder of your own"),
+            embedded.running_server(home),
+        ):
             pass
 
 
 def test_nobody_else_comes_near_the_server(home: Path) -> None:
-    with embedded.hold(home):
+    with embedded.running_server(home):
         assert (home / "postgres").stat().st_mode & 0o777 == 0o700
         assert (home / "postgres").stat().st_uid == os.geteuid()

@@ -95,7 +95,7 @@ def test_a_database_of_another_encoding_is_refused_with_the_remedy(
     if name == "serve":
         (line,) = serve_fails(CONNECTION_URL=new_url)
     else:
-        line = fails(name, CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), PORT=free_port())
+        line = fails(name, CONNECTION_URL=new_url, CRUDDUR_DATA_DIR=str(home), PORT=free_port())
 
     assert line == (
         f"cruddur: the database {NEW} has the encoding {other}, and the service needs UTF8: name another in "

@@ -160,8 +160,8 @@ def test_a_restore_on_another_server_gives_it_its_rights_again(owner_url: str, h
     dump = tmp_path / "dump"
     succeeds("db-backup", str(dump), CONNECTION_URL=owner_url)
 
-    with embedded.hold(home, options=THROWAWAY) as server:
-        succeeds("db-restore", str(dump), "restored", CRUDDUR_HOME=str(home))
+    with embedded.running_server(home, options=THROWAWAY) as server:
+        succeeds("db-restore", str(dump), "restored", CRUDDUR_DATA_DIR=str(home))
         restored = make_conninfo(server, dbname="restored", user=ROLE)
         assert rows(restored, f"{MAKE} RETURNING cognito_user_id") == [("sub",)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

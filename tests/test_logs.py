@@ -70,7 +70,7 @@ def record(message: str, *values: object) -> logging.LogRecord:
 def test_the_log_has_one_object_a_line(service_url: str, owner: psycopg.Connection, make: Make) -> None:
     make.activity(make.user("lin"), MARKER)
     port = free_port()
-    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on"}
     with running("serve", **settings) as server:
         assert get(port, "/livez")[0] == 200
         with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
@@ -90,7 +90,7 @@ def test_the_log_has_one_object_a_line(service_url: str, owner: psycopg.Connecti
     assert MARKER not in err
 
 
-def test_a_log_of_warnings_tells_of_no_request(service_url: str) -> None:
+def test_without_the_access_log_no_request_is_logged(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port}
     with running("serve", **settings) as server:
@@ -98,6 +98,26 @@ def test_a_log_of_warnings_tells_of_no_request(service_url: str) -> None:
         server.send_signal(signal.SIGTERM)
 
         assert server.communicate(timeout=30) == ("", "")
+
+
+@pytest.mark.parametrize(("log_level", "access_log"), [("info", "on"), ("warning", "off")])
+def test_the_old_name_of_the_access_log_works_and_says_once_that_it_is_deprecated(
+    service_url: str, log_level: str, access_log: str
+) -> None:
+    port = free_port()
+    # Two workers: the line is the main process's.
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "2"}
+    with running("serve", **settings | {"ACCESS_LOG": "", "LOG_LEVEL": log_level}) as server:
+        assert get(port, HOME)[0] == 200
+        server.send_signal(signal.SIGTERM)
+        _, err = server.communicate(timeout=30)
+
+    deprecation, *requests = [json.loads(line) for line in err.splitlines()]
+    assert (deprecation["level"], deprecation["message"]) == (
+        "warning",
+        f"LOG_LEVEL is deprecated, and the next release ignores it: unset it, and set ACCESS_LOG={access_log} instead",
+    )
+    assert [line["message"] for line in requests] == ["request"] * (access_log == "on")
 
 
 def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
@@ -121,7 +141,7 @@ def test_a_log_that_is_not_taken_fails_no_request(
 ) -> None:
     author = make.user()
     port = free_port()
-    settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on"}
     with unwritable(way) as stderr, started([SERVE], PIPE, stderr, **settings) as server:
         assert [get(port, HOME)[0] for _ in range(50)] == [200] * 50
         assert post(port, author, MARKER) == 200
@@ -140,7 +160,7 @@ def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
 ) -> None:
     author = make.user()
     port = free_port()
-    settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on"}
     # Not by way of bin/serve, which bash would read by the descriptor that is free.
     with started(["bash", "-c", 'exec "$0" -m serve 2>&-', sys.executable], PYTHONPATH=BACKEND, **settings) as server:
         assert [get(port, HOME)[0] for _ in range(10)] == [200] * 10
@@ -187,7 +207,7 @@ def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
 @pytest.mark.slow
 def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(service_url: str) -> None:
     port = free_port()
-    settings = {**RIGHT, **UNLIMITED, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings = {**RIGHT, **UNLIMITED, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on"}
     settings["WEB_CONCURRENCY"] = "1"
     # More than the queue holds, and a pipe.
     count = QUEUE_SIZE + 2_000
@@ -210,7 +230,7 @@ def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(serv
 @pytest.mark.slow
 def test_a_log_whose_reader_comes_back_goes_on(service_url: str, tmp_path: Path) -> None:
     port = free_port()
-    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on"}
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     gone = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)

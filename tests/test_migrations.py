@@ -39,7 +39,7 @@ def empty_url(owner: psycopg.Connection, owner_url: str) -> Iterator[str]:
 def dump(url: str) -> str:
     """The schema as pg_dump writes it, without what differs from one run to the next."""
     dumped = subprocess.run(
-        [embedded.programs() / "pg_dump", "--schema-only", url], check=True, capture_output=True, text=True
+        [embedded.bin_dir() / "pg_dump", "--schema-only", url], check=True, capture_output=True, text=True
     )
     # A word that keeps a dump from being tampered with, and a mark that Postgres 15.20 puts on each column.
     fresh = r"^\\(un)?restrict .*$|^ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);$"

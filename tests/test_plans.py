@@ -13,7 +13,7 @@ from lib.db import Db
 from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
 from ops.command import ROOT, Database
-from ops.explain import Cost, cost, page, reads
+from ops.explain import Cost, measure, page_query, service_queries
 from ops.fake_data import fake_data
 from ops.seed import seed
 from services.home_activities import HOME
@@ -82,7 +82,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
     fake_data(database, users=activities // 5, activities=activities)
 
     with database.connect() as connection:
-        costs = {read.title: cost(connection, read) for read in reads(connection)}
+        costs = {read.title: measure(connection, read) for read in service_queries(connection)}
 
     # A page is 21 rows, each with its author; a status has its activity besides.
     for title in (
@@ -114,7 +114,7 @@ def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterato
         database = Database("CONNECTION_URL", url)
         fake_data(database, users=20, activities=60_000)
         with database.connect() as connection:
-            yield {read.title: cost(connection, read) for read in reads(connection)}
+            yield {read.title: measure(connection, read) for read in service_queries(connection)}
 
 
 def test_a_search_without_an_index_visits_its_number_of_activities(costs: dict[str, Cost]) -> None:
@@ -141,7 +141,7 @@ def test_a_profile_visits_no_more_than_it_counts(owner: psycopg.Connection, make
     owner.execute(crowd, [author.uuid])
     owner.execute("VACUUM (ANALYZE) activities")
 
-    found = cost(owner, page("profile", USER, handle="prolific"))
+    found = measure(owner, page_query("profile", USER, handle="prolific"))
 
     # Expired activities are passed over inside the index. The page is 21 more, each with its author.
     assert 10_000 <= found.rows <= 10_000 + 2 * 21 + 30

@@ -12,8 +12,8 @@ from psycopg.conninfo import make_conninfo
 from harness.postgres import rows
 from harness.waiting import SECONDS, wait_until
 from lib.checks import SCHEMA
-from ops.manifest import beside
-from ops.roles import CREATING
+from ops.manifest import manifest_path
+from ops.roles import ROLE_LOCK_ID
 from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.factories import User
 from tests.in_process import fails, script, succeeds
@@ -86,26 +86,26 @@ def test_a_broken_file_leaves_no_database(taken: Path, owner_url: str, server_ur
 
 
 def test_a_row_that_is_not_as_it_was_is_found(taken: Path, owner_url: str, server_url: str) -> None:
-    written = json.loads(beside(taken).read_text())
+    written = json.loads(manifest_path(taken).read_text())
     checksum = written["tables"]["public.messages"]["checksum"]
     written["tables"]["public.messages"]["checksum"] = str(int(checksum) + 1)
-    beside(taken).write_text(json.dumps(written))
+    manifest_path(taken).write_text(json.dumps(written))
 
     done = script("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
 
     backed_up, written_down = (f"2 rows of checksum {number}" for number in (checksum, int(checksum) + 1))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
-        "cruddur: what was restored is not what was backed up, and was dropped:",
+        "cruddur: the restored database differed from its manifest, and was dropped:",
         f"cruddur: public.messages has {backed_up}, and the manifest says {written_down}",
     ]
     assert not is_there(server_url)
 
 
 def test_a_table_and_a_revision_that_are_not_as_they_were_are_found(taken: Path, owner_url: str) -> None:
-    written = json.loads(beside(taken).read_text())
+    written = json.loads(manifest_path(taken).read_text())
     del written["tables"]["public.users"]
-    beside(taken).write_text(json.dumps(written | {"revision": "9999"}))
+    manifest_path(taken).write_text(json.dumps(written | {"revision": "9999"}))
 
     done = script("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
 
@@ -118,13 +118,13 @@ def test_a_table_and_a_revision_that_are_not_as_they_were_are_found(taken: Path,
 def test_without_its_manifest_nothing_is_restored(
     taken: Path, owner_url: str, server_url: str, content: str | None
 ) -> None:
-    beside(taken).unlink()
+    manifest_path(taken).unlink()
     if content is not None:
-        beside(taken).write_text(content)
+        manifest_path(taken).write_text(content)
 
     line = fails("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
 
-    assert f"{beside(taken)} " in line
+    assert f"{manifest_path(taken)} " in line
     assert "bin/db-backup" in line
     assert not is_there(server_url)
 
@@ -137,7 +137,7 @@ def test_a_manifest_without_its_backup_is_one_line(taken: Path, owner_url: str) 
 
 def test_a_restore_that_is_stopped_leaves_no_database(taken: Path, owner_url: str, server_url: str) -> None:
     with psycopg.connect(make_conninfo(server_url, dbname="postgres"), autocommit=True) as somebody:
-        somebody.execute("SELECT pg_advisory_lock(%s)", [CREATING])
+        somebody.execute("SELECT pg_advisory_lock(%s)", [ROLE_LOCK_ID])
         with running("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) as restore:
             wait_until(lambda: is_there(server_url) and waits(server_url))
             restore.send_signal(signal.SIGTERM)

@@ -105,7 +105,7 @@ def test_made_up_data_come_as_many_as_asked_half_of_them_expired(new_url: str) -
 
     done = succeeds("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
 
-    assert done.endswith("; added 2000 made-up activities, 100 made-up users\n")
+    assert done.endswith("; added 2000 generated activities, 100 generated users\n")
     made = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
         new_url, f"SELECT count(*), count(*) FILTER (WHERE expires_at <= now()), count(reply_to_activity_uuid) {made}"

@@ -11,7 +11,7 @@ from ops.command import ROOT, Database
 from ops.create_database import ROLE, create
 from ops.lambda_role import ROLE as LAMBDA_ROLE
 from ops.lambda_role import lambda_role
-from ops.roles import creating
+from ops.roles import role_lock
 from ops.schema_load import schema_load
 from tests.factories import Make
 
@@ -228,7 +228,7 @@ ALLOWED = [
 def test_what_postgres_cannot_forbid_is_in_the_document(service_url: str, owner_url: str, statement: str) -> None:
     with (
         # Roles are the whole server's.
-        creating(Database("CONNECTION_URL", owner_url)),
+        role_lock(Database("CONNECTION_URL", owner_url)),
         psycopg.connect(service_url) as service,
         service.transaction(force_rollback=True),
     ):

@@ -112,7 +112,7 @@ def test_a_start_serves_the_seeded_feed_also_when_rds_can_not_be_reached(
     service_url = make_conninfo(new_url, user=ROLE, password=SERVICE_PASSWORD)
     database = {"CONNECTION_URL": new_url, "SERVICE_CONNECTION_URL": service_url}
 
-    settings = {"PATH": path, "PORT": port, "CRUDDUR_HOME": str(tmp_path / "home"), **database, **RULE}
+    settings = {"PATH": path, "PORT": port, "CRUDDUR_DATA_DIR": str(tmp_path / "home"), **database, **RULE}
     with working(start, **settings) as process:
         assert process.stdout is not None
         says = f"Cruddur serves its feed at {start.backend.format(port=port)}/api/activities/home\n"

@@ -17,3 +17,8 @@ def not_set(name: str, rule: str, example: str) -> str:
 def malformed(name: str, reason: str, rule: str, example: str) -> str:
     """Return the line for a setting with a wrong value. `reason` must not quote the value, which may be a secret."""
     return f"{name} is malformed: {reason}; {name} is {rule}, such as {name}={example}"
+
+
+def deprecated(name: str, replacement: str) -> str:
+    """Return the line for a setting that is set by its old name. `replacement` is the new one, or an assignment."""
+    return f"{name} is deprecated, and the next release ignores it: unset it, and set {replacement} instead"

@@ -25,6 +25,7 @@ from lib.setting_types import (
 )
 
 DatabaseAuth = Literal["password", "iam"]
+OnOff = Literal["on", "off"]
 LogLevel = Literal["info", "warning"]
 TracesExporter = Literal["otlp", "console", "none"]
 MetricsExporter = Literal["otlp", "none"]
@@ -200,8 +201,9 @@ class Config(BaseSettings):
     database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
     # Seconds from SIGTERM to the stop, for which the service still accepts requests.
     drain: WholeNumber = number("DRAIN_SECONDS", 0, 10, default=5)
-    # Whether the log has a line for each request.
-    log_level: LogLevel = choice("LOG_LEVEL", LogLevel, example="info", default="info")
+    # Without it, LOG_LEVEL decides: the deprecated name, for one release.
+    access_log: OnOff | None = choice("ACCESS_LOG", OnOff, example="on")
+    log_level: LogLevel | None = choice("LOG_LEVEL", LogLevel, example="info")
     # OpenTelemetry's SDK reads its other variables itself.
     otel_traces_exporter: TracesExporter | None = choice("OTEL_TRACES_EXPORTER", TracesExporter, example="otlp")
     otel_metrics_exporter: MetricsExporter | None = choice("OTEL_METRICS_EXPORTER", MetricsExporter, example="otlp")
@@ -293,6 +295,11 @@ class Config(BaseSettings):
         return UserPool.of(
             self.region, self.user_pool_id, self.user_pool_client_id, self.jwks_url, self.cognito_endpoint
         )
+
+    @property
+    def has_access_log(self) -> bool:
+        """Whether the log has a line for each request."""
+        return self.access_log == "on" if self.access_log else self.log_level != "warning"
 
     @property
     def traces_exporter(self) -> TracesExporter:
