@@ -16,16 +16,16 @@ pytestmark = pytest.mark.slow
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = [
-    # As root and in a container there is no sandbox to be had.
+    # Chromium's sandbox needs an ordinary user outside of a container.
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-    # It calls nobody by itself.
+    # No background traffic of the browser's own.
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
-    # And finds nobody beyond this machine.
+    # No name resolves but the loopback address.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     *("--virtual-time-budget=10000", "--dump-dom"),
 ]
-# What the frontend does: credentials that are none, and a content type on a GET.
+# The frontend's request: an invalid bearer token, and a content type on a GET.
 PAGE = """
 <!DOCTYPE html><title>Cruddur</title><body>waiting<script>
 const headers = {"Authorization": "Bearer null", "Content-Type": "application/json"}
@@ -38,43 +38,41 @@ fetch(location.hash.slice(1), {headers})
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The frontend: one page."""
+    """The frontend, which serves one page."""
 
     def do_GET(self) -> None:
-        """Answer with the page."""
+        """Send the page."""
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
         self.wfile.write(PAGE.encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def frontend() -> Iterator[str]:
-    """The frontend's origin."""
+    """Serve the frontend and yield its origin."""
     with listening(HTTPServer(("127.0.0.1", 0), Handler)) as port:
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Callable[[str], str]:
-    """What a browser shows of a page, once it has loaded."""
+    """Return a function that loads a URL in Chromium and returns the page's body."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
 
-    def shows(url: str) -> str:
+    def load(url: str) -> str:
         command = [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", url]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-        return done.stdout.split("<body>")[1]
+        process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        return process.stdout.split("<body>")[1]
 
-    return shows
+    return load
 
 
-def test_a_page_of_the_frontend_reads_the_feed(
-    browser: Callable[[str], str], frontend: str, service_url: str, make: Make
-) -> None:
+def test_frontend_page_reads_feed(browser: Callable[[str], str], frontend: str, service_url: str, make: Make) -> None:
     make.activity(make.user("LinYue"), "seen in a browser ☁")
 
     with serving(service_url, FRONTEND_URL=frontend) as port:
@@ -92,14 +90,14 @@ def test_a_page_of_the_frontend_reads_the_feed(
         ("activities/search", '422 ["search_term_blank"]'),
     ],
 )
-def test_a_page_of_the_frontend_reads_failures(
+def test_frontend_page_reads_error_responses(
     browser: Callable[[str], str], frontend: str, service_url: str, path: str, shown: str
 ) -> None:
     with serving(service_url, FRONTEND_URL=frontend) as port:
         assert browser(f"{frontend}/#http://127.0.0.1:{port}/api/{path}").startswith(shown)
 
 
-def test_a_page_of_another_origin_reads_nothing(browser: Callable[[str], str], frontend: str, service_url: str) -> None:
+def test_page_of_another_origin_is_blocked(browser: Callable[[str], str], frontend: str, service_url: str) -> None:
     with serving(service_url, FRONTEND_URL="http://localhost:3000") as port:
         body = browser(f"{frontend}/#http://127.0.0.1:{port}/api/activities/home")
 
