@@ -1,4 +1,4 @@
-"""The service's bad days: the short ones come true here, each by the command and on real processes."""
+"""The drills of bin/faults: the short ones on real processes, and the reports."""
 
 import pytest
 
@@ -14,36 +14,36 @@ DRILLS = drills()
 SHORT = [name for name, drill in DRILLS.items() if drill.is_short]
 
 
-def missed(said: str) -> list[str]:
-    """What was to be 0 and is not. Times are for bin/faults: here they say more of the machine than of the service."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line[:2] == "| "]
-    return [f"{figure}: {found}" for _, figure, wanted, found, reached in rows if (wanted, reached) == ("0", "no")]
+def missed_figures(output: str) -> list[str]:
+    """Return the figures that must be 0 and are not. Times depend on the machine and are for bin/faults."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines() if line[:2] == "| "]
+    return [f"{figure}: {value}" for _, figure, wanted, value, reached in rows if (wanted, reached) == ("0", "no")]
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_a_bad_day(name: str) -> None:
+def test_short_drill_reaches_its_figures(name: str) -> None:
     done = script("faults", name, "--short")
 
     assert "not run to its end" not in done.stdout, done.stdout + done.stderr
-    assert missed(done.stdout) == [], done.stdout
+    assert missed_figures(done.stdout) == [], done.stdout
     assert "| yes " in done.stdout
 
 
-def test_without_its_protection_a_drill_misses_a_figure() -> None:
+def test_drill_without_its_protection_misses_a_figure() -> None:
     done = script("faults", "idle-terminated", "--short", "--break")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| no " in done.stdout
 
 
-def test_an_unknown_drill_is_refused_before_anything_starts() -> None:
+def test_unknown_drill_is_refused_at_once() -> None:
     done = script("faults", "flood")
 
     assert done.returncode == 2
     assert f"unknown: flood; there are {', '.join(DRILLS)}\n" in done.stderr
 
 
-def test_a_figure_is_reached_on_its_own_side() -> None:
+def test_limits_are_inclusive() -> None:
     assert at_most("slowest", 250, 250, "ms") == ("slowest", "250 ms", "≤ 250 ms", True)
     assert not at_most("slowest", 250, 250.1, "ms").is_reached
     assert not at_most("first write", 5, NEVER, "s").is_reached
@@ -56,13 +56,13 @@ def test_a_figure_is_reached_on_its_own_side() -> None:
 ANSWERS = [Answer(sent=0, seconds=1, status=200), Answer(2, 0.1, 503), Answer(2, 3, 200), Answer(6, 0.1, 200)]
 
 
-def test_the_first_answer_after_an_outage_may_have_been_asked_for_in_it() -> None:
+def test_first_success_after_an_outage_may_have_been_sent_during_it() -> None:
     assert first_ok(ANSWERS, since=4) == ANSWERS[2]
     assert first_ok(ANSWERS, since=4, within=1) == ANSWERS[3]
     assert first_ok(ANSWERS, since=7) is None
 
 
-def test_what_hung_all_the_while_is_among_the_answers_of_that_time() -> None:
+def test_hanging_request_counts_in_the_interval_of_its_end() -> None:
     assert ended_within(ANSWERS, 3, 4) == [ANSWERS[2]]
     assert slowest(ANSWERS) == 3
     assert slowest([]) == 0
@@ -76,22 +76,22 @@ def test_only_the_503_of_the_database_is_a_refusal() -> None:
 
 
 def drill(name: str) -> Drill:
-    """A drill that is told of, and not run."""
+    """Return a drill to report on, which never runs."""
     return Drill(name, "what is done", "what protects", lambda _: [])
 
 
-def test_a_drill_that_was_not_run_has_neither_reached_nor_missed() -> None:
-    failed = Finding(drill("disk-full"), [], "mount: permission denied")
+def test_failed_drill_is_neither_reached_nor_missed() -> None:
+    finding = Finding(drill("disk-full"), [], "mount: permission denied")
 
-    assert not failed.is_reached
-    assert not failed.is_missed
-    assert "not run to its end: mount: permission denied" in tell([failed])
+    assert not finding.is_reached
+    assert not finding.is_missed
+    assert "not run to its end: mount: permission denied" in tell([finding])
 
 
-def test_the_document_keeps_what_is_around_the_marks() -> None:
-    found = Finding(drill("outage"), [at_most("first 200", 2, 0.5, "s"), none_of("lost", 3)])
+def test_document_keeps_text_around_the_marks() -> None:
+    finding = Finding(drill("outage"), [at_most("first 200", 2, 0.5, "s"), none_of("lost", 3)])
 
-    text = document([found], "Two cores.", (ROOT / "docs" / "failures.md").read_text())
+    text = document([finding], "Two cores.", (ROOT / "docs" / "failures.md").read_text())
 
     assert text.startswith("# ")
     assert text.count(BEGIN) == 1
