@@ -1,4 +1,4 @@
-"""nginx in front of the service, by the configuration that docker-compose.yml gives it."""
+"""nginx in front of the service, configured as in docker-compose.yml."""
 
 import json
 import re
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed"
 
 HOME = "/api/activities/home"
 ACTIVITIES = "/api/activities"
-# What nginx is told where it takes a prefix off each path. Without it the service is not there, but for its start.
+# Replacements in nginx's configuration that strip a prefix. Other paths give 404, except for the start-up check.
 PREFIX = "/cruddur"
 ELSEWHERE = "location / { return 404; } location = /livez { proxy_pass http://backend; }"
 PREFIXED = {
@@ -44,14 +44,14 @@ PREFIXED = {
 
 @pytest.fixture
 def url(service_url: str, jwks_url: str) -> Iterator[str]:
-    """Where nginx is, in front of the service."""
+    """Run nginx in front of the service, and yield its URL."""
     with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **BEHIND) as port, nginx(f"127.0.0.1:{port}") as front:
         yield front.url
 
 
 @pytest.fixture
 def prefixed(service_url: str, jwks_url: str) -> Iterator[str]:
-    """Where nginx is that has the service below `PREFIX`."""
+    """Run nginx with the service below `PREFIX`, and yield its URL."""
     with (
         serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **BEHIND) as port,
         nginx(f"127.0.0.1:{port}", changed=PREFIXED) as front,
@@ -60,7 +60,7 @@ def prefixed(service_url: str, jwks_url: str) -> Iterator[str]:
 
 
 class Answer(NamedTuple):
-    """What a client gets."""
+    """A response as the client gets it."""
 
     status: int
     headers: dict[str, str]
@@ -68,7 +68,7 @@ class Answer(NamedTuple):
 
 
 def ask(url: str, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-    """Send a request, by its path as it is."""
+    """Send a request with the unchanged path."""
     connection = HTTPConnection(str(urlsplit(url).hostname), urlsplit(url).port, timeout=30)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
@@ -77,7 +77,7 @@ def ask(url: str, method: str, path: str, body: bytes | None = None, **headers: 
     return answer
 
 
-def test_slow_bodies_cost_the_service_nothing(url: str, make: Make) -> None:
+def test_slow_bodies_do_not_slow_the_service(url: str, make: Make) -> None:
     lin = make.user()
     token = tokens.token(lin.cognito_user_id)
     client = Client(url)
@@ -93,7 +93,7 @@ def test_slow_bodies_cost_the_service_nothing(url: str, make: Make) -> None:
 
 
 @pytest.mark.parametrize(("size", "status"), [(MAX_BYTES, 200), (MAX_BYTES + 1, 413)])
-def test_a_body_may_be_as_long_as_the_service_takes_it(url: str, make: Make, size: int, status: int) -> None:
+def test_body_limit_equals_the_services(url: str, make: Make, size: int, status: int) -> None:
     body = json.dumps({"message": "hello", "ttl": "1-day"}).encode()
     token = tokens.bearer(make.user().cognito_user_id)["Authorization"]
 
@@ -117,18 +117,18 @@ def test_a_body_may_be_as_long_as_the_service_takes_it(url: str, make: Make, siz
         ("/api/activities%2fhome?x=y", 404, False),
     ],
 )
-def test_a_path_goes_on_as_it_came(url: str, path: str, status: int, is_ours: bool) -> None:  # noqa: FBT001 - a case
+def test_path_is_forwarded_unchanged(url: str, path: str, status: int, is_ours: bool) -> None:  # noqa: FBT001 - a case
     answer = ask(url, "GET", path)
 
     assert (answer.status, "x-request-id" in answer.headers) == (status, is_ours)
     assert status == 200 or json.loads(answer.body) == ["not_found"]
 
 
-def test_a_client_does_not_say_when_its_request_began(url: str) -> None:
+def test_clients_request_start_header_is_replaced(url: str) -> None:
     assert ask(url, "GET", HOME, X_Request_Start="t=1.000").status == 200
 
 
-def test_the_service_names_itself(url: str) -> None:
+def test_server_header_is_the_services(url: str) -> None:
     assert ask(url, "GET", HOME).headers["server"] == "cruddur"
 
 
@@ -145,7 +145,7 @@ def test_the_service_names_itself(url: str) -> None:
         ("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
     ],
 )
-def test_what_nginx_refuses_has_the_form_of_the_contract(url: str, head: str, status: int) -> None:
+def test_request_refused_by_nginx_has_the_api_error_format(url: str, head: str, status: int) -> None:
     answer = exchange(url, head.encode(), 2)
 
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
@@ -153,16 +153,16 @@ def test_what_nginx_refuses_has_the_form_of_the_contract(url: str, head: str, st
 
 
 def pages(url: str, path: str, relation: str, token: str) -> Iterator[tuple[str, bytes]]:
-    """The page at `path` and all to which its links lead by `relation`: the path of each, and its body."""
+    """Yield path and body of the page at `path` and of all pages linked by `relation`."""
     while path:
         answer = ask(url, "GET", path, Authorization=token)
         assert answer.status == 200
         yield path, answer.body
-        found = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("link", ""))
-        path = next((urljoin(path, target) for target, rel in found if rel == relation), "")
+        links = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("link", ""))
+        path = next((urljoin(path, target) for target, rel in links if rel == relation), "")
 
 
-def test_every_lists_links_lead_on_and_back_below_a_prefix(prefixed: str, make: Make) -> None:
+def test_pagination_links_work_below_a_prefix(prefixed: str, make: Make) -> None:
     me, other = make.user("me"), make.user("other")
     mine = make.activity(me, "hello", age="9 minutes")
     for n in range(2):
@@ -177,15 +177,15 @@ def test_every_lists_links_lead_on_and_back_below_a_prefix(prefixed: str, make: 
         *(f"{ACTIVITIES}/notifications", f"/api/messages/{group}"),
     ):
         first = f"{PREFIX}{path}{'&' if '?' in path else '?'}limit=1"
-        there = list(pages(prefixed, first, "next", token))
-        back = list(pages(prefixed, there[-1][0], "prev", token))
+        forwards = list(pages(prefixed, first, "next", token))
+        backwards = list(pages(prefixed, forwards[-1][0], "prev", token))
 
-        assert len({body for _, body in there}) == 3, path
-        assert [body for _, body in back] == [body for _, body in reversed(there)], path
+        assert len({body for _, body in forwards}) == 3, path
+        assert [body for _, body in backwards] == [body for _, body in reversed(forwards)], path
 
 
 @pytest.mark.parametrize("page", ["/", "/docs"])
-def test_what_a_page_links_to_is_there_below_a_prefix(prefixed: str, page: str) -> None:
+def test_links_of_a_page_work_below_a_prefix(prefixed: str, page: str) -> None:
     path = f"{PREFIX}{page}"
     targets = re.findall(r'(?:href|src)="([^"]+)"', ask(prefixed, "GET", path).body.decode())
 
@@ -193,33 +193,33 @@ def test_what_a_page_links_to_is_there_below_a_prefix(prefixed: str, page: str) 
     assert [ask(prefixed, "GET", urljoin(path, target)).status for target in targets] == [200] * 4
 
 
-def test_a_redirect_stays_below_a_prefix(prefixed: str) -> None:
+def test_redirect_stays_below_a_prefix(prefixed: str) -> None:
     answer = ask(prefixed, "GET", f"{PREFIX}/docs/")
 
     assert (answer.status, urljoin(f"{PREFIX}/docs/", answer.headers["location"])) == (308, f"{PREFIX}/docs")
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the headers that come to it."""
+    """A backend that responds with the request's headers."""
 
     def do_GET(self) -> None:
-        """Send them, as JSON."""
+        """Send the headers as JSON."""
         self.send_response(HTTPStatus.OK)
         self.end_headers()
         self.wfile.write(json.dumps({name.lower(): value for name, value in self.headers.items()}).encode())
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def echo() -> Iterator[ExitStack]:
-    """A backend that tells what comes to it, until the stack is closed."""
+    """Provide the stack that ends the echo backend when it closes."""
     with ExitStack() as stack:
         yield stack
 
 
-def test_of_the_client_the_service_hears_what_nginx_knows(echo: ExitStack) -> None:
+def test_forwarded_headers_are_nginxs_own(echo: ExitStack) -> None:
     port = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
     with nginx(f"127.0.0.1:{port}") as front:
         answer = ask(
@@ -235,7 +235,9 @@ def test_of_the_client_the_service_hears_what_nginx_knows(echo: ExitStack) -> No
 @pytest.mark.parametrize(
     ("origin", "allowed"), [(FRONTEND, FRONTEND), ("https://b", "https://b"), ("https://evil", None), ("http://", None)]
 )
-def test_while_the_service_is_away_the_frontend_is_told(echo: ExitStack, origin: str, allowed: str | None) -> None:
+def test_unavailable_service_gives_a_503_readable_by_the_frontend(
+    echo: ExitStack, origin: str, allowed: str | None
+) -> None:
     port = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
     with nginx(f"127.0.0.1:{port}", frontend=f"https://b,{FRONTEND}") as front:
         echo.close()
@@ -247,7 +249,7 @@ def test_while_the_service_is_away_the_frontend_is_told(echo: ExitStack, origin:
     assert answer.headers["vary"] == "Origin"
 
 
-def test_browsers_are_told_to_stay_with_tls_where_there_is_tls(echo: ExitStack, tmp_path: Path) -> None:
+def test_hsts_header_is_sent_over_tls_only(echo: ExitStack, tmp_path: Path) -> None:
     certificate, port = signed("localhost"), free_port()
     (tmp_path / "pem").write_bytes(certificate.pem() + certificate.key_pem())
     pem = tmp_path / "pem"
