@@ -1,4 +1,4 @@
-"""A person's page."""
+"""A user's page: the profile and the user's activities."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -7,7 +7,7 @@ from tests.conftest import links
 from tests.make import Make
 
 
-def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskClient, make: Make) -> None:
+def test_page_shows_profile_and_own_activities(client: FlaskClient, make: Make) -> None:
     andrew = make.user("andrewbrown", display_name="Andrew Brown", bio="Cloud.")
     make.activity(andrew, "older", age="2 minutes")
     newer = make.activity(andrew, "newer", age="1 minute")
@@ -30,7 +30,7 @@ def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskCl
     assert {shown["handle"] for shown in answer.json["activities"]} == {"andrewbrown"}
 
 
-def test_a_page_without_activities_has_an_empty_array(client: FlaskClient, make: Make) -> None:
+def test_page_without_activities_has_an_empty_array(client: FlaskClient, make: Make) -> None:
     make.user("silent")
 
     answer = client.get("/api/activities/@silent")
@@ -40,14 +40,14 @@ def test_a_page_without_activities_has_an_empty_array(client: FlaskClient, make:
     assert "Link" not in answer.headers
 
 
-def test_a_handle_is_found_without_regard_to_case(client: FlaskClient, make: Make) -> None:
+def test_handle_is_case_insensitive(client: FlaskClient, make: Make) -> None:
     make.user("LinYue")
 
     assert client.get("/api/activities/@linyue").json["profile"]["handle"] == "LinYue"
     assert client.get("/api/activities/@LINYUE").json["profile"]["handle"] == "LinYue"
 
 
-def test_an_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
+def test_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
     make.user("andrewbrown")
     paths = ["@nobody", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
 
@@ -56,13 +56,13 @@ def test_an_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None
         assert (answer.status_code, answer.json) == (404, ["not_found"])
 
 
-def test_a_handle_of_thirty_characters_is_found(client: FlaskClient, make: Make) -> None:
+def test_handle_of_30_characters_is_found(client: FlaskClient, make: Make) -> None:
     make.user("a" * 30)
 
     assert client.get("/api/activities/@" + "a" * 30).status_code == 200
 
 
-def test_a_page_is_paged(client: FlaskClient, make: Make) -> None:
+def test_page_is_paginated(client: FlaskClient, make: Make) -> None:
     andrew = make.user("andrewbrown")
     for age in range(5):
         make.activity(andrew, str(age), age=f"{age + 1} minutes")
@@ -85,9 +85,7 @@ CROWD = """
 
 
 @pytest.mark.parametrize(("live", "counted"), [(9_999, 9_999), (10_000, 10_000), (10_001, 10_000)])
-def test_a_profile_counts_live_activities_to_ten_thousand(
-    client: FlaskClient, make: Make, live: int, counted: int
-) -> None:
+def test_profile_counts_live_activities_up_to_10000(client: FlaskClient, make: Make, live: int, counted: int) -> None:
     author = make.user("prolific")
     for is_expired, count in ((False, live), (True, 3)):
         make.owner.execute(CROWD, {"author": author.uuid, "expired": is_expired, "count": count})

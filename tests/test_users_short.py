@@ -1,11 +1,11 @@
-"""A person in short."""
+"""The short form of a user."""
 
 from flask.testing import FlaskClient
 
 from tests.make import Make
 
 
-def test_a_person_in_short(client: FlaskClient, make: Make) -> None:
+def test_short_user_has_uuid_handle_and_name(client: FlaskClient, make: Make) -> None:
     lin = make.user("LinYue", display_name="Lin Yue", bio="not in short")
     make.user("linyue2")
 
@@ -15,7 +15,7 @@ def test_a_person_in_short(client: FlaskClient, make: Make) -> None:
     assert answer.json == {"uuid": str(lin.uuid), "handle": "LinYue", "display_name": "Lin Yue"}
 
 
-def test_nobody_in_short_is_not_found(client: FlaskClient, make: Make) -> None:
+def test_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
     make.user("somebody")
 
     for handle in ("nobody", "", "some%25", "a%00", "a" * 31):
