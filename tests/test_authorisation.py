@@ -175,8 +175,8 @@ def test_public_route_responds_alike_to_every_client(app: Flask, world: World, m
     people = {person.handle: bearer(person.cognito_user_id) for person in (world.owner, world.stranger)}
 
     for client_name, headers in (forgeries(world.owner.cognito_user_id) | people).items():
-        answer = client.open(path, method=method, headers=headers)
-        assert (answer.status_code, answer.data) == (HTTPStatus.OK, visitors.data), client_name
+        response = client.open(path, method=method, headers=headers)
+        assert (response.status_code, response.data) == (HTTPStatus.OK, visitors.data), client_name
         assert client.head(path, headers=headers).status_code == HTTPStatus.OK, client_name
 
 
@@ -188,11 +188,11 @@ def test_forged_token_is_rejected_and_writes_nothing(
 
     for each in (method, "HEAD") if method == "GET" else (method,):
         for client_name, headers in forgeries(world.owner.cognito_user_id).items():
-            answer = app.test_client().open(world.path(rule), method=each, json=body, headers=headers)
-            assert answer.status_code == HTTPStatus.UNAUTHORIZED, client_name
-            assert each == "HEAD" or answer.json == ["generic_401"]
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
-            assert answer.headers["Cache-Control"] == "private, no-store"
+            response = app.test_client().open(world.path(rule), method=each, json=body, headers=headers)
+            assert response.status_code == HTTPStatus.UNAUTHORIZED, client_name
+            assert each == "HEAD" or response.json == ["generic_401"]
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            assert response.headers["Cache-Control"] == "private, no-store"
     assert world.rows(owner) == before
 
 
@@ -205,11 +205,11 @@ def test_signed_in_user_reaches_only_own_resources(
     # The owner comes last: the owner's DELETE removes the activity.
     for person in (world.stranger, world.member, world.owner):
         before, headers = world.rows(owner), bearer(person.cognito_user_id)
-        answer = app.test_client().open(world.path(rule), method=method, json=row.body(world), headers=headers)
-        assert answer.status_code == getattr(row, person.handle), person.handle
-        assert answer.headers["Cache-Control"] == "private, no-store"
-        if answer.status_code == HTTPStatus.NOT_FOUND:
-            assert (answer.json, world.rows(owner)) == (["not_found"], before)
+        response = app.test_client().open(world.path(rule), method=method, json=row.body(world), headers=headers)
+        assert response.status_code == getattr(row, person.handle), person.handle
+        assert response.headers["Cache-Control"] == "private, no-store"
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            assert (response.json, world.rows(owner)) == (["not_found"], before)
 
 
 def test_unmarked_route_requires_login(service_url: str, jwks_url: str, make: Make) -> None:
@@ -230,10 +230,10 @@ def test_every_view_has_an_auth_policy(app: Flask) -> None:
 
 @pytest.mark.parametrize("rule", sorted({rule for _, rule in PUBLIC | SIGNED_IN.keys()}))
 def test_options_needs_no_token(client: FlaskClient, world: World, rule: str) -> None:
-    answer = client.options(world.path(rule))
+    response = client.options(world.path(rule))
 
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert "OPTIONS" in answer.headers["Allow"]
+    assert (response.status_code, response.data) == (200, b"")
+    assert "OPTIONS" in response.headers["Allow"]
 
 
 def test_without_jwks_only_routes_that_verify_tokens_are_unavailable(service_url: str, make: Make) -> None:
@@ -241,9 +241,9 @@ def test_without_jwks_only_routes_that_verify_tokens_are_unavailable(service_url
     client, headers = app.test_client(), bearer(make.user().cognito_user_id)
 
     assert client.get("/api/activities/home", headers=headers).status_code == HTTPStatus.OK
-    answer = client.get("/api/message_groups", headers=headers)
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
-    assert int(answer.headers["Retry-After"]) > 0
+    response = client.get("/api/message_groups", headers=headers)
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
+    assert int(response.headers["Retry-After"]) > 0
     # A malformed token is rejected without any key.
     assert client.get("/api/message_groups", headers={"Authorization": "Bearer null"}).status_code == 401
     app.extensions["database_pool"].close()

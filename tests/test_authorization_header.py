@@ -92,16 +92,16 @@ def test_signed_token_with_invalid_claim_is_rejected(app: Flask, make: Make, cla
     lin = make.user()
 
     for value in UNFIT[claim]:
-        answer = app.test_client().get("/api/message_groups", headers=bearer(lin.cognito_user_id, **{claim: value}))
-        assert (answer.status_code, answer.json) == (401, ["generic_401"]), value
+        response = app.test_client().get("/api/message_groups", headers=bearer(lin.cognito_user_id, **{claim: value}))
+        assert (response.status_code, response.json) == (401, ["generic_401"]), value
 
 
 @pytest.mark.parametrize("payload", [b"[" * 5_000, b'{"a":' * 2_000, b"[]", b"1", b"", b"\xff"])
 def test_signed_payload_other_than_an_object_is_rejected(app: Flask, payload: bytes) -> None:
     text = jws.serialize_compact({"alg": "RS256", "kid": OURS}, payload, new_key(OURS))
-    answer = app.test_client().get("/api/message_groups", headers={"Authorization": f"Bearer {text}"})
+    response = app.test_client().get("/api/message_groups", headers={"Authorization": f"Bearer {text}"})
 
-    assert (answer.status_code, answer.json) == (401, ["generic_401"])
+    assert (response.status_code, response.json) == (401, ["generic_401"])
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

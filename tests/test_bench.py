@@ -139,7 +139,7 @@ def test_peers_are_pinned_by_hash_without_an_index_url() -> None:
 
 
 def test_unknown_scenario_is_refused_at_once() -> None:
-    done = script("bench", "guesses")
+    result = script("bench", "guesses")
 
-    assert done.returncode == 2
-    assert "there are reads, home, signed-in, traced, posting, growth, worker" in done.stderr
+    assert result.returncode == 2
+    assert "there are reads, home, signed-in, traced, posting, growth, worker" in result.stderr

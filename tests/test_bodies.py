@@ -96,14 +96,14 @@ def test_unreadable_body_is_refused_by_every_route_and_writes_nothing(
     before = world.rows(owner)
 
     for method, path in PATHS:
-        answer = app.test_client().open(
+        response = app.test_client().open(
             path.format(activity=world.activity.uuid),
             method=method,
             data=sent,
             headers=bearer(world.owner.cognito_user_id) | {"Idempotency-Key": "key"},
             content_type="application/json",
         )
-        assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+        assert (response.status_code, response.json) == (400, ["json_invalid"])
     assert world.rows(owner) == before
 
 
@@ -115,9 +115,9 @@ def test_unreadable_body_is_refused_by_every_route_and_writes_nothing(
     ],
 )
 def test_unknown_member_is_ignored(sign_in: SignIn, make: Make, member: str) -> None:
-    answer = sign_in(make.user()).post("/api/activities", data=with_member(member), content_type="application/json")
+    response = sign_in(make.user()).post("/api/activities", data=with_member(member), content_type="application/json")
 
-    assert (answer.status_code, answer.json["message"]) == (200, "hello")
+    assert (response.status_code, response.json["message"]) == (200, "hello")
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ def test_unknown_member_is_ignored(sign_in: SignIn, make: Make, member: str) -> 
 def test_content_type_must_be_json(app: Flask, make: Make, content_type: str, status: int) -> None:
     for number, (method, path) in enumerate(PATHS):
         question, lin = make.activity(make.user()), make.user(f"lin{number}")
-        answer = app.test_client().open(
+        response = app.test_client().open(
             path.format(activity=question.uuid),
             method=method,
             data=json.dumps({**VALID, "handle": question.author.handle}),
             headers=bearer(lin.cognito_user_id),
             content_type=content_type,
         )
-        assert answer.status_code == status
-        assert status == 200 or answer.json == ["unsupported_media_type"]
+        assert response.status_code == status
+        assert status == 200 or response.json == ["unsupported_media_type"]
 
 
 @pytest.mark.parametrize(
@@ -154,15 +154,15 @@ def test_content_type_must_be_json(app: Flask, make: Make, content_type: str, st
 def test_content_encoding_is_refused(app: Flask, make: Make, encoding: str | None, status: int) -> None:
     for number, (method, path) in enumerate(PATHS):
         question, lin = make.activity(make.user()), make.user(f"lin{number}")
-        answer = app.test_client().open(
+        response = app.test_client().open(
             path.format(activity=question.uuid),
             method=method,
             json={**VALID, "handle": question.author.handle},
             headers=bearer(lin.cognito_user_id) | ({} if encoding is None else {"Content-Encoding": encoding}),
         )
-        assert answer.status_code == status
+        assert response.status_code == status
         if status == 415:
-            assert (answer.json, answer.headers["Accept-Encoding"]) == (["unsupported_media_type"], "identity")
+            assert (response.json, response.headers["Accept-Encoding"]) == (["unsupported_media_type"], "identity")
 
 
 def sized(size: int) -> bytes:
@@ -173,9 +173,9 @@ def sized(size: int) -> bytes:
 
 @pytest.mark.usefixtures("bystander")
 def test_100000_brackets_are_payload_too_large(sign_in: SignIn, make: Make) -> None:
-    answer = sign_in(make.user()).post("/api/activities", data=b"[" * 100_000, content_type="application/json")
+    response = sign_in(make.user()).post("/api/activities", data=b"[" * 100_000, content_type="application/json")
 
-    assert (answer.status_code, answer.json) == (413, ["payload_too_large"])
+    assert (response.status_code, response.json) == (413, ["payload_too_large"])
 
 
 @pytest.mark.usefixtures("bystander")
@@ -186,15 +186,15 @@ def test_body_is_limited_to_64_kib(app: Flask, make: Make) -> None:
         assert len(sized(size)) == size
         for method, path in PATHS:
             for content_type in ("application/json", *(["text/plain"] if expected == 413 else [])):
-                answer = app.test_client().open(
+                response = app.test_client().open(
                     path.format(activity=question.uuid),
                     method=method,
                     data=sized(size),
                     headers=bearer(lin.cognito_user_id) | {"Idempotency-Key": str(uuid4())},
                     content_type=content_type,
                 )
-                assert answer.status_code == expected
-                assert expected == 200 or answer.json == ["payload_too_large"]
+                assert response.status_code == expected
+                assert expected == 200 or response.json == ["payload_too_large"]
     assert make.counts()[question.uuid] == 1
 
 
@@ -216,9 +216,9 @@ def raw(port: str, sub: str, framing: str, sent: bytes) -> tuple[int, bytes]:
         connection.sendall(head + sent)
         if "chunked" not in framing:
             connection.shutdown(socket.SHUT_WR)
-        answer = HTTPResponse(connection)
-        answer.begin()
-        return answer.status, answer.read()
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()
 
 
 def chunked(sent: bytes) -> bytes:
@@ -253,9 +253,9 @@ def test_anonymous_request_is_rejected_before_its_body_is_read(
     app: Flask, world: World, method: str, rule: str
 ) -> None:
     for path, sent in ((world.path(rule), b"{"), (f"{world.path(rule)}?x=%00&limit=0", b"x" * 70_000)):
-        answer = app.test_client().open(path, method=method, data=sent, content_type="text/plain")
+        response = app.test_client().open(path, method=method, data=sent, content_type="text/plain")
 
-        assert (answer.status_code, answer.json) == (401, ["generic_401"])
+        assert (response.status_code, response.json) == (401, ["generic_401"])
 
 
 def test_unread_body_does_not_corrupt_next_request(
@@ -272,8 +272,8 @@ def test_unread_body_does_not_corrupt_next_request(
             # Send the body late, so that the server can respond first.
             time.sleep(0.01)
             connection.send(body)
-            answer = connection.getresponse()
-            assert (answer.status, answer.read(), answer.headers["Connection"]) == (404, b'["not_found"]', None)
+            response = connection.getresponse()
+            assert (response.status, response.read(), response.headers["Connection"]) == (404, b'["not_found"]', None)
         connection.close()
     assert bystander.handle
 
@@ -292,9 +292,9 @@ def test_response_closes_connection_when_body_is_not_drained(
 ) -> None:
     authorization = bearer(make.user().cognito_user_id) if headers is None else headers
 
-    answer = app.test_client().post(path, data=body, headers=authorization, content_type="application/json")
+    response = app.test_client().post(path, data=body, headers=authorization, content_type="application/json")
 
-    assert (answer.status_code in {401, 404, 413}, answer.headers["Connection"]) == (True, "close")
+    assert (response.status_code in {401, 404, 413}, response.headers["Connection"]) == (True, "close")
     assert "Connection" not in app.test_client().post(path, headers=headers or {}).headers
 
 
@@ -363,11 +363,11 @@ def test_get_with_a_missing_body_waits_for_no_body_reader(app: Flask, make: Make
     lin, readers = make.user(), AllBusy()
     app.extensions["body_readers"] = readers
 
-    answer = app.test_client().get(
+    response = app.test_client().get(
         "/api/activities/notifications",
         headers=bearer(lin.cognito_user_id),
         environ_overrides={"CONTENT_LENGTH": "10", "wsgi.input": Unsent()},
     )
 
-    assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
+    assert (response.status_code, response.headers["Connection"]) == (200, "close")
     assert readers.timeouts == [0]

@@ -100,9 +100,9 @@ def test_concurrent_calls_share_one_read() -> None:
     with ThreadPoolExecutor(32) as pool:
         calls = waiting(get, pool, source, 32)
         source.is_open.set()
-        answers = [each.result() for each in calls]
+        responses = [each.result() for each in calls]
 
-    assert {answer.json for answer in answers} == {b"1"}
+    assert {response.json for response in responses} == {b"1"}
     assert source.reads == 1
 
 
@@ -175,6 +175,6 @@ def test_simultaneous_callers_start_one_read(monkeypatch: pytest.MonkeyPatch) ->
     get = cached(source.read)
 
     with ThreadPoolExecutor(CALLERS) as threads:
-        answers = [answer.result().json for answer in [threads.submit(get) for _ in range(CALLERS)]]
+        responses = [response.result().json for response in [threads.submit(get) for _ in range(CALLERS)]]
 
-    assert (source.reads, answers) == (1, [b"1"] * CALLERS)
+    assert (source.reads, responses) == (1, [b"1"] * CALLERS)

@@ -49,8 +49,8 @@ def test_conditions_for_files_are_ignored(client: FlaskClient, make: Make) -> No
         *(("If-Match", '"other"'), ("If-Unmodified-Since", "Thu, 01 Jan 1970 00:00:00 GMT")),
         *(("If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT"), ("Range", "bytes=0-1")),
     ):
-        answer = client.get("/api/activities/home", headers={name: value})
-        assert (answer.status_code, answer.data) == (200, first.data)
+        response = client.get("/api/activities/home", headers={name: value})
+        assert (response.status_code, response.data) == (200, first.data)
         both = client.get("/api/activities/home", headers={name: value, "If-None-Match": first.headers["ETag"]})
         assert (both.status_code, both.data) == (304, b"")
 
@@ -104,6 +104,6 @@ def test_writes_and_errors_are_not_stored(sign_in: SignIn, make: Make) -> None:
     created = client.post("/api/activities", json={"message": "hello", "ttl": "1-day"})
     failures = [client.post("/api/activities", json={}), client.get("/nope"), client.get("/api/activities/@nobody")]
 
-    for answer in (created, *failures):
-        assert answer.headers["Cache-Control"] == "private, no-store"
-        assert "ETag" not in answer.headers
+    for response in (created, *failures):
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert "ETag" not in response.headers

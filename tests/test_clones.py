@@ -57,8 +57,8 @@ def test_script_finds_its_clone_from_any_folder(clone: Path, script: Path) -> No
     ]
 
     for command, folder in calls:
-        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr, set(done.stdout.splitlines())) == (0, "", {str(clone)}), command
+        result = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr, set(result.stdout.splitlines())) == (0, "", {str(clone)}), command
 
 
 def test_scripts_share_one_way_to_find_the_root() -> None:
@@ -71,21 +71,21 @@ def test_modules_in_the_callers_folder_are_not_imported(tmp_path: Path) -> None:
     (tmp_path / "ops").mkdir()
     (tmp_path / "ops" / "__init__.py").write_text("raise SystemExit('of the caller')")
 
-    done = subprocess.run(
+    result = subprocess.run(
         [ROOT / "bin" / "db-drop", "--help"], cwd=tmp_path, env=CLEAN, capture_output=True, text=True, check=False
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_callers_python_variables_are_ignored() -> None:
     environ = CLEAN | {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"}
 
-    done = subprocess.run(
+    result = subprocess.run(
         [ROOT / "bin" / "db-drop", "--help"], env=environ, capture_output=True, text=True, check=False
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_clone_with_git_set_to_crlf_has_no_crlf_and_its_scripts_run(tmp_path: Path) -> None:
@@ -101,5 +101,5 @@ def test_clone_with_git_set_to_crlf_has_no_crlf_and_its_scripts_run(tmp_path: Pa
     files = [path for path in clone.rglob("*") if path.is_file() and ".git" not in path.relative_to(clone).parts]
     assert len(files) > 300
     assert [path for path in files if b"\r\n" in path.read_bytes()] == []
-    done = subprocess.run([clone / "bin" / "venv", "nothing.txt"], env=CLEAN, check=False, timeout=SECONDS)
-    assert done.returncode == 0
+    result = subprocess.run([clone / "bin" / "venv", "nothing.txt"], env=CLEAN, check=False, timeout=SECONDS)
+    assert result.returncode == 0

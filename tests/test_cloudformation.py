@@ -68,13 +68,13 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
     options = ["--output-format", "json", "--structured", "--show-summary", "none"]
     command = [unpack_cfn_guard(tools), "validate", "--rules", tools / "package" / "rules", "--data", data, *options]
     # One run for all files: reading the rules takes longer than checking a template.
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert done.returncode == BROKEN, done.stderr
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert result.returncode == BROKEN, result.stderr
     return {
         Path(report["name"]).name: {
             finding for rule in report["not_compliant"] for finding in broken_rules(json.dumps(rule))
         }
-        for report in json.loads(done.stdout)
+        for report in json.loads(result.stdout)
     }
 
 
@@ -110,8 +110,8 @@ def lint(file: Path) -> list[str]:
     """Return cfn-lint's findings for a template in all of our regions, hints included."""
     options = ["--include-checks", "I", "--format", "json", "--regions", *sorted(REGIONS)]
     command = [str(ROOT / ".venv" / "bin" / "cfn-lint"), str(file), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [f"{each['Rule']['Id']} {each['Message']}" for each in json.loads(done.stdout)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [f"{each['Rule']['Id']} {each['Message']}" for each in json.loads(result.stdout)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -188,19 +188,19 @@ def test_backend_gets_every_setting_of_the_example_that_it_reads(tmp_path: Path)
 @pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "SERVICE_PASSWORD"])
 @pytest.mark.parametrize("password", [*(f"s3cr3t{sign}" for sign in "@/?#[]% \t"), "@", "s3%41cr3t"])
 def test_password_that_breaks_a_url_is_refused_first(name: str, password: str) -> None:
-    done = run_password_check(**{name: password})
+    result = run_password_check(**{name: password})
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cruddur: {name} is malformed: it holds a space or one of @ / ? # [ ] %; ")
-    assert done.stderr.count("\n") == 1
-    assert "s3" not in done.stderr
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"cruddur: {name} is malformed: it holds a space or one of @ / ? # [ ] %; ")
+    assert result.stderr.count("\n") == 1
+    assert "s3" not in result.stderr
 
 
 def test_both_passwords_are_refused_at_once_and_any_other_is_accepted(services: Any) -> None:
     assert run_password_check(POSTGRES_PASSWORD="a@b", SERVICE_PASSWORD="a/b").stderr.count("\n") == 2
     for password in ("password", "p:!&'()*+,;=-._~\"<>\\^`{|}é"):
-        done = run_password_check(POSTGRES_PASSWORD=password, SERVICE_PASSWORD=password)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        result = run_password_check(POSTGRES_PASSWORD=password, SERVICE_PASSWORD=password)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
         url = config(POSTGRES_PASSWORD=password)["services"]["migrate"]["environment"]["CONNECTION_URL"]
         assert conninfo_to_dict(check_connection_url(url))["password"] == password
     assert services["db"]["depends_on"]["passwords"]["condition"] == "service_completed_successfully"

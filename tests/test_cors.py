@@ -22,14 +22,14 @@ def client_of(*frontends: str) -> FlaskClient:
 def preflight(client: FlaskClient, origin: str, path: str = HOME, method: str = "GET") -> dict[str, str]:
     """Return the CORS headers of a preflight's response."""
     headers = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": ASKED}
-    answer = client.options(path, headers=headers)
-    assert answer.status_code == 200
-    assert answer.data == b""
-    assert answer.headers.getlist("Vary") == ["Origin"]
-    assert answer.headers["Cache-Control"] == "private, no-store"
-    assert answer.headers["Content-Length"] == "0"
-    assert "Connection" not in answer.headers
-    return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
+    response = client.options(path, headers=headers)
+    assert response.status_code == 200
+    assert response.data == b""
+    assert response.headers.getlist("Vary") == ["Origin"]
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["Content-Length"] == "0"
+    assert "Connection" not in response.headers
+    return {name: value for name, value in response.headers if name.startswith("Access-Control-")}
 
 
 @pytest.mark.parametrize("path", [HOME, "/api/activities/@bayko", "/api/health-check", "/api/messages/@bayko"])
@@ -55,9 +55,9 @@ def test_preflight_from_another_origin_is_refused(origin: str) -> None:
     client = client_of(FRONTEND)
 
     assert preflight(client, origin) == {}
-    answer = client.get("/api/health-check", headers={"Origin": origin})
-    assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
-    assert answer.headers.getlist("Vary") == ["Origin"]
+    response = client.get("/api/health-check", headers={"Origin": origin})
+    assert not [name for name, _ in response.headers if name.startswith("Access-Control-")]
+    assert response.headers.getlist("Vary") == ["Origin"]
 
 
 def test_allowed_origin_is_matched_literally() -> None:
@@ -71,11 +71,11 @@ def test_allowed_origin_is_matched_literally() -> None:
 
 @pytest.mark.parametrize(("path", "status"), [(HOME, 503), ("/api/health-check", 200), ("/nope", 404)])
 def test_frontend_may_read_responses_and_errors(path: str, status: int) -> None:
-    answer = client_of(FRONTEND).get(path, headers={"Origin": FRONTEND})
+    response = client_of(FRONTEND).get(path, headers={"Origin": FRONTEND})
 
-    assert answer.status_code == status
-    assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
-    assert set(answer.headers["Access-Control-Expose-Headers"].split(", ")) == {
+    assert response.status_code == status
+    assert response.headers["Access-Control-Allow-Origin"] == FRONTEND
+    assert set(response.headers["Access-Control-Expose-Headers"].split(", ")) == {
         *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
         *("RateLimit-Policy", "RateLimit"),
     }
@@ -94,12 +94,12 @@ def test_frontend_may_read_responses_and_errors(path: str, status: int) -> None:
 )
 def test_cors_headers_appear_once_on_any_response(request_line: str, headers: dict[str, str], status: int) -> None:
     method, path = request_line.split()
-    answer = client_of(FRONTEND).open(path, method=method, headers={"Origin": FRONTEND, **headers})
+    response = client_of(FRONTEND).open(path, method=method, headers={"Origin": FRONTEND, **headers})
 
-    assert answer.status_code == status
-    assert answer.headers.getlist("Access-Control-Allow-Origin") == [FRONTEND]
-    assert answer.headers.getlist("Vary").count("Origin") == 1
-    assert len(answer.headers.getlist("Cache-Control")) == 1
+    assert response.status_code == status
+    assert response.headers.getlist("Access-Control-Allow-Origin") == [FRONTEND]
+    assert response.headers.getlist("Vary").count("Origin") == 1
+    assert len(response.headers.getlist("Cache-Control")) == 1
 
 
 def test_preflight_with_a_body_closes_the_connection() -> None:
@@ -109,7 +109,7 @@ def test_preflight_with_a_body_closes_the_connection() -> None:
 
 
 def test_options_without_a_preflight_lists_the_methods() -> None:
-    answer = client_of(FRONTEND).options(HOME)
+    response = client_of(FRONTEND).options(HOME)
 
-    assert answer.status_code == 200
-    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert response.status_code == 200
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}

@@ -24,17 +24,17 @@ def test_created_activity_is_returned_as_later_shown(sign_in: SignIn, make: Make
     author = make.user("LinYue", display_name="Lin Yue")
     client = sign_in(author)
 
-    answer = client.post(ACTIVITIES, json={"message": " Cloud is fun! ☁️ ", "ttl": "7-days"})
+    response = client.post(ACTIVITIES, json={"message": " Cloud is fun! ☁️ ", "ttl": "7-days"})
 
-    assert (answer.status_code, answer.content_type) == (200, "application/json")
-    assert answer.json["message"] == " Cloud is fun! ☁️ "
-    assert (answer.json["handle"], answer.json["display_name"]) == ("LinYue", "Lin Yue")
-    assert {name for name, value in answer.json.items() if value == 0} == {
+    assert (response.status_code, response.content_type) == (200, "application/json")
+    assert response.json["message"] == " Cloud is fun! ☁️ "
+    assert (response.json["handle"], response.json["display_name"]) == ("LinYue", "Lin Yue")
+    assert {name for name, value in response.json.items() if value == 0} == {
         *("replies_count", "reposts_count", "likes_count")
     }
-    assert answer.json["reply_to_activity_uuid"] is None
-    assert client.get("/api/activities/home").json[0] == answer.json
-    assert client.get(f"/api/activities/@linyue/status/{answer.json['uuid']}").json["activity"] == answer.json
+    assert response.json["reply_to_activity_uuid"] is None
+    assert client.get("/api/activities/home").json[0] == response.json
+    assert client.get(f"/api/activities/@linyue/status/{response.json['uuid']}").json["activity"] == response.json
 
 
 @pytest.mark.usefixtures("bystander")
@@ -51,9 +51,9 @@ def test_activity_expires_after_its_ttl(sign_in: SignIn, make: Make, ttl: str, l
     "message", ["x", "é" * 280, "👩‍👩‍👧‍👦" * 40, "x\n\ty", "<b>'\"\\%_{}</b>", "-- ; DROP TABLE users"]
 )
 def test_message_of_up_to_280_code_points_is_stored_unchanged(sign_in: SignIn, make: Make, message: str) -> None:
-    answer = sign_in(make.user()).post(ACTIVITIES, json={"message": message, "ttl": "1-hour"})
+    response = sign_in(make.user()).post(ACTIVITIES, json={"message": message, "ttl": "1-hour"})
 
-    assert (answer.status_code, answer.json["message"]) == (200, message)
+    assert (response.status_code, response.json["message"]) == (200, message)
 
 
 BLANK = ["", " ", "\t\r\n", "\u00a0", "\u2003\u3000", "\u0085\x1c\x1f", None, 1, True, [], ["x"], {}, {"message": "x"}]
@@ -77,9 +77,9 @@ NO_TTL = ["", "2-hours", "1-hours", " 1-hour", "1-HOUR", None, 3600, True, [], [
 def test_invalid_activity_is_refused_with_every_code(
     sign_in: SignIn, make: Make, body: object, codes: list[str]
 ) -> None:
-    answer = sign_in(make.user("author")).post(ACTIVITIES, json=body)
+    response = sign_in(make.user("author")).post(ACTIVITIES, json=body)
 
-    assert (answer.status_code, answer.json) == (422, codes)
+    assert (response.status_code, response.json) == (422, codes)
     assert sign_in(make.user()).get("/api/activities/@author").json["activities"] == []
 
 

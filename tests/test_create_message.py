@@ -19,10 +19,10 @@ def test_message_to_a_group_is_returned_as_later_shown(sign_in: SignIn, make: Ma
     group, other = make.conversation(lin, kofi, "hello"), make.conversation(lin, make.user(), "to another")
     body = {"message": "é" * 1024, "message_group_uuid": str(group), "handle": "nobody", "user_receiver_handle": "x"}
 
-    answer = sign_in(lin).post(MESSAGES, json=body)
+    response = sign_in(lin).post(MESSAGES, json=body)
 
-    assert answer.status_code == 200
-    message = answer.json
+    assert response.status_code == 200
+    message = response.json
     assert (message["message"], message["handle"], message["display_name"]) == ("é" * 1024, "LinYue", "Lin Yue")
     assert message.pop("message_group_uuid") == str(group)
     assert sign_in(kofi).get(f"{MESSAGES}/{group}").json[-1] == message
@@ -67,9 +67,9 @@ def test_invalid_message_is_refused_with_every_code(
 ) -> None:
     lin, kofi = make.user("LinYue"), make.user("kofi")
 
-    answer = sign_in(lin).post(MESSAGES, json=body)
+    response = sign_in(lin).post(MESSAGES, json=body)
 
-    assert (answer.status_code, answer.json) == (422, codes)
+    assert (response.status_code, response.json) == (422, codes)
     assert sign_in(kofi).get("/api/message_groups").json == []
 
 
@@ -83,8 +83,8 @@ def test_unknown_receiver_or_group_is_not_found(sign_in: SignIn, make: Make) -> 
         *({"handle": handle} for handle in ("nobody", "kofi ", "@kofi", "x" * 31, "é", "%")),
         *({"message_group_uuid": group} for group in (str(others), str(uuid4()), "x", others.hex, f"{{{others}}}")),
     ):
-        answer = client.post(MESSAGES, json={"message": "hello", **receiver})
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = client.post(MESSAGES, json={"message": "hello", **receiver})
+        assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.owner.execute("SELECT count(*) FROM messages").fetchone() == (count,)
     assert client.get("/api/message_groups").json == []
 
@@ -95,13 +95,13 @@ def test_32_concurrent_first_messages_share_one_conversation(sign_in: SignIn, ma
 
     def begin(n: int) -> tuple[int, str]:
         sender, receiver = (lin, kofi) if n % 2 else (kofi, lin)
-        answer = sign_in(sender).post(MESSAGES, json={"message": str(n), "handle": receiver.handle})
-        return answer.status_code, answer.json["message_group_uuid"]
+        response = sign_in(sender).post(MESSAGES, json={"message": str(n), "handle": receiver.handle})
+        return response.status_code, response.json["message_group_uuid"]
 
     with ThreadPoolExecutor(32) as pool:
-        answers = set(pool.map(begin, range(32)))
+        responses = set(pool.map(begin, range(32)))
 
-    ((status, group),) = answers
+    ((status, group),) = responses
     assert status == 200
     messages = sign_in(lin).get(f"{MESSAGES}/{group}?limit=100").json
     assert sorted(int(one["message"]) for one in messages) == list(range(32))

@@ -77,9 +77,9 @@ def test_lost_connection_is_retried_for_a_read(
     client = sign_in(lin)
 
     calls = count_calls(client.application, "activities.user" if "@" in path else "activities.home")
-    answer = request_with_lost_connection(owner, lambda: client.get(path), threads)
+    response = request_with_lost_connection(owner, lambda: client.get(path), threads)
 
-    assert (answer.status_code, b'"here"' in answer.data) == (200, True)
+    assert (response.status_code, b'"here"' in response.data) == (200, True)
     assert len(calls) == 1
 
 
@@ -92,11 +92,11 @@ def test_lost_connection_is_retried_once_for_a_post_with_an_idempotency_key(
     key = {"Idempotency-Key": str(uuid4())}
 
     calls = count_calls(client.application, "activities.create")
-    answer = request_with_lost_connection(
+    response = request_with_lost_connection(
         owner, lambda: client.post("/api/activities", json=body, headers=key), threads
     )
 
-    assert (answer.status_code, answer.json["message"]) == (200, "once")
+    assert (response.status_code, response.json["message"]) == (200, "once")
     assert len(calls) == 1
     assert owner.execute("SELECT count(*) FROM activities WHERE message = 'once'").fetchone() == (1,)
     assert bystander.handle != "lin"
@@ -109,9 +109,9 @@ def test_lost_connection_is_not_retried_for_a_write_without_a_key(
     client = sign_in(make.user("lin"))
     body = {"message": "never", "ttl": "1-day"}
 
-    answer = request_with_lost_connection(owner, lambda: client.post("/api/activities", json=body), threads)
+    response = request_with_lost_connection(owner, lambda: client.post("/api/activities", json=body), threads)
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
     assert owner.execute("SELECT count(*) FROM activities WHERE message = 'never'").fetchone() == (0,)
     assert client.post("/api/activities", json=body).status_code == 200
     assert bystander.handle != "lin"
@@ -128,8 +128,8 @@ def test_request_ends_at_its_deadline(
     with owner.transaction():
         owner.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
         # Neither Postgres nor the lock would ever end the statement.
-        answer = threads.submit(app.test_client().get, "/api/activities/@lin").result(timeout=30)
-        assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+        response = threads.submit(app.test_client().get, "/api/activities/@lin").result(timeout=30)
+        assert (response.status_code, response.json) == (503, ["service_unavailable"])
 
     assert app.test_client().get("/api/activities/@lin").status_code == 200
     app.extensions["database_pool"].close()

@@ -28,9 +28,9 @@ def test_deletion_removes_the_activity_and_its_replies_only(sign_in: SignIn, mak
     make.activity(author, "and this", reply_to=reply)
     make.activity(other, "stays", reply_to=kept)
 
-    answer = sign_in(author).delete(path(doomed))
+    response = sign_in(author).delete(path(doomed))
 
-    assert (answer.status_code, answer.json) == (200, {"uuid": str(doomed.uuid)})
+    assert (response.status_code, response.json) == (200, {"uuid": str(doomed.uuid)})
     assert sorted(make.messages()) == ["kept", "stays"]
     assert make.counts()[kept.uuid] == 1
     assert sign_in(author).delete(path(doomed)).status_code == 404
@@ -60,8 +60,8 @@ def test_deleting_anothers_expired_or_unknown_activity_is_not_found(
     ).fetchone()
 
     for uuid in (theirs, expired.uuid, uuid4()):
-        answer = sign_in(author).delete(f"/api/activities/{uuid}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = sign_in(author).delete(f"/api/activities/{uuid}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
     remaining = make.owner.execute("SELECT uuid FROM activities WHERE user_uuid = %s", [author.uuid]).fetchall()
     assert remaining == [(expired.uuid,)]
 
@@ -77,10 +77,10 @@ def test_concurrent_deletions_within_a_thread_do_not_deadlock(sign_in: SignIn, m
             doomed += [(other, reply), (author, make.activity(author, reply_to=reply))]
 
         with ThreadPoolExecutor(len(doomed)) as pool:
-            answers = list(pool.map(lambda one: sign_in(one[0]).delete(path(one[1])), doomed))
+            responses = list(pool.map(lambda one: sign_in(one[0]).delete(path(one[1])), doomed))
 
-        assert {answer.status_code for answer in answers} <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
-        assert answers[0].status_code == HTTPStatus.OK
+        assert {response.status_code for response in responses} <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
+        assert responses[0].status_code == HTTPStatus.OK
     assert make.messages() == []
 
 
@@ -150,9 +150,9 @@ def test_reply_during_a_deletion_is_not_found(sign_in: SignIn, make: Make, owner
         eventually(lambda: waits(owner_url))
         deleting.commit()
 
-        answer = replying.result()
+        response = replying.result()
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.owner.execute("SELECT count(*) FROM activities WHERE message = 'too late'").fetchone() == (0,)
 
 
@@ -178,9 +178,9 @@ def test_reply_whose_transaction_precedes_the_deletion_is_not_found(
         assert sign_in(author).delete(path(root)).status_code == 200
         holding.rollback()
 
-        answer = replying.result()
+        response = replying.result()
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.owner.execute("SELECT count(*) FROM activities WHERE message = 'too late'").fetchone() == (0,)
 
 

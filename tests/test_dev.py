@@ -87,8 +87,8 @@ def test_readme_examples_print_the_documented_output(home: Path) -> None:
         for command, expected in examples:
             shell = ["bash", "-c", command.replace("4567", port)]
             environ = CLEAN | settings | {"no_proxy": "*"}
-            done = subprocess.run(shell, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
-            assert without_times(done.stdout) == without_times(expected)
+            result = subprocess.run(shell, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+            assert without_times(result.stdout) == without_times(expected)
 
     assert len(examples) == 2
 
@@ -179,26 +179,26 @@ def test_unwritable_output_does_not_block_or_fail_its_lines(monkeypatch: pytest.
 
 def test_port_in_use_is_reported_before_any_start(home: Path, service_url: str) -> None:
     with serving(service_url) as port:
-        done = script("dev", PORT=port, CRUDDUR_HOME=str(home))
+        result = script("dev", PORT=port, CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cruddur: can't listen on 127.0.0.1:{port}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"cruddur: can't listen on 127.0.0.1:{port}")
     assert not home.exists()
 
 
 def test_unknown_argument_is_refused_with_usage(home: Path) -> None:
-    done = script("dev", "production", CRUDDUR_HOME=str(home))
+    result = script("dev", "production", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: bin/dev ")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("usage: bin/dev ")
     assert not home.exists()
 
 
 def test_invalid_setting_is_reported_before_any_start(home: Path) -> None:
-    done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
+    result = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
         "cruddur: PORT is malformed: it is not made of the digits 0 to 9 alone; "
         "PORT is a whole number from 1 to 65535, such as PORT=4567\n"
     )
@@ -206,10 +206,10 @@ def test_invalid_setting_is_reported_before_any_start(home: Path) -> None:
 
 
 def test_developers_settings_are_used_and_all_faults_reported(home: Path) -> None:
-    done = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_HOME=str(home))
+    result = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert [line.partition(" is ")[0] for line in done.stderr.splitlines()] == [
+    assert (result.returncode, result.stdout) == (1, "")
+    assert [line.partition(" is ")[0] for line in result.stderr.splitlines()] == [
         "cruddur: CONNECTION_URL",
         "cruddur: FRONTEND_URL",
         "cruddur: DRAIN_SECONDS",
@@ -347,8 +347,8 @@ def test_env_file_with_windows_line_ends_is_reported_per_setting(tmp_path: Path,
 @pytest.mark.parametrize("name", ["CRUDDUR_HOME", "BACKEND_URL"])
 @pytest.mark.parametrize(("value", "reason"), [("/x\x1b[2J", "holds a control"), ("'/x'", "is in quotes")])
 def test_devs_own_settings_are_validated_like_the_services(home: Path, name: str, value: str, reason: str) -> None:
-    done = script("dev", **{"CRUDDUR_HOME": str(home), "PORT": free_port(), name: value})
+    result = script("dev", **{"CRUDDUR_HOME": str(home), "PORT": free_port(), name: value})
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cruddur: {name} is malformed: it {reason}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"cruddur: {name} is malformed: it {reason}")
     assert not home.exists()

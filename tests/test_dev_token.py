@@ -72,8 +72,8 @@ def ask(port: str, path: str, access_token: str | None = None, body: dict[str, s
             connection.request("GET", path, headers=headers)
         else:
             connection.request("POST", path, json.dumps(body), {**headers, "Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 def test_dev_token_authenticates(dev: Dev) -> None:
@@ -140,10 +140,10 @@ def test_unknown_handle_is_one_error_line(dev: Dev, handle: str) -> None:
 
 
 def test_missing_handle_shows_usage() -> None:
-    done = script("dev-token")
+    result = script("dev-token")
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: bin/dev-token [-h] HANDLE\n")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("usage: bin/dev-token [-h] HANDLE\n")
 
 
 def test_dev_token_reads_the_database_of_connection_url(new_url: str, home: Path) -> None:
@@ -173,17 +173,17 @@ def test_every_setting_of_the_pool_is_named(home: Path) -> None:
 def test_settings_of_the_development_pool_are_accepted(home: Path, new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
 
-    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **dev_keys.settings())
+    result = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **dev_keys.settings())
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", POOLS)
 def test_partly_configured_pool_names_missing_settings(home: Path, name: str) -> None:
-    done = script("dev", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
+    result = script("dev", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
 
-    assert done.returncode == 1
-    assert [line.split(" is ")[0] for line in done.stderr.splitlines()] == [
+    assert result.returncode == 1
+    assert [line.split(" is ")[0] for line in result.stderr.splitlines()] == [
         f"cruddur: {other}" for other in POOL if other != name
     ]
     assert not home.exists()

@@ -182,18 +182,18 @@ def test_cursor_schema_accepts_the_services_cursors(document: Any) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)])
 def test_page_is_revalidated_by_etag(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
-    again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+    response = client.get(path)
+    again = client.get(path, headers={"If-None-Match": response.headers["ETag"]})
 
-    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-cache")
     assert (again.status_code, again.data) == (304, b"")
 
 
 @pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2Fapp.py", "start.js%00", "/"])
 def test_unknown_asset_is_not_found(client: FlaskClient, name: str) -> None:
-    answer = client.get(f"/docs/{name}")
+    response = client.get(f"/docs/{name}")
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
@@ -207,25 +207,25 @@ def test_browser_shows_every_operation_without_other_requests(
     with serving(service_url, **BEHIND) as port, nginx(f"127.0.0.1:{port}", changed=PREFIXED) as front:
         url = f"{front.url}{prefix}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
         command = [CHROMIUM, *OPTIONS, "--enable-logging=stderr", f"--user-data-dir={tmp_path}", url]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 
-    operation_ids = re.findall(r'id="operations-(?!tag-)\w+?-(\w+)"', done.stdout)
+    operation_ids = re.findall(r'id="operations-(?!tag-)\w+?-(\w+)"', result.stdout)
     assert sorted(operation_ids) == sorted(operation["operationId"] for operation in operations(document).values())
-    assert set(re.findall(r'data-path="([^"]+)"', done.stdout)) == document["paths"].keys()
+    assert set(re.findall(r'data-path="([^"]+)"', result.stdout)) == document["paths"].keys()
     # The console has the page's errors and the browser's reports of policy violations.
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
 
 
 @pytest.mark.parametrize(("path", "own"), [("/", {"'self'"}), ("/docs", {"'self'", "data:"})])
 def test_content_security_policy_allows_own_sources_only(client: FlaskClient, path: str, own: set[str]) -> None:
-    answer = client.get(path)
+    response = client.get(path)
 
-    sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", answer.headers["Content-Security-Policy"])
+    sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", response.headers["Content-Security-Policy"])
     assert set(sources) == {"'none'"} | own
-    policy = answer.headers["Content-Security-Policy"].split("; ")
+    policy = response.headers["Content-Security-Policy"].split("; ")
     assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} < set(policy)
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "//" not in answer.text
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "//" not in response.text
 
 
 def test_index_responds_like_other_reads(client: FlaskClient) -> None:
@@ -241,10 +241,10 @@ def test_index_responds_like_other_reads(client: FlaskClient) -> None:
 
 
 def test_trailing_slash_redirects_to_the_page(client: FlaskClient) -> None:
-    answer = client.get("/docs/")
+    response = client.get("/docs/")
 
-    assert (answer.status_code, answer.data, answer.headers["Location"]) == (308, b"", "../docs")
-    assert urljoin("/docs/", answer.headers["Location"]) == "/docs"
+    assert (response.status_code, response.data, response.headers["Location"]) == (308, b"", "../docs")
+    assert urljoin("/docs/", response.headers["Location"]) == "/docs"
     assert client.post("/docs/").status_code == 405
     # No other path redirects.
     assert client.get("/api/activities/home/").status_code == 404

@@ -42,8 +42,8 @@ def test_libpq_session_variables_are_ignored(service_url: str, owner_url: str, m
         with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
             connection.request("GET", "/api/activities/search?term=caf%C3%A9")
             assert TEXT.encode() in connection.getresponse().read()
-    done = script("db-seed", CONNECTION_URL=owner_url, **{name: SESSION[name]})
-    assert (done.returncode, done.stderr) == (0, "")
+    result = script("db-seed", CONNECTION_URL=owner_url, **{name: SESSION[name]})
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def by_role(owner: psycopg.Connection, url: str) -> str:
@@ -111,8 +111,8 @@ def test_backup_and_restore_convert_a_database_to_utf_8(
         )
     try:
         for name, *arguments in (("db-backup", "b.dump"), ("db-restore", "b.dump", restored)):
-            done = script(name, arguments[0].replace("b.", f"{tmp_path}/b."), *arguments[1:], CONNECTION_URL=new_url)
-            assert (done.returncode, done.stderr) == (0, "")
+            result = script(name, arguments[0].replace("b.", f"{tmp_path}/b."), *arguments[1:], CONNECTION_URL=new_url)
+            assert (result.returncode, result.stderr) == (0, "")
         with psycopg.connect(make_conninfo(server_url, dbname=restored)) as after:
             assert after.execute("SELECT display_name FROM users").fetchone() == ("café",)
             assert after.info.parameter_status("server_encoding") == "UTF8"

@@ -88,8 +88,8 @@ class Stack:
             else:
                 body = json.dumps({"message": message, "ttl": "7-days"})
                 connection.request("POST", path, body, self.headers(message))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
 
     def headers(self, message: str) -> dict[str, str]:
         """Return the headers of andrewbrown's POST of a message, which can be repeated until a response arrives."""

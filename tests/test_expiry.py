@@ -75,9 +75,9 @@ class Watch:
         return sum(self.ends[uuid] > at for uuid in self.posts)
 
 
-def page(answer: TestResponse) -> list[dict[str, Any]]:
+def page(response: TestResponse) -> list[dict[str, Any]]:
     """Return the activities that a feed's response shows."""
-    shown = answer.json
+    shown = response.json
     return list(shown["activities"] if isinstance(shown, dict) else shown)
 
 
@@ -85,17 +85,17 @@ def walk(watch: Watch, client: FlaskClient, way: str) -> None:
     """Read a feed page by page, and revalidate each page by its `ETag`."""
     path: str | None = FEEDS[way]
     while path:
-        sent, answer, received = watch.now(), client.get(path), watch.now()
-        rows = page(answer)
+        sent, response, received = watch.now(), client.get(path), watch.now()
+        rows = page(response)
         watch.check(way, sent, rows)
         if way == "profile":
-            count = answer.json["profile"]["cruds_count"]
+            count = response.json["profile"]["cruds_count"]
             assert watch.live_posts(received) <= count <= watch.live_posts(sent)
-        sent, again = watch.now(), client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        sent, again = watch.now(), client.get(path, headers={"If-None-Match": response.headers["ETag"]})
         if again.status_code == HTTPStatus.NOT_MODIFIED:
             # A 304 confirms the client's copy at this moment.
             watch.check(f"{way}, 304", sent, rows)
-        path = links(answer).get("next")
+        path = links(response).get("next")
 
 
 def ask_nearest(watch: Watch, way: str, among: Iterable[UUID], request: Callable[[UUID], TestResponse]) -> None:
@@ -106,12 +106,12 @@ def ask_nearest(watch: Watch, way: str, among: Iterable[UUID], request: Callable
 
 def ask(watch: Watch, way: str, uuid: UUID, request: Callable[[UUID], TestResponse]) -> None:
     """Request one activity, which must exist until its expiry and not after."""
-    sent, answer, received = watch.now(), request(uuid), watch.now()
-    if answer.status_code == HTTPStatus.OK:
-        body = answer.json
+    sent, response, received = watch.now(), request(uuid), watch.now()
+    if response.status_code == HTTPStatus.OK:
+        body = response.json
         watch.check(way, sent, [body["activity"], *body["replies"]] if "replies" in body else [body])
     else:
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        assert (response.status_code, response.json) == (404, ["not_found"])
         assert watch.ends[uuid] <= received
         watch.seen[f"{way}, gone"] += 1
 

@@ -35,26 +35,26 @@ PATHS = [
     ],
 )
 def test_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
+    response = client.get(path)
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
-    assert answer.content_type == "application/json"
+    assert (response.status_code, response.json) == (404, ["not_found"])
+    assert response.content_type == "application/json"
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/api/health-check"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
 def test_unsupported_method_is_rejected_with_allow_header(client: FlaskClient, path: str, method: str) -> None:
-    answer = client.open(path, method=method)
+    response = client.open(path, method=method)
 
-    assert (answer.status_code, answer.json) == (405, ["method_not_allowed"])
-    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert (response.status_code, response.json) == (405, ["method_not_allowed"])
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_error_is_a_problem_document_on_request(client: FlaskClient) -> None:
-    answer = client.get("/nope", headers={"Accept": PROBLEM})
+    response = client.get("/nope", headers={"Accept": PROBLEM})
 
-    assert (answer.status_code, answer.content_type) == (404, PROBLEM)
-    assert answer.json == {"type": "about:blank", "title": "Not Found", "status": 404, "codes": ["not_found"]}
+    assert (response.status_code, response.content_type) == (404, PROBLEM)
+    assert response.json == {"type": "about:blank", "title": "Not Found", "status": 404, "codes": ["not_found"]}
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_problem_document_needs_an_explicit_accept_header(client: FlaskClient, a
 
 @pytest.mark.parametrize("host", ["", "a,b", "a b", "user@host", "host/path", "host:port", "[::1", "[", "hôst"])
 def test_malformed_host_is_a_client_error(client: FlaskClient, host: str) -> None:
-    answer = client.get("/api/health-check", headers={"Host": host})
+    response = client.get("/api/health-check", headers={"Host": host})
 
-    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
 @pytest.mark.parametrize("host", ["api.cruddur.example", "backend_flask:4567", "127.0.0.1:4567", "[::1]:4567"])
@@ -94,16 +94,16 @@ def test_http_1_0_needs_no_host(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["//api/activities/home", "///livez", "//nope"])
 def test_path_with_several_leading_slashes_is_not_found(client: FlaskClient, path: str) -> None:
-    answer = client.get("/", environ_overrides={"PATH_INFO": path})
+    response = client.get("/", environ_overrides={"PATH_INFO": path})
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 @pytest.mark.parametrize("path", ["/api/health-check", "/nope"])
 def test_methods_are_case_sensitive(client: FlaskClient, path: str) -> None:
-    answer = client.get(path, environ_overrides={"REQUEST_METHOD": "get"})
+    response = client.get(path, environ_overrides={"REQUEST_METHOD": "get"})
 
-    assert (answer.status_code, answer.json) == {
+    assert (response.status_code, response.json) == {
         "/api/health-check": (405, ["method_not_allowed"]),
         "/nope": (404, ["not_found"]),
     }[path]
@@ -113,23 +113,23 @@ def test_methods_are_case_sensitive(client: FlaskClient, path: str) -> None:
 def test_lower_case_method_writes_nothing(client: FlaskClient, make: Make) -> None:
     author = make.user()
 
-    answer = client.post(
+    response = client.post(
         "/api/activities",
         json={"message": "hello", "ttl": "1-day"},
         headers=bearer(author.cognito_user_id),
         environ_overrides={"REQUEST_METHOD": "post"},
     )
 
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert (response.status_code, response.headers["Allow"]) == (405, "OPTIONS, POST")
     assert make.messages() == []
 
 
 @pytest.mark.parametrize("path", [*(path.split("?")[0] for path in PATHS), "/api/health-check"])
 @pytest.mark.parametrize("query", ["x=%00", "%00", "x=%FF", "x=%ED%A0%80"])
 def test_malformed_query_is_refused_on_every_route(client: FlaskClient, path: str, query: str) -> None:
-    answer = client.get(f"{path}?{query}")
+    response = client.get(f"{path}?{query}")
 
-    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
 def test_error_varies_by_accept_header(client: FlaskClient) -> None:
@@ -145,10 +145,10 @@ def cut_off() -> Iterator[Flask]:
 
 
 def test_unreachable_database_is_service_unavailable(cut_off: Flask) -> None:
-    answer = cut_off.test_client().get(PATHS[0])
+    response = cut_off.test_client().get(PATHS[0])
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
+    assert int(response.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -158,9 +158,9 @@ def test_statement_timeout_is_service_unavailable(
     make.user("andrewbrown")
     with owner.transaction():
         owner.execute("LOCK TABLE users, activities IN ACCESS EXCLUSIVE MODE")
-        answer = client.get(path)
+        response = client.get(path)
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
     assert client.get("/api/users/@andrewbrown/short").status_code == 200
 
 
@@ -201,9 +201,9 @@ def test_full_server_leaves_pooled_connections_usable(app: Flask, make: Make, ow
     owner.execute("SELECT pg_terminate_backend(%s, 5000)", lost)
     app.extensions["database_pool"]._breaker.record_failure(LOST)  # noqa: SLF001 - a request does it
 
-    answers = [app.test_client().get(path).status_code for _ in range(20)]
+    responses = [app.test_client().get(path).status_code for _ in range(20)]
 
-    assert answers == [200] * 20
+    assert responses == [200] * 20
 
 
 @pytest.mark.usefixtures("bystander")
@@ -216,10 +216,10 @@ def test_failover_costs_one_write(app: Flask, sign_in: SignIn, make: Make) -> No
         connection.execute("SET default_transaction_read_only TO on")
         connections.putconn(connection)
 
-    answers = [client.post("/api/activities", json={"message": f"{n}", "ttl": "1-day"}) for n in range(THREADS)]
+    responses = [client.post("/api/activities", json={"message": f"{n}", "ttl": "1-day"}) for n in range(THREADS)]
 
-    assert [answer.status_code for answer in answers] == [503, 200, 200, 200]
-    assert answers[0].json == ["service_unavailable"]
+    assert [response.status_code for response in responses] == [503, 200, 200, 200]
+    assert responses[0].json == ["service_unavailable"]
     assert sorted(make.messages()) == ["1", "2", "3"]
 
 
@@ -240,8 +240,8 @@ def test_invalid_input_costs_no_query(jwks_url: str, path: str, body: object, co
     )
     client = app.test_client()
 
-    answer = client.post(path, json=body, headers=bearer("somebody"))
-    assert (answer.status_code, answer.json) == (422 if "blank" in codes[0] else 400, codes)
+    response = client.post(path, json=body, headers=bearer("somebody"))
+    assert (response.status_code, response.json) == (422 if "blank" in codes[0] else 400, codes)
     # A valid request needs the database, which is unreachable.
     valid = {"message": "hello", "ttl": "1-day", "message_group_uuid": str(UUID(int=1)), "display_name": "Lin"}
     assert client.post(path, json=valid, headers=bearer("somebody")).status_code == 503
@@ -267,9 +267,9 @@ def test_internal_error_reveals_nothing_of_the_database(
     make.user("andrewbrown", bio="a secret of his")
     owner.execute("ALTER TABLE users RENAME COLUMN bio TO biography")
 
-    answer = client.get("/api/activities/@andrewbrown")
+    response = client.get("/api/activities/@andrewbrown")
 
-    assert (answer.status_code, answer.data) == (500, b'["generic_500"]')
+    assert (response.status_code, response.data) == (500, b'["generic_500"]')
     # The log names exception and function, and quotes no user's text.
     assert "UndefinedColumn 42703" in caplog.text
     assert "in query_page" in caplog.text
@@ -280,6 +280,6 @@ def test_foreign_key_violation_is_not_found(sign_in: SignIn, make: Make, owner: 
     # The same error as for a user's row deleted between its lookup and the write.
     owner.execute("ALTER TABLE activities ADD FOREIGN KEY (uuid) REFERENCES users (uuid)")
 
-    answer = sign_in(make.user()).post("/api/activities", json={"message": "hello", "ttl": "1-day"})
+    response = sign_in(make.user()).post("/api/activities", json={"message": "hello", "ttl": "1-day"})
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])

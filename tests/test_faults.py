@@ -22,25 +22,25 @@ def missed_figures(output: str) -> list[str]:
 
 @pytest.mark.parametrize("name", SHORT)
 def test_short_drill_reaches_its_figures(name: str) -> None:
-    done = script("faults", name, "--short")
+    result = script("faults", name, "--short")
 
-    assert "not run to its end" not in done.stdout, done.stdout + done.stderr
-    assert missed_figures(done.stdout) == [], done.stdout
-    assert "| yes " in done.stdout
+    assert "not run to its end" not in result.stdout, result.stdout + result.stderr
+    assert missed_figures(result.stdout) == [], result.stdout
+    assert "| yes " in result.stdout
 
 
 def test_drill_without_its_protection_misses_a_figure() -> None:
-    done = script("faults", "idle-terminated", "--short", "--break")
+    result = script("faults", "idle-terminated", "--short", "--break")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "| no " in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "| no " in result.stdout
 
 
 def test_unknown_drill_is_refused_at_once() -> None:
-    done = script("faults", "flood")
+    result = script("faults", "flood")
 
-    assert done.returncode == 2
-    assert f"unknown: flood; there are {', '.join(DRILLS)}\n" in done.stderr
+    assert result.returncode == 2
+    assert f"unknown: flood; there are {', '.join(DRILLS)}\n" in result.stderr
 
 
 def test_limits_are_inclusive() -> None:

@@ -188,7 +188,7 @@ def test_flask_limiter_limits_each_route_and_the_cached_page(app: Flask, make: M
 
 def test_modules_import_without_warnings(tmp_path: Path) -> None:
     modules = [".".join(path.relative_to(BACKEND).with_suffix("").parts) for path in BACKEND.rglob("*.py")]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(f"import {module}" for module in modules)],
         cwd=tmp_path,
         env={"PYTHONPATH": str(BACKEND)},
@@ -198,4 +198,4 @@ def test_modules_import_without_warnings(tmp_path: Path) -> None:
     )
 
     assert len(modules) > 40
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")

@@ -43,7 +43,7 @@ def fuzz(port: str, headers: dict[str, str], examples: int, folder: Path) -> tup
     """Run Schemathesis with all its checks. Return its output and the number of responses by status."""
     url = f"http://127.0.0.1:{port}"
     options = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
-    done = subprocess.run(
+    result = subprocess.run(
         [
             *(ROOT / ".venv/bin/schemathesis", "run", f"{url}/openapi.json", "--no-color"),
             # Schemathesis does not resolve the document's own server, `.`, against the document's address.
@@ -58,9 +58,9 @@ def fuzz(port: str, headers: dict[str, str], examples: int, folder: Path) -> tup
         text=True,
         check=False,
     )
-    if done.returncode:
-        pytest.fail(done.stdout + done.stderr)
-    output, _, counts = done.stdout.rstrip("\n").rpartition("\n")
+    if result.returncode:
+        pytest.fail(result.stdout + result.stderr)
+    output, _, counts = result.stdout.rstrip("\n").rpartition("\n")
     return output, json.loads(counts)
 
 

@@ -14,20 +14,20 @@ HOME = "/api/activities/home"
 
 
 def test_home_feed_without_activities_is_an_empty_array(client: FlaskClient) -> None:
-    answer = client.get(HOME)
+    response = client.get(HOME)
 
-    assert (answer.status_code, answer.json) == (200, [])
-    assert answer.content_type == "application/json"
+    assert (response.status_code, response.json) == (200, [])
+    assert response.content_type == "application/json"
 
 
 def test_home_feed_shows_an_activity_with_its_author(client: FlaskClient, make: Make) -> None:
     author = make.user("andrewbrown", display_name="Andrew Brown")
     activity = make.activity(author, "Cloud is fun! ☁️ \"quoted\" \\ 'and' <b>", ttl="1 hour")
 
-    (activity,) = client.get(HOME).json
+    (body,) = client.get(HOME).json
 
-    times = {name: activity.pop(name) for name in ("created_at", "expires_at")}
-    assert activity == {
+    times = {name: body.pop(name) for name in ("created_at", "expires_at")}
+    assert body == {
         "uuid": str(activity.uuid),
         "display_name": "Andrew Brown",
         "handle": "andrewbrown",
@@ -92,17 +92,17 @@ def test_home_feed_ignores_invalid_authorization(client: FlaskClient, make: Make
     make.activity(make.user())
 
     for authorization in ("Bearer null", "Bearer", "Bearer a b", "garbage", "Bearer eyJh.eyJz.c2ln", "\x7f"):
-        answer = client.get(HOME, headers={"Authorization": authorization, "Content-Type": "application/json"})
-        assert (answer.status_code, len(answer.json)) == (200, 1)
+        response = client.get(HOME, headers={"Authorization": authorization, "Content-Type": "application/json"})
+        assert (response.status_code, len(response.json)) == (200, 1)
 
 
 def test_home_feed_head_request_has_no_body(client: FlaskClient, make: Make) -> None:
     make.activity(make.user())
 
-    answer = client.head(HOME)
+    response = client.head(HOME)
 
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert answer.content_length == client.get(HOME).content_length
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.content_length == client.get(HOME).content_length
 
 
 def test_authenticated_reader_sees_new_activities_at_once(client: FlaskClient, sign_in: SignIn, make: Make) -> None:

@@ -98,10 +98,10 @@ def test_32_concurrent_requests_with_one_key_write_once(sign_in: SignIn, make: M
     clients = [sign_in(lin) for _ in range(32)]
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(lambda client: post(client, "key", write.body, write.path), clients))
+        responses = list(pool.map(lambda client: post(client, "key", write.body, write.path), clients))
 
-    assert {(answer.status_code, answer.data) for answer in answers} == {(200, answers[0].data)}
-    assert sum(REPLAYED in answer.headers for answer in answers) == 31
+    assert {(response.status_code, response.data) for response in responses} == {(200, responses[0].data)}
+    assert sum(REPLAYED in response.headers for response in responses) == 31
     (after,) = make.owner.execute(write.counting.encode()).fetchone()
     assert after - before == (0 if way is profile else 1)
 
@@ -117,8 +117,8 @@ def test_key_with_another_body_or_path_is_refused(sign_in: SignIn, make: Make, l
         (write.path, {**write.body, "more": 1}),
         ("/api/activities" if write.path != "/api/activities" else "/api/messages", {**ACTIVITY, "handle": "friend"}),
     ):
-        answer = post(client, "key", body, path)
-        assert (answer.status_code, answer.json) == (422, ["idempotency_key_reused"])
+        response = post(client, "key", body, path)
+        assert (response.status_code, response.json) == (422, ["idempotency_key_reused"])
     assert make.owner.execute("SELECT count(*) FROM users WHERE display_name = 'Another'").fetchone() == (0,)
     assert "another" not in make.messages()
 
@@ -127,19 +127,19 @@ def test_key_with_another_body_or_path_is_refused(sign_in: SignIn, make: Make, l
 def test_key_with_another_parent_activity_is_refused(sign_in: SignIn, make: Make, lin: User) -> None:
     client, questions = sign_in(lin), [make.activity(make.user()) for _ in range(2)]
 
-    answers = [post(client, "key", {"message": "yes"}, f"/api/activities/{one.uuid}/reply") for one in questions]
+    responses = [post(client, "key", {"message": "yes"}, f"/api/activities/{one.uuid}/reply") for one in questions]
 
-    assert [answer.status_code for answer in answers] == [200, 422]
-    assert answers[1].json == ["idempotency_key_reused"]
+    assert [response.status_code for response in responses] == [200, 422]
+    assert responses[1].json == ["idempotency_key_reused"]
     assert make.counts()[questions[1].uuid] == 0
 
 
 @pytest.mark.usefixtures("bystander")
 def test_key_belongs_to_one_user(sign_in: SignIn, make: Make, lin: User) -> None:
-    answers = [post(sign_in(user), "key", ACTIVITY) for user in (lin, make.user())]
+    responses = [post(sign_in(user), "key", ACTIVITY) for user in (lin, make.user())]
 
-    assert [REPLAYED in answer.headers for answer in answers] == [False, False]
-    assert answers[0].json["uuid"] != answers[1].json["uuid"]
+    assert [REPLAYED in response.headers for response in responses] == [False, False]
+    assert responses[0].json["uuid"] != responses[1].json["uuid"]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -150,9 +150,9 @@ def test_failed_request_leaves_its_key_unused(sign_in: SignIn, make: Make, lin: 
 
     assert post(client, "key", {"message": ""}, path).status_code == 422
     assert post(client, "key", {"message": "because"}, path).status_code == 404
-    answer = post(client, "key", ACTIVITY)
+    response = post(client, "key", ACTIVITY)
 
-    assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
+    assert (response.status_code, REPLAYED in response.headers) == (200, False)
 
 
 def expire(make: Make, uuid: object) -> None:
@@ -175,8 +175,8 @@ def test_replay_of_an_expired_or_deleted_activity_is_not_found(sign_in: SignIn, 
         *(("posted", ACTIVITY, "/api/activities"), ("deleted", ACTIVITY, "/api/activities")),
         ("replied", {"message": "because"}, reply_path),
     ):
-        answer = post(client, key, body, path)
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = post(client, key, body, path)
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 @pytest.mark.usefixtures("bystander")
@@ -222,8 +222,8 @@ def test_invalid_key_is_refused(sign_in: SignIn, make: Make, lin: User, key: str
     environ = {"HTTP_IDEMPOTENCY_KEY": key}
 
     for path, body in (("/api/activities", ACTIVITY), ("/api/profile/update", {"display_name": "New"})):
-        answer = client.post(path, json=body, environ_overrides=environ)
-        assert (answer.status_code, answer.json) == (400, ["idempotency_key_invalid"])
+        response = client.post(path, json=body, environ_overrides=environ)
+        assert (response.status_code, response.json) == (400, ["idempotency_key_invalid"])
     assert make.messages() == []
     assert make.owner.execute("SELECT display_name FROM users WHERE uuid = %s", [lin.uuid]).fetchone() == ("Lin",)
 
@@ -233,8 +233,8 @@ def test_put_and_delete_ignore_the_key(sign_in: SignIn, lin: User) -> None:
     client, headers = sign_in(lin), {"Idempotency-Key": "key"}
 
     for name in ("One", "Two"):
-        answer = client.put("/api/profile/update", json={"display_name": name}, headers=headers)
-        assert (answer.json["display_name"], REPLAYED in answer.headers) == (name, False)
+        response = client.put("/api/profile/update", json={"display_name": name}, headers=headers)
+        assert (response.json["display_name"], REPLAYED in response.headers) == (name, False)
 
 
 @pytest.mark.usefixtures("bystander")
@@ -243,6 +243,6 @@ def test_key_and_write_are_one_transaction(sign_in: SignIn, make: Make, lin: Use
     assert post(sign_in(lin), "key", ACTIVITY).status_code == 500
     make.owner.execute("ALTER TABLE activities DROP CONSTRAINT nothing_goes")
 
-    answer = post(sign_in(lin), "key", ACTIVITY)
+    response = post(sign_in(lin), "key", ACTIVITY)
 
-    assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
+    assert (response.status_code, REPLAYED in response.headers) == (200, False)

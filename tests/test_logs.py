@@ -48,8 +48,8 @@ def send_pipelined(port: str, count: int) -> int:
     with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as connection:
         sender = threading.Thread(target=connection.sendall, args=[sent])
         sender.start()
-        with connection.makefile("rb") as answers:
-            count_200 = answers.read().count(b"HTTP/1.1 200 OK\r\n")
+        with connection.makefile("rb") as responses:
+            count_200 = responses.read().count(b"HTTP/1.1 200 OK\r\n")
         sender.join()
     return count_200
 

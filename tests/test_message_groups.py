@@ -9,9 +9,9 @@ GROUPS = "/api/message_groups"
 def test_user_without_messages_has_no_conversations(sign_in: SignIn, make: Make) -> None:
     make.conversation(make.user(), make.user(), "between others")
 
-    answer = sign_in(make.user()).get(GROUPS)
+    response = sign_in(make.user()).get(GROUPS)
 
-    assert (answer.status_code, answer.json) == (200, [])
+    assert (response.status_code, response.json) == (200, [])
 
 
 def test_conversation_shows_the_other_user_and_the_last_message(sign_in: SignIn, make: Make) -> None:
@@ -33,8 +33,8 @@ def test_conversations_are_ordered_by_last_message(sign_in: SignIn, make: Make) 
 
     for other, group in zip(others, groups, strict=True):
         for speaker in (client, sign_in(other)):
-            answer = speaker.post("/api/messages", json={"message": "again", "message_group_uuid": str(group)})
-            assert answer.status_code == 200
+            response = speaker.post("/api/messages", json={"message": "again", "message_group_uuid": str(group)})
+            assert response.status_code == 200
             assert client.get(GROUPS).json[0]["uuid"] == str(group)
     assert [shown["handle"] for shown in client.get(GROUPS).json] == ["d", "c", "b", "a"]
 

@@ -14,13 +14,13 @@ def test_both_members_read_a_conversation_oldest_first(sign_in: SignIn, make: Ma
     make.conversation(lin, make.user(), "to another")
 
     for reader in (lin, kofi):
-        answer = sign_in(reader).get(f"/api/messages/{group}")
-        assert answer.status_code == 200
-        assert [(one["handle"], one["message"]) for one in answer.json] == [
+        response = sign_in(reader).get(f"/api/messages/{group}")
+        assert response.status_code == 200
+        assert [(one["handle"], one["message"]) for one in response.json] == [
             *(("LinYue", "first"), ("LinYue", "second"), ("kofi", "third"))
         ]
-        assert set(answer.json[0]) == {"uuid", "display_name", "handle", "message", "created_at"}
-        assert (answer.json[0]["display_name"], answer.json[2]["uuid"]) == ("Lin Yue", str(uuid))
+        assert set(response.json[0]) == {"uuid", "display_name", "handle", "message", "created_at"}
+        assert (response.json[0]["display_name"], response.json[2]["uuid"]) == ("Lin Yue", str(uuid))
 
 
 def test_conversation_of_others_or_unknown_is_not_found(sign_in: SignIn, make: Make) -> None:
@@ -28,8 +28,8 @@ def test_conversation_of_others_or_unknown_is_not_found(sign_in: SignIn, make: M
     group = make.conversation(make.user(), make.user(), "between others")
 
     for uuid in (group, uuid4(), "@bayko", "x", group.hex, f"{group}%00"):
-        answer = stranger.get(f"/api/messages/{uuid}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = stranger.get(f"/api/messages/{uuid}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 def test_first_page_has_the_newest_messages_and_next_leads_to_older(sign_in: SignIn, make: Make) -> None:

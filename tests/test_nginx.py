@@ -97,13 +97,13 @@ def test_body_limit_equals_the_services(url: str, make: Make, size: int, status:
     body = json.dumps({"message": "hello", "ttl": "1-day"}).encode()
     token = tokens.bearer(make.user().cognito_user_id)["Authorization"]
 
-    answer = ask(
+    response = ask(
         url, "POST", ACTIVITIES, body.ljust(size), Authorization=token, Content_Type="application/json", Origin=FRONTEND
     )
 
-    assert answer.status == status
-    assert answer.headers["access-control-allow-origin"] == FRONTEND
-    assert status == 200 or json.loads(answer.body) == ["payload_too_large"]
+    assert response.status == status
+    assert response.headers["access-control-allow-origin"] == FRONTEND
+    assert status == 200 or json.loads(response.body) == ["payload_too_large"]
     assert make.messages() == ["hello"] * (status == 200)
 
 
@@ -118,10 +118,10 @@ def test_body_limit_equals_the_services(url: str, make: Make, size: int, status:
     ],
 )
 def test_path_is_forwarded_unchanged(url: str, path: str, status: int, is_ours: bool) -> None:  # noqa: FBT001 - a case
-    answer = ask(url, "GET", path)
+    response = ask(url, "GET", path)
 
-    assert (answer.status, "x-request-id" in answer.headers) == (status, is_ours)
-    assert status == 200 or json.loads(answer.body) == ["not_found"]
+    assert (response.status, "x-request-id" in response.headers) == (status, is_ours)
+    assert status == 200 or json.loads(response.body) == ["not_found"]
 
 
 def test_clients_request_start_header_is_replaced(url: str) -> None:
@@ -146,19 +146,19 @@ def test_server_header_is_the_services(url: str) -> None:
     ],
 )
 def test_request_refused_by_nginx_has_the_api_error_format(url: str, head: str, status: int) -> None:
-    answer = exchange(url, head.encode(), 2)
+    response = exchange(url, head.encode(), 2)
 
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert status == 200 or isinstance(json.loads(answer.rpartition(b"\r\n\r\n")[2]), list)
+    assert response.startswith(f"HTTP/1.1 {status} ".encode())
+    assert status == 200 or isinstance(json.loads(response.rpartition(b"\r\n\r\n")[2]), list)
 
 
 def pages(url: str, path: str, relation: str, token: str) -> Iterator[tuple[str, bytes]]:
     """Yield path and body of the page at `path` and of all pages linked by `relation`."""
     while path:
-        answer = ask(url, "GET", path, Authorization=token)
-        assert answer.status == 200
-        yield path, answer.body
-        links = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("link", ""))
+        response = ask(url, "GET", path, Authorization=token)
+        assert response.status == 200
+        yield path, response.body
+        links = re.findall(r'<([^>]*)>; rel="(\w+)"', response.headers.get("link", ""))
         path = next((urljoin(path, target) for target, rel in links if rel == relation), "")
 
 
@@ -194,9 +194,9 @@ def test_links_of_a_page_work_below_a_prefix(prefixed: str, page: str) -> None:
 
 
 def test_redirect_stays_below_a_prefix(prefixed: str) -> None:
-    answer = ask(prefixed, "GET", f"{PREFIX}/docs/")
+    response = ask(prefixed, "GET", f"{PREFIX}/docs/")
 
-    assert (answer.status, urljoin(f"{PREFIX}/docs/", answer.headers["location"])) == (308, f"{PREFIX}/docs")
+    assert (response.status, urljoin(f"{PREFIX}/docs/", response.headers["location"])) == (308, f"{PREFIX}/docs")
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -222,10 +222,10 @@ def echo() -> Iterator[ExitStack]:
 def test_forwarded_headers_are_nginxs_own(echo: ExitStack) -> None:
     port = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
     with nginx(f"127.0.0.1:{port}") as front:
-        answer = ask(
+        response = ask(
             front.url, "GET", HOME, X_Forwarded_For="1.2.3.4", Forwarded="for=1.2.3.4", X_Request_Start="t=1.000"
         )
-    headers = json.loads(answer.body)
+    headers = json.loads(response.body)
 
     assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert "forwarded" not in headers
@@ -241,12 +241,12 @@ def test_unavailable_service_gives_a_503_readable_by_the_frontend(
     port = echo.enter_context(listening(HTTPServer(("127.0.0.1", 0), Echo)))
     with nginx(f"127.0.0.1:{port}", frontend=f"https://b,{FRONTEND}") as front:
         echo.close()
-        answer = ask(front.url, "GET", HOME, Origin=origin)
+        response = ask(front.url, "GET", HOME, Origin=origin)
 
-    assert (answer.status, json.loads(answer.body)) == (503, ["service_unavailable"])
-    assert answer.headers["retry-after"] == "2"
-    assert answer.headers.get("access-control-allow-origin") == allowed
-    assert answer.headers["vary"] == "Origin"
+    assert (response.status, json.loads(response.body)) == (503, ["service_unavailable"])
+    assert response.headers["retry-after"] == "2"
+    assert response.headers.get("access-control-allow-origin") == allowed
+    assert response.headers["vary"] == "Origin"
 
 
 def test_hsts_header_is_sent_over_tls_only(echo: ExitStack, tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ def me(make: Make) -> User:
 
 def post(client: FlaskClient, message: str) -> TestResponse:
     """Create an activity, which must succeed."""
-    answer = client.post("/api/activities", json={"message": message, "ttl": "1-day"})
-    assert answer.status_code == 200
-    return answer
+    response = client.post("/api/activities", json={"message": message, "ttl": "1-day"})
+    assert response.status_code == 200
+    return response
 
 
 def notified_messages(client: FlaskClient) -> list[str]:
@@ -33,9 +33,9 @@ def notified_messages(client: FlaskClient) -> list[str]:
 def test_new_user_has_no_notifications(sign_in: SignIn, me: User, make: Make) -> None:
     make.activity(make.user(), "to nobody")
 
-    answer = sign_in(me).get(NOTIFICATIONS)
+    response = sign_in(me).get(NOTIFICATIONS)
 
-    assert (answer.status_code, answer.json) == (200, [])
+    assert (response.status_code, response.json) == (200, [])
 
 
 @pytest.mark.usefixtures("bystander")
@@ -62,10 +62,10 @@ def test_reply_notifies_the_parents_author_and_mentioned_users(sign_in: SignIn, 
     question, other = make.activity(me, "why?"), make.user("kofi")
     client = sign_in(make.user("bayko"))
 
-    answer = client.post(f"/api/activities/{question.uuid}/reply", json={"message": "@kofi knows"})
+    response = client.post(f"/api/activities/{question.uuid}/reply", json={"message": "@kofi knows"})
 
-    assert sign_in(me).get(NOTIFICATIONS).json == [answer.json]
-    assert sign_in(other).get(NOTIFICATIONS).json == [answer.json]
+    assert sign_in(me).get(NOTIFICATIONS).json == [response.json]
+    assert sign_in(other).get(NOTIFICATIONS).json == [response.json]
     assert notified_messages(client) == []
 
 
@@ -73,11 +73,11 @@ def test_reply_notifies_the_parents_author_and_mentioned_users(sign_in: SignIn, 
 def test_reply_with_a_mention_notifies_once(sign_in: SignIn, me: User, make: Make) -> None:
     question = make.activity(me, "why?")
 
-    answer = sign_in(make.user("kofi")).post(
+    response = sign_in(make.user("kofi")).post(
         f"/api/activities/{question.uuid}/reply", json={"message": "@LinYue @linyue @LINYUE because"}
     )
 
-    assert sign_in(me).get(NOTIFICATIONS).json == [answer.json]
+    assert sign_in(me).get(NOTIFICATIONS).json == [response.json]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -151,10 +151,10 @@ def test_expired_and_deleted_activities_are_omitted(sign_in: SignIn, me: User, m
 def pages(client: FlaskClient, path: str | None, relation: str) -> Iterator[list[str]]:
     """Yield the messages of each page from `path` on."""
     while path:
-        answer = client.get(path)
-        assert answer.status_code == 200
-        yield [activity["message"] for activity in answer.json]
-        path = links(answer).get(relation)
+        response = client.get(path)
+        assert response.status_code == 200
+        yield [activity["message"] for activity in response.json]
+        path = links(response).get(relation)
 
 
 def test_notifications_are_paged_in_both_directions(sign_in: SignIn, me: User, make: Make) -> None:

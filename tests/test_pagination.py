@@ -61,9 +61,9 @@ def test_limit_from_1_to_100_is_accepted(client: FlaskClient, make: Make, limit:
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "abc", "", " 1", "1.0", "+5", "1e1", "٣", "9" * 5000, "0x10"])
 def test_invalid_limit_is_refused(client: FlaskClient, limit: str) -> None:
-    answer = client.get(HOME, query_string={"limit": limit})
+    response = client.get(HOME, query_string={"limit": limit})
 
-    assert (answer.status_code, answer.json) == (400, ["limit_invalid"])
+    assert (response.status_code, response.json) == (400, ["limit_invalid"])
 
 
 def encode_cursor(packed: bytes) -> str:
@@ -84,9 +84,9 @@ OURS = str(Cursor(backwards=False, keyset=Order.NEWEST_FIRST.start.packed))
     ],
 )
 def test_invalid_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
-    answer = client.get(HOME, query_string={"cursor": cursor})
+    response = client.get(HOME, query_string={"cursor": cursor})
 
-    assert (answer.status_code, answer.json) == (400, ["cursor_invalid"])
+    assert (response.status_code, response.json) == (400, ["cursor_invalid"])
 
 
 def test_link_target_is_a_query_string(client: FlaskClient, make: Make) -> None:

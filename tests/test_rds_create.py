@@ -87,18 +87,18 @@ def test_instance_is_created_with_the_safest_settings(aws: Aws) -> None:
 
 
 def test_master_password_stays_in_secrets_manager(aws: Aws) -> None:
-    done = script("rds-create", **aws.settings, DB_SG_ID=group(aws))
+    result = script("rds-create", **aws.settings, DB_SG_ID=group(aws))
 
     secret = aws.client("secretsmanager").get_secret_value(SecretId=instance(aws)["MasterUserSecret"]["SecretArn"])
     password = json.loads(secret["SecretString"])["password"]
     (request,) = aws.asked("CreateDBInstance")
     assert {name: request[name] for name in UNSTORED} == UNSTORED
     assert "MasterUserPassword" not in request
-    assert password not in done.stdout + done.stderr + unquote_plus("".join(aws.bodies()))
+    assert password not in result.stdout + result.stderr + unquote_plus("".join(aws.bodies()))
 
 
 def test_dev_option_reports_each_weaker_setting(aws: Aws) -> None:
-    done = script("rds-create", "trial", "--dev", **aws.settings, DB_SG_ID=group(aws))
+    result = script("rds-create", "trial", "--dev", **aws.settings, DB_SG_ID=group(aws))
 
     created = instance(aws, "trial")
     assert {name: created[name] for name in SAFE} == SAFE | DEV
@@ -106,7 +106,7 @@ def test_dev_option_reports_each_weaker_setting(aws: Aws) -> None:
     assert created["MasterUserSecret"]
     (request,) = aws.asked("CreateDBInstance")
     assert {name: request[name] for name in UNSTORED} == UNSTORED
-    assert done.stderr.splitlines() == [
+    assert result.stderr.splitlines() == [
         "cruddur: --dev: no private address (PubliclyAccessible=True)",
         "cruddur: --dev: no deletion protection (DeletionProtection=False)",
         "cruddur: --dev: no week of backups (BackupRetentionPeriod=1)",
@@ -131,10 +131,10 @@ def test_version_class_and_subnet_group_are_options(aws: Aws) -> None:
 
 @pytest.mark.parametrize("version", ["14.6", "19"])
 def test_unsupported_version_is_refused(aws: Aws, version: str) -> None:
-    done = script("rds-create", "--postgres", version, **aws.settings, DB_SG_ID="sg-1")
+    result = script("rds-create", "--postgres", version, **aws.settings, DB_SG_ID="sg-1")
 
-    assert done.returncode == 2
-    assert f"invalid choice: '{version}' (choose from" in done.stderr
+    assert result.returncode == 2
+    assert f"invalid choice: '{version}' (choose from" in result.stderr
     assert aws.asked("CreateDBInstance") == []
 
 

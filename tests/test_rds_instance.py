@@ -120,14 +120,14 @@ def test_wrong_name_deletes_nothing(aws: Aws, answer: str) -> None:
 
 def test_typed_name_deletes_the_instance_after_a_snapshot(aws: Aws) -> None:
     make(aws, NAME)
-    done = script("rds-delete", "--remove-protection", answer=f"{NAME}\n", **aws.settings)
+    result = script("rds-delete", "--remove-protection", answer=f"{NAME}\n", **aws.settings)
 
-    assert done.returncode == 0
-    assert done.stderr.startswith(f"This deletes the instance {NAME} in eu-west-1, with every database in it.\n")
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"This deletes the instance {NAME} in eu-west-1, with every database in it.\n")
     (snapshot,) = snapshots(aws)
     assert snapshot.startswith(f"{NAME}-final-20")
-    assert f"in the snapshot {snapshot} until somebody deletes that" in done.stdout
-    assert "in its automated backups for 7 days" in done.stdout
+    assert f"in the snapshot {snapshot} until somebody deletes that" in result.stdout
+    assert "in its automated backups for 7 days" in result.stdout
     (request,) = aws.asked("DeleteDBInstance")
     assert (request["SkipFinalSnapshot"], request["DeleteAutomatedBackups"]) == ("false", "false")
     remaining = aws.client("rds").describe_db_instances()["DBInstances"]

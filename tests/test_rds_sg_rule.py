@@ -24,8 +24,8 @@ def rules(aws: Aws) -> dict[str, Any]:
 def allow(aws: Aws, security_group: str, **rule: Any) -> str:
     """Add a rule to the group, by default for Postgres and one address, and return its id."""
     usual = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "198.51.100.1/32"}]}
-    answer = aws.client("ec2").authorize_security_group_ingress(GroupId=security_group, IpPermissions=[usual | rule])
-    return str(answer["SecurityGroupRules"][0]["SecurityGroupRuleId"])
+    response = aws.client("ec2").authorize_security_group_ingress(GroupId=security_group, IpPermissions=[usual | rule])
+    return str(response["SecurityGroupRules"][0]["SecurityGroupRuleId"])
 
 
 @pytest.fixture
@@ -121,11 +121,11 @@ def test_rule_for_another_port_or_protocol_is_refused(aws: Aws, ours: tuple[str,
 
 def test_egress_rule_is_refused(aws: Aws, ours: tuple[str, str]) -> None:
     usual = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "198.51.100.1/32"}]}
-    answer = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
+    response = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
     before = rules(aws)
 
     with pytest.raises(CommandError, match="is not for an IPv4 address that comes in"):
-        update(aws.client("ec2"), ours[0], answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
+        update(aws.client("ec2"), ours[0], response["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
     assert rules(aws) == before
 
 

@@ -45,9 +45,9 @@ def weak(aws: Aws, described: Any) -> list[str]:
 
 def test_weak_instance_fails_with_a_line_per_weakness(aws: Aws, created: Any) -> None:
     aws.client("rds").modify_db_instance(DBInstanceIdentifier=NAME, MultiAZ=False, ApplyImmediately=True)
-    done = script("rds-status", **aws.settings)
+    result = script("rds-status", **aws.settings)
 
-    assert done.stdout.splitlines() == [
+    assert result.stdout.splitlines() == [
         f"{NAME}: available, in eu-west-1",
         "Postgres 18 on db.t4g.micro, 20 GiB of gp3",
         f"PROD_CONNECTION_URL={URL}",
@@ -64,8 +64,8 @@ def test_weak_instance_fails_with_a_line_per_weakness(aws: Aws, created: Any) ->
         "forced TLS: yes",
         "closed security group: yes",
     ]
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
         f"cruddur: {NAME} has no standby in another zone (MultiAZ=False)",
         f"cruddur: {NAME} has no performance insights (PerformanceInsightsEnabled=None)",
     ]

@@ -88,11 +88,11 @@ def test_changed_row_is_detected_by_its_checksum(backup_file: Path, owner_url: s
     manifest["tables"]["public.messages"]["checksum"] = str(int(checksum) + 1)
     beside(backup_file).write_text(json.dumps(manifest))
 
-    done = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
+    result = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
     backed_up, in_manifest = (f"2 rows of checksum {number}" for number in (checksum, int(checksum) + 1))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == [
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
         "cruddur: what was restored is not what was backed up, and was dropped:",
         f"cruddur: public.messages has {backed_up}, and the manifest says {in_manifest}",
     ]
@@ -104,11 +104,11 @@ def test_missing_table_and_wrong_revision_are_detected(backup_file: Path, owner_
     del manifest["tables"]["public.users"]
     beside(backup_file).write_text(json.dumps(manifest | {"revision": "9999"}))
 
-    done = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
+    result = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
-    assert f"the schema has revision {SCHEMA}, and the manifest says 9999" in done.stderr
-    assert "public.users has 2 rows of checksum " in done.stderr
-    assert "and the manifest says no table" in done.stderr
+    assert f"the schema has revision {SCHEMA}, and the manifest says 9999" in result.stderr
+    assert "public.users has 2 rows of checksum " in result.stderr
+    assert "and the manifest says no table" in result.stderr
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"revision": "1", "tables": {"a": {}}}'])

@@ -29,9 +29,9 @@ def test_typed_name_confirms_a_new_production_database(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
 
-    done = script("db-setup", "prod", answer=f"{NEW}\n", PROD_CONNECTION_URL=new_url)
-    assert done.returncode == 0
-    assert done.stderr.startswith(f"This drops the database {NEW} on ")
+    result = script("db-setup", "prod", answer=f"{NEW}\n", PROD_CONNECTION_URL=new_url)
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"This drops the database {NEW} on ")
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
     succeeds("db-seed", "prod", "--confirm", NEW, PROD_CONNECTION_URL=new_url)

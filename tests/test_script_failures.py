@@ -25,13 +25,13 @@ COMMANDS = [
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unreachable_server_is_one_error_line(name: str) -> None:
-    done = script(f"db-{name}", CONNECTION_URL=NOWHERE)
+    result = script(f"db-{name}", CONNECTION_URL=NOWHERE)
 
-    assert done.returncode != 0
-    assert "port 1 failed: Connection refused" in done.stderr
-    assert "s3cret" not in done.stdout + done.stderr
+    assert result.returncode != 0
+    assert "port 1 failed: Connection refused" in result.stderr
+    assert "s3cret" not in result.stdout + result.stderr
     if name not in {"connect", "sessions"}:
-        (line,) = done.stderr.splitlines()
+        (line,) = result.stderr.splitlines()
         assert line.startswith("cruddur: CONNECTION_URL: ")
         assert "bin/db-create" in line
 
@@ -58,10 +58,10 @@ def test_missing_schema_is_one_error_line(new_url: str, name: str) -> None:
     "words", [["production"], ["production", "a file", "a name"], ["prod", "production", "a file", "a name"]]
 )
 def test_mistyped_prod_is_refused_with_usage(name: str, words: list[str]) -> None:
-    done = script(f"db-{name}", *words, CONNECTION_URL=NOWHERE, PROD_CONNECTION_URL=NOWHERE)
+    result = script(f"db-{name}", *words, CONNECTION_URL=NOWHERE, PROD_CONNECTION_URL=NOWHERE)
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"usage: bin/db-{name} ")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"usage: bin/db-{name} ")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

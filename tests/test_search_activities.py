@@ -19,9 +19,9 @@ SEARCH = "/api/activities/search"
 
 def search_messages(client: FlaskClient, term: str) -> list[str]:
     """Return the messages that a search for `term` finds."""
-    answer = client.get(SEARCH, query_string={"term": term})
-    assert answer.status_code == 200
-    return [shown["message"] for shown in answer.json]
+    response = client.get(SEARCH, query_string={"term": term})
+    assert response.status_code == 200
+    return [shown["message"] for shown in response.json]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_search_returns_live_activities_and_replies_newest_first(client: FlaskCl
 
 @pytest.mark.parametrize("query", ["", "?term=", "?term=%20%09%C2%A0", "?other=x"])
 def test_blank_search_term_is_refused(client: FlaskClient, query: str) -> None:
-    answer = client.get(SEARCH + query)
+    response = client.get(SEARCH + query)
 
-    assert (answer.status_code, answer.json) == (422, ["search_term_blank"])
+    assert (response.status_code, response.json) == (422, ["search_term_blank"])
 
 
 def test_search_term_is_limited_to_100_characters(client: FlaskClient, make: Make) -> None:
@@ -140,15 +140,15 @@ def test_search_term_is_limited_to_100_characters(client: FlaskClient, make: Mak
 
     assert search_messages(client, "é" * 100) == ["é" * 100]
     for term in ("é" * 101, "x" * 10_000):
-        answer = client.get(SEARCH, query_string={"term": term})
-        assert (answer.status_code, answer.json) == (422, ["search_term_exceed_max_chars"])
+        response = client.get(SEARCH, query_string={"term": term})
+        assert (response.status_code, response.json) == (422, ["search_term_exceed_max_chars"])
 
 
 @pytest.mark.parametrize("query", ["term=a%00b", "term=%FF", "term=%ED%A0%80", "term=a&x=%00", "%00=a&term=b"])
 def test_malformed_search_term_is_refused(client: FlaskClient, query: str) -> None:
-    answer = client.get(f"{SEARCH}?{query}")
+    response = client.get(f"{SEARCH}?{query}")
 
-    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
 def test_search_pages_keep_the_term(client: FlaskClient, make: Make) -> None:

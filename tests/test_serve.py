@@ -47,8 +47,8 @@ def get(port: str, path: str) -> tuple[int, bytes]:
         try:
             with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
                 connection.request("GET", path)
-                answer = connection.getresponse()
-                return answer.status, answer.read()
+                response = connection.getresponse()
+                return response.status, response.read()
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
                 raise
@@ -74,10 +74,10 @@ def faults(err: str) -> list[str]:
 
 def fails(**settings: str) -> list[str]:
     """Return the error lines of a service that must not start."""
-    done = script("serve", **{"PORT": free_port(), **RIGHT, **settings})
-    assert done.returncode == 1
-    assert done.stdout == ""
-    return done.stderr.splitlines()
+    result = script("serve", **{"PORT": free_port(), **RIGHT, **settings})
+    assert result.returncode == 1
+    assert result.stdout == ""
+    return result.stderr.splitlines()
 
 
 def test_serve_runs_several_processes_until_sigterm(service_url: str, owner: psycopg.Connection, make: Make) -> None:
@@ -256,8 +256,8 @@ def test_sigterm_drains_before_the_server_stops(service_url: str) -> None:
 
         eventually(lambda: get(port, "/readyz") == (503, b'["draining"]'))
         keep_alive.request("GET", "/api/activities/home")
-        answer = keep_alive.getresponse()
-        assert (answer.status, answer.read(), answer.headers["Connection"]) == (200, b"[]", "close")
+        response = keep_alive.getresponse()
+        assert (response.status, response.read(), response.headers["Connection"]) == (200, b"[]", "close")
         assert get(port, "/livez")[0] == HTTPStatus.OK
         out, err = server.communicate(timeout=30)
 

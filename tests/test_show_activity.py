@@ -15,10 +15,10 @@ def test_activity_is_shown_with_replies_oldest_first(client: FlaskClient, make: 
     make.activity(make.user(), "a reply's reply", reply_to=first)
     make.activity(make.user(), "somebody else's", reply_to=make.activity(make.user()))
 
-    answer = client.get(f"/api/activities/@asks/status/{question.uuid}")
+    response = client.get(f"/api/activities/@asks/status/{question.uuid}")
 
-    assert answer.status_code == 200
-    activity, replies = answer.json["activity"], answer.json["replies"]
+    assert response.status_code == 200
+    activity, replies = response.json["activity"], response.json["replies"]
     assert (activity["uuid"], activity["message"], activity["replies_count"]) == (str(question.uuid), "why?", 2)
     assert [(reply["handle"], reply["message"]) for reply in replies] == [("first", "first"), ("answers", "second")]
     assert {reply["reply_to_activity_uuid"] for reply in replies} == {str(question.uuid)}
@@ -30,9 +30,12 @@ def test_reply_is_shown_like_an_activity(client: FlaskClient, make: Make) -> Non
     reply = make.activity(make.user("answers"), "because", reply_to=question)
     make.activity(make.user(), "I see", reply_to=reply)
 
-    answer = client.get(f"/api/activities/@answers/status/{reply.uuid}").json
+    response = client.get(f"/api/activities/@answers/status/{reply.uuid}").json
 
-    assert (answer["activity"]["message"], [shown["message"] for shown in answer["replies"]]) == ("because", ["I see"])
+    assert (response["activity"]["message"], [shown["message"] for shown in response["replies"]]) == (
+        "because",
+        ["I see"],
+    )
 
 
 def test_handle_in_the_path_is_case_insensitive(client: FlaskClient, make: Make) -> None:
@@ -59,8 +62,8 @@ def test_expired_or_unknown_activity_is_not_found(client: FlaskClient, make: Mak
         f"@author/status/{live.uuid}%00",
         "@author/status",
     ):
-        answer = client.get(f"/api/activities/{path}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = client.get(f"/api/activities/{path}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 def test_expired_replies_are_omitted(client: FlaskClient, make: Make) -> None:
@@ -68,9 +71,9 @@ def test_expired_replies_are_omitted(client: FlaskClient, make: Make) -> None:
     make.activity(make.user(), "gone", age="1 hour", ttl="1 hour", reply_to=question)
     make.activity(make.user(), "there", age="1 hour", ttl="2 hours", reply_to=question)
 
-    answer = client.get(f"/api/activities/@asks/status/{question.uuid}").json
+    response = client.get(f"/api/activities/@asks/status/{question.uuid}").json
 
-    assert [reply["message"] for reply in answer["replies"]] == ["there"]
+    assert [reply["message"] for reply in response["replies"]] == ["there"]
 
 
 def test_replies_are_paged_oldest_first(client: FlaskClient, make: Make) -> None:

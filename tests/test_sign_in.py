@@ -92,9 +92,9 @@ def test_32_concurrent_first_requests_create_one_user(ask: Ask, owner: Connectio
     cognito.people["sub-lin"] = LIN
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(ask, ["sub-lin"] * 32))
+        responses = list(pool.map(ask, ["sub-lin"] * 32))
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     assert people(owner) == [("LinYue", "Lin Yue", "lin@example.com", "sub-lin")]
 
 
@@ -156,9 +156,9 @@ def test_16_concurrent_new_users_with_one_handle_are_all_created(
     cognito.people = {f"new-{n}": LIN for n in range(16)}
 
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask, cognito.people))
+        responses = list(pool.map(ask, cognito.people))
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     handles = [str(handle) for handle, *_ in people(owner)]
     assert handles.count("LinYue") == 1
     assert len([handle for handle in handles if re.fullmatch("LinYue_[0-9a-f]{4}", handle)]) == 15
@@ -186,9 +186,9 @@ def test_user_refused_by_cognito_is_rejected(
     cognito.people["sub-lin"] = LIN
     cognito.faults[GET_USER] = fault
 
-    answer = ask("sub-lin")
+    response = ask("sub-lin")
 
-    assert (answer.status_code, answer.json) == (401, ["generic_401"])
+    assert (response.status_code, response.json) == (401, ["generic_401"])
     assert people(owner) == []
 
 
@@ -212,10 +212,10 @@ def test_invalid_response_of_cognito_is_service_unavailable(
     cognito.people["sub-lin"] = LIN
     cognito.faults[GET_USER] = fault
 
-    answer = ask("sub-lin")
+    response = ask("sub-lin")
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
+    assert int(response.headers["Retry-After"]) > 0
     assert people(owner) == []
     cognito.faults.clear()
     assert ask("sub-lin").status_code == 200

@@ -56,9 +56,9 @@ CASES = [
 ]
 
 
-def assert_accepted_or_refused(answer: TestResponse, *codes: str) -> None:
+def assert_accepted_or_refused(response: TestResponse, *codes: str) -> None:
     """Expect 200, or 422 with the codes."""
-    assert (answer.status_code, answer.json if codes else []) == (422 if codes else 200, [*codes])
+    assert (response.status_code, response.json if codes else []) == (422 if codes else 200, [*codes])
 
 
 @pytest.mark.usefixtures("bystander")

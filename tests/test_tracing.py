@@ -48,14 +48,14 @@ def world(make: Make, bystander: User) -> World:
 def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
     """Send a request as the owner, with the marker in every input, and return the status."""
     body = {"message": MARKER, "ttl": "1-day", "message_group_uuid": str(world.group), "display_name": MARKER}
-    answer = client.open(
+    response = client.open(
         world.path(rule),
         method=method,
         headers=bearer(world.owner.cognito_user_id) | {"User-Agent": MARKER},
         query_string={"term": MARKER, "other": MARKER},
         json=None if method == "GET" else body,
     )
-    return answer.status_code
+    return response.status_code
 
 
 @pytest.mark.parametrize(("method", "rule"), EXPECTED)

@@ -37,10 +37,10 @@ def profile(sign_in: SignIn, user: User) -> tuple[str, str | None]:
 def test_update_changes_the_given_fields_only(
     sign_in: SignIn, lin: User, method: str, body: dict[str, object], bio: str | None
 ) -> None:
-    answer = sign_in(lin).open(PATH, method=method, json=body)
+    response = sign_in(lin).open(PATH, method=method, json=body)
 
-    assert answer.status_code == 200
-    assert answer.json == {"uuid": str(lin.uuid), "handle": "LinYue", "display_name": "Lin Yue"}
+    assert response.status_code == 200
+    assert response.json == {"uuid": str(lin.uuid), "handle": "LinYue", "display_name": "Lin Yue"}
     assert profile(sign_in, lin) == ("Lin Yue", bio)
 
 
@@ -50,9 +50,9 @@ def test_display_name_of_up_to_50_code_points_is_stored_unchanged(sign_in: SignI
     assert sign_in(lin).put(PATH, json={"display_name": name}).json["display_name"] == name
 
 
-def is_refused(answer: TestResponse, status: int, *codes: str) -> bool:
+def is_refused(response: TestResponse, status: int, *codes: str) -> bool:
     """Return whether the response has this status and these codes."""
-    return (answer.status_code, answer.json) == (status, [*codes])
+    return (response.status_code, response.json) == (status, [*codes])
 
 
 @pytest.mark.usefixtures("bystander")

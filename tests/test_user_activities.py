@@ -15,10 +15,10 @@ def test_page_shows_profile_and_own_activities(client: FlaskClient, make: Make) 
     make.activity(andrew, "a reply", reply_to=newer)
     make.activity(andrew, "gone", age="1 hour", ttl="1 hour")
 
-    answer = client.get("/api/activities/@andrewbrown")
+    response = client.get("/api/activities/@andrewbrown")
 
-    assert answer.status_code == 200
-    assert answer.json["profile"] == {
+    assert response.status_code == 200
+    assert response.json["profile"] == {
         "uuid": str(andrew.uuid),
         "cognito_user_uuid": andrew.cognito_user_id,
         "handle": "andrewbrown",
@@ -26,18 +26,18 @@ def test_page_shows_profile_and_own_activities(client: FlaskClient, make: Make) 
         "bio": "Cloud.",
         "cruds_count": 2,
     }
-    assert [shown["message"] for shown in answer.json["activities"]] == ["newer", "older"]
-    assert {shown["handle"] for shown in answer.json["activities"]} == {"andrewbrown"}
+    assert [shown["message"] for shown in response.json["activities"]] == ["newer", "older"]
+    assert {shown["handle"] for shown in response.json["activities"]} == {"andrewbrown"}
 
 
 def test_page_without_activities_has_an_empty_array(client: FlaskClient, make: Make) -> None:
     make.user("silent")
 
-    answer = client.get("/api/activities/@silent")
+    response = client.get("/api/activities/@silent")
 
-    assert answer.json["activities"] == []
-    assert (answer.json["profile"]["bio"], answer.json["profile"]["cruds_count"]) == (None, 0)
-    assert "Link" not in answer.headers
+    assert response.json["activities"] == []
+    assert (response.json["profile"]["bio"], response.json["profile"]["cruds_count"]) == (None, 0)
+    assert "Link" not in response.headers
 
 
 def test_handle_is_case_insensitive(client: FlaskClient, make: Make) -> None:
@@ -52,8 +52,8 @@ def test_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
     paths = ["@nobody", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
 
     for path in [*paths, "andrewbrown"]:
-        answer = client.get(f"/api/activities/{path}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = client.get(f"/api/activities/{path}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 def test_handle_of_30_characters_is_found(client: FlaskClient, make: Make) -> None:
@@ -92,7 +92,7 @@ def test_profile_counts_live_activities_up_to_10000(client: FlaskClient, make: M
     make.activity(make.user("bystander"), "not theirs")
     make.activity(author, "a reply", reply_to=make.activity(make.user(), "a question"))
 
-    answer = client.get("/api/activities/@prolific")
+    response = client.get("/api/activities/@prolific")
 
-    assert answer.json["profile"]["cruds_count"] == counted
+    assert response.json["profile"]["cruds_count"] == counted
     assert client.get("/api/activities/@bystander").json["profile"]["cruds_count"] == 1

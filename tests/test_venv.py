@@ -168,7 +168,7 @@ def has_parcel(project: Path) -> bool:
 def test_pips_progress_is_shown_on_a_terminal_only(project: Path, parcel: Path) -> None:
     settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(parcel)}
     reader, terminal = os.openpty()
-    done = subprocess.run(
+    result = subprocess.run(
         [project / "bin" / "venv", NOTHING],
         env=NO_INDEX | settings,
         stdout=subprocess.PIPE,
@@ -180,7 +180,7 @@ def test_pips_progress_is_shown_on_a_terminal_only(project: Path, parcel: Path) 
     output = os.read(reader, 100_000).decode()
     os.close(reader)
 
-    assert (done.returncode, done.stdout) == (0, b"")
+    assert (result.returncode, result.stdout) == (0, b"")
     assert output.startswith((MAKING + INSTALLING).replace("\n", "\r\n"))
     assert "Successfully installed parcel-1.0" in output
     shutil.rmtree(project / ".venv")
@@ -329,7 +329,7 @@ def test_interrupted_installation_is_one_line_and_is_repeated(
 def test_full_standard_error_does_not_prevent_installation(project: Path, parcel: Path) -> None:
     settings = NO_INDEX | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(parcel)}
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run([project / "bin" / "venv", NOTHING], env=settings, stderr=full, check=False)
+        result = subprocess.run([project / "bin" / "venv", NOTHING], env=settings, stderr=full, check=False)
 
-    assert done.returncode == 0
+    assert result.returncode == 0
     assert has_parcel(project)

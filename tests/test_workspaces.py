@@ -115,9 +115,9 @@ def test_workspace_serves_the_seeded_feed_without_access_to_rds(
         assert first_line in iter(process.stdout.readline, "")
         connection = HTTPConnection("127.0.0.1", int(port), timeout=5)
         connection.request("GET", "/api/activities/home", headers={"Origin": start.frontend})
-        answer = connection.getresponse()
-        assert b"This was imported as seed data!" in answer.read()
-        assert answer.headers["Access-Control-Allow-Origin"] == start.frontend
+        response = connection.getresponse()
+        assert b"This was imported as seed data!" in response.read()
+        assert response.headers["Access-Control-Allow-Origin"] == start.frontend
         connection.close()
         assert rows(new_url, SERVES_AS) == [(ROLE,)]
 
