@@ -159,7 +159,7 @@ def outcome(image: Image, command: list[str], settings: Mapping[str, str]) -> tu
     return process.returncode, out, err
 
 
-def lines() -> list[Requirement]:
+def requirements() -> list[Requirement]:
     """What production's lock pins, for each Python and system."""
     text = (ROOT / "backend-flask" / "requirements.txt").read_text()
     return [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]
