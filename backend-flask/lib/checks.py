@@ -1,4 +1,4 @@
-"""What must hold before the service takes a request, each fault with its remedy."""
+"""Checks before the service takes requests. Each error names its remedy."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger("cruddur")
 # The revision in db/migrations that the queries need, or a later one.
 SCHEMA = "0008"
 OLDEST_SERVER = 15
-# How many connections the role may have: the lowest limit that there is. -1 is none.
+# The number of connections that the role may have: the lowest limit that is set. -1 means no limit.
 CONNECTION_LIMIT = """
     SELECT least(
         current_setting('max_connections')::int
@@ -33,7 +33,7 @@ CONNECTION_LIMIT = """
         (SELECT nullif(pg_database.datconnlimit, -1) FROM pg_database WHERE pg_database.datname = current_database())
     )
 """
-# In milliseconds; 0 is none.
+# In milliseconds; 0 means no timeout.
 STATEMENT_TIMEOUT = "SELECT pg_settings.setting::int FROM pg_settings WHERE pg_settings.name = 'statement_timeout'"
 INTERFACE_REMEDY = "set HOST to an address of this machine whose interface is up (ip link set lo up)"
 LISTEN_REMEDIES = {
@@ -46,9 +46,9 @@ KEY_SET_REMEDY = "unset it to ask Cognito itself, or save the pool's jwks.json t
 
 
 def check_port(config: "Config") -> None:
-    """Raise `ConfigError` when nobody can listen on HOST and PORT.
+    """Raise `ConfigError` when the service cannot listen on HOST and PORT.
 
-    granian binds its port for sharing (SO_REUSEPORT), and would share it with a second server.
+    granian binds its port with SO_REUSEPORT, and would share it with a second server.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener, socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -56,7 +56,7 @@ def check_port(config: "Config") -> None:
         try:
             listener.bind((config.host, config.port))
             if ip_address(config.host).is_loopback:
-                # Its interface may be down all the same. This sends nothing.
+                # The bind succeeds although the interface is down. A UDP connect fails then, and sends nothing.
                 probe.connect((config.host, config.port))
         except OSError as error:
             remedy = LISTEN_REMEDIES.get(error.errno or 0, "set PORT or HOST to another")
@@ -64,22 +64,22 @@ def check_port(config: "Config") -> None:
 
 
 def check_key_set(config: "Config") -> None:
-    """Raise `ConfigError` when the key set is to be read from a file, and is not there.
+    """Raise `ConfigError` when AWS_COGNITO_JWKS_URL names a file without a usable key set.
 
-    One beyond this machine may come later: until it does, whoever signs in is answered 503.
+    A remote key set may become available later. Until then requests with a token get 503.
     """
-    # Here, so that the scripts, which want the other checks, need not load Flask.
+    # A local import: the scripts use the other checks, and need not load these modules.
     from lib.cognito import fetch_jwks
     from lib.exceptions import UpstreamUnavailable
 
     url, pool_id = config.user_pool.jwks_url, config.user_pool.issuer.rpartition("/")[2]
     if not url.startswith("file:"):
         return
-    # Such as that of the development keys, of which everybody may have made some.
-    named = re.search(r"/([\w-]+_[0-9a-zA-Z]+)\.json$", url)
-    if named and named[1] != pool_id:
+    # A file of development keys has the pool's id as its name. Each developer may have several such files.
+    file_pool = re.search(r"/([\w-]+_[0-9a-zA-Z]+)\.json$", url)
+    if file_pool and file_pool[1] != pool_id:
         raise ConfigError(
-            f"AWS_COGNITO_JWKS_URL: {url} is of the pool {named[1]}, and AWS_COGNITO_USER_POOL_ID is another"
+            f"AWS_COGNITO_JWKS_URL: {url} is of the pool {file_pool[1]}, and AWS_COGNITO_USER_POOL_ID is another"
         )
     try:
         fetch_jwks(url)
@@ -88,7 +88,7 @@ def check_key_set(config: "Config") -> None:
 
 
 def check_database(config: "Config") -> None:
-    """Raise `ConfigError` when the database can't be reached, or is not one that the queries can work with."""
+    """Raise `ConfigError` when the database can't be reached, or the queries can't work with it."""
     try:
         with psycopg.connect(config.conninfo()(), autocommit=True) as connection:
             check_version(config.connection_setting, connection)
@@ -136,12 +136,12 @@ def check_schema(connection: psycopg.Connection) -> None:
 
 def check_connection_limit(config: "Config", connection: psycopg.Connection) -> None:
     """Raise `ConfigError` when the server has not enough connections for all of our processes."""
-    # Each has its pool's, one that asks whether the server is back, and the purge's.
-    wanted = config.workers * (THREADS + 2)
-    room = connection.execute(CONNECTION_LIMIT).fetchone()
-    if room and room[0] < wanted:
+    # Each worker process has the pool's connections, one for the circuit breaker's probe, and one for the purge.
+    required = config.workers * (THREADS + 2)
+    limit = connection.execute(CONNECTION_LIMIT).fetchone()
+    if limit and limit[0] < required:
         raise ConfigError(
-            f"WEB_CONCURRENCY={config.workers} wants {wanted} connections, and the server has {room[0]} for us: "
+            f"WEB_CONCURRENCY={config.workers} wants {required} connections, and the server has {limit[0]} for us: "
             "lower it, or raise the server's max_connections or the role's and the database's CONNECTION LIMIT"
         )
 
@@ -149,8 +149,8 @@ def check_connection_limit(config: "Config", connection: psycopg.Connection) -> 
 def check_statement_timeout(config: "Config", connection: psycopg.Connection) -> None:
     """Warn when Postgres does not end a slow statement before the service's deadline.
 
-    A warning: the service works, and a new version may start before bin/db-create has run again. A role
-    without any timeout is the owner, which development uses.
+    This is a warning only, because a new version may start before bin/db-create has run again. A role without
+    any timeout is the owner, which development uses.
     """
     row = connection.execute(STATEMENT_TIMEOUT).fetchone()
     deadline = config.database_timeout * 1000
@@ -166,22 +166,22 @@ def check_statement_timeout(config: "Config", connection: psycopg.Connection) ->
 
 
 def connection_error(setting: str, url: str, error: psycopg.Error) -> str:
-    """What to tell when the server that `setting` names does not let us in."""
-    # libpq's own words: host, port, user and database. The password is not among them, once
-    # the settings have made sure that no part of it was taken for the host.
+    """Return the message for a failed connection to the server that `setting` names."""
+    # libpq's message holds host, port, user and database. It never holds the password:
+    # the settings' checks reject a URL in which libpq would take a part of it for the host.
     reason = " ".join(str(error).split())
     names = ", ".join(libpq_variables(url))
-    also = f"; libpq takes from the environment what the URL leaves open, here {names}" if names else ""
-    return f"{setting}: {reason}: is the server up? bin/db-create makes a database that is missing{also}"
+    hint = f"; libpq takes from the environment what the URL leaves open, here {names}" if names else ""
+    return f"{setting}: {reason}: is the server up? bin/db-create makes a database that is missing{hint}"
 
 
 def libpq_variables(url: str) -> list[str]:
     """Return the names of libpq's environment variables that add to a URL."""
-    given = conninfo_to_dict(conninfo(url))
-    # The user is never missing: it is the system's own.
-    added = (option for option in Conninfo.get_defaults() if option.envvar and option.keyword != b"user")
+    parameters = conninfo_to_dict(conninfo(url))
+    # `user` has always a value: the system user's name.
+    options = (option for option in Conninfo.get_defaults() if option.envvar and option.keyword != b"user")
     return [
         option.envvar.decode()
-        for option in added
-        if option.envvar and option.val != option.compiled and option.keyword.decode() not in given
+        for option in options
+        if option.envvar and option.val != option.compiled and option.keyword.decode() not in parameters
     ]

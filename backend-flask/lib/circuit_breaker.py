@@ -1,4 +1,7 @@
-"""A circuit breaker (Nygard, "Release It!"): while the database is away nobody waits for it, and a thread asks."""
+"""Circuit breaker for the database (Nygard, "Release It!").
+
+While the circuit is open, requests fail at once and a thread probes the database.
+"""
 
 import logging
 import threading
@@ -12,15 +15,15 @@ from lib.exceptions import DatabaseUnavailable
 
 logger = logging.getLogger("cruddur")
 
-# How long requests wait to hear whether it is really away. Most of the time one connection was, and no more.
+# After a failure requests wait this long for the first probe's result: mostly one connection was lost, and no more.
 GRACE_SECONDS = 0.4
-# Between two questions, of which so many may be under way: one that hangs does not hold up the next.
+# The pause between the starts of two probes. Several probes may run at once, so that a hanging one delays no other.
 PROBE_INTERVAL_SECONDS = 0.1
 MAX_PROBES = 4
 
 
 class CircuitBreaker:
-    """Whether the database answers, for one process. `ask` raises psycopg's errors when it does not."""
+    """Circuit breaker of one process. `probe` raises psycopg's errors while the database is away."""
 
     def __init__(self, probe: Callable[[], None]) -> None:
         self._probe = probe
@@ -30,7 +33,10 @@ class CircuitBreaker:
         self._failed_at = 0.0
 
     def raise_if_open(self, deadline: Deadline) -> None:
-        """Return while the database answers. Raises `DatabaseUnavailable`, at the deadline at the latest."""
+        """Return if the circuit is closed, or closes within the grace time.
+
+        Raises `DatabaseUnavailable` otherwise, at `deadline` at the latest.
+        """
         if self._closed.is_set():
             return
         grace = self._failed_at + GRACE_SECONDS - time.monotonic()
@@ -38,13 +44,13 @@ class CircuitBreaker:
             raise DatabaseUnavailable
 
     def record_failure(self, error: psycopg.Error) -> None:
-        """Have it found out whether the database is away: it seems so by this error."""
+        """Open the circuit because of `error`, and start to probe the database."""
         with self._lock:
             if not self._closed.is_set():
                 return
             self._failed_at = time.monotonic()
             self._closed.clear()
-        # Its text may name people; its class and SQLSTATE say enough.
+        # The error's text may hold personal data. Its class and SQLSTATE identify the fault.
         logger.error("the database may be away: %s %s", type(error).__name__, error.sqlstate or "")
         threading.Thread(target=self._probe_loop, name="breaker", daemon=True).start()
 
@@ -53,7 +59,7 @@ class CircuitBreaker:
         while not self._closed.is_set():
             probes = [probe for probe in probes if probe.is_alive()]
             if len(probes) < MAX_PROBES:
-                # Daemons, as this thread is: a process that ends does not wait for them.
+                # Probe threads are daemons, as this thread is: a process that ends does not wait for them.
                 probe = threading.Thread(target=self._probe_once, name="breaker", daemon=True)
                 probe.start()
                 probes.append(probe)

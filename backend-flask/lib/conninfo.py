@@ -1,6 +1,6 @@
-"""What a new connection is opened with: asked for each time, so that what expires is fresh.
+"""Connection strings: checks, our defaults, and a provider that the pool calls for each new connection.
 
-With DATABASE_AUTH=iam that is a token of RDS's for a quarter of an hour, in place of a password:
+With DATABASE_AUTH=iam the provider puts a fresh RDS token, valid for a quarter of an hour, in place of the password:
 https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 TOKEN_SECONDS = 900
-# What a connection string leaves open. libpq alone would wait 130 s for a server that
-# swallows packets, and for hours on a connection whose other end is gone.
+# Our defaults for parameters that a connection string leaves out. Without them libpq waits 130 s for a server
+# that drops packets, and for hours on a connection whose other end is gone.
 DEFAULTS = {
     "fallback_application_name": "cruddur",
     "connect_timeout": "2",
@@ -29,12 +29,12 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "8000",
 }
-# For whatever libpq's environment, a service file or the server's role says: JSON goes out as Postgres sends it.
+# This overrides libpq's environment, a service file and the server's role: the service sends Postgres's JSON unchanged.
 ALWAYS = {"client_encoding": "UTF8"}
 CONNECTION_URL_RULE = "a URL or a connection string of libpq's that names its database"
-# A password may hold any character.
+# The text check leaves these out: a password may hold any character.
 SECRETS = {"password", "sslpassword"}
-# RFC 3986, section 3.2.1, without regard to characters that mean nothing in a URL.
+# RFC 3986, section 3.2.1. Other characters without a meaning in URLs are allowed too.
 USERINFO = re.compile(r"(?:[^@/?#\[\]% ]|%[0-9A-Fa-f]{2})*")
 NOT_ENCODED = (
     "a user or a password in it is not percent-encoded (@ is written %40, : %3A, / %2F, ? %3F, # %23, [ %5B, ] %5D, "
@@ -45,9 +45,9 @@ RDS_HOST = re.compile(r"\.([a-z0-9-]+)\.rds\.amazonaws\.com(\.cn)?\.?$", re.IGNO
 
 
 def check_connection_url(text: str) -> str:
-    """Return a URL or a connection string of libpq's that names its database.
+    """Return `text`, a URL or a connection string of libpq's that names its database.
 
-    Raises `ValueError` whose text is the reason, and holds nothing of the URL: it may hold a password.
+    Raises `ValueError` with the reason. The reason quotes no part of the URL, which may hold a password.
     """
     check_text(text)
     is_url = re.match("postgres(ql)?://", text)
@@ -63,7 +63,7 @@ def check_connection_url(text: str) -> str:
         raise ValueError("it names no database")
     if "client_encoding" in parts:
         raise ValueError("it sets client_encoding, which is UTF8 always: leave it out")
-    # Once more, without the percent-encoding.
+    # Check each part's text again, because percent-encoding may have hidden a control character.
     for name in [name for name in parts if name not in SECRETS]:
         try:
             check_text(str(parts[name]))
@@ -75,7 +75,7 @@ def check_connection_url(text: str) -> str:
 def check_userinfo(url: str) -> None:
     """Raise `ValueError` when a user or a password in a URL is not percent-encoded.
 
-    Its rest would be taken for a host, a port or a database, and be told when that is not there.
+    libpq would take the rest of the password for a host, a port or a database, and quote it in its error message.
     """
     userinfo, at, rest = url.partition("://")[2].partition("@")
     if at and ("@" in rest or not USERINFO.fullmatch(userinfo)):
@@ -92,10 +92,13 @@ def syntax_fault(text: str, *, is_url: bool) -> str:
 
 
 def check_text(text: str) -> str:
-    """Return a setting's text. Raises `ValueError` for what files, shells and editors leave in or around a value."""
+    """Return a setting's text. Raises `ValueError` for characters that files, shells and editors leave in it.
+
+    Such characters are controls, surrounding spaces, and quotes.
+    """
     categories = [unicodedata.category(character) for character in text]
     for place, index in (("ends in", -1), ("starts with", 0)):
-        # Others than the space: a byte order mark, or a space that does not break.
+        # An invisible character, such as a byte order mark or a no-break space. The plain space has its own message.
         if text and is_blank(text[index]) and text[index] != " ":
             kind = "a control character" if categories[index] == "Cc" else "an invisible character"
             raise ValueError(f"it {place} {kind} (U+{ord(text[index]):04X})")
@@ -105,36 +108,39 @@ def check_text(text: str) -> str:
         raise ValueError("it is not UTF-8")
     if text != text.strip(" "):
         raise ValueError("it begins or ends with a space")
-    # docker's --env-file keeps them.
+    # docker's --env-file keeps quotes in the value.
     if re.fullmatch("""(["']).*\\1""", text):
         raise ValueError("it is in quotes")
     return text
 
 
 def conninfo(url: str) -> str:
-    """The connection string `url` with our defaults for what it leaves open."""
+    """Return the connection string `url` with our defaults for the parameters that it leaves out."""
     return make_conninfo("", **{**DEFAULTS, **conninfo_to_dict(url), **ALWAYS})
 
 
 def conninfo_provider(url: str, auth: str, region: str) -> Callable[[], str]:
-    """What gives the connection string for each new connection. Raises `ConfigError` when the URL is not one for tokens."""
-    usual = conninfo(url)
+    """Return a function that gives the connection string for each new connection.
+
+    Raises `ConfigError` when `auth` is `iam` and the URL does not suit tokens.
+    """
+    base = conninfo(url)
     if auth != "iam":
-        return lambda: usual
-    parts = conninfo_to_dict(usual)
+        return lambda: base
+    parts = conninfo_to_dict(base)
     host, port, user = (str(parts.get(name) or "") for name in ("host", "port", "user"))
     if not host or not user or "," in host or host.startswith("/"):
         raise ConfigError("DATABASE_AUTH=iam wants one host and a user in the URL: a token is for one host")
     if parts.get("sslmode") != "verify-full":
-        # Whoever gets hold of a token may use it for a quarter of an hour.
+        # A stolen token works for a quarter of an hour.
         raise ConfigError("DATABASE_AUTH=iam wants ?sslmode=verify-full&sslrootcert=<the RDS bundle> in the URL")
-    named = RDS_HOST.search(host)
-    if named and named[1].lower() != region:
+    rds_host = RDS_HOST.search(host)
+    if rds_host and rds_host[1].lower() != region:
         raise ConfigError(
-            f"DATABASE_AUTH=iam: by its name the host in the URL is in {named[1].lower()}, and a token of {region} is "
-            "not taken there: set AWS_DEFAULT_REGION to the region of both, the database and the user pool"
+            f"DATABASE_AUTH=iam: by its name the host in the URL is in {rds_host[1].lower()}, and a token of {region} "
+            "is not taken there: set AWS_DEFAULT_REGION to the region of both, the database and the user pool"
         )
-    # A third of the time of boto3's client, and loaded for this alone.
+    # botocore's signer takes a third of the time of boto3's client. Only this branch needs it.
     from botocore.session import Session
 
     session = Session()
@@ -142,13 +148,13 @@ def conninfo_provider(url: str, auth: str, region: str) -> Callable[[], str]:
         raise ConfigError("DATABASE_AUTH=iam: there are no AWS credentials: give the service a role")
 
     def with_token() -> str:
-        return make_conninfo(usual, password=generate_db_auth_token(session, host, port or "5432", user, region))
+        return make_conninfo(base, password=generate_db_auth_token(session, host, port or "5432", user, region))
 
     return with_token
 
 
 def generate_db_auth_token(session: "Session", host: str, port: str, user: str, region: str) -> str:
-    """A token by which RDS lets `user` in: a signed URL without its scheme."""
+    """Return a token with which `user` logs in to RDS: a signed URL without its scheme."""
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
 

@@ -1,7 +1,7 @@
-"""The one way out: queries by name, whose JSON Postgres builds.
+"""Database access for services: queries by name, whose JSON Postgres builds.
 
-The JSON comes as bytes and stays bytes until it is in the socket. Reads run in autocommit, one
-statement and one round trip each; statements that belong together share a `transaction`.
+The service sends the JSON's bytes unchanged. Each read is one statement in autocommit, with one round trip;
+statements that belong together share a `transaction`.
 """
 
 import time
@@ -23,7 +23,7 @@ from lib.queries import PagedQuery, array_statement, is_read, load_sql, object_s
 
 @dataclass(slots=True)
 class Timings:
-    """How many seconds the steps of one request took: waiting for a connection, and queries."""
+    """Seconds of one request's steps: waits for a connection (`pool`), and queries (`db`)."""
 
     pool: float = 0.0
     db: float = 0.0
@@ -32,8 +32,8 @@ class Timings:
 class Db:
     """The queries of `db/sql`, run on the connections that `connect` acquires.
 
-    Each method raises psycopg's errors, `OperationalError` above all: the database is away. A read whose
-    connection was lost is repeated once, but in a transaction. `timings` adds up what the queries took.
+    Each method raises psycopg's errors, above all `OperationalError` when the database is away. Outside of a
+    transaction a read whose connection was lost is repeated once. `timings` adds up the queries' durations.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Db:
         return self._row(name, load_sql(name).encode(), parameters)
 
     def query_page(self, feed: PagedQuery, page_request: PageRequest, **parameters: Any) -> Page:
-        """Return a page of `feed` as a JSON array or, with a heading that has keys, an object with it as a member.
+        """Return a page of `feed`: a JSON array or, under a parent with keys, an object that holds parent and array.
 
-        Raises `NotFound` when the heading has no row.
+        Raises `NotFound` when the parent query has no row.
         """
         backwards = page_request.cursor is not None and page_request.cursor.backwards
         order = feed.order.reversed if backwards else feed.order
@@ -74,9 +74,9 @@ class Db:
             page_statement(feed, order, is_default_limit=page_request.limit == FIRST_PAGE.limit),
             {**parameters, "limit": page_request.limit, "created_at": start.created_at, "uuid": start.uuid},
         )
-        # Where the visits to rows ended, if they did before the page was full.
+        # A bounded scan may end before the page is full. Then `stopped_at` is the keyset of the last scanned row.
         stopped_at = bounds[0] if bounds else None
-        # Past the end of a feed nothing marks the way back: it leads from that end.
+        # Past the end of a feed no row gives the cursor back, so that cursor starts at the feed's end.
         end = stopped_at or order.reversed.start.packed
         first, last = (keysets[0], keysets[-1]) if keysets else (end, None)
         behind = Cursor(not backwards, first) if page_request.cursor else None
@@ -87,7 +87,7 @@ class Db:
 
     @contextmanager
     def transaction(self) -> Iterator["Db"]:
-        """Yield a `Db` whose statements happen all together, or, after an exception, not at all."""
+        """Yield a `Db` whose statements share one transaction. An exception rolls all of them back."""
         with self._connect() as connection, connection.transaction():
             yield Db(lambda: nullcontext(connection), self.timings, in_transaction=True)
 

@@ -1,4 +1,4 @@
-"""The database in a request, by the names that the routes use: `pool`, `get_db`, and the wrappers.
+"""Database access of a request for the routes: `pool`, `get_db`, and the query wrappers.
 
     from lib.db import pool, query_wrap_array
 
@@ -26,7 +26,7 @@ __all__ = ["Db", "get_db", "pool", "query_wrap_array", "query_wrap_object"]
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Open the application's connection pool, in the background. To be called after the fork."""
+    """Open the application's connection pool, in the background. Call this after the fork."""
     app.extensions["database_pool"] = DatabasePool(config.conninfo(), config.database_timeout)
 
 
@@ -36,16 +36,16 @@ def get_database_pool() -> DatabasePool:
 
 
 def get_pool() -> "ConnectionPool[Connection]":
-    """Return the current application's connection pool, as psycopg_pool has it."""
+    """Return the current application's `psycopg_pool.ConnectionPool`."""
     return get_database_pool().pool
 
 
-# The current application's own: each worker process opens one, in create_app.
+# A proxy for the current application's pool. Each worker process opens one, in create_app.
 pool = cast("ConnectionPool[Connection]", LocalProxy(get_pool))
 
 
 def get_db() -> Db:
-    """Return the request's `Db`: all of its queries together end by one deadline."""
+    """Return the request's `Db`. One deadline bounds all of its queries together."""
     state = unwrap(g)
     if "db" not in state:
         database_pool = get_database_pool()

@@ -1,4 +1,4 @@
-"""How long one request may wait for the database: the sum of all its steps, from the first one on."""
+"""The deadline of a request's database work: one limit for all steps together, from the first one on."""
 
 import time
 
@@ -13,7 +13,7 @@ class Deadline:
         self._end: float | None = None
 
     def remaining(self) -> float:
-        """Return the seconds that are left, 0 when none are."""
+        """Return the seconds until the deadline, 0 after it."""
         now = time.monotonic()
         if self._end is None:
             self._end = now + self._seconds

@@ -1,16 +1,16 @@
-"""Whether the service is about to stop: said by its main process, seen by all that it has forked."""
+"""The draining flag of a graceful shutdown: the main process sets it, and all worker processes read it."""
 
 from multiprocessing.sharedctypes import RawValue
 
-# Without a lock, which a process that is killed could keep for ever.
+# The value has no lock: a killed process would hold a lock for ever.
 _draining = RawValue("b", 0)
 
 
 def drain() -> None:
-    """Say that it is."""
+    """Set the flag: the service is about to stop."""
     _draining.value = 1
 
 
 def is_draining() -> bool:
-    """Whether it is."""
+    """Return whether the service is about to stop."""
     return bool(_draining.value)

@@ -1,4 +1,4 @@
-"""What Flask's proxies stand for. Each look through a proxy costs 0.3 us, and the hooks have many."""
+"""Access to the objects behind Flask's proxies. Each access through a proxy costs 0.3 us, and the hooks have many."""
 
 from typing import TypeVar, cast
 
@@ -7,5 +7,5 @@ T = TypeVar("T")
 
 def unwrap(proxy: T) -> T:
     """Return the object behind one of Flask's proxies."""
-    # Documented under "Notes On Proxies", although its name has an underscore.
+    # Flask documents this method under "Notes On Proxies", although its name has an underscore.
     return cast(T, proxy._get_current_object())  # type: ignore[attr-defined]  # noqa: SLF001

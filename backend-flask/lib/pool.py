@@ -1,4 +1,4 @@
-"""Connections to Postgres: the pool that lends them, and what happens to it on bad days."""
+"""The pool of connections to Postgres: deadlines, a circuit breaker, and JSON loaded as bytes."""
 
 import select
 from collections.abc import Callable, Iterator
@@ -21,42 +21,45 @@ from lib.exceptions import is_connection_error
 
 T = TypeVar("T")
 
-# A worker process has this many threads, and a connection for each.
+# The threads of a worker process. The pool has one connection for each.
 THREADS = 4
-# Between the pool's last try to make a connection and its next, in seconds.
+# The longest pause between two attempts of the pool to open a connection.
 RECONNECT_SECONDS = 2.0
-# Who has waited for so long for a connection asks what is the matter.
+# After this wait for a connection a request has the circuit breaker probe the database.
 ACQUIRE_TIMEOUT_SECONDS = 0.5
-# For the one question whether the database answers.
+# The limit of one probe's statement.
 PROBE_TIMEOUT_SECONDS = 1.0
-# For a connection of the pool to ask on, when all of them are with requests.
+# A probe waits this long for an idle connection. Requests may hold all of them.
 IDLE_ACQUIRE_TIMEOUT_SECONDS = 0.01
-# For each step on a connection that no request has: such as those in the pool's own threads.
+# The limit of each step on a connection that no request holds, such as the steps of the pool's own threads.
 IO_TIMEOUT_SECONDS = 2.0
 
 
 class Connection(psycopg.Connection[TupleRow]):
-    """A connection that waits no longer than its request may, and keeps a cursor for its statements."""
+    """A connection with the deadline of its request, and one cursor for all of its statements."""
 
-    # That of the request that has acquired this connection.
+    # The deadline of the request that holds this connection.
     deadline: Deadline | None = None
 
     @cached_property
     def prepared_cursor(self) -> Cursor[TupleRow]:
-        """The cursor, whose values come in binary. To make one, and what it knows of types, takes 6 us."""
+        """Return the connection's cursor, with values in binary. Creating one, with its type adapters, takes 6 us."""
         return self.cursor(binary=True)
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """As psycopg's. A server that is frozen, or whose packets are lost, would be waited for for ever."""
+        """Wait as psycopg does, for `timeout` seconds, by default until the request's deadline.
+
+        Without a limit the client would wait for ever for a frozen server, or for lost packets.
+        """
         if timeout is None:
             timeout = self.deadline.remaining() if self.deadline else IO_TIMEOUT_SECONDS
         return super().wait(gen, interval, timeout)
 
 
 class DatabasePool:
-    """A pool of connections to where `conninfo` says, each time anew, opening in the background, and a breaker.
+    """A connection pool that opens in the background, and a circuit breaker.
 
-    For one process: not to be forked.
+    The pool calls `conninfo` for each new connection. A pool belongs to one process and does not survive a fork.
     """
 
     def __init__(self, conninfo: Callable[[], str], timeout: float = IO_TIMEOUT_SECONDS) -> None:
@@ -71,7 +74,7 @@ class DatabasePool:
             configure=configure_connection,
             check=self._check,
             min_size=THREADS,
-            # Unless told, the pool waits longer with each try, and 23 s too long after an outage of 35.
+            # The pool's default doubles each pause: after an outage of 35 s it reconnects 23 s too late.
             reconnect_timeout=RECONNECT_SECONDS,
             reconnect_failed=lambda pool: pool.check(),
             open=False,
@@ -85,7 +88,7 @@ class DatabasePool:
 
     @contextmanager
     def connection(self, deadline: Deadline) -> Iterator[Connection]:
-        """Acquire a connection whose steps all end by `deadline`. Raises psycopg's errors, `DatabaseUnavailable`."""
+        """Acquire a connection whose steps all end by `deadline`. Raises psycopg's errors and `DatabaseUnavailable`."""
         self._breaker.raise_if_open(deadline)
         try:
             connection = self._acquire(deadline)
@@ -100,7 +103,7 @@ class DatabasePool:
                 self._breaker.record_failure(error)
             raise
         except ReadOnlySqlTransaction:
-            # A failover has left us with a server that only reads: the others lead there too.
+            # After a failover the old server is read-only. The pool's other connections lead to that server too.
             self.pool.drain()
             raise
 
@@ -109,16 +112,16 @@ class DatabasePool:
             try:
                 return self.pool.getconn(min(deadline.remaining(), ACQUIRE_TIMEOUT_SECONDS))
             except PoolTimeout as error:
-                # There is one for each thread: to wait for one is to wait for it to be made.
+                # The pool has a connection for each thread, so this thread's connection is not open yet.
                 if deadline.remaining() <= 0:
                     raise
                 self._breaker.record_failure(error)
                 self._breaker.raise_if_open(deadline)
 
     def _check(self, connection: Connection) -> None:
-        # A connection that idles has nothing to read, but for the news that the server has
-        # ended it. Then the others have ended too, and trying each of them takes its time.
-        # No round trip, unlike `ConnectionPool.check_connection`: 3 us.
+        # An idle connection is readable only when the server has closed it. Then the pool's other
+        # connections are closed too, so drain them all: checking each one would take longer.
+        # This poll takes 3 us. `ConnectionPool.check_connection` needs a round trip.
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
@@ -131,7 +134,7 @@ class DatabasePool:
         self.pool.check()
 
     def _probe_idle_connection(self) -> bool:
-        # First: it answers also where the server has no slot left for another connection.
+        # This probe comes first, because it works also when the server has no slot left for a new connection.
         try:
             connection = self.pool.getconn(IDLE_ACQUIRE_TIMEOUT_SECONDS)
         except PoolTimeout:
@@ -147,21 +150,21 @@ class DatabasePool:
         return True
 
     def _probe_new_connection(self) -> None:
-        # The pool's connections may all be waiting, and would tell of the past.
+        # All of the pool's connections may still wait for a server that is gone. A new connection shows the present.
         with Connection.connect(self._conninfo(), autocommit=True) as connection:
             connection.deadline = Deadline(PROBE_TIMEOUT_SECONDS)
             connection.execute("SELECT 1")
 
 
 class JSONBytesLoader(Loader):
-    """Load JSON as the bytes that Postgres sent, which need no decoding."""
+    """Loader of JSON in text format: the bytes that Postgres sent, not decoded."""
 
     def load(self, data: Buffer) -> bytes:
-        """Return the bytes."""
+        """Return the value's bytes."""
         return bytes(data)
 
 
 def configure_connection(connection: Connection) -> None:
-    """Have JSON come as the bytes that Postgres sent, by cursors of text and of binary."""
+    """Register loaders for `json` in text and in binary format: both return the bytes that Postgres sent."""
     connection.adapters.register_loader("json", JSONBytesLoader)
     connection.adapters.register_loader("json", ByteaBinaryLoader)

@@ -1,4 +1,4 @@
-"""Whether requests should come here, or to others."""
+"""The readiness check: a load balancer sends requests to an instance only while it is ready."""
 
 import psycopg
 
@@ -9,12 +9,12 @@ from lib.draining import is_draining
 from lib.exceptions import DatabaseUnavailable, NotReady
 from lib.pool import DatabasePool
 
-# For a connection, and its answer.
+# The limit for acquiring a connection and for the check's statement together.
 SECONDS = 1.0
 
 
 def check_ready(database_pool: DatabasePool) -> None:
-    """Raise `NotReady` with every reason why not."""
+    """Raise `NotReady` with every reason against readiness; return when there is none."""
     reasons = ["draining"] if is_draining() else []
     try:
         with database_pool.connection(Deadline(SECONDS)) as connection:
