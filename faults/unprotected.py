@@ -34,7 +34,7 @@ def nothing(*_: object) -> None:
 def unbounded_searches() -> None:
     """Let any number of searches run at once, each through all activities."""
     activities.SEARCHES = sys.maxsize
-    search_activities.SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", sys.maxsize))
+    search_activities.SEARCH = PagedQuery("activities/search", scan=BoundedScan("activities/newest", sys.maxsize))
 
 
 PROTECTIONS: dict[str, Callable[[], None]] = {

@@ -118,8 +118,8 @@ def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterato
 
 
 def test_a_search_without_an_index_visits_its_number_of_activities(costs: dict[str, Cost]) -> None:
-    assert SEARCH.visits is not None
-    assert costs["search, two letters of none"].rows == SEARCH.visits.limit == 20_000
+    assert SEARCH.scan is not None
+    assert costs["search, two letters of none"].rows == SEARCH.scan.limit == 20_000
     assert costs["search, two letters of none"].indexes[0] == "activities_newest_idx"
 
 

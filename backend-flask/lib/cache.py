@@ -1,7 +1,7 @@
-"""A single-flight cache: concurrent calls share one execution, and its result is kept for a second.
+"""Single-flight cache: concurrent calls share one execution, and its result is kept for a second.
 
-A result counts as old as the moment before its execution started. Callers share it who called within
-`MAX_AGE_SECONDS` of that, and before the first of its rows expired.
+The age of a result counts from the start of its execution. A call gets the result within `MAX_AGE_SECONDS` of that
+start, and before the first of its rows expires.
 """
 
 import threading
@@ -18,36 +18,36 @@ T = TypeVar("T")
 
 
 class InFlightCall(Generic[T]):
-    """An execution that runs, or that has ended: its listing, and what was made of that."""
+    """An execution, running or ended: its future holds a page and the value computed from that page."""
 
     def __init__(self) -> None:
         self.started_at = time.monotonic()
         self.future: Future[tuple[Page, T]] = Future()
 
     def may_serve(self, now: float) -> bool:
-        """Return whether a caller of that moment may wait for it, or have its result."""
+        """Return whether a caller at the time `now` may wait for the execution, or take its result."""
         if now - self.started_at >= MAX_AGE_SECONDS:
             return False
         if not self.future.done():
             return True
-        # A failure is for the callers who waited for it, and for none after them.
+        # Callers that waited for the execution get its failure. Later callers start a new execution.
         return self.future.exception() is None and self.is_live(now)
 
     def is_live(self, now: float) -> bool:
-        """Return whether no row of the result had expired at that moment."""
+        """Return whether no row of the result had expired at the time `now`."""
         page, _ = self.future.result()
         return now <= self.started_at or page.expires_in is None or now < self.started_at + page.expires_in
 
 
 class SingleFlightCache(Generic[T]):
-    """A cache of one listing and what is made of it. For one process, and all of its threads."""
+    """A cache of one page and the value computed from it, for all threads of one process."""
 
     def __init__(self) -> None:
         self._call: InFlightCall[T] | None = None
         self._starting = threading.Lock()
 
     def get(self, read: Callable[[], tuple[Page, T]]) -> tuple[Page, T]:
-        """Return the result of `read`, or of another caller's. Raises what `read` raises, to all who waited for it."""
+        """Return the result of `read`, or of another caller's. All waiting callers get the exceptions of `read`."""
         now = time.monotonic()
         while True:
             call = self._join_or_start(now, read)

@@ -1,7 +1,7 @@
-"""Requests that may be repeated: the `Idempotency-Key` header.
+"""Idempotent requests: the `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header).
 
-As in draft-ietf-httpapi-idempotency-key-header: who repeats a request with its key gets the answer of the
-one that succeeded, and nothing is done again. A failure is not kept: the key is free again.
+A request repeated with its key gets the response of the first one that succeeded, and changes nothing again.
+A failed request does not keep its key.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,21 @@ from lib.pagination import JSONBytes
 
 
 class IdempotencyKey(NamedTuple):
-    """A request with a key, and the hash of what it asks for."""
+    """The key of a request, and the fingerprint of its path and body (SHA-256)."""
 
     key: str
     fingerprint: bytes
 
 
 class CreatedResource(NamedTuple):
-    """What the request made: the uuid that it was given, and when."""
+    """The resource that a request created: its uuid, and its creation time."""
 
     uuid: UUID
     created_at: datetime
 
 
 class ReplayedResponse(NamedTuple):
-    """The answer of an earlier request with the same key."""
+    """The response to an earlier request with the same key."""
 
     json: JSONBytes
 
@@ -43,20 +43,20 @@ def run_once(
     write: Callable[[Db, UUID], JSONBytes],
     replay: Callable[[CreatedResource], JSONBytes],
 ) -> JSONBytes | ReplayedResponse:
-    """Return what `write` returns, having written with the uuid that it gets; or, when that has happened, `replay`.
+    """Return the result of `write` with a new uuid; return `replay` of the resource when the key was used before.
 
-    The key is taken in the transaction of the write; a request with the same key waits for its end. A
-    transaction whose connection was lost is repeated once: its key tells whether it was committed.
-    Raises `ValidationError` when the key came with another request.
+    The write's transaction claims the key; another request with the same key waits for its end. A transaction
+    whose connection was lost is repeated once: the key shows whether the first attempt was committed.
+    Raises `ValidationError` when the key belongs to another request.
     """
     resource_uuid = uuid4()
     if idempotency_key is None:
         return write(db, resource_uuid)
 
     def write_or_replay() -> JSONBytes | ReplayedResponse:
-        with db.transaction() as together:
-            if claim(together, user_uuid, idempotency_key, resource_uuid):
-                return write(together, resource_uuid)
+        with db.transaction() as transaction:
+            if claim(transaction, user_uuid, idempotency_key, resource_uuid):
+                return write(transaction, resource_uuid)
         return ReplayedResponse(replay(find(db, user_uuid, idempotency_key)))
 
     try:
@@ -68,7 +68,7 @@ def run_once(
 
 
 def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, resource_uuid: UUID) -> bool:
-    """Take the key. False when it is taken already."""
+    """Claim the key. Return False when another request has it already."""
     try:
         db.query_row(
             "idempotency_keys/claim", user_uuid=user_uuid, resource_uuid=resource_uuid, **idempotency_key._asdict()
@@ -79,7 +79,7 @@ def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, resource_uui
 
 
 def find(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey) -> CreatedResource:
-    """What the request that took the key has made. Raises `ValidationError` when it was another request."""
+    """Return the resource of the request that has the key. Raises `ValidationError` when that request differs."""
     *resource, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **idempotency_key._asdict())
     if not is_same:
         raise ValidationError("idempotency_key_reused")

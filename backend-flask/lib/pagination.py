@@ -1,4 +1,4 @@
-"""Places in a feed: where a page begins, and the cursors that lead to its neighbours."""
+"""Keyset pagination: page requests, pages, and the cursors between them."""
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from lib.exceptions import BadRequest
 
-# What Postgres made of rows, in UTF-8, as it goes to the client.
+# JSON in UTF-8 that Postgres built. The service sends it to the client unchanged.
 JSONBytes = bytes
 
 # A timestamptz as Postgres sends it, microseconds since its epoch, and a uuid.
@@ -19,14 +19,14 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Keyset(NamedTuple):
-    """A place in a feed, given by a row's order and not by the row, so that it outlives it."""
+    """A position in a feed. It holds a row's sort key, so that the position stays valid after the row's deletion."""
 
     created_at: datetime
     uuid: UUID
 
     @property
     def packed(self) -> bytes:
-        """It as statements tell it: 24 bytes."""
+        """Return the keyset in the form that statements return: 24 bytes."""
         return KEYSET.pack((self.created_at - EPOCH) // timedelta(microseconds=1), self.uuid.bytes)
 
 
@@ -35,11 +35,11 @@ OLDEST = Keyset(datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 
 class Order(Enum):
-    """Which way a statement walks: its comparison, its direction, where it starts; and how a page is shown."""
+    """A scan order: the statement's comparison, its direction and its start; and the order of rows in the page."""
 
     NEWEST_FIRST = ("<", "DESC", NEWEST, "DESC")
     OLDEST_FIRST = (">", "ASC", OLDEST, "ASC")
-    # As a conversation is read: the first page is its end, and each page's newest row the last.
+    # The order of a conversation: the first page is its end, and the last row of each page is the newest.
     NEWEST_LAST = ("<", "DESC", NEWEST, "ASC")
 
     def __init__(self, comparison: str, direction: str, start: Keyset, shown: str) -> None:
@@ -50,43 +50,43 @@ class Order(Enum):
 
     @property
     def reversed(self) -> "Order":
-        """The other way."""
+        """Return the opposite order."""
         return Order.NEWEST_FIRST if self is Order.OLDEST_FIRST else Order.OLDEST_FIRST
 
 
 class Cursor(NamedTuple):
-    """The page next to a place: the one after it, or (`backwards`) the one before."""
+    """A reference to the page after a keyset or, if `backwards`, to the page before it."""
 
     backwards: bool
     keyset: bytes
 
     def __str__(self) -> str:
-        """The cursor as clients carry it: 34 opaque characters that need no quoting in a URL."""
+        """Return the cursor as clients send it: 34 opaque characters that need no quoting in a URL."""
         return urlsafe_b64encode(bytes([self.backwards]) + self.keyset).rstrip(b"=").decode()
 
     @property
     def position(self) -> Keyset:
-        """Where that place is. Raises `OverflowError` when it is none."""
+        """Return the keyset's values. Raises `OverflowError` for a time outside of Python's range."""
         microseconds, uuid = KEYSET.unpack(self.keyset)
         return Keyset(EPOCH + timedelta(microseconds=microseconds), UUID(bytes=uuid))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The cursor that reads `text`, of a position that there is. Raises `BadRequest`."""
+        """Return the cursor that `text` spells. Raises `BadRequest` for any other text."""
         try:
             packed = urlsafe_b64decode(text.encode("ascii") + b"==")
             cursor = cls(packed[:1] == b"\1", packed[1:])
             _ = cursor.position
         except (ValueError, OverflowError, struct.error) as error:
             raise BadRequest("cursor_invalid") from error
-        # Base64 has several spellings for the same bytes; ours is one.
+        # Base64 has several spellings for the same bytes. A cursor has one.
         if str(cursor) != text:
             raise BadRequest("cursor_invalid")
         return cursor
 
 
 class PageRequest(NamedTuple):
-    """What a reader asked for: up to `limit` rows, from `cursor` on or from the start."""
+    """A request for a page: up to `limit` rows, from `cursor` on or from the feed's start."""
 
     limit: int
     cursor: Cursor | None = None
@@ -97,11 +97,11 @@ FIRST_PAGE = PageRequest(20)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page as it is answered: JSON that Postgres built, how many rows it shows, its neighbours."""
+    """A page of a feed: JSON that Postgres built, the number of its rows, and the cursors of its neighbours."""
 
     json: JSONBytes
     length: int
     next: Cursor | None = None
     prev: Cursor | None = None
-    # In how many seconds the first of its rows comes to its end, to be counted from before it was asked for.
+    # Seconds until the first of its rows expires, counted from before the query. None without such a row.
     expires_in: float | None = None

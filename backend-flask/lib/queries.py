@@ -1,7 +1,7 @@
-"""Queries by name, each in a file of its own, wrapped so that Postgres builds the whole answer.
+"""Queries by name, each in a file of its own, wrapped so that Postgres builds the response's JSON.
 
 A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
-Wrapped, its whole answer is one value of JSON. Queries of activities share `db/sql/activities/columns.sql`.
+A wrapped query returns one value of JSON. Queries of activities share `db/sql/activities/columns.sql`.
 """
 
 import re
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 from lib.pagination import FIRST_PAGE, Order
 
-# In how many seconds a page comes to its end: when the first of its rows does, or not that we knew.
+# Seconds until a page expires: until the first of its rows does, or unknown.
 EARLIEST_EXPIRY = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
 NO_EXPIRY = "NULL::float8"
-# The place of the last row visited, when the visits ended before the page was full. A full page reads no more of them.
+# The keyset of the last scanned row, where the scan ended before the page was full. A full page ends its scan early.
 STOPPED_AT = """\
 CASE WHEN page.fetched <= %(limit)s THEN (
-        SELECT timestamptz_send(visited.created_at) || uuid_send(visited.uuid) FROM visited OFFSET %(visits)s - 1
+        SELECT timestamptz_send(scanned.created_at) || uuid_send(scanned.uuid) FROM scanned OFFSET %(scan_limit)s - 1
     ) END AS stopped_at"""
-# A statement that changes rows, or calls one of our functions that do.
+# A write: a statement that changes rows, or calls one of our functions that change rows.
 WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge)\b")
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
-# The list of an activity's columns, and how each placeholder of a statement fills the list in. A read joins the
+# The list of an activity's columns, and the names that each placeholder fills into the list. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
 COLUMNS = "activities/columns"
 PLACEHOLDERS = {
@@ -38,9 +38,9 @@ PLACEHOLDERS = {
 
 
 class ParentQuery(NamedTuple):
-    """What a page belongs to, and without which there is no page.
+    """The query of a page's parent, such as the profile above a user's activities. Without the parent there is no page.
 
-    With keys the answer is `{key: <query's row>, rows_key: <the page>}`, else the page alone.
+    With keys the JSON is `{key: <query's row>, rows_key: <page>}`, without keys the page alone.
     """
 
     query: str
@@ -49,40 +49,41 @@ class ParentQuery(NamedTuple):
 
     @property
     def json(self) -> str:
-        """The answer in SQL, of `object_row` and `page`."""
+        """Return the SQL expression of the response's JSON, over `object_row` and `page`."""
         if self.key is None:
             return "page.json"
         return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
 
 
 class BoundedScan(NamedTuple):
-    """A query whose rows the feed's query filters, as the CTE `visited`, and how many of them a page visits at most.
+    """A query whose rows the feed's query filters, as the CTE `scanned`, and the most rows that one page scans.
 
-    A page that they do not fill is short, and the next one goes on after the last of them.
+    A page that the scan does not fill is short. The next page continues after the last scanned row.
     """
 
     query: str
     limit: int
 
 
-# Told apart by which it is, and not by what it says: that is compared for every page that is read.
+# Instances compare by identity: each page looks its query up in the cache of `page_statement`, and comparing all
+# fields would take longer.
 @dataclass(frozen=True, eq=False)
 class PagedQuery:
-    """A query whose rows are read page by page."""
+    """A query whose rows clients read page by page."""
 
     query: str
     order: Order = Order.NEWEST_FIRST
-    heading: ParentQuery | None = None
-    # Whether its rows have an `expires_at`, so that a page tells when it comes to its end.
+    parent: ParentQuery | None = None
+    # Whether its rows have an `expires_at`, from which a page computes its own expiry.
     expires: bool = False
-    # The rows that a page is made of, where the query filters them.
-    visits: BoundedScan | None = None
+    # The scan whose rows the query filters, where there is one.
+    scan: BoundedScan | None = None
 
 
 def query_wrap_object(template: str) -> str:
-    """The statement `template` as one column, `json`: its row as an object. Without a row there is none.
+    """Return a statement whose column `json` holds the row of `template` as an object. Without a row it has no row.
 
-    `template` may write (`INSERT ... RETURNING`), which a CTE can and a sub-select can't.
+    `template` may write (`INSERT ... RETURNING`), because the wrapper is a CTE and no sub-select.
     """
     return f"""\
 WITH object_row AS (
@@ -92,7 +93,7 @@ SELECT row_to_json(object_row) AS json FROM object_row"""
 
 
 def query_wrap_array(template: str) -> str:
-    """The statement `template` as the columns `json`, its rows in their order as an array, and `length`."""
+    """Return a statement with two columns: `json`, the rows of `template` in order as an array, and `length`."""
     return f"""\
 WITH array_row AS (
 {template}
@@ -101,26 +102,25 @@ SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM arra
 
 
 def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY) -> str:
-    """The feed `template` as a page: `json`, an array, and beside it what the cursors are made of.
+    """Return a statement for a page of the feed `template`: `json`, an array, and the data for its cursors.
 
-    `template` walks its feed as `{comparison}` and `{direction}` say, from a place on, and
-    fetches one row more than the page shows. `fetched` counts that row; `keysets` are those
-    of the first row and, of a full page, the last. `expires_in` says in how many seconds the
-    first of the rows that are shown comes to its end.
+    `template` reads its feed from a keyset on, by `{comparison}` and `{direction}`, and fetches one row more than
+    the page shows. `fetched` counts that row too. `keysets` has the first row's keyset and, on a full page, the
+    last row's. `expires_in` is the number of seconds until the first row of the page expires.
     """
     return f"""\
 WITH {page_ctes(template, expires_in)}
 SELECT page.json, page.fetched, page.keysets, page.expires_in FROM page"""
 
 
-def query_wrap_bounded_page(visits_template: str, template: str) -> str:
-    """The feed `template` as a page, made of the rows of `visits_template`, with the columns of `query_wrap_page`.
+def query_wrap_bounded_page(scan_template: str, template: str) -> str:
+    """Return a statement for a page of `template` over the rows of `scan_template`, with `query_wrap_page`'s columns.
 
-    `stopped_at` comes besides: the place of the last row visited, when the visits ended before the page was full.
+    One more column, `stopped_at`, is the keyset of the last scanned row, where the scan ended before the page was full.
     """
     return f"""\
-WITH visited AS MATERIALIZED (
-{visits_template}
+WITH scanned AS MATERIALIZED (
+{scan_template}
 ),
 {page_ctes(template, NO_EXPIRY)}
 SELECT
@@ -132,18 +132,18 @@ SELECT
 FROM page"""
 
 
-def query_wrap_page_with_parent(heading: ParentQuery, heading_template: str, template: str) -> str:
-    """The feed `template` as a page under its heading, with the columns of `query_wrap_page`.
+def query_wrap_page_with_parent(parent: ParentQuery, parent_template: str, template: str) -> str:
+    """Return a statement for a page of the feed `template` under its parent, with the columns of `query_wrap_page`.
 
-    Without the heading there is no row.
+    Without the parent's row it has no row.
     """
     return f"""\
 WITH object_row AS (
-{heading_template}
+{parent_template}
 ),
 {page_ctes(template, NO_EXPIRY)}
 SELECT
-    {heading.json},
+    {parent.json},
     page.fetched,
     page.keysets,
     page.expires_in
@@ -151,7 +151,7 @@ FROM object_row CROSS JOIN page"""
 
 
 def page_ctes(template: str, expires_in: str) -> str:
-    """CTEs that end in `page`: the rows of `template` that are shown, in the feed's order, and their keysets."""
+    """Return CTEs that end in `page`: the rows of `template` that the page shows, and their keysets."""
     return f"""\
 array_row AS (
 {template}
@@ -172,7 +172,7 @@ page AS (
 
 @cache
 def load_sql(name: str) -> str:
-    """Return the text of the query `name`, `<resource>/<verb>`, with the columns of an activity filled in."""
+    """Return the SQL of the query `name`, `<resource>/<verb>`, with an activity's columns filled in."""
     text = read_sql(name)
     for placeholder, names in PLACEHOLDERS.items():
         if placeholder in text:
@@ -181,51 +181,51 @@ def load_sql(name: str) -> str:
 
 
 def columns(names: Mapping[str, str]) -> str:
-    """List the columns of an activity under the `names` that a statement has for them."""
+    """Return the list of an activity's columns, with the names that a statement has for table and author."""
     lines = read_sql(COLUMNS).splitlines()
     return "\n".join(line for line in lines if not line.startswith("--")).strip().format(**names)
 
 
 def read_sql(name: str) -> str:
-    """Read the file `name`, below `db/sql`."""
+    """Return the text of the file `name` below `db/sql`."""
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @cache
 def is_read(name: str) -> bool:
-    """Return whether the query `name` changes nothing, so that it may be repeated."""
+    """Return whether the query `name` changes nothing, so that repeating it is safe."""
     return not WRITE.search(re.sub("--.*", "", load_sql(name)))
 
 
 @cache
 def object_statement(name: str) -> bytes:
-    """The query `name`, answering with an object."""
+    """Return the statement of the query `name` that returns an object."""
     return query_wrap_object(load_sql(name)).encode()
 
 
 @cache
 def array_statement(name: str) -> bytes:
-    """The query `name`, answering with an array."""
+    """Return the statement of the query `name` that returns an array."""
     return query_wrap_array(load_sql(name)).encode()
 
 
 @cache
 def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool) -> bytes:
-    """The feed, answering with a page of the usual limit or of any: a statement for each way to walk it.
+    """Return the statement for a page of `feed` in the order `order`, with the default limit or with any.
 
-    What is filled in are words of SQL out of `Order`, and limits of ours; a value only ever comes as a parameter.
+    Only SQL keywords of `Order` and our own limits are formatted into the text. Other values are parameters.
     """
-    if feed.visits is not None:
-        wrapped = query_wrap_bounded_page(load_sql(feed.visits.query), load_sql(feed.query))
-    elif feed.heading is None:
+    if feed.scan is not None:
+        wrapped = query_wrap_bounded_page(load_sql(feed.scan.query), load_sql(feed.query))
+    elif feed.parent is None:
         wrapped = query_wrap_page(load_sql(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
     else:
-        wrapped = query_wrap_page_with_parent(feed.heading, load_sql(feed.heading.query), load_sql(feed.query))
-    # Against the walk, where it is not the way that the feed is shown.
+        wrapped = query_wrap_page_with_parent(feed.parent, load_sql(feed.parent.query), load_sql(feed.query))
+    # Reversed where the scan runs against the order in which the page shows its rows.
     shown = "ASC" if order.direction == feed.order.shown else "DESC"
     statement = wrapped.format(comparison=order.comparison, direction=order.direction, shown=shown)
-    if feed.visits is not None:
-        statement = statement.replace("%(visits)s", str(feed.visits.limit))
-    # Without a number the planner expects a tenth of all rows, finds a plan for that too dear,
-    # and plans anew each time: twice the time of the home feed.
+    if feed.scan is not None:
+        statement = statement.replace("%(scan_limit)s", str(feed.scan.limit))
+    # With a parameter as the limit the planner expects a tenth of all rows, finds the generic plan
+    # too expensive, and plans each execution anew: that doubles the time of the home feed.
     return (statement.replace("%(limit)s", str(FIRST_PAGE.limit)) if is_default_limit else statement).encode()

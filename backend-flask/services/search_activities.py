@@ -1,4 +1,4 @@
-"""Search."""
+"""Searching activities for parts of words."""
 
 import re
 from collections.abc import Iterator
@@ -13,29 +13,29 @@ from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold
 from services.validation import raise_if_any, validate_text
 
-# A page may be short: it visits so many activities at most.
-SEARCH = PagedQuery("activities/search", visits=BoundedScan("activities/newest", 20_000))
-# Fills a page with a word that one activity in fifty holds, for which the index would be slow.
-SEARCH_BRIEF = PagedQuery("activities/search", visits=BoundedScan("activities/newest", 1_000))
+# A page scans at most 20,000 activities, so it may be short.
+SEARCH = PagedQuery("activities/search", scan=BoundedScan("activities/newest", 20_000))
+# A scan of 1,000 activities fills a page with a word that one activity in fifty holds. The index would be slow for it.
+SEARCH_BRIEF = PagedQuery("activities/search", scan=BoundedScan("activities/newest", 1_000))
 SEARCH_RARE = PagedQuery("activities/search_rare")
 MAX_TERM_CHARS = 100
-# A word that more activities hold is met often enough among the newest 20,000.
+# When more activities hold a word, the newest 20,000 hold it often enough.
 MAX_MATCHES = 2_000
-# A trigram that is certain to be in every text with the word. pg_trgm also finds some at a word's ends,
-# such as "  b" for `-b`, which far more texts have than hold the word.
+# A trigram that every text with the word contains. pg_trgm also makes trigrams of a word's ends, such as "  b" for
+# `-b`. Far more texts have such a trigram than hold the word.
 TRIGRAM = re.compile(r"[^\W_]{3}")
 
 
 class SearchActivities:
-    """What live activities say, replies too."""
+    """Search live activities, replies too, for all words of a term."""
 
     def __init__(self, db: Db, turns: BoundedSemaphore) -> None:
         self.db = db
-        # How many searches may run at once.
+        # The semaphore that bounds how many searches run at once.
         self.turns = turns
 
     def run(self, *, term: str, page_request: PageRequest) -> Page:
-        """Activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
+        """Return activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
         raise_if_any(validate_text("search_term", term, MAX_TERM_CHARS))
         with take_turn(self.turns), spans.use_case("search-activities") as span:
             page = self._search(fold(term).split(), page_request)
@@ -47,7 +47,7 @@ class SearchActivities:
         indexed = [word for word in words if TRIGRAM.search(word)]
         if indexed:
             page = self.db.query_page(SEARCH_BRIEF, page_request, words=patterns)
-            if page.length == page_request.limit or not leads_on(page, page_request):
+            if page.length == page_request.limit or not has_more(page, page_request):
                 return page
             longest = pattern(max(indexed, key=len))
             (count,) = self.db.query_row("activities/search_count", longest=longest, limit=MAX_MATCHES + 1)
@@ -56,15 +56,15 @@ class SearchActivities:
         return self.db.query_page(SEARCH, page_request, words=patterns)
 
 
-def leads_on(page: Page, page_request: PageRequest) -> bool:
-    """Return whether there may be more beyond a page, in the direction of its cursor."""
+def has_more(page: Page, page_request: PageRequest) -> bool:
+    """Return whether the feed may have more rows beyond a page, in the direction of its cursor."""
     is_backwards = page_request.cursor is not None and page_request.cursor.backwards
     return (page.prev if is_backwards else page.next) is not None
 
 
 @contextmanager
 def take_turn(turns: BoundedSemaphore) -> Iterator[None]:
-    """Occupy one of `turns`. Raises `Overloaded` at once when all are taken."""
+    """Occupy one of `turns`. Raises `Overloaded` at once when none is free."""
     if not turns.acquire(blocking=False):
         raise Overloaded
     try:
@@ -74,5 +74,5 @@ def take_turn(turns: BoundedSemaphore) -> Iterator[None]:
 
 
 def pattern(word: str) -> str:
-    """A LIKE pattern for texts with `word` in them, whose `%` and `_` stand for themselves."""
+    """Return a LIKE pattern for texts that contain `word`. A `%` or `_` in the word matches itself only."""
     return "%" + re.sub(r"([\\%_])", r"\\\1", word) + "%"

@@ -1,10 +1,10 @@
--- Live activities, replies too, that hold every word of the term, of those in the CTE `visited`.
+-- Live activities of the CTE `scanned`, replies too, that hold every word of the term.
 --
--- Without ORDER BY the matches keep the order of `visited`, and a full page ends the walk. A sort would read all of it.
+-- Without ORDER BY the matches keep the order of `scanned`, and a full page ends the scan. A sort would read all of it.
 WITH matches AS (
-    SELECT visited.uuid
-    FROM visited
-    WHERE visited.is_live AND visited.search_text LIKE ALL (%(words)s)
+    SELECT scanned.uuid
+    FROM scanned
+    WHERE scanned.is_live AND scanned.search_text LIKE ALL (%(words)s)
     LIMIT %(limit)s + 1
 )
 SELECT
