@@ -1,1 +1,1 @@
-"""One class a use case. No HTTP in here, and no driver."""
+"""Use cases, one class each. This layer knows neither HTTP nor the database driver."""

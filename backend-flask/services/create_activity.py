@@ -1,4 +1,4 @@
-"""Posting."""
+"""Publishing activities."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,7 +23,7 @@ TTL = {
 
 
 class CreateActivity:
-    """Publish an activity that disappears once its time is up."""
+    """Publish an activity that expires after its ttl."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -38,7 +38,7 @@ class CreateActivity:
     ) -> JSONBytes | ReplayedResponse:
         """Return the new activity. Raises `ValidationError` with every code that applies.
 
-        `author` is called once the rest is valid: invalid input costs no query.
+        The call of `author` comes after the validation: invalid input costs no query.
         """
         lifetime = TTL.get(ttl or "")
         raise_if_any(validate_text("message", message, MAX_MESSAGE_CHARS), [] if lifetime else ["ttl_blank"])
@@ -59,7 +59,7 @@ class CreateActivity:
                     mentions=mentioned_handles(message or ""),
                     ttl=lifetime,
                 ),
-                replay=lambda made: self.db.query_object(
-                    "activities/show", activity_uuid=made.uuid, handle=user.handle
+                replay=lambda resource: self.db.query_object(
+                    "activities/show", activity_uuid=resource.uuid, handle=user.handle
                 ),
             )

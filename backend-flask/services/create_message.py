@@ -1,4 +1,4 @@
-"""Going on with a conversation."""
+"""Sending a message in an existing conversation."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from services.validation import raise_if_any, validate_reply
 
 
 class CreateMessage:
-    """Say something to whom one speaks with already."""
+    """Send a message in one of the sender's conversations."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -30,11 +30,11 @@ class CreateMessage:
     ) -> JSONBytes | ReplayedResponse:
         """Return the new message. Raises `ValidationError`, and `NotFound` when the sender has no such conversation.
 
-        `sender` is called once the rest is valid: invalid input costs no query.
+        The call of `sender` comes after the validation: invalid input costs no query.
         """
-        given = message_group_uuid or ""
-        raise_if_any(validate_reply(message), ["message_group_uuid_blank"] if is_blank(given) else [])
-        group = uuid_of(given)
+        text = message_group_uuid or ""
+        raise_if_any(validate_reply(message), ["message_group_uuid_blank"] if is_blank(text) else [])
+        group = parse_uuid(text)
         user = sender()
         with spans.use_case("create-message"):
             return run_once(
@@ -44,14 +44,14 @@ class CreateMessage:
                 write=lambda db, uuid: db.query_object(
                     "messages/create", uuid=uuid, message_group_uuid=group, user_uuid=user.uuid, message=message
                 ),
-                replay=lambda made: self.db.query_object(
-                    "messages/show", message_group_uuid=group, user_uuid=user.uuid, **made._asdict()
+                replay=lambda resource: self.db.query_object(
+                    "messages/show", message_group_uuid=group, user_uuid=user.uuid, **resource._asdict()
                 ),
             )
 
 
-def uuid_of(text: str) -> UUID:
-    """The uuid that `text` spells, as in a path. Raises `NotFound`: what is none is nobody's."""
+def parse_uuid(text: str) -> UUID:
+    """Return the uuid that `text` spells, in the form of URL paths. Raises `NotFound` for any other text."""
     if not re.fullmatch("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
         raise NotFound
     return UUID(text)

@@ -1,4 +1,4 @@
-"""Beginning a conversation."""
+"""Sending a message to a user by handle."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from services.validation import raise_if_any, validate_reply
 
 
 class CreateMessageGroup:
-    """Write to somebody, in the one conversation that two people have."""
+    """Send a message to a user, in the one conversation of the two users. Create the conversation if it is new."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -30,7 +30,7 @@ class CreateMessageGroup:
     ) -> JSONBytes | ReplayedResponse:
         """Return the conversation's uuid, new or not. Raises `ValidationError`, and `NotFound` for an unknown handle.
 
-        `sender` is called where there is a handle to compare with the sender's: a blank one costs no query.
+        A blank handle costs no query: `sender` is called only for a handle to compare with the sender's.
         """
         codes = validate_reply(message)
         if handle is None or is_blank(handle):
@@ -42,16 +42,16 @@ class CreateMessageGroup:
             return db.query_object("message_groups/create", user_uuid=user.uuid, handle=handle)
 
         def write(db: Db, uuid: UUID) -> JSONBytes:
-            with db.transaction() as together:
-                answer = group(together)
-                together.query_object(
+            with db.transaction() as transaction:
+                conversation = group(transaction)
+                transaction.query_object(
                     "messages/create",
                     uuid=uuid,
                     user_uuid=user.uuid,
                     message=message,
-                    **json.loads(answer),
+                    **json.loads(conversation),
                 )
-            return answer
+            return conversation
 
         with spans.use_case("create-message-group"):
             return run_once(self.db, user.uuid, idempotency_key, write=write, replay=lambda _: group(self.db))

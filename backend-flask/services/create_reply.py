@@ -1,4 +1,4 @@
-"""Replying."""
+"""Replying to activities."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -13,7 +13,7 @@ from services.validation import raise_if_any, validate_reply
 
 
 class CreateReply:
-    """Answer a live activity, for as long as it lives."""
+    """Reply to a live activity. The reply expires together with it."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -28,7 +28,7 @@ class CreateReply:
     ) -> JSONBytes | ReplayedResponse:
         """Return the reply. Raises `ValidationError`, and `NotFound` when its parent is not live.
 
-        `author` is called once the rest is valid: invalid input costs no query.
+        The call of `author` comes after the validation: invalid input costs no query.
         """
         raise_if_any(validate_reply(message))
         user = author()
@@ -48,7 +48,7 @@ class CreateReply:
                     search_text=fold(message or ""),
                     mentions=mentioned_handles(message or ""),
                 ),
-                replay=lambda made: self.db.query_object(
-                    "activities/show", activity_uuid=made.uuid, handle=user.handle
+                replay=lambda resource: self.db.query_object(
+                    "activities/show", activity_uuid=resource.uuid, handle=user.handle
                 ),
             )

@@ -1,4 +1,4 @@
-"""Taking back what one has posted."""
+"""Deleting activities."""
 
 from uuid import UUID
 
@@ -9,12 +9,12 @@ from services.get_or_create_user import User
 
 
 class DeleteActivity:
-    """Delete a live activity of one's own, and its replies."""
+    """Delete a live activity of its author, and its replies."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
 
     def run(self, *, author: User, activity_uuid: UUID) -> JSONBytes:
-        """The uuid of what is gone. Raises `NotFound`, also when it is not by `author`."""
+        """Return the uuid of the deleted activity. Raises `NotFound`, also when another user wrote the activity."""
         with spans.use_case("delete-activity"):
             return self.db.query_object("activities/delete", activity_uuid=activity_uuid, user_uuid=author.uuid)

@@ -1,4 +1,4 @@
-"""Signing in: from a token to a person."""
+"""The user of an access token."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from services.new_user import candidate_rows
 
 
 class User(NamedTuple):
-    """Whoever is signed in."""
+    """The current user."""
 
     uuid: UUID
     handle: str
@@ -20,31 +20,31 @@ class User(NamedTuple):
 
 
 class GetOrCreateUser:
-    """Find the person whose token it is; make their row where the trigger of Cognito has not."""
+    """Find the user of an access token. Create the user if Cognito's trigger has not done so."""
 
     def __init__(self, db: Db, cognito: Cognito) -> None:
         self.db = db
         self.cognito = cognito
 
     def run(self, *, token: Token) -> User:
-        """The person. Raises `Unauthorized` when Cognito does not know them, `UpstreamUnavailable` when it is away."""
+        """Return the user. Raises `Unauthorized` when Cognito rejects the token, and `UpstreamUnavailable`."""
         with spans.step("sign-in"):
             try:
                 return self._find(token)
             except NotFound:
-                return self._make(token, self.cognito.attributes(token))
+                return self._create(token, self.cognito.attributes(token))
 
     def _find(self, token: Token) -> User:
         return User(*self.db.query_row("users/viewer", cognito_user_id=token.sub))
 
-    def _make(self, token: Token, attributes: dict[str, str]) -> User:
+    def _create(self, token: Token, attributes: dict[str, str]) -> User:
         for row in candidate_rows(attributes):
             with suppress(NotFound):
-                return self._create(token, **row)
-            # Another request of theirs was first; or somebody has that handle.
+                return self._insert(token, **row)
+            # Another request of this user was faster, or another user has the handle.
             with suppress(NotFound):
                 return self._find(token)
         raise UpstreamUnavailable("no free handle was found for a new person")
 
-    def _create(self, token: Token, **person: str | None) -> User:
-        return User(*self.db.query_row("users/create", cognito_user_id=token.sub, **person))
+    def _insert(self, token: Token, **row: str | None) -> User:
+        return User(*self.db.query_row("users/create", cognito_user_id=token.sub, **row))

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class HomeActivities:
-    """What everyone posts, for everyone."""
+    """Read the home feed: the live activities of all users."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -29,13 +29,13 @@ class HomeActivities:
 
 
 class AnonymousHomeFeed(Generic[T]):
-    """The first page of it, which is the same for all anonymous requests: one of them reads for all."""
+    """Cache of the home feed's first page, which is the same for all anonymous requests: one of them reads for all."""
 
     def __init__(self) -> None:
         self._cache: SingleFlightCache[T] = SingleFlightCache()
 
     def run(self, *, db: Db, render: Callable[[Page], T]) -> T:
-        """Return what `render` made of the page as it was a second ago at the earliest."""
+        """Return the result of `render` for the first page, at most one second old."""
 
         def read() -> tuple[Page, T]:
             page = HomeActivities(db).run(page_request=FIRST_PAGE)

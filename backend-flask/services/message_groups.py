@@ -9,13 +9,13 @@ LIMIT = 20
 
 
 class MessageGroups:
-    """With whom somebody speaks."""
+    """List a user's conversations."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
 
     def run(self, *, user: User) -> Page:
-        """The last conversations of `user`, the last spoken in first."""
+        """Return the last 20 conversations of `user`, the one with the newest message first."""
         with spans.use_case("message-groups") as span:
             page = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
             span.set_attribute("app.result_length", page.length)

@@ -10,13 +10,13 @@ NOTIFICATIONS = PagedQuery("activities/notifications")
 
 
 class NotificationsActivities:
-    """What others have written to somebody."""
+    """Read a user's notifications: replies and mentions by others."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
 
     def run(self, *, user: User, page_request: PageRequest) -> Page:
-        """Live replies to `user`, and live mentions, newest first."""
+        """Return live replies to `user` and live mentions of `user`, newest first."""
         with spans.use_case("notifications-activities") as span:
             page = self.db.query_page(NOTIFICATIONS, page_request, user_uuid=user.uuid)
             span.set_attribute("app.result_length", page.length)

@@ -12,13 +12,13 @@ REPLIES = PagedQuery("activities/replies", Order.OLDEST_FIRST, ACTIVITY)
 
 
 class ShowActivity:
-    """A conversation, from the activity that began it."""
+    """Read an activity and its replies."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
 
     def run(self, *, handle: str, activity_uuid: UUID, page_request: PageRequest) -> Page:
-        """The activity and its live replies, oldest first. Raises `NotFound`, also when it is not by `handle`."""
+        """Return an activity by `handle` and its live replies, oldest first. Raises `NotFound`."""
         with spans.use_case("show-activity") as span:
             page = self.db.query_page(REPLIES, page_request, handle=handle, activity_uuid=activity_uuid)
             span.set_attribute("app.result_length", page.length)

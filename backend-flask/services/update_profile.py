@@ -1,4 +1,4 @@
-"""What people say of themselves."""
+"""Updating a profile."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ MAX_BIO_CHARS = 160
 
 
 class UpdateProfile:
-    """Change one's name, and one's bio when there is one in the request."""
+    """Change a user's display name and, if the request has one, the bio."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
@@ -29,7 +29,7 @@ class UpdateProfile:
     ) -> JSONBytes | ReplayedResponse:
         """Return the user in short. Raises `ValidationError`.
 
-        `user` is called once the rest is valid: invalid input costs no query.
+        The call of `user` comes after the validation: invalid input costs no query.
         """
         too_long = len(bio or "") > MAX_BIO_CHARS
         raise_if_any(validate_display_name(display_name), ["bio_exceed_max_chars"] if too_long else [])

@@ -1,4 +1,4 @@
-"""A person in short."""
+"""A user's uuid, handle and display name."""
 
 from lib import spans
 from lib.database import Db
@@ -6,12 +6,12 @@ from lib.pagination import JSONBytes
 
 
 class UsersShort:
-    """Who a handle is."""
+    """Look a user up by handle."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
 
     def run(self, *, handle: str) -> JSONBytes:
-        """The person's uuid, handle and display name. Raises `NotFound`."""
+        """Return the user's uuid, handle and display name. Raises `NotFound`."""
         with spans.use_case("users-short"):
             return self.db.query_object("users/short", handle=handle)
