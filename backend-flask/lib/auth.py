@@ -1,6 +1,6 @@
-"""Which requests need authentication: one decorator at the view says it. Without one the view needs a token.
+"""Authentication: a view's decorator is its policy. A view without a decorator requires a token.
 
-The token is checked before any other part of the request.
+The service verifies the token before it reads any other part of the request.
 """
 
 import re
@@ -22,7 +22,7 @@ ATTRIBUTE = "auth_policy"
 
 
 class AuthPolicy(Enum):
-    """Whether a view looks at the token, and what happens without one."""
+    """A view's policy for requests with and without a valid token."""
 
     PUBLIC = "no"
     OPTIONAL = "optional"
@@ -30,7 +30,7 @@ class AuthPolicy(Enum):
 
 
 def public(view: View) -> View:
-    """Answer every request the same. No token is looked at."""
+    """Answer all requests alike, and ignore tokens."""
     setattr(view, ATTRIBUTE, AuthPolicy.PUBLIC)
     return view
 
@@ -48,7 +48,7 @@ def login_required(view: View) -> View:
 
 
 def init_app(app: Flask, user_pool: UserPool) -> None:
-    """Check the tokens of that user pool before each request."""
+    """Verify tokens of `user_pool` before each request."""
     app.extensions["cognito"] = Cognito(user_pool)
     app.before_request(load_token)
 
@@ -56,30 +56,30 @@ def init_app(app: Flask, user_pool: UserPool) -> None:
 def policy_for(endpoint: str | None) -> AuthPolicy:
     """Return the policy of the view `endpoint`."""
     if endpoint is None:
-        # An unknown path or method, which has its own response.
+        # An unknown path or method gets 404 or 405, with or without a token.
         return AuthPolicy.PUBLIC
     return cast(AuthPolicy, getattr(current_app.view_functions[endpoint], ATTRIBUTE, AuthPolicy.REQUIRED))
 
 
 def load_token() -> None:
-    """Verify the token where the view wants one, into `g.token`. Raises `Unauthorized`, `UpstreamUnavailable`."""
+    """Verify the token unless the view is public, and set `g.token`. Raises `Unauthorized`, `UpstreamUnavailable`."""
     current, state = unwrap(request), unwrap(g)
     state.token = None
     state.auth_policy = policy = policy_for(current.endpoint)
     if policy is AuthPolicy.PUBLIC or current.method == "OPTIONS":
         return
-    started = time.perf_counter()
+    start = time.perf_counter()
     try:
         state.token = get_cognito().verify(bearer_token(current))
     except (Unauthorized, UpstreamUnavailable):
         if policy is AuthPolicy.REQUIRED:
             raise
     finally:
-        state.auth_seconds = time.perf_counter() - started
+        state.auth_seconds = time.perf_counter() - start
 
 
 def get_cognito() -> Cognito:
-    """Return the current application's user pool."""
+    """Return the current application's client of the user pool."""
     return cast(Cognito, current_app.extensions["cognito"])
 
 

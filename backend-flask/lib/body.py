@@ -1,4 +1,4 @@
-"""A request's JSON body, read strictly (RFC 8259, and what I-JSON, RFC 7493, rules out)."""
+"""Strict reading of JSON request bodies (RFC 8259, with the restrictions of I-JSON, RFC 7493)."""
 
 import json
 from collections.abc import Iterator
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 MAX_BYTES = 64 * 1024
-# Of a worker's threads one never waits for a body: a client may send one as slowly as it likes.
+# One of a worker's threads never waits for a body: a client may send a body as slowly as it likes.
 READERS = THREADS - 1
-# How long a request waits for its turn to be read.
+# The longest wait of a request for a free body reader.
 TURN_SECONDS = 0.25
 
 
 def init_app(app: Flask) -> None:
-    """Bound how many threads of the process read bodies at once."""
+    """Bound the number of the process's threads that read bodies at once."""
     app.extensions["body_readers"] = BoundedSemaphore(READERS)
 
 
 class JSONObject(NamedTuple):
-    """A body that is a JSON object, by its members."""
+    """The members of a JSON object."""
 
     members: dict[str, Any]
 
     def get_str(self, name: str) -> str | None:
-        """Return a member that is a string, `None` when it is missing or of another type."""
+        """Return the string member `name`, `None` when it is missing or of another type."""
         value = self.members.get(name)
         return value if isinstance(value, str) else None
 
     def get_optional_str(self, name: str) -> str | None:
-        """Return a member that is a string or null, `None` when it is missing. Raises `BadRequest` for other types."""
+        """Return the string member `name`, `None` when it is null or missing. Raises `BadRequest` for other types."""
         value = self.members.get(name)
         if value is not None and not isinstance(value, str):
             raise BadRequest("json_invalid")
         return value
 
     def has(self, name: str) -> bool:
-        """Return whether there is a member of that name, whatever its value."""
+        """Return whether the object has a member `name`, null included."""
         return name in self.members
 
 
 def json_object(request: Request) -> JSONObject:
-    """Return the body. Raises `BadRequest`, `UnsupportedMediaType` and `RequestEntityTooLarge`."""
-    # First, so that a body that is too large is so in any type.
+    """Return the body as a JSON object. Raises `BadRequest`, `UnsupportedMediaType` and `RequestEntityTooLarge`."""
+    # The size check comes first, so that a large body of any media type gets 413.
     body = raw_body(request)
-    # No coding but identity: its bytes would be taken for the JSON (RFC 9110, 8.4 and 15.5.16).
+    # Identity is the only content coding: compressed bytes would be parsed as JSON (RFC 9110, 8.4 and 15.5.16).
     codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
     if request.mimetype != "application/json" or codings - {"", "identity"}:
         raise UnsupportedMediaType
@@ -66,7 +66,7 @@ def json_object(request: Request) -> JSONObject:
 
 
 def raw_body(request: Request, turn_seconds: float = TURN_SECONDS) -> bytes:
-    """Return the body as it was sent, all of it. Raises `BadRequest`, `RequestEntityTooLarge` and `Overloaded`."""
+    """Return the whole body as the client sent it. Raises `BadRequest`, `RequestEntityTooLarge` and `Overloaded`."""
     state = unwrap(g)
     if "body" not in state:
         with body_reader(turn_seconds):
@@ -89,10 +89,10 @@ def body_reader(turn_seconds: float) -> Iterator[None]:
 def read_body(request: Request) -> bytes:
     """Wait for the body and return it. Raises `BadRequest` and `RequestEntityTooLarge`."""
     body = request.get_data()
-    # A chunked body has no stated size: one byte more than the limit shows that it has too many.
+    # A chunked body declares no size. werkzeug reads one byte more than the limit, so that a longer body shows.
     if len(body) > MAX_BYTES:
         raise RequestEntityTooLarge
-    # The server does not tell when a client leaves in the middle.
+    # The server reports no error when a client disconnects in the middle of its body.
     if request.content_length not in {None, len(body)}:
         raise BadRequest("json_invalid")
     return body
@@ -105,7 +105,7 @@ def has_body(environ: "WSGIEnvironment") -> bool:
 
 def drain_body(request: Request) -> bool:
     """Read and discard the rest of the body. Return whether all of it was read."""
-    # Without waiting for a turn: closing the connection is as good.
+    # No wait for a free reader: closing the connection is as good as reading.
     with suppress(HTTPException, BadRequest, Overloaded):
         raw_body(request, turn_seconds=0)
         return True
@@ -114,7 +114,7 @@ def drain_body(request: Request) -> bool:
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Return the object that `body` spells. Raises `ValueError`, `RecursionError`."""
-    # A number is never text, and as a float it may have any number of digits.
+    # The service reads no numbers. Parsed as a float, a number may have any count of digits.
     members = json.loads(
         body.decode(), object_pairs_hook=reject_duplicate_keys, parse_int=float, parse_constant=reject_constant
     )

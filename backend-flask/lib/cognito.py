@@ -1,6 +1,6 @@
-"""Who is asking: Cognito's access tokens, the keys that they are signed with, and whom Cognito knows.
+"""Authentication by Cognito: access tokens, the user pool's key set (JWKS), and a user's attributes.
 
-Tokens are JWTs (RFC 7519), checked as Amazon Cognito's developer guide says, "Verifying JSON web tokens".
+Tokens are JWTs (RFC 7519). The checks follow "Verifying JSON web tokens" in Amazon Cognito's developer guide.
 """
 
 import json
@@ -29,19 +29,19 @@ ALGORITHM = "RS256"
 TIMES = jwt.JWTClaimsRegistry(exp={"essential": True})
 TIMED = {"exp", "nbf"}
 SUB = re.compile("[!-~]+")
-# A key that we don't know is looked up this often at most, however many tokens name one.
+# The cache fetches the key set this often at most, however many tokens name an unknown key.
 MIN_REFRESH_INTERVAL_SECONDS = 30
-# Keys are asked for again after this long, so that one that Cognito has withdrawn goes here too.
+# The cache refreshes keys after this time, so that a key that Cognito has withdrawn disappears here too.
 JWKS_TTL_SECONDS = 3600
-# For Cognito to connect and answer.
+# The limit of one call to Cognito, for connecting and for the response.
 TIMEOUT_SECONDS = 2.0
-# When it has not, nobody waits for it again for this long: each who does takes a thread from all others.
+# After a timeout requests fail at once for this long: a request that waits occupies a worker's thread.
 RETRY_INTERVAL_SECONDS = 5
-# At once, by one process.
+# Concurrent calls of one process.
 MAX_CONCURRENT_CALLS = 4
-# Tokens whose signature need not be verified again, by their SHA-256: half a megabyte a thousand.
+# The cache of verified signatures, by the token's SHA-256. A thousand tokens take half a megabyte.
 MAX_VERIFIED_TOKENS = 4096
-# What Cognito answers when the token is no good any more. All else is trouble of its own.
+# Cognito's errors for an invalid token. Any other error is a fault of Cognito's.
 REJECTIONS = {
     *("NotAuthorizedException", "UserNotFoundException", "UserNotConfirmedException"),
     *("PasswordResetRequiredException", "InvalidParameterException"),
@@ -49,14 +49,14 @@ REJECTIONS = {
 
 
 class Token(NamedTuple):
-    """A token that was verified, and its claim `sub`: who it is for."""
+    """A verified token, and its claim `sub`, the user's id in the user pool."""
 
     text: str
     sub: str
 
 
 class VerifiedToken(NamedTuple):
-    """What is found once in a token, by its signature and claims: all but whether its time is up stays so."""
+    """The result of a token's verification. Each use must check `times` again; the rest stays valid."""
 
     sub: str
     times: dict[str, Any]
@@ -65,7 +65,7 @@ class VerifiedToken(NamedTuple):
 
 
 class JWKSCache:
-    """The pool's keys. What is known goes on serving while Cognito is away."""
+    """Cache of the user pool's key set. Cached keys stay in use while Cognito is away."""
 
     def __init__(self, url: str, threads: ThreadPoolExecutor) -> None:
         self._url = url
@@ -77,21 +77,21 @@ class JWKSCache:
         self._lock = threading.Lock()
 
     def get_key(self, key_id: str | None) -> RSAKey:
-        """The key of that id. Raises `InvalidKeyIdError`, and `UpstreamUnavailable` while there never was a key."""
+        """Return the key `key_id`. Raises `InvalidKeyIdError`, and `UpstreamUnavailable` without any keys."""
         if key_id not in self._keys_by_id or time.monotonic() >= self._expires_at:
             self._refresh()
         if key_id not in self._keys_by_id:
-            # Nobody waits for longer than this after the question, whoever asked it.
+            # The limit counts from the start of the refresh, which another request may have started.
             wait([self._refresh_result], max(0, self._refreshed_at + TIMEOUT_SECONDS - time.monotonic()))
-        known = self._keys_by_id
-        if not known:
+        keys = self._keys_by_id
+        if not keys:
             raise UpstreamUnavailable(f"there never was a key set at {self._url}")
-        if key_id not in known:
+        if key_id not in keys:
             raise InvalidKeyIdError
-        return known[key_id]
+        return keys[key_id]
 
     def _refresh(self) -> None:
-        # In a thread of its own: who comes with a known key goes on with that.
+        # A thread of its own fetches the key set: requests with a cached key need not wait.
         with self._lock:
             if time.monotonic() - self._refreshed_at >= MIN_REFRESH_INTERVAL_SECONDS:
                 self._refreshed_at = time.monotonic()
@@ -106,7 +106,7 @@ class JWKSCache:
 
 
 def fetch_jwks(url: str) -> dict[str | None, RSAKey]:
-    """The RSA keys of the key set (RFC 7517) at `url`, by their ids. Raises `UpstreamUnavailable`."""
+    """Fetch the key set (RFC 7517) at `url`. Return its RSA keys by id. Raises `UpstreamUnavailable`."""
     parts = urlsplit(url)
     try:
         text = Path(unquote(parts.path)).read_bytes() if parts.scheme == "file" else call("GET", url).data
@@ -114,28 +114,28 @@ def fetch_jwks(url: str) -> dict[str | None, RSAKey]:
         keys = [key for key in map(usable_key, members) if key is not None]
     except (OSError, ValueError, TypeError, KeyError, JoseError) as error:
         raise UpstreamUnavailable(f"there is no key set at {url}: {type(error).__name__}") from error
-    found = {key.kid: key for key in keys}
-    if not found:
+    keys_by_id = {key.kid: key for key in keys}
+    if not keys_by_id:
         raise UpstreamUnavailable(f"there is no RSA key at {url}")
-    return found
+    return keys_by_id
 
 
 def usable_key(member: Any) -> RSAKey | None:
-    """Return the key of a member of a key set, `None` where it cannot verify our tokens (RFC 7517, section 5)."""
+    """Return the key of a key set's member, `None` for a key that cannot verify our tokens (RFC 7517, section 5)."""
     try:
-        is_ours = (
+        is_suitable = (
             member["kty"] == "RSA" and member.get("use", "sig") == "sig" and member.get("alg", ALGORITHM) == ALGORITHM
         )
-        return RSAKey.import_key(member) if is_ours else None
+        return RSAKey.import_key(member) if is_suitable else None
     except (JoseError, ValueError, TypeError, KeyError):
         return None
 
 
 def call(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
-    """One request, not followed and not repeated. Raises `UpstreamUnavailable` when it gets no answer."""
+    """Send one request, without redirects and retries. Raises `UpstreamUnavailable` when no response comes."""
     timeout = urllib3.Timeout(total=TIMEOUT_SECONDS)
     try:
-        # On a connection of its own: calls are so rare that one kept open would have been closed.
+        # Each call opens a connection. Calls are so rare that the server would have closed an idle one.
         with connections(url) as http:
             return http.request(method, url, timeout=timeout, retries=False, redirect=False, **options)
     except urllib3.exceptions.HTTPError as error:
@@ -143,9 +143,9 @@ def call(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
 
 
 def connections(url: str) -> urllib3.PoolManager:
-    """Return what connects to `url`: by the proxy that HTTPS_PROXY names, unless NO_PROXY exempts the host.
+    """Return connections to `url`, by way of the proxy in HTTPS_PROXY unless NO_PROXY exempts the host.
 
-    Plain HTTP stays within this machine.
+    Plain HTTP uses no proxy, because it stays within this machine.
     """
     parts = urlsplit(url)
     proxy = getproxies().get("https")
@@ -158,61 +158,61 @@ def connections(url: str) -> urllib3.PoolManager:
 
 
 class Cognito:
-    """One user pool."""
+    """Client of one Cognito user pool."""
 
     def __init__(self, pool: UserPool) -> None:
         self._endpoint = pool.endpoint
-        # What urllib3 bounds is each step: each of a name's addresses, each read. Whoever waits for
-        # one of these threads has a limit for the whole.
+        # urllib3's timeout bounds each step: each of a name's addresses, each read. A caller that waits for one of
+        # these threads bounds the whole call.
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "cognito")
         self._keys = JWKSCache(pool.jwks_url, self._threads)
         self._verified: dict[bytes, VerifiedToken] = {}
         self._away_until = float("-inf")
-        # An ID token is meant for the client itself, and signed with the same keys.
+        # `token_use` rejects ID tokens, which are for the client itself and signed with the same keys.
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
 
     def verify(self, text: str) -> Token:
-        """The access token that reads `text`. Raises `Unauthorized`, and `UpstreamUnavailable` without any keys."""
+        """Return the access token in `text`. Raises `Unauthorized`, and `UpstreamUnavailable` without any keys."""
         try:
-            signed = self._verify_once(sha256(text.encode()).digest(), text)
-            TIMES.validate(signed.times)
+            token = self._verify_once(sha256(text.encode()).digest(), text)
+            TIMES.validate(token.times)
         except (JoseError, ValueError, TypeError, RecursionError) as error:
-            # TypeError: the library takes it for granted that `crit` is a list. RecursionError: JSON nested too deeply.
+            # TypeError: the library assumes that `crit` is a list. RecursionError: JSON nested too deeply.
             raise Unauthorized from error
-        return Token(text, signed.sub)
+        return Token(text, token.sub)
 
     def _verify_once(self, digest: bytes, text: str) -> VerifiedToken:
-        signed = self._verified.get(digest)
-        # A key that Cognito withdraws takes with it what it has signed.
-        if signed is None or self._keys.get_key(signed.key_id) is not signed.key:
-            signed = self._check(text)
+        token = self._verified.get(digest)
+        # The tokens of a key that Cognito has withdrawn become invalid together with the key.
+        if token is None or self._keys.get_key(token.key_id) is not token.key:
+            token = self._check(text)
             if len(self._verified) >= MAX_VERIFIED_TOKENS:
                 self._verified.clear()
-            self._verified[digest] = signed
-        return signed
+            self._verified[digest] = token
+        return token
 
     def _check(self, text: str) -> VerifiedToken:
         token = jwt.decode(text, self._key, algorithms=[ALGORITHM])
         claims, key_id = token.claims, token.header.get("kid")
         sub = claims.get("sub")
-        # Compared whole: the library's own check takes a list that holds the value, too.
+        # This compares whole values. The library's own check accepts a list that holds the value, too.
         if self._claims.items() <= claims.items() and isinstance(sub, str) and SUB.fullmatch(sub):
-            # `iat` is left alone: a token of this second is from the future by a slower clock.
+            # `iat` is not checked: by a slower clock a token of this second comes from the future.
             times = {name: value for name, value in claims.items() if name in TIMED}
             return VerifiedToken(sub, times, key_id, self._keys.get_key(key_id))
         raise Unauthorized
 
     def attributes(self, token: Token) -> dict[str, str]:
-        """What Cognito knows of the person (GetUser), by attribute. Raises `Unauthorized`, `UpstreamUnavailable`."""
-        answer = self._get_user(token)
+        """Return the user's attributes by name (GetUser). Raises `Unauthorized`, `UpstreamUnavailable`."""
+        response = self._get_user(token)
         try:
-            said = json.loads(answer.data)
-            if "UserAttributes" in said:
-                return {attribute["Name"]: str(attribute["Value"]) for attribute in said["UserAttributes"]}
-            # The name may come with its namespace before it.
-            fault = str(said["__type"]).rpartition("#")[2]
+            body = json.loads(response.data)
+            if "UserAttributes" in body:
+                return {attribute["Name"]: str(attribute["Value"]) for attribute in body["UserAttributes"]}
+            # The error's name may have a namespace in front.
+            fault = str(body["__type"]).rpartition("#")[2]
         except (ValueError, TypeError, KeyError) as error:
-            raise UpstreamUnavailable(f"{self._endpoint} answers {answer.status}, and not as GetUser does") from error
+            raise UpstreamUnavailable(f"{self._endpoint} answers {response.status}, and not as GetUser does") from error
         if fault in REJECTIONS:
             raise Unauthorized
         raise UpstreamUnavailable(f"{self._endpoint} answers GetUser with {fault}")
@@ -226,8 +226,8 @@ class Cognito:
         }
         body = json.dumps({"AccessToken": token.text})
         try:
-            answering = self._threads.submit(call, "POST", self._endpoint, body=body, headers=headers)
-            return answering.result(TIMEOUT_SECONDS)
+            future = self._threads.submit(call, "POST", self._endpoint, body=body, headers=headers)
+            return future.result(TIMEOUT_SECONDS)
         except (UpstreamUnavailable, TimeoutError) as error:
             self._away_until = time.monotonic() + RETRY_INTERVAL_SECONDS
             raise UpstreamUnavailable(f"{self._endpoint} does not answer GetUser") from error

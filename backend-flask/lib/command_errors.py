@@ -1,19 +1,19 @@
-"""What ends a start or a command. Apart from errors.py, so that it costs no import of Flask."""
+"""Errors that end a command or the service's start. This module needs no Flask, unlike lib/errors.py."""
 
 
 class CommandError(Exception):
-    """A command that cannot be done: a line for the operator, with what is wrong and the remedy."""
+    """A failed command. The text is a line for the operator: the fault and its remedy."""
 
 
 class ConfigError(CommandError):
-    """A wrong configuration: a line for each fault of it."""
+    """A wrong configuration. The text has a line for each fault."""
 
 
 def not_set(name: str, rule: str, example: str) -> str:
-    """Return the line for a setting that is missing: what a right value is, and one."""
+    """Return the line for a missing setting, with the rule for its value and an example."""
     return f"{name} is not set; it is {rule}, such as {name}={example}"
 
 
 def malformed(name: str, reason: str, rule: str, example: str) -> str:
-    """Return the line for a setting whose value is wrong. `reason` must not quote the value: it may be a secret."""
+    """Return the line for a setting with a wrong value. `reason` must not quote the value, which may be a secret."""
     return f"{name} is malformed: {reason}; {name} is {rule}, such as {name}={example}"

@@ -24,10 +24,10 @@ from lib.exceptions import (
 logger = logging.getLogger("cruddur")
 
 PROBLEM_JSON = "application/problem+json"
-# The pool has tried the database again by then.
+# By then the pool has tried to reach the database again.
 RETRY_AFTER_SECONDS = 2
 
-# The first class in an exception's method resolution order that stands here decides.
+# The first class of an exception's method resolution order that this table contains decides.
 STATUS_BY_EXCEPTION: dict[type[BaseException], tuple[int, str]] = {
     BadRequest: (400, ""),
     ValidationError: (422, ""),
@@ -39,12 +39,12 @@ STATUS_BY_EXCEPTION: dict[type[BaseException], tuple[int, str]] = {
     werkzeug.RequestEntityTooLarge: (413, "payload_too_large"),
     werkzeug.UnsupportedMediaType: (415, "unsupported_media_type"),
     werkzeug.TooManyRequests: (429, "too_many_requests"),
-    # Any other request that cannot be read, such as one with a malformed Host.
+    # Any other malformed request, such as one with a malformed Host.
     werkzeug.BadRequest: (400, "json_invalid"),
-    # The database refuses, is lost, is too slow or full; the pool's errors are of this class too.
+    # The database refuses, is lost, too slow or full. The pool's errors belong to this class too.
     psycopg.OperationalError: (503, "service_unavailable"),
     psycopg.InterfaceError: (503, "service_unavailable"),
-    # This process was paused for too long.
+    # The operating system paused this process for too long.
     psycopg.errors.IdleInTransactionSessionTimeout: (503, "service_unavailable"),
     # After a failover the server is a standby.
     psycopg.errors.ReadOnlySqlTransaction: (503, "service_unavailable"),
@@ -57,12 +57,12 @@ STATUS_BY_EXCEPTION: dict[type[BaseException], tuple[int, str]] = {
 
 
 def init_app(app: Flask) -> None:
-    """Answer every exception in the contract's form."""
+    """Turn every exception into an error response in the contract's form."""
     app.register_error_handler(Exception, handle_exception)
 
 
 def handle_exception(error: Exception) -> Response:
-    """Return the failure as the contract wants it: an array of codes, or an RFC 9457 document."""
+    """Return the error response: an array of codes, or an RFC 9457 document."""
     status, code = next(STATUS_BY_EXCEPTION[each] for each in type(error).__mro__ if each in STATUS_BY_EXCEPTION)
     codes = (isinstance(error, CodedError) and error.codes) or (code,)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
@@ -80,13 +80,13 @@ def handle_exception(error: Exception) -> Response:
 
 
 def headers(error: Exception, status: int) -> dict[str, str]:
-    """Return what a failure says beside its codes: how to authenticate, what is allowed, when to retry."""
+    """Return the headers of an error response: how to authenticate, what is allowed, when to retry."""
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, werkzeug.MethodNotAllowed):
         return {"Allow": ", ".join(sorted(error.valid_methods or ()))}
     if isinstance(error, werkzeug.UnsupportedMediaType) and "Content-Encoding" in request.headers:
-        # RFC 9110, 15.5.16: which coding would be taken.
+        # RFC 9110, 15.5.16: the codings that the service accepts.
         return {"Accept-Encoding": "identity"}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
@@ -94,13 +94,13 @@ def headers(error: Exception, status: int) -> dict[str, str]:
 
 
 def accepts_problem_json() -> bool:
-    """Return whether the client names the media type of RFC 9457 itself; `*/*` does not."""
-    accepted = [media_type.partition(";")[0].lower() for media_type, quality in request.accept_mimetypes if quality > 0]
-    return PROBLEM_JSON in accepted
+    """Return whether `Accept` names the media type of RFC 9457. A wildcard such as `*/*` does not count."""
+    types = [media_type.partition(";")[0].lower() for media_type, quality in request.accept_mimetypes if quality > 0]
+    return PROBLEM_JSON in types
 
 
 def log_server_error(error: Exception) -> None:
-    """Log where it failed. The exception's text is left out where it may quote a row."""
+    """Log an exception's class and stack. Its text is left out where it may quote a row."""
     detail = str(error) if isinstance(error, UpstreamUnavailable) else getattr(error, "sqlstate", None) or ""
     stack = "".join(traceback.format_tb(error.__traceback__))
     logger.error("%s %s\n%s", type(error).__name__, detail, stack)

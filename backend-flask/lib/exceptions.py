@@ -1,10 +1,10 @@
-"""Every way to fail. Nothing here knows HTTP: lib/errors.py maps these classes to responses."""
+"""The service's exceptions. They know no HTTP: lib/errors.py maps these classes to responses."""
 
 import psycopg.errors
 
 
 class CodedError(Exception):
-    """A failure whose `codes` name each reason."""
+    """An error with a code for each reason."""
 
     def __init__(self, *codes: str) -> None:
         super().__init__(*codes)
@@ -12,51 +12,51 @@ class CodedError(Exception):
 
 
 class ClientError(CodedError):
-    """The client's fault."""
+    """An error that the client caused."""
 
 
 class BadRequest(ClientError):
-    """The request cannot be read."""
+    """The request is malformed."""
 
 
 class ValidationError(ClientError):
-    """The request is understood and breaks a rule."""
+    """The request is well-formed and breaks a rule."""
 
 
 class Unauthorized(ClientError):
-    """The request has no token, or none that this service accepts."""
+    """The request has no token, or its token is invalid."""
 
 
 class NotFound(ClientError):
-    """The thing does not exist, or has expired."""
+    """The resource does not exist, or has expired."""
 
 
 class NotReady(CodedError):
-    """Requests should go to another instance."""
+    """The instance is not ready: requests should go to another one."""
 
 
 class Overloaded(Exception):
-    """The service has more to do than it can, and does not start with this."""
+    """The service is overloaded and rejects the request without processing it."""
 
 
 class UpstreamUnavailable(Exception):
-    """Another service that the response needs is away. The text, for the operator, holds no secret."""
+    """A service that the response depends on is away. The text, for the operator, holds no secret."""
 
 
 class DatabaseUnavailable(Exception):
-    """The database is away, and the log has said so."""
+    """The circuit breaker is open: the database is away, and the log has a line about that already."""
 
 
-# A row that the statement refers to was deleted after it was found.
+# ForeignKeyViolation: a row was deleted after the service had read it and before a statement referred to it.
 CLIENT_ERRORS = (ClientError, psycopg.errors.ForeignKeyViolation)
 
 
 def is_server_error(error: BaseException) -> bool:
-    """Return whether a failure of a use case is the service's fault, and not the client's."""
+    """Return whether an error is the service's fault, and not the client's."""
     return not isinstance(error, CLIENT_ERRORS)
 
 
 def is_connection_error(error: psycopg.OperationalError) -> bool:
-    """Return whether the connection was lost, or none was to be had: Postgres has not refused the statement."""
-    # Without a SQLSTATE it is libpq, psycopg or the pool that speaks. 08: connection exceptions. 57P: shut down.
+    """Return whether the connection was lost or could not be opened. Otherwise Postgres has refused the statement."""
+    # An error without a SQLSTATE comes from libpq, psycopg or the pool. 08: connection exceptions. 57P: shutdown.
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
