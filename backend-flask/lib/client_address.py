@@ -1,4 +1,4 @@
-"""The client's address: the connection's, or the one that a trusted proxy names in `X-Forwarded-For`."""
+"""The client's address: the connection's peer, or the address that a trusted proxy puts into `X-Forwarded-For`."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -11,7 +11,7 @@ SUBSCRIBER_PREFIX = 64
 
 
 def init_app(app: Flask, trusted_proxies: int) -> None:
-    """Take the address from the header that the outermost of the trusted proxies has written. None are trusted by 0."""
+    """Read the address from the header of the outermost of `trusted_proxies` proxies. With 0 the header is ignored."""
     if trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # wsgi_app is where Flask documents middleware
             app.wsgi_app, x_for=trusted_proxies, x_proto=0, x_host=0
@@ -19,15 +19,15 @@ def init_app(app: Flask, trusted_proxies: int) -> None:
 
 
 def client_network(request: Request) -> str:
-    """Return the network that limits count by: an IPv4 address, or the first 64 bits of an IPv6 one."""
+    """Return the network that rate limits count by: an IPv4 address, or the first 64 bits of an IPv6 address."""
     peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR")
-    # The header may hold anything: the peer then stands for its client.
+    # The header may hold any text. When it is no address, the limits count by the peer's network.
     return network(request.remote_addr or "") or network(peer or "") or "unknown"
 
 
 @lru_cache(4096)
 def network(address: str) -> str | None:
-    """Return an address' network, `None` if it is no address."""
+    """Return the network of `address`, `None` for a text that is no address."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The settings: one typed model, read once from the environment, which names every fault in them at the start."""
+"""The settings: one typed model, read once from the environment. Its error names every fault in them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,11 +37,11 @@ TracesSampler = Literal[
     "parentbased_traceidratio",
 ]
 ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
-# A queue of so many spans takes gigabytes; and an hour.
+# A queue of MAX_SPANS spans takes gigabytes. MAX_MILLISECONDS is an hour.
 MAX_SPANS, MAX_MILLISECONDS = 1_000_000, 3_600_000
-# More than one client gets answered in a minute.
+# One client gets fewer responses in a minute than this.
 MAX_RATE = 999_999
-# What is wrong with a value, by the type of pydantic's error; those of lib/setting_types.py give their own.
+# The reason by the type of pydantic's error. The types of lib/setting_types.py give their own reasons.
 REASONS = {
     "greater_than_equal": "it is below {ge:g}",
     "less_than_equal": "it is above {le:g}",
@@ -53,7 +53,7 @@ REASONS = {
 
 
 def setting(name: str, rule: str, *, example: str, **others: Any) -> Any:
-    """Describe a setting: the variable's name, what a right value is, and one. It is required without a default."""
+    """Describe a setting: its variable, the rule for its value, and an example. Without a default it is required."""
     return Field(validation_alias=name, description=rule, examples=[example], **others)
 
 
@@ -70,7 +70,7 @@ def choice(name: str, choices: Any, *, example: str, default: str | None = None)
 
 
 def endpoint(name: str) -> Any:
-    """Describe a collector's address, which the OpenTelemetry SDK reads: here it matters whether it is set."""
+    """Describe a collector's address. The OpenTelemetry SDK reads it; the service needs only whether it is set."""
     return setting(
         name, "a URL that starts with https:// or http://", example="https://api.honeycomb.io", default=False
     )
@@ -84,17 +84,17 @@ def headers(name: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserPool:
-    """The Cognito user pool whose people may sign in, through the one app client."""
+    """The Cognito user pool, and the app client, whose access tokens the service accepts."""
 
     issuer: str
     client_id: str
     jwks_url: str
-    # Where Cognito's API answers.
+    # The address of Cognito's API.
     endpoint: str
 
     @classmethod
     def of(cls, region: str, pool_id: str, client_id: str, jwks_url: str | None, endpoint: str | None) -> Self:
-        """The pool, with Cognito's own addresses for those that are left out."""
+        """Return the user pool, with Cognito's own addresses in place of those that are None."""
         service = f"https://cognito-idp.{region}.amazonaws.com"
         issuer = f"{service}/{pool_id}"
         return cls(
@@ -106,7 +106,7 @@ class UserPool:
 
 
 class Config(BaseSettings):
-    """The settings of the service. An argument, by the field's name, comes before the environment."""
+    """The settings of the service. Keyword arguments, by field name, take precedence over the environment."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -115,12 +115,12 @@ class Config(BaseSettings):
         extra="ignore",
         hide_input_in_errors=True,
         populate_by_name=True,
-        # The fields' own names are for arguments alone: `port` in the environment is another program's, and
-        # the name of a variable can't hold this prefix of those names.
+        # Field names are for arguments alone: a variable `port` in the environment belongs to another program.
+        # No variable's name can hold this prefix.
         env_prefix="=",
     )
 
-    # The two URLs are left out of the repr, which ends up in logs: they may hold a password.
+    # Both URLs may hold a password, so the repr, which ends up in logs, leaves them out.
     service_connection_url: ConnectionURL | None = setting(
         "SERVICE_CONNECTION_URL",
         CONNECTION_URL_RULE,
@@ -147,7 +147,7 @@ class Config(BaseSettings):
         example="eu-west-1",
         pattern="^[a-z]{2,}(-[a-z]+)+-[0-9]+$",
     )
-    # The forms that Cognito's API reference gives for UserPoolId and ClientId.
+    # Both patterns come from Cognito's API reference (UserPoolId, ClientId).
     user_pool_id: str = setting(
         "AWS_COGNITO_USER_POOL_ID",
         "the id of a Cognito user pool: its region, _, and letters and digits",
@@ -176,17 +176,17 @@ class Config(BaseSettings):
     host: Address = setting("HOST", "an IPv4 or IPv6 address", example="127.0.0.1", default="127.0.0.1")
     port: WholeNumber = number("PORT", 1, 65535, default=4567)
     workers: WholeNumber = number("WEB_CONCURRENCY", 1, 256, default=2)
-    # Proxies in front, whose X-Forwarded-For and X-Request-Start are believed.
+    # The number of proxies in front whose X-Forwarded-For and X-Request-Start the service trusts.
     trusted_proxies: WholeNumber = number("TRUSTED_PROXIES", 0, 10, default=0)
-    # Seconds after which a connection without a whole request header is closed.
+    # After this many seconds the server closes a connection without a complete request header.
     idle_timeout: WholeNumber = number("IDLE_TIMEOUT_SECONDS", 1, 300, default=5)
-    # Requests a minute: of a client's network without a verified token, of a user, and of either.
+    # Requests a minute: for a client's network without a verified token, for a user, and for either of them.
     rate_limit_anonymous_reads: WholeNumber = number("RATE_LIMIT_ANONYMOUS_READS", 1, MAX_RATE, default=1200)
     rate_limit_user_reads: WholeNumber = number("RATE_LIMIT_USER_READS", 1, MAX_RATE, default=600)
     rate_limit_user_writes: WholeNumber = number("RATE_LIMIT_USER_WRITES", 1, MAX_RATE, default=120)
     rate_limit_searches: WholeNumber = number("RATE_LIMIT_SEARCHES", 1, MAX_RATE, default=60)
     rate_limit_rejected_tokens: WholeNumber = number("RATE_LIMIT_REJECTED_TOKENS", 1, MAX_RATE, default=60)
-    # The Redis that counts for all processes. It may hold a password.
+    # The URL of the Redis that counts requests for all processes. It may hold a password.
     rate_limit_storage_url: RedisURL | None = setting(
         "RATE_LIMIT_STORAGE_URL",
         "a URL redis://host:port/number, or rediss:// for TLS",
@@ -194,15 +194,15 @@ class Config(BaseSettings):
         default=None,
         repr=False,
     )
-    # `iam` when tokens of RDS's stand for a password.
+    # `iam`: RDS tokens take the place of a password.
     database_auth: DatabaseAuth = choice("DATABASE_AUTH", DatabaseAuth, example="iam", default="password")
     # Seconds that a request may wait for the database.
     database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
-    # Seconds between SIGTERM and the stop.
+    # Seconds from SIGTERM to the stop, for which the service still accepts requests.
     drain: WholeNumber = number("DRAIN_SECONDS", 0, 10, default=5)
     # Whether the log has a line for each request.
     log_level: LogLevel = choice("LOG_LEVEL", LogLevel, example="info", default="info")
-    # OpenTelemetry's other variables are read by its SDK.
+    # OpenTelemetry's SDK reads its other variables itself.
     otel_traces_exporter: TracesExporter | None = choice("OTEL_TRACES_EXPORTER", TracesExporter, example="otlp")
     otel_metrics_exporter: MetricsExporter | None = choice("OTEL_METRICS_EXPORTER", MetricsExporter, example="otlp")
     otel_traces_sampler: TracesSampler = choice(
@@ -214,7 +214,7 @@ class Config(BaseSettings):
     has_otlp_endpoint: Endpoint = endpoint("OTEL_EXPORTER_OTLP_ENDPOINT")
     has_otlp_traces_endpoint: Endpoint = endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     has_otlp_metrics_endpoint: Endpoint = endpoint("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-    # The SDK reads these too. It would leave a header out, or end each process at its start.
+    # The SDK reads these variables too. For a malformed one it would omit a header, or end each process at its start.
     has_otlp_headers: Headers = headers("OTEL_EXPORTER_OTLP_HEADERS")
     has_otlp_traces_headers: Headers = headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
     has_otlp_metrics_headers: Headers = headers("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
@@ -228,91 +228,91 @@ class Config(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def as_meant(cls, value: Any) -> Any:
-        """Refuse the carriage return of a Windows file, quotes, spaces around it, and the like, in any setting."""
+    def reject_stray_characters(cls, value: Any) -> Any:
+        """Reject, in any setting, the carriage return of a Windows file, quotes, surrounding spaces, and the like."""
         return check_text(value) if isinstance(value, str) else value
 
     @field_validator("connection_url")
     @classmethod
-    def one_connection_url(cls, value: str, info: ValidationInfo) -> str:
+    def require_connection_url(cls, value: str, info: ValidationInfo) -> str:
         """Require CONNECTION_URL unless SERVICE_CONNECTION_URL is set."""
         if value:
             return check_connection_url(value)
-        # Absent when it is malformed: then that alone is the fault.
+        # A malformed SERVICE_CONNECTION_URL is absent here. Then only that fault is reported.
         if info.data.get("service_connection_url", "malformed") is None:
             raise PydanticKnownError("missing")
         return value
 
     @field_validator("otel_batch_size")
     @classmethod
-    def within_queue(cls, value: int, info: ValidationInfo) -> int:
-        """Require a batch that the queue has room for."""
+    def require_batch_within_queue(cls, value: int, info: ValidationInfo) -> int:
+        """Require a batch size that the queue has room for."""
         if value > info.data.get("otel_queue_size", value):
             raise ValueError("it is above OTEL_BSP_MAX_QUEUE_SIZE")
         return value
 
     @field_validator("user_pool_id")
     @classmethod
-    def in_the_region(cls, value: str, info: ValidationInfo) -> str:
-        """Require the pool to be in AWS_DEFAULT_REGION: its tokens name both."""
-        # Absent when it is missing or malformed: then that alone is the fault.
+    def require_pool_in_region(cls, value: str, info: ValidationInfo) -> str:
+        """Require the user pool to be in AWS_DEFAULT_REGION: its tokens name both."""
+        # A missing or malformed region is absent here. Then only that fault is reported.
         region = info.data.get("region")
         if region and value.rpartition("_")[0] != region:
             raise ValueError("its region is not that of AWS_DEFAULT_REGION")
         return value
 
     @classmethod
-    def load(cls, **known: Any) -> Self:
-        """Read from the environment what is not `known`. Raises `ConfigError` with a line for each fault."""
+    def load(cls, **overrides: Any) -> Self:
+        """Read the settings. `overrides` precede the environment. Raises `ConfigError` with a line for each fault."""
         try:
-            return cls(**known)
+            return cls(**overrides)
         except ValidationError as error:
-            # pydantic names a setting by its variable, or by its field when it was left out.
+            # pydantic names a setting by its variable, or by its field when the variable is missing.
             fields = {str(field.validation_alias): field for field in cls.model_fields.values()} | cls.model_fields
             faults = [(fields[str(fault["loc"][0])], fault) for fault in error.errors(include_url=False)]
-        # Outside of the handler: pydantic's error, which holds the values, does not go along.
+        # Raised outside of the handler, so that pydantic's error, which holds the values, is no part of the traceback.
         lines: dict[str, str] = {}
         for field, fault in faults:
-            # Of several faults of one setting the first is reported.
+            # The first fault of each setting is reported.
             lines.setdefault(str(field.validation_alias), describe(field, fault))
         raise ConfigError("\n".join(lines.values()))
 
     @property
     def database_url(self) -> str:
-        """The URL that the service uses: its own before the owner's."""
+        """Return the service's connection URL, or the owner's where the service has none."""
         return self.service_connection_url or self.connection_url
 
     @property
     def connection_setting(self) -> str:
-        """The setting that `database_url` came from, to name it in a failure."""
+        """Return the name of the setting that `database_url` comes from, for error messages."""
         return "SERVICE_CONNECTION_URL" if self.service_connection_url else "CONNECTION_URL"
 
     @property
     def user_pool(self) -> UserPool:
-        """The Cognito user pool."""
+        """Return the Cognito user pool."""
         return UserPool.of(
             self.region, self.user_pool_id, self.user_pool_client_id, self.jwks_url, self.cognito_endpoint
         )
 
     @property
     def traces_exporter(self) -> TracesExporter:
-        """The exporter of traces: as named, else `otlp` when there is an endpoint for them."""
+        """Return the exporter of traces: the configured one, else `otlp` if an endpoint for traces is set."""
         has_endpoint = self.has_otlp_endpoint or self.has_otlp_traces_endpoint
         return self.otel_traces_exporter or ("otlp" if has_endpoint else "none")
 
     @property
     def metrics_exporter(self) -> MetricsExporter:
-        """The exporter of metrics: as named, else `otlp` when there is an endpoint for them."""
+        """Return the exporter of metrics: the configured one, else `otlp` if an endpoint for metrics is set."""
         has_endpoint = self.has_otlp_endpoint or self.has_otlp_metrics_endpoint
         return self.otel_metrics_exporter or ("otlp" if has_endpoint else "none")
 
     def conninfo(self) -> Callable[[], str]:
-        """Return what gives the connection string for each new connection. Raises `ConfigError`."""
+        """Return a function that gives the connection string for each new connection. Raises `ConfigError`."""
         return conninfo_provider(self.database_url, self.database_auth, self.region)
 
 
 def describe(field: FieldInfo, fault: ErrorDetails) -> str:
-    """Return the line for a fault of pydantic's: the setting, the reason, the rule and a right value."""
+    """Return the line for one of pydantic's errors: the setting, the reason, the rule and an example."""
     name, rule, example = str(field.validation_alias), str(field.description), str((field.examples or [""])[0])
     if fault["type"] == "missing":
         return not_set(name, rule, example)
@@ -320,7 +320,7 @@ def describe(field: FieldInfo, fault: ErrorDetails) -> str:
 
 
 def reason(fault: ErrorDetails) -> str:
-    """Return what is wrong with a value, without a part of it."""
+    """Return the reason why a value is wrong. It quotes no part of the value."""
     context = fault.get("ctx", {})
     if fault["type"] == "value_error":
         return str(context["error"])

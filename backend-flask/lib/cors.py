@@ -1,7 +1,7 @@
-"""CORS by flask-cors: pages of the configured origins, and of no other, may call this service.
+"""CORS by flask-cors: only pages of the configured origins may call this service.
 
-Two hooks add what it lacks (docs/contract.md): a preflight of an unknown path is 200, and every response
-varies by `Origin`.
+Two hooks add behaviour that flask-cors lacks (docs/contract.md): a preflight of an unknown path gets 200, and
+every response varies by `Origin`.
 """
 
 import re
@@ -16,7 +16,7 @@ EXPOSED_HEADERS = [
     *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
     *("RateLimit-Policy", "RateLimit"),
 ]
-# How long a browser may go without another preflight. Chromium caps it at two hours.
+# The time for which a browser may cache a preflight. Chromium caps it at two hours.
 MAX_AGE_SECONDS = 7200
 
 
@@ -24,16 +24,16 @@ def init_app(app: Flask, origins: Iterable[str]) -> None:
     """Let pages of `origins` call the application."""
     CORS(
         app,
-        # As patterns, because flask-cors compares strings without regard to case.
+        # Patterns, because flask-cors compares strings without regard to case.
         origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
         methods=ALLOWED_METHODS,
         allow_headers=ALLOWED_HEADERS,
         expose_headers=EXPOSED_HEADERS,
         max_age=MAX_AGE_SECONDS,
         always_send=False,
-        # It would say so only beside an allowed origin.
+        # flask-cors adds `Vary` for allowed origins only. `vary_by_origin` adds it to every response.
         vary_header=False,
-        # It would replace two methods of the application. Errors pass the `after_request` hooks anyway.
+        # With True flask-cors replaces two methods of the application. Errors pass the `after_request` hooks anyway.
         intercept_exceptions=False,
     )
     app.before_request(answer_preflight)
@@ -41,7 +41,7 @@ def init_app(app: Flask, origins: Iterable[str]) -> None:
 
 
 def answer_preflight() -> Response | None:
-    """Answer a preflight of any path, so that a page can read the 404 of one that does not exist."""
+    """Answer a preflight of any path, so that a page can read the 404 of an unknown path."""
     environ = request.environ
     if environ["REQUEST_METHOD"] != "OPTIONS" or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
         return None

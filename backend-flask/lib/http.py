@@ -1,4 +1,4 @@
-"""What routes need of HTTP: the request's parts, read strictly, and the response."""
+"""HTTP for routes: strict reading of a request's parts, and responses."""
 
 import re
 from collections.abc import Mapping
@@ -21,15 +21,15 @@ from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 
 JSON = "application/json"
 READS = {"GET", "HEAD"}
-# On the response to a request that was done before.
+# The header of a replayed response.
 REPLAYED = "Idempotency-Replayed"
 # Cache-Control (RFC 9111).
 NO_CACHE, NO_STORE = "no-cache", "private, no-store"
 MAX_LIMIT = 100
-# RFC 9110, section 7.2: a host as RFC 3986 writes it, or nothing, and perhaps a port.
-# Without the comma, by which the server joins two headers.
+# RFC 9110, section 7.2: a host in the syntax of RFC 3986, or nothing, and an optional port.
+# The comma is not allowed, because the server joins two Host headers with it.
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(:[0-9]*)?")
-# Server: otherwise granian names itself.
+# Without a `Server` header granian would add its own name.
 FIXED_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("Server", "cruddur"))
 
 
@@ -41,9 +41,9 @@ class HandleConverter(BaseConverter):
 
 def init_app(app: Flask) -> None:
     """Check each request's parts before its view, and complete each response."""
-    # Bounds what werkzeug reads; one byte more than the limit, so that lib/body.py sees a chunked body that is longer.
+    # The bound of werkzeug's reading: one byte more than the limit, so that lib/body.py sees a longer chunked body.
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 1
-    # `//api/activities/home` is an unknown path, and no redirect, which a preflight would not follow.
+    # `//api/activities/home` is an unknown path. A redirect would not help: preflights do not follow it.
     app.url_map.merge_slashes = False
     app.url_map.converters["handle"] = HandleConverter
     app.before_request(check_request)
@@ -51,23 +51,23 @@ def init_app(app: Flask) -> None:
 
 
 def check_request() -> None:
-    """Read the query into `g.args`, also where no view asks for it. Raises `BadRequest`, `MalformedRequest`."""
+    """Check path, host, method and query, and set `g.args`. Raises `BadRequest`, `NotFound` and werkzeug's errors."""
     environ = request.environ
     if environ["PATH_INFO"].startswith("//"):
-        # werkzeug strips all but one.
+        # werkzeug would strip all slashes but one.
         raise NotFound
     host = environ.get("HTTP_HOST", "")
     # RFC 9112, section 3.2: HTTP/1.1 has exactly one.
     if HOST.fullmatch(host) is None or (not host and environ["SERVER_PROTOCOL"] == "HTTP/1.1"):
         raise MalformedRequest
-    # RFC 9110, section 9.1: `get` is not GET. werkzeug takes it for GET.
+    # RFC 9110, section 9.1: methods are case-sensitive. werkzeug would accept `get` as GET.
     if request.url_rule and not environ["REQUEST_METHOD"].isupper():
         raise MethodNotAllowed(list(request.url_rule.methods or ()))
     g.args = query_args(request) if environ.get("QUERY_STRING") else {}
 
 
 def query_args(request: Request) -> dict[str, str]:
-    """Return the query's parameters, of a repeated one the first. Raises `BadRequest`."""
+    """Return the query's parameters. Of a repeated parameter the first value counts. Raises `BadRequest`."""
     try:
         pairs = parse_qsl(request.query_string.decode(), keep_blank_values=True, errors="strict")
     except ValueError as error:
@@ -78,7 +78,7 @@ def query_args(request: Request) -> dict[str, str]:
 
 
 def page_request(args: Mapping[str, str]) -> PageRequest:
-    """Return the page that `cursor` and `limit` ask for. Raises `BadRequest`."""
+    """Return the page request of the parameters `cursor` and `limit`. Raises `BadRequest`."""
     if not args:
         return FIRST_PAGE
     limit = args.get("limit", str(FIRST_PAGE.limit))
@@ -88,9 +88,9 @@ def page_request(args: Mapping[str, str]) -> PageRequest:
 
 
 def idempotency_key(request: Request) -> IdempotencyKey | None:
-    """Return the key of a POST that may come again, with its fingerprint; `None` without one. Raises `BadRequest`."""
+    """Return a POST's idempotency key with its fingerprint, `None` without a key. Raises `BadRequest`."""
     key = request.headers.get("Idempotency-Key")
-    # A PUT may be repeated as it is.
+    # A PUT is idempotent without a key.
     if key is None or request.method != "POST":
         return None
     if not re.fullmatch("[ -~]{1,255}", key):
@@ -99,7 +99,7 @@ def idempotency_key(request: Request) -> IdempotencyKey | None:
 
 
 def json_response(body: JSONBytes | Page | ReplayedResponse, content_type: str = JSON) -> Response:
-    """Return the JSON as it came; for a listing with the `Link` to its neighbours, for a replay with its sign."""
+    """Return a response with the JSON bytes unchanged. A page gets its `Link`, a replay its `Idempotency-Replayed`."""
     json = body if isinstance(body, bytes) else body.json
     headers, current = [("Content-Type", content_type)], unwrap(request)
     if isinstance(body, Page):
@@ -114,29 +114,29 @@ def json_response(body: JSONBytes | Page | ReplayedResponse, content_type: str =
 
 
 def copy_response(response: Response) -> Response:
-    """Return a response with the same body, status and headers, to which hooks may add more."""
+    """Return a copy of `response` with headers of its own, so that hooks may add to them."""
     return Response(response.response, response.status, response.headers.copy())
 
 
 def link_header(args: Mapping[str, str], page: Page) -> str:
-    """Return the header `Link` (RFC 8288) to the listing's neighbours, with the parameters that made it; or "".
+    """Return the header `Link` (RFC 8288) to the page's neighbours, with the request's parameters; "" without any.
 
-    The references are queries alone (RFC 3986, section 5.2), which clients resolve against the URL that they asked:
-    a proxy may have taken a prefix off its path.
+    The references are queries alone (RFC 3986, section 5.2). Clients resolve them against the request's URL, because
+    a proxy may have removed a prefix of its path.
     """
-    kept = {name: args[name] for name in ("term", "limit") if name in args}
+    parameters = {name: args[name] for name in ("term", "limit") if name in args}
     # A cursor needs no quoting.
-    query = f"{urlencode(kept)}&cursor=" if kept else "cursor="
+    query = f"{urlencode(parameters)}&cursor=" if parameters else "cursor="
     neighbours = (("next", page.next), ("prev", page.prev))
     return ", ".join(f'<?{query}{cursor}>; rel="{rel}"' for rel, cursor in neighbours if cursor)
 
 
 def complete_response(response: Response) -> Response:
-    """Add what every response needs, whether a view made it or an error handler."""
+    """Complete the headers of every response, of views and of error handlers."""
     environ, state, headers = request.environ, unwrap(g), response.headers
     for name, value in FIXED_HEADERS:
         headers[name] = value
-    # Neither is there when a hook before ours has answered.
+    # Both are missing when an earlier hook has answered the request.
     policy, token = state.get("auth_policy"), state.get("token")
     is_read = environ["REQUEST_METHOD"] in READS
     if is_read and "HTTP_IF_NONE_MATCH" in environ:
@@ -145,16 +145,16 @@ def complete_response(response: Response) -> Response:
     if is_read and policy is AuthPolicy.OPTIONAL:
         # An authenticated client must not get a cache's anonymous response.
         response.headers.add("Vary", "Authorization")
-    # An unread body would be parsed as the next request. Only an authenticated client is waited for.
+    # The server would parse an unread body as the next request. Only an authenticated client gets time to send it.
     has_unread_body = has_body(environ) and not (token and drain_body(request))
     if has_unread_body or is_draining():
-        # The server reads this one (RFC 9112, section 9.6) and closes the connection.
+        # The server obeys this header (RFC 9112, section 9.6) and closes the connection.
         response.headers["Connection"] = "close"
     return response
 
 
 def answer_not_modified(response: Response) -> None:
-    """Make a response that the client has already a 304 (RFC 9110, `If-None-Match`).
+    """Turn the response into a 304 when the client has its body already (RFC 9110, `If-None-Match`).
 
     werkzeug's `make_conditional` also evaluates `If-Match`, ranges and dates, which are for files.
     """
@@ -166,6 +166,6 @@ def answer_not_modified(response: Response) -> None:
 
 
 def set_cache_control(response: Response, *, is_read: bool, is_personal: bool) -> None:
-    """Let caches revalidate what is the same for everyone, and store nothing else."""
-    is_for_everyone = is_read and not is_personal and response.status_code in {200, 304}
-    response.headers.add("Cache-Control", NO_CACHE if is_for_everyone else NO_STORE)
+    """Let caches store responses that are the same for all users, after revalidation only, and no others."""
+    is_cacheable = is_read and not is_personal and response.status_code in {200, 304}
+    response.headers.add("Cache-Control", NO_CACHE if is_cacheable else NO_STORE)

@@ -1,7 +1,7 @@
 """Rate limits by Flask-Limiter: a request counts by one policy, for its user or for its client's network.
 
-A client whose tokens were rejected too often is refused before the next one is verified, by hooks of our own:
-Flask-Limiter has one place in the request cycle, and a second limiter costs as much as the first.
+Hooks of our own refuse a client with too many rejected tokens before the next token is verified. Flask-Limiter
+has one place in the request cycle, and a second limiter would cost as much as the first.
 """
 
 import time
@@ -25,9 +25,9 @@ from lib.rate_limit_storage import storage_url
 View = TypeVar("View", bound=Callable[..., Any])
 
 ATTRIBUTE = "is_search"
-# What a client without a token sends (docs/contract.md).
+# The `Authorization` of a client without a token (docs/contract.md).
 NO_TOKEN = {"", "Bearer null"}
-# The policies: what is counted together.
+# The policies. Requests of one policy count together.
 ANONYMOUS_READS, USER_READS, USER_WRITES = "anonymous-reads", "user-reads", "user-writes"
 SEARCHES, REJECTED_TOKENS = "searches", "rejected-tokens"
 
@@ -39,7 +39,7 @@ def search_limited(view: View) -> View:
 
 
 def limit_rejected_tokens(app: Flask, config: Config) -> None:
-    """Refuse clients whose tokens were rejected. To be called before authentication: its hook comes first."""
+    """Refuse clients with too many rejected tokens. Call this before authentication: its hook must come first."""
     reads = {
         ANONYMOUS_READS: config.rate_limit_anonymous_reads,
         USER_READS: config.rate_limit_user_reads,
@@ -56,14 +56,14 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
 
     def refuse_rejected_tokens() -> None:
         """Raise `TooManyRequests` before another token of the client's is verified."""
-        if not brings_token():
+        if not sends_required_token():
             return
-        found = RequestLimit(limiter, rejected, [client(), REJECTED_TOKENS], breached=False, shared=True)
-        if not limiter.limiter.test(rejected, *found.request_args):
-            found.breached = True
-            g.limit = found
+        token_limit = RequestLimit(limiter, rejected, [client(), REJECTED_TOKENS], breached=False, shared=True)
+        if not limiter.limiter.test(rejected, *token_limit.request_args):
+            token_limit.breached = True
+            g.limit = token_limit
             raise TooManyRequests
-        g.token_limit = found
+        g.token_limit = token_limit
 
     def count_rejected_token(response: Response) -> Response:
         if response.status_code == HTTPStatus.UNAUTHORIZED and "token_limit" in g:
@@ -78,7 +78,7 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
 
 
 def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
-    """Limit requests to all blueprints but the `unlimited`. To be called after authentication: users have limits."""
+    """Limit requests to all blueprints but the `unlimited`. Call this after authentication: users have limits."""
     limiter = app.extensions["rate_limits"]
     limiter.init_app(app)
     for blueprint in unlimited:
@@ -86,9 +86,9 @@ def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
 
 
 def limit(amounts: Mapping[str, int], deduct_when: Callable[[Response], bool] | None = None) -> ApplicationLimit:
-    """Return the limit a minute of the current request's policy, none where it is not of `amounts`.
+    """Return a limit with the current request's amount a minute, and no limit for a policy that is not in `amounts`.
 
-    One limit for several policies, because Flask-Limiter parses each with each request.
+    One limit serves several policies, because Flask-Limiter parses every limit with each request.
     """
     texts = {policy: f"{amount}/minute" for policy, amount in amounts.items()}
     return ApplicationLimit(
@@ -97,7 +97,7 @@ def limit(amounts: Mapping[str, int], deduct_when: Callable[[Response], bool] | 
 
 
 def policy() -> str:
-    """Return the policy of the current request, "" where it is not limited."""
+    """Return the policy of the current request, "" for an unlimited one."""
     current, token = unwrap(request), unwrap(g).token
     if current.method == "OPTIONS":
         return ""
@@ -108,8 +108,8 @@ def policy() -> str:
     return USER_READS if current.method in READS else USER_WRITES
 
 
-def brings_token() -> bool:
-    """Return whether the current request brings a token to a view that requires one."""
+def sends_required_token() -> bool:
+    """Return whether the current request sends a token to a view that requires one."""
     environ = request.environ
     return (
         environ.get("HTTP_AUTHORIZATION", "") not in NO_TOKEN
@@ -119,13 +119,13 @@ def brings_token() -> bool:
 
 
 def client() -> str:
-    """Return what the current request counts for: its verified user, else its client's network."""
+    """Return the key that the current request counts by: its verified user, else its client's network."""
     token = unwrap(g).get("token")
     return token.sub if token else client_network(unwrap(request))
 
 
 def is_write(response: Response) -> bool:
-    """Return whether a request counts as a write. A replay wrote before, and a server error asks for a repetition."""
+    """Return whether a request counts as a write. Replays have counted before, and server errors ask for a retry."""
     return (
         response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
         and response.status_code != HTTPStatus.TOO_MANY_REQUESTS
@@ -134,7 +134,7 @@ def is_write(response: Response) -> bool:
 
 
 def describe_limit(response: Response) -> Response:
-    """Tell the client its quota, as draft-ietf-httpapi-ratelimit-headers-10 does, and when to come back."""
+    """Add the client's quota (draft-ietf-httpapi-ratelimit-headers-10) and, beyond it, `Retry-After`."""
     current = unwrap(g).get("limit") or current_app.extensions["rate_limits"].current_limit
     if current:
         name, amount, seconds = current.request_args[1], current.limit.amount, current.limit.get_expiry()
@@ -147,6 +147,6 @@ def describe_limit(response: Response) -> Response:
 
 
 def seconds_to_reset(current: RequestLimit) -> int:
-    """Return the whole seconds until the quota is restored: not less than it takes."""
-    # Rounded first, because the sum of two clocks has an error in its last digits.
+    """Return the seconds until the quota is restored, rounded up."""
+    # The inner rounding comes first, because the sum of two clocks has an error in its last digits.
     return max(1, ceil(round(current.window.reset_time - time.time(), 3)))

@@ -1,6 +1,6 @@
-"""The types of settings: what each takes, and what is wrong with another value.
+"""The types of settings. Each check gives the reason why it rejects a value.
 
-Operators and logs see the reason, so it never holds the value or a part of it: that may be a secret.
+Operators and logs see the reason. It quotes no part of the value, which may be a secret.
 """
 
 import re
@@ -18,14 +18,14 @@ THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
 def digits(value: Any) -> Any:
-    """Raise `ValueError` for a text that is not made of ASCII digits: pydantic would take 4_567, +4567 and more."""
+    """Raise `ValueError` for a text with other characters than ASCII digits. pydantic would accept 4_567 and +4567."""
     if isinstance(value, str) and not re.fullmatch("[0-9]+", value):
         raise ValueError("it is not made of the digits 0 to 9 alone")
     return value
 
 
 def decimal(value: Any) -> Any:
-    """Raise `ValueError` for a text that is no decimal number."""
+    """Raise `ValueError` for a text that is not a decimal number."""
     if isinstance(value, str) and not re.fullmatch(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE]-?[0-9]{1,3})?", value):
         raise ValueError("it is not a decimal number")
     return value
@@ -63,9 +63,9 @@ def check_url(text: str) -> str:
 
 
 def check_headers(text: str) -> str:
-    """Return headers as OpenTelemetry's SDK takes them. Raises `ValueError` when one of them can't be sent.
+    """Return headers in the syntax of OpenTelemetry's SDK. Raises `ValueError` when one of them can't be sent.
 
-    The SDK would leave it out, or fail with each batch: RFC 9110, section 5.
+    The SDK would omit such a header, or fail with each batch: RFC 9110, section 5.
     """
     for header in filter(str.strip, text.split(",")):
         name, equals, value = header.partition("=")
@@ -94,7 +94,7 @@ def check_redis_url(text: str) -> str:
         (not host, "it has no host"),
         (port == 0, "its port is 0"),
         (not re.fullmatch("/?|/[0-9]{1,4}", parts.path), "its path is not the number of a database"),
-        # The client would take each parameter for an option of its own.
+        # The Redis client would take each parameter as one of its options.
         (parts.query or parts.fragment, "it has a query or a fragment"),
     )
     for is_fault, reason in faults:
@@ -106,7 +106,7 @@ def check_redis_url(text: str) -> str:
 def check_private_url(text: str) -> str:
     """Return a URL that is safe for tokens and keys: HTTPS, or HTTP within this machine. Raises `ValueError`."""
     if "@" in text:
-        # None is sent, and failures name the URL.
+        # The service sends no user or password, and error messages quote the URL.
         raise ValueError("it holds a user or a password, or an @ that is not percent-encoded (%40)")
     parts = urlsplit(check_url(text))
     if parts.scheme == "http" and parts.hostname not in THIS_MACHINE:
@@ -115,7 +115,7 @@ def check_private_url(text: str) -> str:
 
 
 def check_key_set_url(text: str) -> str:
-    """Return a private URL, or a file's. Raises `ValueError`."""
+    """Return a private URL, or the URL of a file. Raises `ValueError`."""
     if text.startswith("file:///"):
         return text
     if text.startswith("file:"):
@@ -124,7 +124,7 @@ def check_key_set_url(text: str) -> str:
 
 
 def check_origin(text: str) -> str:
-    """Return an origin as browsers send it (RFC 6454). Raises `ValueError`."""
+    """Return an origin in the form that browsers send (RFC 6454). Raises `ValueError`."""
     for pattern, reason in ORIGIN_FAULTS:
         if re.search(pattern, text):
             raise ValueError(reason)
@@ -152,12 +152,12 @@ WholeNumber = Annotated[int, BeforeValidator(digits)]
 Decimal = Annotated[float, BeforeValidator(decimal)]
 ConnectionURL = Annotated[str, AfterValidator(check_connection_url)]
 Origin = Annotated[str, AfterValidator(check_origin)]
-# Not JSON, which pydantic-settings would take a tuple for.
+# NoDecode: pydantic-settings would otherwise parse the value of a tuple as JSON.
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
 KeySetURL = Annotated[str, AfterValidator(check_key_set_url)]
 RedisURL = Annotated[str, AfterValidator(check_redis_url)]
 PrivateURL = Annotated[str, AfterValidator(check_private_url)]
 Address = Annotated[str, AfterValidator(check_address)]
-# What OpenTelemetry's SDK reads by itself. Of these only that they are set is kept.
+# OpenTelemetry's SDK reads these settings itself. The model stores only whether they are set.
 Endpoint = Annotated[bool, BeforeValidator(lambda value: bool(value and check_url(value)))]
 Headers = Annotated[bool, BeforeValidator(lambda value: bool(value and check_headers(value)))]
