@@ -1,1 +1,1 @@
-"""What every feature shares. It knows no feature."""
+"""Parts that all features share. This layer knows no feature."""

@@ -101,17 +101,17 @@ class Db:
 
     def _execute(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
         with spans.query(name) as span:
-            started = acquired = time.perf_counter()
+            start = acquisition = time.perf_counter()
             error_type = ""
             try:
                 with self._connect() as connection:
-                    acquired = time.perf_counter()
+                    acquisition = time.perf_counter()
                     row = connection.prepared_cursor.execute(statement, parameters).fetchone()
             except psycopg.Error as error:
                 error_type = error.sqlstate or type(error).__name__
                 raise
             finally:
-                self._record(span, name, acquired - started, time.perf_counter() - acquired, error_type)
+                self._record(span, name, acquisition - start, time.perf_counter() - acquisition, error_type)
         if row is None:
             raise NotFound
         return row

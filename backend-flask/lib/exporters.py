@@ -1,7 +1,7 @@
-"""The SDK's providers, and what leaves the process: allow-listed attributes, routes as documents write them.
+"""OpenTelemetry's providers and exporters: only allow-listed attributes and route templates leave the process.
 
-Spans and metrics go to a collector by OTLP over HTTP, as the SDK's variables say
-(https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/), or as a tree to a terminal.
+Spans and metrics go to a collector by OTLP over HTTP, configured by the SDK's variables
+(https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). `console` prints a tree instead.
 """
 
 import logging
@@ -39,7 +39,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from lib.request_log import route_template
 
-# What a server span may say. FlaskInstrumentor adds the client's address and port, the user agent and the path.
+# The attributes of an exported server span. FlaskInstrumentor adds client address and port, user agent and path.
 SERVER_ATTRIBUTES = {
     *("http.request.method", "http.route", "http.response.status_code", "url.scheme", "error.type"),
     *("app.user_id", "app.request_id"),
@@ -47,21 +47,21 @@ SERVER_ATTRIBUTES = {
 DURATION_ATTRIBUTES = {"http.request.method", "http.route", "http.response.status_code", "url.scheme"}
 VIEWS = [
     View(instrument_name="http.server.request.duration", attribute_keys=DURATION_ATTRIBUTES),
-    # Two records a request, of a figure that the pool's gauges show better.
+    # This metric costs two records a request, and the pool's gauges show the load better.
     View(instrument_name="http.server.active_requests", aggregation=DropAggregation()),
 ]
-# A reader at a terminal waits no longer for a trace.
+# The delay of a trace on a terminal.
 CONSOLE_DELAY_MILLISECONDS = 200
-# Traces whose server span has not ended, on a terminal.
+# The console exporter's bound for traces whose server span has not ended.
 MAX_UNFINISHED_TRACES = 1000
-# For what waits to be exported when the process ends.
+# The limit for exporting the queues when the process ends.
 SHUTDOWN_SECONDS = 5.0
 
 
 def sampler(name: str, share: float) -> Callable[[Context | None, int], bool]:
-    """Return whether the sampler of that name takes a trace, by its parent's context and its id.
+    """Return a function that decides whether a trace is sampled, from its parent's context and its id.
 
-    `name` and `share` are those of OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG.
+    `name` and `share` are the values of OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG.
     """
     samplers: dict[str, Sampler] = {
         "always_on": ALWAYS_ON,
@@ -69,23 +69,23 @@ def sampler(name: str, share: float) -> Callable[[Context | None, int], bool]:
         "traceidratio": TraceIdRatioBased(share),
     }
     root = samplers[name.removeprefix("parentbased_")]
-    chosen = root if name in samplers else ParentBased(root)
+    sampler = root if name in samplers else ParentBased(root)
 
     def is_sampled(parent: Context | None, trace_id: int) -> bool:
-        return chosen.should_sample(parent, trace_id, "").decision is Decision.RECORD_AND_SAMPLE
+        return sampler.should_sample(parent, trace_id, "").decision is Decision.RECORD_AND_SAMPLE
 
     return is_sampled
 
 
 def start(traces_exporter: str, metrics_exporter: str) -> None:
-    """Set the process' providers, once: its later applications share them."""
+    """Set the process's providers once. Later applications of the process share them."""
     if any(isinstance(provider, TracerProvider | MeterProvider) for provider in providers()):
         return
-    # A malformed header may be the key itself.
+    # The SDK logs malformed headers, and a malformed header may be the API key itself.
     logging.getLogger("opentelemetry.util.re").addFilter(hide_arguments)
     resource = process_resource()
     if traces_exporter != "none":
-        # The sampler has decided in front of the instrumentation.
+        # lib/telemetry.py samples in front of the instrumentation, so every span here is sampled.
         provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         if traces_exporter == "console":
             processor = BatchSpanProcessor(ConsoleExporter(), schedule_delay_millis=CONSOLE_DELAY_MILLISECONDS)
@@ -96,19 +96,19 @@ def start(traces_exporter: str, metrics_exporter: str) -> None:
     if metrics_exporter != "none":
         reader = PeriodicExportingMetricReader(RouteExporter(OTLPMetricExporter(session=session())))
         metrics.set_meter_provider(MeterProvider([reader], resource, views=VIEWS, shutdown_on_exit=False))
-    # A worker process ends without atexit. This runs.
+    # A worker process ends without atexit handlers. Finalizers do run.
     Finalize(None, shutdown, exitpriority=10)
 
 
 def session() -> requests.Session:
-    """Return what an exporter sends with. A redirect fails: the SDK does not follow it, and takes it for success."""
+    """Return the exporters' HTTP session. It fails for a redirect, which the SDK would count as success."""
     session = requests.Session()
     session.hooks["response"].append(refuse_redirect)
     return session
 
 
 def refuse_redirect(response: requests.Response, **_: Any) -> None:
-    """Raise an exception, which the SDK logs, when the collector sends us elsewhere."""
+    """Raise an exception for a redirect by the collector. The SDK logs it."""
     if HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST:
         raise requests.TooManyRedirects(
             f"the collector answers {response.status_code}, a redirect: set the endpoint to where it leads"
@@ -116,12 +116,12 @@ def refuse_redirect(response: requests.Response, **_: Any) -> None:
 
 
 def providers() -> tuple[object, ...]:
-    """Return the process' providers, which are placeholders of the API's until they are set."""
+    """Return the process's providers of traces and metrics. Until they are set they are the API's placeholders."""
     return trace.get_tracer_provider(), metrics.get_meter_provider()
 
 
 def process_resource() -> Resource:
-    """Return what identifies the service and, by a uuid, this process."""
+    """Return the resource attributes that identify the service and, by a uuid, this process."""
     resource = Resource.create({"service.instance.id": str(uuid4())})
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "cruddur"}))
@@ -129,13 +129,13 @@ def process_resource() -> Resource:
 
 
 def hide_arguments(record: logging.LogRecord) -> bool:
-    """Keep what a message would quote out of the log."""
+    """Replace the arguments of a log message, which may be secrets."""
     record.args = ("(not shown)",)
     return True
 
 
 def shutdown() -> None:
-    """Export what waits, for seconds at most: what a collector does not take by then is lost."""
+    """Export the queues, for `SHUTDOWN_SECONDS` at most. The rest is lost."""
     threads = [
         threading.Thread(target=provider.shutdown, daemon=True)
         for provider in providers()
@@ -149,7 +149,7 @@ def shutdown() -> None:
 
 
 def observe_pool(get_stats: Callable[[], Mapping[str, int]]) -> None:
-    """Export the connection pool's figures, as psycopg_pool counts them."""
+    """Export psycopg_pool's statistics of the connection pool."""
     meter = metrics.get_meter("cruddur")
 
     def observe(name: str, **attributes: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
@@ -168,7 +168,7 @@ def observe_pool(get_stats: Callable[[], Mapping[str, int]]) -> None:
 
 
 class AllowListExporter(SpanExporter):
-    """Export server spans with the attributes of the allow-list only."""
+    """Exporter of server spans with allow-listed attributes only."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -183,7 +183,7 @@ class AllowListExporter(SpanExporter):
 
 
 def allow_listed(span: ReadableSpan) -> ReadableSpan:
-    """Return a span with nothing in it that a client sent, but for the method."""
+    """Return a span without any data that the client sent, except for the method."""
     if span.kind is not SpanKind.SERVER:
         return span
     return ReadableSpan(
@@ -206,14 +206,14 @@ def attributes_of(span: ReadableSpan) -> Iterable[tuple[str, Any]]:
 
 
 def with_route(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes whose route is as documents write it, without Flask's converters."""
+    """Return attributes whose route has no converters of Flask's: `<handle>` and not `<handle:handle>`."""
     if "http.route" not in attributes:
         return dict(attributes)
     return {**attributes, "http.route": route_template(attributes["http.route"])}
 
 
 class RouteExporter(MetricExporter):
-    """Export metrics with routes as documents write them."""
+    """Exporter of metrics whose routes have no converters of Flask's."""
 
     def __init__(self, exporter: OTLPMetricExporter) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class RouteExporter(MetricExporter):
         return self._exporter.export(with_routes(metrics_data), timeout_millis)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Return whether nothing waits."""
+        """Flush the wrapped exporter. Return whether it succeeded."""
         return self._exporter.force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
@@ -243,13 +243,13 @@ def with_routes(value: Any) -> Any:
 
 
 class ConsoleExporter(SpanExporter):
-    """Print each trace on a terminal, as a tree, once its server span has ended."""
+    """Exporter that prints each trace as a tree on the terminal, once its server span has ended."""
 
     def __init__(self) -> None:
         self._spans: dict[int, list[ReadableSpan]] = defaultdict(list)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Print the traces that end with these spans, in one write."""
+        """Print, in one write, the traces whose server span is among `spans`."""
         lines = []
         for span in map(allow_listed, spans):
             self._spans[span.context.trace_id].append(span)
@@ -265,7 +265,7 @@ class ConsoleExporter(SpanExporter):
 
 
 def tree(spans: Sequence[ReadableSpan], span: ReadableSpan, depth: int = 0) -> list[str]:
-    """Return a line for the span, and those for all below it."""
+    """Return the lines of a span and of all spans below it."""
     milliseconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
     failure = f" FAILED {span.status.description}" if span.status.status_code is StatusCode.ERROR else ""
     attributes = " ".join(f"{name}={value}" for name, value in attributes_of(span))

@@ -1,4 +1,4 @@
-"""Logging: records go through a bounded queue to a thread that writes them, so that no request waits for the log."""
+"""Logging through a bounded queue: a thread writes the records, so that no request waits for the log."""
 
 import logging
 import os
@@ -17,55 +17,56 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 STDERR = 2
-# About 6 MB of request records in each process, while the log is not read.
+# About 6 MB of request records in each process, while the reader of the log is stuck.
 QUEUE_SIZE = 10_000
 FLUSH_SECONDS = 1.0
 NOTICE_SECONDS = 1.0
 REQUESTS = "cruddur.request"
-# Of the record's attributes, those that become keys of the JSON object.
+# The attributes of a record that become keys of the JSON object.
 KEYS = ("trace_id", "request_id", "method", "route", "status", "duration_ms")
 
 logger = logging.getLogger("cruddur")
 
 
 def configure_logging(*, is_json: bool, context: Callable[[], dict[str, Any]]) -> None:
-    """Write the log of this process to standard error, from a thread. `context` describes the current request.
+    """Write this process's log to standard error, from a thread. `context` returns fields of the current request.
 
     Call this after the fork: threads do not survive it. The logger `cruddur.request` has a level of its own.
     """
     handler = BoundedQueueHandler(QUEUE_SIZE)
     handler.addFilter(ContextFilter(context))
-    # Where a process is started without it (2>&-), something else has its number: our shared memory, or a socket.
+    # In a process without standard error (2>&-) another file has its number: our shared memory, or a socket.
     descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else STDERR
     listener = Listener(handler, JSONFormatter() if is_json else TextFormatter(), Stream(descriptor))
     listener.start()
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # No format shows them, and each request would pay 3 us: https://docs.python.org/3/howto/logging.html#optimization
+    # No format shows file, line, thread or process. Collecting them costs 3 us a request:
+    # https://docs.python.org/3/howto/logging.html#optimization
     logging._srcfile = None  # noqa: SLF001 - the documented switch for the caller's file and line
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
-    # Both print to sys.stderr otherwise, in the thread that failed and with the exception's text.
+    # The default hooks print to sys.stderr, in the failed thread and with the exception's text.
     threading.excepthook = log_thread_failure
     sys.unraisablehook = log_unraisable
-    # granian's workers end without atexit; finalizers run, and this one after those that still log.
+    # granian's workers end without atexit handlers. Finalizers run, and this one runs after those that still log.
     Finalize(None, listener.stop, exitpriority=0)
 
 
 class BoundedQueueHandler(QueueHandler):
-    """Queue records for the thread that writes them. A record that finds the queue full is dropped and counted."""
+    """Handler that queues records for the listener's thread. It drops and counts records while the queue is full."""
 
     def __init__(self, size: int) -> None:
-        # Unlike queue.Queue it has no lock: a signal handler or a destructor that logs could wait for its own thread.
+        # SimpleQueue is reentrant. With queue.Queue's lock a signal handler or destructor that logs could deadlock.
         self.records: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
         super().__init__(self.records)
         self._size = size
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Merge what may change or holds memory; the listener's thread does the formatting."""
+        """Merge arguments and exception into the message: they may change, or hold memory. The listener formats it."""
         if isinstance(record.msg, str) and not (record.args or record.exc_info or record.stack_info):
             return record
-        # A copy: other handlers have the record too.
+        # Other handlers may hold the same record, so change a copy.
         prepared = copy(record)
         error = record.exc_info[1] if record.exc_info else None
         parts = (record.getMessage(), describe_exception(error) if error else "", record.stack_info)
@@ -74,14 +75,14 @@ class BoundedQueueHandler(QueueHandler):
         return prepared
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Put the record into the queue if there is room. `handle` holds the handler's lock: the bound is exact."""
+        """Put the record into the queue if it has room. `handle` holds the handler's lock, so the bound is exact."""
         if self.records.qsize() < self._size:
             self.records.put(record)
         else:
             self.dropped += 1
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
-        """Queue a message that its arguments do not fit into. The usual traceback would go straight to sys.stderr."""
+        """Queue a record whose arguments do not fit its message. logging's default prints a traceback to sys.stderr."""
         malformed = copy(record)
         malformed.msg = f"malformed log message: {record.msg if isinstance(record.msg, str) else type(record.msg)}"
         malformed.args = malformed.exc_info = malformed.exc_text = malformed.stack_info = None
@@ -89,10 +90,10 @@ class BoundedQueueHandler(QueueHandler):
 
 
 class Listener(QueueListener):
-    """Format and write the queued records.
+    """Listener that formats and writes the queued records.
 
-    Without a StreamHandler: a pipe that is not read would block one with its lock held, and `logging.shutdown`
-    waits for the lock of every handler.
+    It uses no StreamHandler: an unread pipe would block one that holds its lock, and `logging.shutdown` waits for
+    the lock of every handler.
     """
 
     def __init__(self, handler: BoundedQueueHandler, formatter: logging.Formatter, stream: "Stream") -> None:
@@ -102,7 +103,7 @@ class Listener(QueueListener):
         self._reported_at = float("-inf")
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Write one record, and then how many were lost, as soon as writing works."""
+        """Write one record. When writing works again, report the number of lost records."""
         if not self._write(record):
             self._failed += 1
         elif self._handler.records.empty() or time.monotonic() - self._reported_at > NOTICE_SECONDS:
@@ -125,7 +126,7 @@ class Listener(QueueListener):
             self._reported, self._reported_at = lost, time.monotonic()
 
     def stop(self) -> None:
-        """Write what waits, for a second at most: an unread pipe must not keep the process from ending."""
+        """Write the queued records, for a second at most: an unread pipe must not keep the process from ending."""
         self.enqueue_sentinel()
         if self._thread is not None:
             self._thread.join(FLUSH_SECONDS)
@@ -134,9 +135,9 @@ class Listener(QueueListener):
 
 
 class Stream:
-    """A file descriptor, written to without the buffer of `sys.stderr`.
+    """An unbuffered stream on a file descriptor.
 
-    A blocked write would hold that buffer's lock, for which the end of a process waits.
+    A blocked write to `sys.stderr` would hold its buffer's lock, and the process's exit waits for that lock.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -144,8 +145,8 @@ class Stream:
         self._is_torn = False
 
     def write(self, line: str) -> None:
-        """Write a line, in one piece where the kernel takes it so. Raises `OSError`."""
-        # What was left of a line that failed halfway must not swallow this one.
+        """Write a line, in one piece if the kernel accepts it. Raises `OSError`."""
+        # After a line that failed halfway, this line starts on a new one.
         rest = (b"\n" if self._is_torn else b"") + line.encode(errors="backslashreplace")
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
@@ -153,35 +154,35 @@ class Stream:
 
 
 class ContextFilter(logging.Filter):
-    """Add what is known of the current request to each record, in the request's own thread."""
+    """Filter that adds the current request's fields to each record, in the request's own thread."""
 
     def __init__(self, context: Callable[[], dict[str, Any]]) -> None:
         super().__init__()
         self._context = context
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the attributes, and let every record pass."""
+        """Add the fields, and accept every record."""
         record.__dict__.update(self._context())
         return True
 
 
 class JSONFormatter(JsonFormatter):
-    """Format a record as one JSON object a line."""
+    """Formatter of a record as one JSON object a line."""
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:  # noqa: ARG002 - as python-json-logger calls it
-        """Add the time, the level, the message, and what is known of the request: no other library's extras."""
+        """Add the time, the level, the message, and the fields in `KEYS`. Extras of other libraries are left out."""
         log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         log_data["level"] = record.levelname.lower()
         log_data["message"] = record.message
-        known = record.__dict__
-        log_data.update({key: known[key] for key in KEYS if key in known})
+        attributes = record.__dict__
+        log_data.update({key: attributes[key] for key in KEYS if key in attributes})
 
 
 class TextFormatter(logging.Formatter):
-    """Format a record as a line for a terminal."""
+    """Formatter of a record as a line for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the time of day and the message; of a request its method, route, status, duration and id."""
+        """Return time of day and message; for a request its method, route, status, duration and id."""
         text = f"{record.levelname.lower()}: {record.getMessage()}"
         if record.name == REQUESTS:
             text = "{method} {route} {status} {duration_ms:.1f} ms {request_id:.8}".format_map(
@@ -191,7 +192,7 @@ class TextFormatter(logging.Formatter):
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the class and the stack of an exception, and not its text, which may quote a row or a person."""
+    """Return the class and the stack of an exception. Its text is left out: it may quote a row or personal data."""
     stack = "".join(traceback.format_tb(error.__traceback__))
     return f"{type(error).__name__}\n{stack}".rstrip("\n")
 
@@ -204,5 +205,5 @@ def log_thread_failure(failure: threading.ExceptHookArgs) -> None:
 
 
 def log_unraisable(failure: "sys.UnraisableHookArgs") -> None:
-    """Log an exception that has no caller to go to, such as one of a destructor."""
+    """Log an exception that no caller can catch, such as a destructor's."""
     logger.error("%s", failure.err_msg or "an exception was ignored", exc_info=failure.exc_value)

@@ -1,7 +1,7 @@
-"""The purge: a thread of each worker process that has Postgres delete what has expired, batch by batch.
+"""The purge: a thread of each worker process has Postgres delete expired rows, batch by batch.
 
-Postgres lets one transaction at a time do so, so that threads of several processes and instances take turns. Each has a
-connection of its own, beside the pool.
+An advisory lock lets one transaction purge at a time, so threads of several processes and instances take turns. Each
+thread has a connection of its own, beside the pool.
 """
 
 import logging
@@ -21,22 +21,22 @@ meter = metrics.get_meter("cruddur")
 purged_rows = meter.create_counter("app.purge.rows", "{row}")
 oldest_age = meter.create_gauge("app.purge.oldest.age", "s")
 
-# The advisory lock of the transaction that purges. A session that holds it pauses the purge in its database.
+# The advisory lock of a purging transaction. A session that holds the lock pauses the purge in its database.
 LOCK = 4568
-# Rows of a transaction. Fewer for a while after one that the role's statement_timeout has ended.
+# Rows a transaction. After the role's statement_timeout has ended a batch, the next batches are smaller.
 BATCH, SMALLEST_BATCH = 1000, 10
-# Between two batches while there is nothing to do: the rest of a large thread waits for this long.
+# The pause after an empty batch. The rest of a large thread waits for this long.
 INTERVAL_SECONDS = 0.5
-# A pause is so many times as long as the batch before it: the time belongs to readers.
+# A pause takes this many times as long as the batch before it: the database's time belongs to readers.
 PAUSES = 3
-# After the database refused or was away.
+# The pause after the database refused a batch or was away.
 RETRY_SECONDS = 5.0
-# Beyond this age of the oldest expired activity the purge does not keep up. A warning comes as often.
+# When the oldest expired activity is older than this, the purge does not keep up. A warning comes once in this time.
 LATE_SECONDS = 3600.0
 
 
 class Purged(NamedTuple):
-    """What one batch did: rows deleted, descendants ended, and when the oldest activity that is left over expired."""
+    """The result of a batch: deleted rows, ended descendants, and the expiry of the oldest remaining activity."""
 
     activities: int
     ended: int
@@ -45,18 +45,18 @@ class Purged(NamedTuple):
 
     @property
     def is_busy(self) -> bool:
-        """Return whether there may be more to do."""
+        """Return whether the batch did anything, so that there may be more to do."""
         return any((self.activities, self.ended, self.idempotency_keys))
 
 
 def purge_batch(connection: psycopg.Connection, batch: int = BATCH) -> Purged | None:
-    """Delete one batch in a transaction. Returns `None` while another transaction is at it. Raises psycopg's errors."""
+    """Delete one batch in a transaction. Return `None` while another transaction purges. Raises psycopg's errors."""
     row = connection.execute(load_sql("purge/batch").encode(), {"batch": batch}).fetchone()
     return Purged(*row) if row else None
 
 
 def purge_forever(conninfo: Callable[[], str], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Purge as long as the process runs. What fails is tried again, and logged once until it succeeds."""
+    """Purge as long as the process runs. A failed batch is tried again, and logged once until a batch succeeds."""
     purge = Purge()
     while True:
         try:
@@ -69,7 +69,7 @@ def purge_forever(conninfo: Callable[[], str], sleep: Callable[[float], None] = 
 
 
 class Purge:
-    """The state of one purging thread: the size of its batch, and what it has logged."""
+    """The state of one purging thread: its batch size, and the warnings that it has logged."""
 
     def __init__(self) -> None:
         self.batch = BATCH
@@ -77,15 +77,15 @@ class Purge:
         self.warned_at = float("-inf")
 
     def run(self, connection: psycopg.Connection) -> float:
-        """Purge one batch. Returns for how many seconds to pause.
+        """Purge one batch. Return the seconds to pause before the next.
 
-        Raises psycopg's errors when another connection is needed: this one is lost, or the server only reads.
+        Raises psycopg's errors when the thread needs a new connection: this one is lost, or the server is read-only.
         """
-        started = time.monotonic()
+        start = time.monotonic()
         try:
             purged = purge_batch(connection, self.batch)
         except psycopg.OperationalError as error:
-            # Of this class are also a lock and a statement that took too long.
+            # Lock timeouts and statement timeouts belong to this class too. They leave the connection open.
             if connection.closed:
                 raise
             self.fail(error)
@@ -99,10 +99,10 @@ class Purge:
         self.observe(purged)
         if purged.ended:
             return 0.0
-        return PAUSES * (time.monotonic() - started) if purged.is_busy else INTERVAL_SECONDS
+        return PAUSES * (time.monotonic() - start) if purged.is_busy else INTERVAL_SECONDS
 
     def observe(self, purged: Purged) -> None:
-        """Export what a batch did, and warn when the purge does not keep up."""
+        """Export a batch's figures, and warn when the purge does not keep up."""
         purged_rows.add(purged.activities, {"db.collection.name": "activities"})
         purged_rows.add(purged.idempotency_keys, {"db.collection.name": "idempotency_keys"})
         age = (datetime.now(UTC) - purged.oldest).total_seconds() if purged.oldest else 0.0
@@ -116,7 +116,7 @@ class Purge:
             )
 
     def fail(self, error: Exception) -> None:
-        """Log a failure, once until a batch succeeds. The text is left out: it may quote a row."""
+        """Log a failure, once until a batch succeeds. The error's text is left out: it may quote a row."""
         if not self.failing:
             sqlstate = getattr(error, "sqlstate", None) or ""
             logger.warning("the purge failed and is tried again: %s %s", type(error).__name__, sqlstate)

@@ -1,4 +1,4 @@
-"""The identity of each request in logs and responses: `X-Request-Id`, `Server-Timing`, and a line of the log."""
+"""Request ids and timings: the headers `X-Request-Id` and `Server-Timing`, and the request's line in the log."""
 
 import logging
 import random
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cruddur.request")
 
-# Machines ask these every few seconds, about nothing that happens.
+# Load balancers call these every few seconds. The log and traces leave them out.
 HEALTH_CHECKS = {"/api/health-check", "/livez", "/readyz"}
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-# As the semantic conventions want it: methods that a client makes up must not fill tables.
+# HTTP's methods. Unknown methods must not create series of metrics (OpenTelemetry's semantic conventions).
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"}
 
 
@@ -34,34 +34,34 @@ def init_app(app: Flask) -> None:
 
 
 def start_request() -> None:
-    """Start the request's clock and give it its ids: `g.started`, `g.trace_id`, `g.request_id`."""
+    """Set the request's start time and ids: `g.start`, `g.trace_id`, `g.request_id`."""
     state, environ = unwrap(g), request.environ
-    state.started = time.perf_counter()
+    state.start = time.perf_counter()
     state.trace_id = state.request_id = trace_id(environ)
-    sent = environ.get("HTTP_X_REQUEST_ID")
-    if sent and REQUEST_ID.fullmatch(sent):
-        state.request_id = sent
-        trace.get_current_span().set_attribute("app.request_id", sent)
+    client_id = environ.get("HTTP_X_REQUEST_ID")
+    if client_id and REQUEST_ID.fullmatch(client_id):
+        state.request_id = client_id
+        trace.get_current_span().set_attribute("app.request_id", client_id)
 
 
 def trace_id(environ: "WSGIEnvironment") -> str:
-    """Return the id of the request's trace: of the current span, else of `traceparent`, else a random one."""
+    """Return the request's trace id: from the current span, else from `traceparent`, else a random one."""
     context = trace.get_current_span().get_span_context()
     if not context.is_valid and "HTTP_TRACEPARENT" in environ:
         carrier = {"traceparent": environ["HTTP_TRACEPARENT"]}
         parent = TraceContextTextMapPropagator().extract(carrier)
         context = trace.get_current_span(parent).get_span_context()
-    # Not for secrets: https://www.w3.org/TR/trace-context/#randomness-of-trace-id
+    # The id is no secret, so `random` suffices: https://www.w3.org/TR/trace-context/#randomness-of-trace-id
     return trace.format_trace_id(context.trace_id if context.is_valid else random.getrandbits(128))
 
 
 def finish_request(response: Response) -> Response:
-    """Name the request and its timings in the response, and log it."""
+    """Add the request's id and timings to the response, and log the request."""
     state = unwrap(g)
-    if "started" not in state:
-        # An extension's hook has failed before ours ran.
+    if "start" not in state:
+        # The hook of an extension failed before ours ran.
         start_request()
-    seconds = time.perf_counter() - state.started
+    seconds = time.perf_counter() - state.start
     response.headers.add("X-Request-Id", state.request_id)
     response.headers.add("Server-Timing", server_timing(state, seconds))
     if logger.isEnabledFor(logging.INFO) and request.path not in HEALTH_CHECKS:
@@ -85,23 +85,23 @@ def server_timing(state: "_AppCtxGlobals", seconds: float) -> str:
 
 
 def log_context() -> dict[str, Any]:
-    """Return what identifies the current request in the log: nothing outside of a request."""
+    """Return the log's fields of the current request, and no fields outside of a request."""
     if not has_request_context() or "trace_id" not in g:
         return {}
     return {"trace_id": g.trace_id, "request_id": g.request_id, "route": route(request)}
 
 
 def method(request: Request) -> str:
-    """Return the request's method, `_OTHER` for one that HTTP does not define."""
+    """Return the request's method, `_OTHER` for a method that HTTP does not define."""
     return request.method if request.method in METHODS else "_OTHER"
 
 
 def route(request: Request) -> str:
-    """Return the request's route as documents write it, `/api/activities/@<handle>`; "" for an unknown path."""
+    """Return the request's route in the documents' form, `/api/activities/@<handle>`; "" for an unknown path."""
     return route_template(request.url_rule.rule) if request.url_rule else ""
 
 
 @cache
 def route_template(rule: str) -> str:
-    """Return a rule of Flask's without its converters."""
+    """Return the rule of a Flask route without its converters."""
     return re.sub(r"<\w+:", "<", rule)

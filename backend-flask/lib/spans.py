@@ -1,6 +1,6 @@
 """Spans and durations of use cases and queries, on OpenTelemetry's API. lib/telemetry.py sets the SDK up.
 
-No span is made below one that does not record: that would cost 9 us, and asking costs 0.7.
+Below a span that does not record, no span is created: a span costs 9 us, and the check costs 0.7.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -19,19 +19,19 @@ tracer = trace.get_tracer("cruddur")
 operation_duration = metrics.get_meter("cruddur").create_histogram(
     "db.client.operation.duration", unit="s", explicit_bucket_boundaries_advisory=DURATION_BUCKETS
 )
-# It keeps no state, so that every request can have the same.
+# This context manager has no state, so all requests share it.
 NOT_RECORDED: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 
 
 def use_case(name: str) -> AbstractContextManager[Span]:
-    """Return a span around one use case, with the time of day that it is for."""
+    """Return a span around one use case, with the service's time (`app.now`)."""
     if not trace.get_current_span().is_recording():
         return NOT_RECORDED
     return RecordedSpan(name, SpanKind.INTERNAL, {"app.now": datetime.now(UTC).isoformat()})
 
 
 def step(name: str) -> AbstractContextManager[Span]:
-    """Return a span around a step that comes before a use case, such as finding the current user."""
+    """Return a span around a step before a use case, such as reading the current user."""
     return RecordedSpan(name, SpanKind.INTERNAL, {}) if trace.get_current_span().is_recording() else NOT_RECORDED
 
 
@@ -43,7 +43,7 @@ def query(name: str) -> AbstractContextManager[Span]:
 
 
 class RecordedSpan:
-    """A current span that fails with the class of a server error: the text of an exception may quote a row."""
+    """A current span. A server error sets its status to the error's class, not its text, which may quote a row."""
 
     def __init__(self, name: str, kind: SpanKind, attributes: dict[str, AttributeValue]) -> None:
         self._span = tracer.start_span(name, kind=kind, attributes=attributes)

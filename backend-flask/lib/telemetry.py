@@ -1,7 +1,7 @@
-"""OpenTelemetry: the SDK and Flask's instrumentation, both only where an exporter is configured.
+"""OpenTelemetry: the SDK and Flask's instrumentation, both only if an exporter is configured.
 
-FlaskInstrumentor does nearly all of its work for unsampled requests too. So the sampler is asked in front of
-it, and an unsampled request never enters it: docs/performance.md has what that saves.
+FlaskInstrumentor does nearly all of its work for unsampled requests too. So the sampler decides in front of it,
+and unsampled requests bypass it. docs/performance.md has the savings.
 """
 
 import os
@@ -25,14 +25,14 @@ from lib.request_log import HEALTH_CHECKS, method, route
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# In a request's WSGI environment, where it is sampled.
+# A key in the WSGI environment of sampled requests.
 SAMPLED = "cruddur.sampled"
 # Seconds: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpserverrequestduration
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-# A longer `tracestate` is dropped, as https://www.w3.org/TR/trace-context/#tracestate-limits allows.
+# The service drops a longer `tracestate`, as https://www.w3.org/TR/trace-context/#tracestate-limits allows.
 MAX_TRACESTATE_CHARS = 512
-# The SDK's and the instrumentation's own variables, where the operator has not set them: the stable names of
-# attributes, a queue for some seconds of a busy process, and no exemplars, a twentieth of a traced request's CPU.
+# Defaults for variables of the SDK and the instrumentation: the stable names of attributes, a queue for some seconds
+# of a busy process, and no exemplars, which take a twentieth of a traced request's CPU.
 DEFAULTS = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
     "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
@@ -41,13 +41,13 @@ DEFAULTS = {
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Export spans and metrics as `config` says. To be called after the fork: exporters have threads."""
+    """Export the spans and metrics that `config` asks for. Call this after the fork: exporters have threads."""
     if config.traces_exporter == config.metrics_exporter == "none":
         return
     for name, value in DEFAULTS.items():
         # An empty variable counts as not set.
         os.environ[name] = os.environ.get(name) or value
-    # Here, so that a service without an exporter need not load the SDK.
+    # A local import: a service without an exporter need not load the SDK.
     from lib import exporters
 
     exporters.start(config.traces_exporter, config.metrics_exporter)
@@ -59,7 +59,7 @@ def init_app(app: Flask, config: Config) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise `ConfigError` when the SDK refuses a variable of its own: each worker would end with that at its start."""
+    """Raise `ConfigError` when the SDK rejects one of its variables. Otherwise each worker would end at its start."""
     if config.traces_exporter == config.metrics_exporter == "none":
         return
     try:
@@ -70,7 +70,7 @@ def check(config: Config) -> None:
 
 
 def instrument(app: Flask, sampler: Callable[[Context | None, int], bool]) -> None:
-    """Have FlaskInstrumentor see the requests that `sampler` takes, and no other."""
+    """Instrument the application for requests that `sampler` accepts, and for no others."""
     from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
     sampled = SampledRequests(app, sampler)
@@ -78,31 +78,31 @@ def instrument(app: Flask, sampler: Callable[[Context | None, int], bool]) -> No
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
         sampled, request_hook=name_span, response_hook=describe_failure, enable_commenter=False
     )
-    # As Flask's documentation of `wsgi_app` puts middleware in front; mypy takes that for a mistake.
+    # Flask's documentation of `wsgi_app` adds middleware in this way; mypy reports an error for it.
     app.wsgi_app = sampled  # type: ignore[method-assign]
 
 
 class SampledRequests:
-    """The application as FlaskInstrumentor sees it: its hooks and its middleware are for sampled requests only."""
+    """A facade of the application for FlaskInstrumentor: hooks and middleware run for sampled requests only."""
 
     def __init__(self, app: Flask, sampler: Callable[[Context | None, int], bool]) -> None:
         self._app = app
         self._sampler = sampler
         self._plain = app.wsgi_app
         self._propagator = TraceContextTextMapPropagator()
-        # Replaced by FlaskInstrumentor's middleware.
+        # FlaskInstrumentor replaces this attribute with its middleware.
         self.wsgi_app: WSGIApplication = app.wsgi_app
 
     def before_request(self, hook: Callable[[], None]) -> None:
-        """Register a hook of the instrumentation's."""
+        """Register a `before_request` hook of the instrumentation."""
         self._app.before_request(lambda: hook() if SAMPLED in request.environ else None)
 
     def teardown_request(self, hook: Callable[[BaseException | None], None]) -> None:
-        """Register a hook of the instrumentation's."""
+        """Register a `teardown_request` hook of the instrumentation."""
         self._app.teardown_request(lambda error: hook(error) if SAMPLED in request.environ else None)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer the request, by way of the instrumentation if it is sampled."""
+        """Answer the request, through the instrumentation's middleware if it is sampled."""
         if environ["PATH_INFO"] in HEALTH_CHECKS or not self.is_sampled(environ):
             return self._plain(environ, start_response)
         environ[SAMPLED] = True
@@ -111,7 +111,7 @@ class SampledRequests:
         return self.wsgi_app(environ, start_response)
 
     def is_sampled(self, environ: "WSGIEnvironment") -> bool:
-        """Ask the sampler: about a new trace, or about the one that the request's `traceparent` continues."""
+        """Return the sampler's decision, for a new trace or for the trace that `traceparent` continues."""
         parent, trace_id = None, random.getrandbits(128)
         if "HTTP_TRACEPARENT" in environ:
             parent = self._propagator.extract({"traceparent": environ["HTTP_TRACEPARENT"]})
@@ -120,24 +120,24 @@ class SampledRequests:
 
 
 def name_span(span: Span, _: "WSGIEnvironment") -> None:
-    """Name the server span after its route, or after the method alone: a path holds what people wrote."""
+    """Name the server span by method and route, for an unknown path by method alone: a path may hold personal data."""
     span.update_name(f"{method(request)} {route(request)}".rstrip())
 
 
 def describe_failure(span: Span, status: str, _: list[tuple[str, str]]) -> None:
-    """Give a server error its status as the description."""
+    """Set the status code as the description of a server error's span."""
     if status >= "5":
         span.set_status(Status(StatusCode.ERROR, status[:3]))
 
 
 def duration_recorder() -> Callable[[Response], Response]:
-    """Return a hook that measures unsampled requests with the histogram that FlaskInstrumentor has for the others."""
+    """Return a hook that records unsampled requests in the histogram that FlaskInstrumentor uses for the others."""
     from opentelemetry.instrumentation import flask
     from opentelemetry.instrumentation.flask.version import __version__
     from opentelemetry.semconv.metrics.http_metrics import HTTP_SERVER_REQUEST_DURATION
     from opentelemetry.semconv.schemas import Schemas
 
-    # The same scope, name and unit make it the same instrument, so that each series is counted once.
+    # Equal scope, name and unit make this the same instrument, so that each series exists once.
     meter = metrics.get_meter(flask.__name__, __version__, schema_url=Schemas.V1_21_0.value)
     histogram = meter.create_histogram(
         HTTP_SERVER_REQUEST_DURATION,
@@ -156,7 +156,7 @@ def duration_recorder() -> Callable[[Response], Response]:
             }
             if current.url_rule:
                 attributes["http.route"] = current.url_rule.rule
-            histogram.record(time.perf_counter() - g.started, attributes)
+            histogram.record(time.perf_counter() - g.start, attributes)
         return response
 
     return record
