@@ -1,4 +1,4 @@
-"""The application factory. No rule lives here."""
+"""The application factory. Business rules are in services/."""
 
 from flask import Flask
 
@@ -24,7 +24,7 @@ def create_app(config: Config) -> Flask:
     app = Flask(__name__, static_folder=None)
     client_address.init_app(app, config.trusted_proxies)
     db.init_app(app, config)
-    # Hooks before a request run in this order, hooks after it in the other.
+    # `before_request` hooks run in this order, `after_request` hooks in the reverse order.
     telemetry.init_app(app, config)
     request_log.init_app(app)
     cors.init_app(app, config.frontend_urls)

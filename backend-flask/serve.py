@@ -1,4 +1,4 @@
-"""The service as it runs in production: granian, and an application in each of its processes."""
+"""The production server: granian, with one application in each worker process."""
 
 import logging
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 
-# Python's own handler would show a traceback, here of the imports that follow. granian sets another.
+# On Ctrl-C Python's handler would print a traceback of the imports below. granian later sets its own handler.
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -38,55 +38,55 @@ from lib.request_log import log_context
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# From the word to stop to the end, drained or not: what still runs is cut off after this many seconds.
+# The limit from the stop signal to the process's end, draining included. Requests that still run then are cut off.
 STOP_SECONDS = 24
-# Longer ones, such as files, are not held in memory as a whole.
+# The largest body that is joined in memory. Longer ones, such as files, are streamed.
 MAX_JOINED_BYTES = 1024 * 1024
 # A request's line and headers. granian answers longer ones with 431.
 MAX_HEADER_BYTES = 16 * 1024
-# Of one worker; more wait in the socket's backlog. Each may hold the largest response, 0.4 MB.
+# Connections of one worker. More wait in the socket's backlog. Each may hold the largest response, 0.4 MB.
 MAX_CONNECTIONS = 1024
-# For each connection, and all else that a process opens.
+# Open files of one worker: its connections, and all other files of the process.
 DESCRIPTORS = 2 * MAX_CONNECTIONS
-# Of which granian and the pool may have more than 64 besides connections. A worker without them does not start.
+# Besides connections granian and the pool may have more than 64 open files. A worker with fewer does not start.
 MIN_DESCRIPTORS = 256
-# For how long a client may leave a response unread.
+# The time for which a client may leave a response unread.
 UNREAD_SECONDS = 20
-# From linux/tcp.h: the module socket has it on Linux alone.
+# From linux/tcp.h. Python's module socket has this constant on Linux alone.
 TCP_USER_TIMEOUT = 18
 
 
-# What is called of granian here has no types: hence each `no-untyped-call`.
+# granian's methods have no types: hence each `no-untyped-call`.
 class Server(MPServer):
-    """granian, which on SIGTERM first has everybody told to go elsewhere, while it serves on."""
+    """granian with graceful shutdown: after SIGTERM it serves on for `drain_seconds` while clients go elsewhere."""
 
     drain_seconds = 0
 
-    def signal_handler_interrupt(self, *given: Any, **named: Any) -> None:
-        """Note that it is to stop. Ctrl-C is in a hurry, and so is whoever says it twice."""
-        if given[0] == signal.SIGINT or self.interrupt_signal:
+    def signal_handler_interrupt(self, *args: Any, **kwargs: Any) -> None:
+        """Start the shutdown. After SIGINT, or a second signal, it skips draining."""
+        if args[0] == signal.SIGINT or self.interrupt_signal:
             self.drain_seconds = 0
-        super().signal_handler_interrupt(*given, **named)  # type: ignore[no-untyped-call]
+        super().signal_handler_interrupt(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Drain, and stop."""
         drain()
         end = time.monotonic() + self.drain_seconds
-        # Not by an event: the handler that would set it runs in this thread, perhaps while the event's lock is held.
+        # This loop polls: a signal handler runs in this thread, and could deadlock on the lock of an event.
         while time.monotonic() < end and self.drain_seconds:
             time.sleep(0.05)
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
 def worker() -> "WSGIApplication":
-    """The application of one worker process, whose pool and exporter start after the fork."""
+    """Return the application of one worker process. Its pool and exporters start here, after the fork."""
     config = Config.load()
     configure_logging(is_json=not os.isatty(STDERR), context=log_context)
     logging.getLogger(REQUESTS).setLevel(config.log_level.upper())
     threading.Thread(target=end_with_parent, name="end with parent", daemon=True).start()
     threading.Thread(target=limit_unread_responses, args=[config.port], name="listener", daemon=True).start()
     app = create_app(config)
-    # After create_app, which sets up what it exports its metrics by.
+    # The purge starts after create_app, which sets up the exporter of its metrics.
     threading.Thread(target=purge_forever, args=[config.conninfo()], name="purge", daemon=True).start()
     return with_short_bodies_joined(app)
 
@@ -94,8 +94,8 @@ def worker() -> "WSGIApplication":
 def with_short_bodies_joined(app: "WSGIApplication") -> "WSGIApplication":
     """Return the application with each short body of known length as a list.
 
-    Flask's response is an iterable, which granian asks for piece by piece: docs/performance.md has what that costs.
-    A streamed response has no length, and stays as it is.
+    granian reads the iterable of a Flask response piece by piece: docs/performance.md has the cost.
+    A streamed response has no length, and stays unchanged.
     """
 
     def joined(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -118,7 +118,7 @@ def with_short_bodies_joined(app: "WSGIApplication") -> "WSGIApplication":
 
 
 def end_with_parent() -> None:
-    """Stop this worker when the main process has ended without stopping it: the next start needs the port."""
+    """Stop this worker when the main process has died without stopping it: the next start needs the port."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -126,14 +126,14 @@ def end_with_parent() -> None:
 
 
 def limit_unread_responses(port: int) -> None:
-    """Have the kernel end connections whose client leaves a response unread for `UNREAD_SECONDS`. On Linux alone.
+    """Have the kernel close connections whose client leaves a response unread for `UNREAD_SECONDS`. On Linux alone.
 
-    granian has no such limit, and no access to its listening socket, from which connections inherit the option.
+    granian has no such limit. Connections inherit the option from the listening socket, which granian does not expose.
     """
     descriptors = Path("/proc/self/fd")
     while descriptors.exists():
         for descriptor in descriptors.iterdir():
-            # One that has been closed meanwhile, or is no socket: the copy would stay open.
+            # A closed descriptor, or one that is no socket. socket() would fail for it and leave its duplicate open.
             if not descriptor.is_socket():
                 continue
             with suppress(OSError), socket.socket(fileno=os.dup(int(descriptor.name))) as listener:
@@ -144,21 +144,21 @@ def limit_unread_responses(port: int) -> None:
 
 
 def raise_descriptor_limit() -> int:
-    """Allow this process and its workers as many open files as they may need, or as many as the system lets them.
+    """Raise this process's and its workers' limit of open files to `DESCRIPTORS`, or as far as the system allows.
 
     Return the limit. Raises `ConfigError` when a worker could not even start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if wanted < MIN_DESCRIPTORS:
+    limit = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if limit < MIN_DESCRIPTORS:
         raise ConfigError(f"the limit of open files is {hard}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more")
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def max_connections(descriptors: int) -> int:
-    """Return how many connections a worker may accept: a worker that runs out of open files crashes."""
+    """Return the number of connections that a worker may accept: a worker that runs out of open files crashes."""
     return min(MAX_CONNECTIONS, descriptors // 2)
 
 
@@ -169,7 +169,7 @@ def end_on_signals() -> None:
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT. Exits with 1 and a line for each fault of the setup."""
+    """Serve until SIGTERM or SIGINT. Exit with 1 and a line for each fault of the configuration."""
     try:
         config = Config.load()
         telemetry.check(config)
@@ -179,8 +179,8 @@ def main() -> None:
         descriptors = raise_descriptor_limit()
     except ConfigError as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
-    # A worker inherits the handlers of granian's main process, which in a worker do nothing: a
-    # signal that comes before granian has set the worker's own would be lost, and the worker stay.
+    # A worker inherits the signal handlers of granian's main process, which do nothing in a worker. A signal
+    # before granian has set the worker's own handlers would be lost, and the worker would stay.
     os.register_at_fork(after_in_child=end_on_signals)
     server = Server(
         "serve:worker",
@@ -190,14 +190,14 @@ def main() -> None:
         port=config.port,
         workers=config.workers,
         blocking_threads=THREADS,
-        # Never HTTP/2 without TLS, which granian would take: 8 KB of it can hold a worker for a minute.
+        # granian would accept HTTP/2 without TLS, of which 8 KB can occupy a worker for a minute.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=config.idle_timeout * 1000, max_buffer_size=MAX_HEADER_BYTES),
         websockets=False,
         backpressure=max_connections(descriptors),
-        # Its warnings tell of a worker that "refused to stop" also when it has just stopped.
+        # granian's warnings report that a worker "refused to stop" also when it has just stopped.
         log_level=LogLevels.error,
-        # Without handlers of its own, which print to standard output: its records come to ours.
+        # granian's own handlers print to standard output. Without them its records reach our handler.
         log_dictconfig={"loggers": {}},
         respawn_failed_workers=True,
         respawn_interval=0.2,

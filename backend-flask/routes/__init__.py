@@ -1,1 +1,1 @@
-"""One blueprint a resource: a URL and a call."""
+"""Blueprints, one for each resource. A view reads the request, makes one call and returns the response."""

@@ -1,4 +1,4 @@
-"""Activities: feeds, threads, search, and what people post."""
+"""Activities: feeds, threads, search, and writes."""
 
 from threading import BoundedSemaphore
 from typing import cast
@@ -22,14 +22,14 @@ from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
 from services.user_activities import UserActivities
 
-# Of a worker's threads only one searches at a time.
+# One thread of a worker searches at a time.
 SEARCHES = 1
 
 bp = Blueprint("activities", __name__, url_prefix="/api/activities")
 
 
 def init_app(app: Flask) -> None:
-    """Give the application its cache and its turns to search, which one process has, and register the routes."""
+    """Create the process's cache of the home feed and its semaphore for searches, and register the routes."""
     app.extensions["anonymous_home_feed"] = AnonymousHomeFeed[Response]()
     app.extensions["searches"] = BoundedSemaphore(SEARCHES)
     app.register_blueprint(bp)
@@ -38,7 +38,7 @@ def init_app(app: Flask) -> None:
 @bp.get("/home")
 @login_optional
 def home() -> Response:
-    """Everyone's live activities."""
+    """Return live activities of all users."""
     page = page_request(g.args)
     if page == FIRST_PAGE and g.token is None:
         feed = cast("AnonymousHomeFeed[Response]", current_app.extensions["anonymous_home_feed"])
@@ -50,7 +50,7 @@ def home() -> Response:
 @public
 @search_limited
 def search() -> Response:
-    """Live activities that say it."""
+    """Return live activities with all words of `term`."""
     search_activities = SearchActivities(get_db(), current_app.extensions["searches"])
     return json_response(search_activities.run(term=g.args.get("term", ""), page_request=page_request(g.args)))
 
@@ -58,21 +58,21 @@ def search() -> Response:
 @bp.get("/notifications")
 @login_required
 def notifications() -> Response:
-    """What others have written to one."""
+    """Return replies to the current user, and mentions."""
     return json_response(NotificationsActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
 
 
 @bp.get("/@<handle:handle>")
 @public
 def user(handle: str) -> Response:
-    """A person and their live activities."""
+    """Return a user's profile and live activities."""
     return json_response(UserActivities(get_db()).run(handle=handle, page_request=page_request(g.args)))
 
 
 @bp.get("/@<handle:handle>/status/<uuid:activity_uuid>")
 @public
 def show(handle: str, activity_uuid: UUID) -> Response:
-    """An activity and its live replies."""
+    """Return an activity and its live replies."""
     page = page_request(g.args)
     return json_response(ShowActivity(get_db()).run(handle=handle, activity_uuid=activity_uuid, page_request=page))
 
@@ -95,7 +95,7 @@ def create() -> Response:
 @bp.post("/<uuid:activity_uuid>/reply")
 @login_required
 def reply(activity_uuid: UUID) -> Response:
-    """Answer an activity."""
+    """Reply to an activity."""
     body = json_object(request)
     return json_response(
         CreateReply(get_db()).run(
@@ -110,5 +110,5 @@ def reply(activity_uuid: UUID) -> Response:
 @bp.delete("/<uuid:activity_uuid>")
 @login_required
 def delete(activity_uuid: UUID) -> Response:
-    """Take back an activity of one's own."""
+    """Delete an activity of the current user."""
     return json_response(DeleteActivity(get_db()).run(author=current_user(), activity_uuid=activity_uuid))

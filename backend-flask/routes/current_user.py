@@ -10,7 +10,7 @@ from services.get_or_create_user import GetOrCreateUser, User
 
 
 def current_user() -> User:
-    """Return the current user, read once a request. Raises `Unauthorized`, `UpstreamUnavailable`."""
+    """Return the current user, reading it once in a request. Raises `Unauthorized`, `UpstreamUnavailable`."""
     if "user" not in g:
         if g.token is None:
             raise Unauthorized

@@ -1,6 +1,6 @@
-"""What there is to call: an index, the OpenAPI document, and a page to read and try it on.
+"""API documentation: an index page, the OpenAPI document, and Swagger UI.
 
-Every link is relative to the page that it is on: a proxy may take a prefix off the paths before they come here.
+Every link is relative to its page, because a proxy may remove a prefix of the paths.
 """
 
 import json
@@ -22,7 +22,7 @@ bp = Blueprint("docs", __name__)
 BACKEND = Path(__file__).parents[1]
 PAGES = BACKEND / "docs"
 SWAGGER_UI = files("flask_swagger_ui") / "dist"
-# What the page is made of, and of what type it is.
+# The files of the Swagger UI page, and their media types.
 ASSETS: dict[str, tuple[Traversable, str]] = {
     "start.js": (PAGES / "start.js", "text/javascript; charset=utf-8"),
     "swagger-ui-bundle.js": (SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
@@ -37,21 +37,21 @@ REFERENCE_POLICY = f"{INDEX_POLICY} data:; script-src 'self'; style-src 'self'; 
 @bp.get("/")
 @public
 def index() -> Response:
-    """Links to the feed, to the document, and to the page."""
+    """Return the index page, with links to the home feed and the documentation."""
     return send_page("index.html", INDEX_POLICY)
 
 
 @bp.get("/openapi.json")
 @public
 def document() -> Response:
-    """The OpenAPI document."""
+    """Return the OpenAPI document as JSON."""
     return json_response(openapi())
 
 
 @bp.get("/docs", strict_slashes=False)
 @public
 def page() -> Response:
-    """The document, to read and to try. `/docs/` leads there: the page's links are relative to a path without slash."""
+    """Return the Swagger UI page. `/docs/` redirects to it: its links are relative to a path without a slash."""
     if request.path.endswith("/"):
         return Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": "../docs"})
     return send_page("reference.html", REFERENCE_POLICY)
@@ -60,7 +60,7 @@ def page() -> Response:
 @bp.get("/docs/<name>")
 @public
 def asset(name: str) -> Response:
-    """A part of the page."""
+    """Return a file of the Swagger UI page."""
     if name not in ASSETS:
         raise NotFound
     file, content_type = ASSETS[name]
@@ -69,20 +69,20 @@ def asset(name: str) -> Response:
 
 @cache
 def openapi() -> bytes:
-    """The document as JSON, made once of `openapi.yaml`."""
+    """Return `openapi.yaml` as JSON, converting it once."""
     text = (BACKEND / "openapi.yaml").read_bytes()
     return json.dumps(yaml.load(text, Loader=yaml.CSafeLoader), ensure_ascii=False).encode()
 
 
 def send_page(name: str, policy: str) -> Response:
-    """A page of ours, and what its browser may load for it."""
+    """Return an HTML page with its Content-Security-Policy."""
     response = send_file("text/html; charset=utf-8", PAGES / name)
     response.headers["Content-Security-Policy"] = policy
     return response
 
 
 def send_file(content_type: str, file: Traversable) -> Response:
-    """The file as a browser is to take it, which is not to guess."""
+    """Return a file with its media type. `nosniff` keeps browsers from guessing another."""
     response = json_response(file.read_bytes(), content_type)
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response

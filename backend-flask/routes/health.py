@@ -1,4 +1,4 @@
-"""How the service is: for load balancers, and for whoever restarts it."""
+"""Health checks for load balancers and process supervisors."""
 
 from flask import Blueprint, Response
 
@@ -13,20 +13,20 @@ bp = Blueprint("health", __name__)
 @bp.get("/api/health-check")
 @public
 def health_check() -> Response:
-    """That it answers. It asks no database."""
+    """Return that the service answers, without asking the database."""
     return json_response(b'{"success": true, "ver": 1}')
 
 
 @bp.get("/livez")
 @public
 def live() -> Response:
-    """That the process answers: one that does not is to be started anew."""
+    """Return that the process answers (liveness). A supervisor restarts a process that does not."""
     return json_response(b'{"success": true}')
 
 
 @bp.get("/readyz")
 @public
 def ready() -> Response:
-    """That requests may come here; with what they need, which is not so for as long as this is 503."""
+    """Return that the instance is ready for requests (readiness), or 503 with the reasons why it is not."""
     check_ready(get_database_pool())
     return json_response(b'{"success": true}')

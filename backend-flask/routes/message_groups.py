@@ -14,5 +14,5 @@ bp = Blueprint("message_groups", __name__, url_prefix="/api/message_groups")
 @bp.get("")
 @login_required
 def index() -> Response:
-    """With whom one speaks."""
+    """Return the current user's conversations."""
     return json_response(MessageGroups(get_db()).run(user=current_user()))

@@ -19,7 +19,7 @@ bp = Blueprint("messages", __name__, url_prefix="/api/messages")
 @bp.get("/<uuid:message_group_uuid>")
 @login_required
 def index(message_group_uuid: UUID) -> Response:
-    """What was said in a conversation of one's own."""
+    """Return the messages of one of the current user's conversations."""
     page = page_request(g.args)
     return json_response(
         Messages(get_db()).run(user=current_user(), message_group_uuid=message_group_uuid, page_request=page)
@@ -29,7 +29,7 @@ def index(message_group_uuid: UUID) -> Response:
 @bp.post("")
 @login_required
 def create() -> Response:
-    """Say something in a conversation, or to somebody."""
+    """Send a message in a conversation, or to a user by handle."""
     body = json_object(request)
     message, key = body.get_str("message"), idempotency_key(request)
     if body.has("message_group_uuid"):

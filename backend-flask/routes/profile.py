@@ -1,4 +1,4 @@
-"""One's own profile."""
+"""The current user's profile."""
 
 from flask import Blueprint, Response, request
 
@@ -15,7 +15,7 @@ bp = Blueprint("profile", __name__, url_prefix="/api/profile")
 @bp.route("/update", methods=["PUT", "POST"])
 @login_required
 def update() -> Response:
-    """Change one's name and bio."""
+    """Change the current user's display name and bio."""
     body = json_object(request)
     return json_response(
         UpdateProfile(get_db()).run(

@@ -1,4 +1,4 @@
-"""People."""
+"""Users."""
 
 from flask import Blueprint, Response
 
@@ -13,5 +13,5 @@ bp = Blueprint("users", __name__, url_prefix="/api/users")
 @bp.get("/@<handle:handle>/short")
 @public
 def short(handle: str) -> Response:
-    """A person in short."""
+    """Return a user's uuid, handle and display name."""
     return json_response(UsersShort(get_db()).run(handle=handle))
