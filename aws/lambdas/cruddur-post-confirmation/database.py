@@ -1,4 +1,4 @@
-"""Where the database is, by the Lambda's settings, and what it is opened with: a password, a token or a secret."""
+"""The Lambda's connection string: from its settings, with a password, an IAM token or a secret."""
 
 import json
 from collections.abc import Mapping
@@ -11,29 +11,29 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from lib.command_errors import ConfigError, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, conninfo_provider
 
-# What bin/lambda-build --ca puts into the zip.
+# The CA bundle that bin/lambda-build --ca puts into the zip.
 CA = Path(__file__).with_name("rds-ca.pem")
 EXAMPLE = "postgresql://cruddur_post_confirmation@database.example:5432/cruddur"
 SECRET_SECONDS = 1
 
 
 def conninfo(environ: Mapping[str, str]) -> str:
-    """The connection string for a new connection. Raises `ConfigError`."""
+    """Return the connection string for a new connection. Raises `ConfigError`."""
     url = verified(environ.get("CONNECTION_URL", ""))
     auth = environ.get("DATABASE_AUTH") or "password"
     if auth not in {"password", "iam"}:
         raise ConfigError(malformed("DATABASE_AUTH", "it is none of the choices", "password or iam", "iam"))
-    # Lambda's own setting.
+    # Lambda's runtime sets this variable.
     region = environ["AWS_REGION"]
     arn = environ.get("DATABASE_SECRET_ARN")
     if arn and auth == "iam":
         raise ConfigError("DATABASE_AUTH=iam and DATABASE_SECRET_ARN are two ways to one end: leave one out")
-    usual = conninfo_provider(url, auth, region)()
-    return make_conninfo(usual, **secret(arn, region)) if arn else usual
+    base = conninfo_provider(url, auth, region)()
+    return make_conninfo(base, **secret(arn, region)) if arn else base
 
 
 def verified(url: str) -> str:
-    """The URL with TLS to the very host that it names. Raises `ConfigError` when it asks for less."""
+    """Return `url` with TLS that verifies the server's name. Raises `ConfigError` for a URL with a weaker sslmode."""
     if not url:
         raise ConfigError(not_set("CONNECTION_URL", CONNECTION_URL_RULE, EXAMPLE))
     try:
@@ -51,15 +51,16 @@ def verified(url: str) -> str:
 
 
 def secret(arn: str, region: str) -> dict[str, str]:
-    """User and password of a secret of Secrets Manager's, asked for each time: it may have rotated. Raises `ConfigError`.
+    """Return user and password of a secret in Secrets Manager. Raises `ConfigError`.
 
+    Each call reads the secret, which may have rotated:
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        said = json.loads(secrets_manager(region).get_secret_value(SecretId=arn)["SecretString"])
-        return {"user": said["username"], "password": said["password"]}
+        value = json.loads(secrets_manager(region).get_secret_value(SecretId=arn)["SecretString"])
+        return {"user": value["username"], "password": value["password"]}
     except (BotoCoreError, ClientError) as error:
         raise ConfigError(f"DATABASE_SECRET_ARN: {error}") from None
     except (KeyError, TypeError, ValueError):
@@ -68,10 +69,10 @@ def secret(arn: str, region: str) -> dict[str, str]:
 
 @cache
 def secrets_manager(region: str) -> Any:
-    """A client of Secrets Manager's. To make one takes longer than to ask it."""
-    # Lambda's runtime brings it, and most ways to log in need none.
+    """Return a client of Secrets Manager. Creating one takes longer than a call."""
+    # Lambda's runtime provides botocore. Only secrets need this import.
     from botocore.config import Config
     from botocore.session import Session
 
-    once = Config(connect_timeout=SECRET_SECONDS, read_timeout=SECRET_SECONDS, retries={"total_max_attempts": 1})
-    return Session().create_client("secretsmanager", region_name=region, config=once)
+    options = Config(connect_timeout=SECRET_SECONDS, read_timeout=SECRET_SECONDS, retries={"total_max_attempts": 1})
+    return Session().create_client("secretsmanager", region_name=region, config=options)

@@ -1,8 +1,8 @@
-"""The trigger that Cognito calls when somebody has confirmed who they are: they get their row in `users`.
+"""Cognito's post-confirmation trigger: it creates the row of a confirmed user in `users`.
 
 https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-lambda-post-confirmation.html
-Cognito waits 5 s and asks three times at most. Whom it was in vain for, the backend makes the row of at
-their first request, by the same rules.
+Cognito waits 5 s and calls three times at most. If all calls fail, the backend creates the row at the user's first
+request, by the same rules.
 """
 
 import json
@@ -23,59 +23,59 @@ from services.new_user import candidate_rows
 
 T = TypeVar("T")
 
-# It fires after a forgotten password too, and that makes nobody new.
+# Cognito fires the trigger also after a forgotten password, with another name. That creates no user.
 TRIGGER = "PostConfirmation_ConfirmSignUp"
-# For all of it: the rest of Cognito's 5 s is for a cold start.
+# The limit of the database work. The rest of Cognito's 5 s is for a cold start.
 SECONDS = 3.5
-# What is left of Lambda's own timeout for the log line and the answer.
+# The part of Lambda's timeout that is reserved for the log line and the response.
 SPARE_SECONDS = 0.2
 STATEMENT = Path(__file__).with_suffix(".sql").read_bytes()
 
 
 class ProfileNotMade(Exception):
-    """What Cognito tells the client. The reason is in the log."""
+    """The row was not created. Cognito shows the text to the client; the reason is in the log."""
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """The event as it came, which lets the person in. Raises `ProfileNotMade`."""
-    told = {"request_id": context.aws_request_id, "trigger": event["triggerSource"]}
+    """Create the user's row and return the event unchanged, as Cognito requires. Raises `ProfileNotMade`."""
+    fields = {"request_id": context.aws_request_id, "trigger": event["triggerSource"]}
     if event["triggerSource"] != TRIGGER:
-        log("info", **told, outcome="ignored")
+        log("info", **fields, outcome="ignored")
         return event
     seconds = min(SECONDS, context.get_remaining_time_in_millis() / 1000 - SPARE_SECONDS)
     try:
-        outcome = within(seconds, lambda: make_row(event["request"]["userAttributes"]))
-    except Exception as error:  # noqa: BLE001  The text of any exception may quote the person: only its class is logged.
-        log("error", **told, outcome="failed", **reason(error))
+        outcome = run_within(seconds, lambda: create_row(event["request"]["userAttributes"]))
+    except Exception as error:  # noqa: BLE001  The text may hold personal data, so the log has only the class.
+        log("error", **fields, outcome="failed", **describe(error))
         raise ProfileNotMade("The profile is not set up yet; it will be at the first visit.") from None
-    log("info", **told, outcome=outcome)
+    log("info", **fields, outcome=outcome)
     return event
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """What `work` returns. Raises what it raises, and `TimeoutError` when it takes longer.
+def run_within(seconds: float, work: Callable[[], T]) -> T:
+    """Return the result of `work`. Raises its exceptions, and `TimeoutError` when it takes longer than `seconds`.
 
-    It is left to itself then: a thread, because the look-up of a name can't be interrupted.
+    `work` runs in a thread, because the look-up of a host's name can't be interrupted. After a timeout it runs on.
     """
-    done: Future[T] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001  `done.result` raises it in the caller.
-            done.set_exception(error)
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  `future.result` raises it in the caller.
+            future.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    return done.result(seconds)
+    return future.result(seconds)
 
 
-def make_row(attributes: dict[str, str]) -> str:
-    """See to it that the person has a row. What it took: `created`, `present`, `handle_taken`, `handle_invalid`.
+def create_row(attributes: dict[str, str]) -> str:
+    """Create the user's row unless it exists. Return `created`, `present`, `handle_taken` or `handle_invalid`.
 
-    After the last two their handle has an ending. Raises psycopg's errors, and `ConfigError`.
+    After the last two the user's handle has a suffix. Raises psycopg's errors, and `ConfigError`.
     """
-    # Not kept until the next sign-up: the server may be another by then, and a frozen Lambda
-    # would hold one of its connections for nothing.
+    # Each call opens a connection. Until the next sign-up the server may change, and a frozen Lambda
+    # would occupy one of the server's connections in vain.
     with psycopg.connect(conninfo(os.environ), autocommit=True) as connection:
         taken = False
         for row in candidate_rows(attributes):
@@ -89,23 +89,23 @@ def make_row(attributes: dict[str, str]) -> str:
 
 
 def execute(connection: psycopg.Connection, row: dict[str, str | None]) -> str:
-    """Run the statement. What has happened."""
-    found = connection.execute(STATEMENT, row).fetchone()
-    return str(found and found[0])
+    """Run the statement. Return its outcome."""
+    outcome = connection.execute(STATEMENT, row).fetchone()
+    return str(outcome and outcome[0])
 
 
-def reason(error: Exception) -> dict[str, str]:
-    """What the operator is told of a failure: the text only of ours, and of libpq's about a connection."""
-    told = {"error": type(error).__name__}
+def describe(error: Exception) -> dict[str, str]:
+    """Return the log's fields of an error. They hold only the texts of our errors, and of libpq's connection errors."""
+    fields = {"error": type(error).__name__}
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate:
-        return told | {"sqlstate": sqlstate}
+        return fields | {"sqlstate": sqlstate}
     if isinstance(error, ConfigError | psycopg.OperationalError):
-        return told | {"reason": " ".join(str(error).split())}
-    return told
+        return fields | {"reason": " ".join(str(error).split())}
+    return fields
 
 
-def log(level: str, **told: str) -> None:
-    """Write a line of JSON, which CloudWatch Logs takes apart."""
+def log(level: str, **fields: str) -> None:
+    """Write a line of JSON, which CloudWatch Logs parses."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sys.stderr.write(json.dumps({"time": time, "level": level, "message": "post confirmation", **told}) + "\n")
+    sys.stderr.write(json.dumps({"time": time, "level": level, "message": "post confirmation", **fields}) + "\n")
