@@ -98,7 +98,7 @@ def with_short_bodies_joined(app: "WSGIApplication") -> "WSGIApplication":
     A streamed response has no length, and stays unchanged.
     """
 
-    def joined(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         lengths: list[str] = []
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
@@ -114,7 +114,7 @@ def with_short_bodies_joined(app: "WSGIApplication") -> "WSGIApplication":
             if hasattr(body, "close"):
                 body.close()
 
-    return joined
+    return application
 
 
 def end_with_parent() -> None:

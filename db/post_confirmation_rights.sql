@@ -1,5 +1,5 @@
--- What the Lambda may do in this database: make a person, and see whether there is one of that sub.
--- What it had before is taken back, so that it is this and nothing else.
+-- The rights of the Lambda's role in this database: insert a user, and look up a sub.
+-- The file first revokes all rights, so that the role has these and no others.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_post_confirmation;
 REVOKE ALL ON SCHEMA public FROM cruddur_post_confirmation;
 DO $$

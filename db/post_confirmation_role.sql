@@ -1,5 +1,5 @@
--- The role of the Lambda that makes a new person's row, which belongs to the server and not to a
--- database. Its rights are in post_confirmation_rights.sql.
+-- The role of the Lambda that creates a new user's row. It belongs to the server and not to a database.
+-- post_confirmation_rights.sql has its rights.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cruddur_post_confirmation') THEN
@@ -8,7 +8,7 @@ BEGIN
 END
 $$;
 
--- Together with the time that it takes to connect they stay below the Lambda's own limit.
+-- These timeouts and the time for connecting stay below the Lambda's own limit.
 ALTER ROLE cruddur_post_confirmation SET timezone TO 'UTC';
 ALTER ROLE cruddur_post_confirmation SET statement_timeout TO '1500ms';
 ALTER ROLE cruddur_post_confirmation SET lock_timeout TO '1s';

@@ -1,5 +1,5 @@
--- The role that the service logs in as, which belongs to the server and not to a
--- database. It gets its rights on rows from db/schema.sql, and has no others.
+-- The service's role. It belongs to the server and not to a database. db/schema.sql grants
+-- its rights on rows, and the role has no others.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cruddur_service') THEN
@@ -8,10 +8,10 @@ BEGIN
 END
 $$;
 
--- On the role, because a pooler between us and the server refuses them in the
--- connection string and mixes them up when they are SET.
+-- The role has these settings, because a pooler refuses them in the connection string,
+-- and a SET through a pooler may reach another client's session.
 ALTER ROLE cruddur_service SET timezone TO 'UTC';
--- Before the service's own deadline of 2 s: it would take a slow statement for a lost connection.
+-- Shorter than the service's deadline of 2 s: the service would take a slow statement for a lost connection.
 ALTER ROLE cruddur_service SET statement_timeout TO '1800ms';
 ALTER ROLE cruddur_service SET lock_timeout TO '1s';
 ALTER ROLE cruddur_service SET idle_in_transaction_session_timeout TO '5s';

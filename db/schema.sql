@@ -1,22 +1,23 @@
--- The database as it is. Loading this into a database that has it changes
--- nothing, and nothing here drops anything: bin/db-migrate is how a database
--- that lives gets from one schema to the next, and a test holds the two equal.
+-- The current schema. Loading this file again changes nothing, and no statement
+-- here drops anything. bin/db-migrate takes an existing database from one schema
+-- to the next, and a test compares the two results.
 --
--- No BEGIN and no COMMIT: whoever loads the file brings the transaction.
+-- The file has no BEGIN and no COMMIT: the client that loads it opens the transaction.
 --
--- A text has a character besides controls and spaces. What else shows nothing, Unicode's properties say and
--- backend-flask/lib/text.py checks: Postgres knows these properties by its locale alone, and a dump goes elsewhere.
+-- The checks require a character besides controls and spaces in every text. backend-flask/lib/text.py also rejects
+-- other invisible characters, by Unicode's properties. The schema does not, because Postgres knows these properties
+-- by its locale alone, and a dump may move to a server with another locale.
 
--- Search finds parts of words, which only a trigram index serves.
+-- Search finds parts of words, and only a trigram index serves that.
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
 CREATE TABLE IF NOT EXISTS users (
     uuid uuid DEFAULT gen_random_uuid() CONSTRAINT users_pkey PRIMARY KEY,
     display_name text NOT NULL,
     handle text NOT NULL,
-    -- The claim `sub` of the access token: who this is, as Cognito says it.
+    -- The claim `sub` of the access token: the user's id in the user pool.
     cognito_user_id text NOT NULL CONSTRAINT users_cognito_user_id_key UNIQUE,
-    -- For writing to the person; no query that answers a request reads it.
+    -- The address for e-mails to the user. No request reads this column.
     email text,
     bio text,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -26,17 +27,17 @@ CREATE TABLE IF NOT EXISTS users (
             AND display_name ~ '[^\u0001-\u0020\u007f-\u00a0]'
             AND display_name !~ '[\u0001-\u001f\u007f-\u009f\u2028\u2029]'
         ),
-    -- Both the URL `/@handle` and the mention `@handle` rest on this form.
+    -- The URL `/@handle` and the mention `@handle` both depend on this form.
     CONSTRAINT users_handle_check CHECK (handle ~ '^[A-Za-z0-9_]{1,30}$'),
     CONSTRAINT users_bio_check CHECK (char_length(bio) <= 160)
 );
 
--- A handle is found, and unique, without regard to case. A handle is ASCII, and
--- "C" keeps `I` and `i` one letter also where the server speaks Turkish.
+-- Handles are looked up, and unique, without regard to case. A handle is ASCII, and
+-- the collation "C" makes `I` and `i` one letter also on a server with a Turkish locale.
 CREATE UNIQUE INDEX IF NOT EXISTS users_handle_key ON users (lower(handle COLLATE "C"));
 
--- A page looks up the author of each of its rows. The primary key's tree grows with the number of
--- people, and a look-up in it with that: a hash takes the same time for a million as for a hundred.
+-- A page looks up the author of each of its rows. A look-up in the primary key's tree takes longer
+-- with more users. A look-up by hash takes the same time for a million users as for a hundred.
 CREATE INDEX IF NOT EXISTS users_uuid_idx ON users USING hash (uuid);
 
 CREATE TABLE IF NOT EXISTS activities (
@@ -44,23 +45,23 @@ CREATE TABLE IF NOT EXISTS activities (
     user_uuid uuid NOT NULL
         CONSTRAINT activities_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     message text NOT NULL,
-    -- Counted by the two triggers below, so that reading a feed counts nothing.
+    -- The two triggers below count replies, so that reading a feed counts nothing.
     replies_count integer NOT NULL DEFAULT 0,
     reposts_count integer NOT NULL DEFAULT 0,
     likes_count integer NOT NULL DEFAULT 0,
-    -- A reply goes when its parent goes.
+    -- The parent of a reply. Deleting the parent deletes the reply.
     reply_to_activity_uuid uuid
         CONSTRAINT activities_reply_to_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
-    -- Whom it answers and whom it mentions, found when it is written: the readers
-    -- of notifications are found by an index then, and by no join of the table with itself.
+    -- The author of the parent, and the mentioned users. The write stores both, so that notifications
+    -- need an index only, and no join of the table with itself.
     reply_to_user_uuid uuid
         CONSTRAINT activities_reply_to_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     mentions uuid[] NOT NULL DEFAULT '{}',
-    -- Null: stays until it is deleted.
+    -- Null: the activity never expires.
     expires_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- The message as a search compares it (backend-flask/lib/text.py), which needs Unicode's full case folding.
-    -- Null where something else than the service wrote the row.
+    -- The message folded for search (backend-flask/lib/text.py), which needs Unicode's full case folding.
+    -- Null in rows that another program than the service wrote.
     search_text text,
     CONSTRAINT activities_message_check CHECK (
         char_length(message) <= CASE WHEN reply_to_activity_uuid IS NULL THEN 280 ELSE 1024 END
@@ -69,15 +70,15 @@ CREATE TABLE IF NOT EXISTS activities (
     CONSTRAINT activities_counts_check
         CHECK (replies_count >= 0 AND reposts_count >= 0 AND likes_count >= 0),
     CONSTRAINT activities_expires_at_check CHECK (expires_at >= created_at),
-    -- A reply that names no person, or a person without a reply, notifies wrongly.
+    -- A reply without a user, or a user without a reply, would break notifications.
     CONSTRAINT activities_reply_to_check
         CHECK ((reply_to_activity_uuid IS NULL) = (reply_to_user_uuid IS NULL))
 );
 
--- Every feed is newest first and ends its order with the uuid, so that two
--- activities of one instant keep their places from one page to the next. The
--- expression of live_activities is each index's last column: rows past their
--- time are passed over inside the index, without a visit to the table.
+-- Every feed is newest first. The uuid breaks ties, so that two activities of
+-- one instant keep their order from one page to the next. The expression of
+-- live_activities is each index's last column: Postgres skips expired rows inside
+-- the index, without reading the table.
 CREATE INDEX IF NOT EXISTS activities_home_idx ON activities
     (created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'))
     WHERE reply_to_activity_uuid IS NULL;
@@ -90,32 +91,32 @@ CREATE INDEX IF NOT EXISTS activities_replies_idx ON activities
     (reply_to_activity_uuid, created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'))
     WHERE reply_to_activity_uuid IS NOT NULL;
 
--- Replies to a person, for notifications.
+-- Replies to a user, for notifications.
 CREATE INDEX IF NOT EXISTS activities_reply_to_user_idx ON activities
     (reply_to_user_uuid, created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'))
     WHERE reply_to_user_uuid IS NOT NULL;
 
--- Mentions of a person, for notifications. Most activities mention nobody, and each
--- that does goes into the index at once: a reader would have to search the pending
--- list, of up to 4 MB, from end to end.
+-- Mentions of a user, for notifications. Most activities have no mention. Without
+-- fastupdate each mention goes into the index at once: readers would have to search
+-- the pending list, of up to 4 MB, from end to end.
 CREATE INDEX IF NOT EXISTS activities_mentions_idx ON activities
     USING gin (mentions) WITH (fastupdate = off)
     WHERE mentions <> '{}';
 
--- Search reads replies too. A rare term is found by its trigrams, and one that
--- many rows hold by walking the newest rows until the page is full.
+-- Search reads replies too. It finds a rare term by its trigrams, and a term that
+-- many rows hold by scanning the newest rows until the page is full.
 CREATE INDEX IF NOT EXISTS activities_search_idx ON activities
     USING gin (COALESCE(search_text, lower(normalize(message, NFKC))) gin_trgm_ops);
 
 CREATE INDEX IF NOT EXISTS activities_newest_idx ON activities
     (created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'));
 
--- For the purge. A reply ends with what it answers, and is younger: it comes first.
+-- The purge's order. A reply ends with its parent and is younger, so it comes first.
 CREATE INDEX IF NOT EXISTS activities_purge_idx ON activities (expires_at, created_at DESC)
     WHERE expires_at IS NOT NULL;
 
--- What "live" means is said here and nowhere else. Every read goes through this
--- view, with the reader's own rights.
+-- The one definition of "live". Every read uses this view, with the reader's own
+-- rights.
 CREATE OR REPLACE VIEW live_activities WITH (security_invoker = true) AS
 SELECT
     uuid,
@@ -133,9 +134,9 @@ SELECT
 FROM activities
 WHERE COALESCE(expires_at, 'infinity') > now();
 
--- A reply counts from when it is written until it is ended; a row that is deleted later has been taken off by then, and
--- one that expires does so together with what it answers. What is answered may have ended while this waited for its row,
--- at a time that is later than now(): then the reply is not written.
+-- A reply counts from its creation until its end. The deletion of an ended row changes no count, and an expired reply
+-- expires together with its parent. The parent may have ended while this function waited for its row, at a time later
+-- than now(): then the reply is not written.
 CREATE OR REPLACE FUNCTION count_reply() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -166,22 +167,24 @@ CREATE OR REPLACE TRIGGER activities_reply_removed
     WHEN (OLD.reply_to_activity_uuid IS NOT NULL AND COALESCE(OLD.expires_at, 'infinity') > now())
     EXECUTE FUNCTION count_reply();
 
--- A thread of which some is still live, because it was too large for the statement that deleted its root. The purge
--- goes on with it.
+-- Threads with live replies below an ended root: the thread was too large for the statement that ended the root. The
+-- purge ends the rest.
 CREATE TABLE IF NOT EXISTS unfinished_threads (
     activity_uuid uuid CONSTRAINT unfinished_threads_pkey PRIMARY KEY
 );
 
--- End the live descendants of activities, `most` at most and none after `until`, the nearest first, at the time at which
--- these ended themselves. What is left over goes to unfinished_threads. Returns how many ended.
+-- End the live descendants of `ancestors`, the nearest first: at most `most` rows, and none after `until`. Descendants
+-- end at `ended_at`, as their ancestors did. Ancestors with more live descendants go to unfinished_threads. Returns the
+-- number of ended rows.
 --
--- A reply may have been written later than ended_at and now(), while this waited for a lock. Such a reply ends at its own
--- created_at, and the conditions below must not find it again.
+-- A reply may have been written later than ended_at and now(), while this function waited for a lock. Such a reply ends
+-- at its own created_at, and the conditions below must not find it again.
 --
--- A reply that another transaction is about to commit holds its parent's row. After the lock was waited for, a statement
--- with a snapshot of its own finds it: hence the loop.
+-- A transaction that writes a reply locks the parent's row until its commit. After the wait for that lock only a
+-- statement with a new snapshot finds the reply: hence the loop.
 --
--- For each level of a thread the planner would read a small table from end to end, thousands of times: index scans alone.
+-- The function allows only index scans. Otherwise the planner would read a small table from end to end for each level
+-- of a thread, thousands of times.
 CREATE OR REPLACE FUNCTION expire_descendants(
     ancestors uuid[], ended_at timestamptz, most integer, until timestamptz
 ) RETURNS integer
@@ -208,12 +211,12 @@ BEGIN
         IF descendants = '{}' THEN
             RETURN ended;
         END IF;
-        -- In one order, so that two that overlap wait for each other one way only.
+        -- All transactions lock rows in one order, so that two overlapping ones cannot deadlock.
         PERFORM FROM public.activities AS descendant
         WHERE descendant.uuid = ANY (descendants)
         ORDER BY descendant.created_at, descendant.uuid
         FOR NO KEY UPDATE;
-        -- Without a text for the search, whose index is half of the time otherwise.
+        -- Clear search_text: its index would take half of the time.
         UPDATE public.activities AS descendant
         SET expires_at = GREATEST(ended_at, descendant.created_at), search_text = ''
         WHERE descendant.uuid = ANY (descendants);
@@ -234,12 +237,12 @@ BEGIN
 END
 $$;
 
--- End a live activity of its author, and with it its replies, however deep: they are gone for every reader at once, and
--- the purge deletes the rows. Returns its uuid, null where there is no such activity.
+-- End a live activity of `author` and all replies below it. They disappear for every reader at once, and the purge
+-- deletes the rows later. Returns the activity's uuid, null where `author` has no such live activity.
 --
--- What it replies to is locked first: its counter changes. A transaction that ends that at the same moment comes to the
--- two in this order, and would else wait for this one while this one waits for it. After a wait the other's time may be
--- later than now().
+-- The function locks the parent first, because the parent's counter changes. A transaction that ends the parent at the
+-- same moment locks the two rows in this order too, so that the transactions cannot deadlock. After a wait for the lock
+-- the other transaction's time may be later than now().
 --
 -- The role's statement_timeout is 1.8 seconds, of which that wait may have taken one.
 CREATE OR REPLACE FUNCTION end_activity(activity uuid, author uuid) RETURNS uuid
@@ -263,9 +266,9 @@ BEGIN
 END
 $$;
 
--- Two people have one conversation, whoever begins it: its uuid is made of theirs,
--- so that two first messages at one moment meet in one primary key. It is a hash, in
--- version 8 of a uuid (RFC 9562).
+-- Two users have one conversation. Its uuid is computed from theirs, so that two first
+-- messages at one moment get the same primary key. The uuid is a hash, in version 8 of
+-- RFC 9562.
 CREATE OR REPLACE FUNCTION message_group_uuid(one uuid, other uuid) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN (
@@ -283,13 +286,13 @@ CREATE TABLE IF NOT EXISTS message_groups (
         CONSTRAINT message_groups_lesser_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     greater_user_uuid uuid NOT NULL
         CONSTRAINT message_groups_greater_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
-    -- Kept by the trigger below, so that the list of conversations has its order in an index.
+    -- The trigger below updates this column, so that an index has the list's order.
     last_message_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT message_groups_members_check CHECK (lesser_user_uuid < greater_user_uuid),
     CONSTRAINT message_groups_uuid_check CHECK (uuid = message_group_uuid(lesser_user_uuid, greater_user_uuid))
 );
 
--- A person is the lesser member of some conversations and the greater of others.
+-- A user is the lesser member of some conversations and the greater member of others.
 CREATE INDEX IF NOT EXISTS message_groups_lesser_user_idx ON message_groups
     (lesser_user_uuid, last_message_at DESC, uuid DESC);
 
@@ -300,12 +303,12 @@ CREATE TABLE IF NOT EXISTS messages (
     uuid uuid NOT NULL DEFAULT gen_random_uuid(),
     message_group_uuid uuid NOT NULL
         CONSTRAINT messages_message_group_uuid_fkey REFERENCES message_groups (uuid) ON DELETE CASCADE,
-    -- The sender. Not in an index: only the rare removal of a person looks for it.
+    -- The sender. No index has this column: only the rare removal of a user needs it.
     user_uuid uuid NOT NULL
         CONSTRAINT messages_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     message text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- The order in which a conversation is read.
+    -- The order of a conversation's pages.
     CONSTRAINT messages_pkey PRIMARY KEY (message_group_uuid, created_at, uuid),
     CONSTRAINT messages_message_check
         CHECK (char_length(message) <= 1024 AND message ~ '[^\u0001-\u0020\u007f-\u00a0]')
@@ -323,32 +326,34 @@ CREATE OR REPLACE TRIGGER messages_made
     AFTER INSERT ON messages
     FOR EACH ROW EXECUTE FUNCTION note_last_message();
 
--- The requests that came with an Idempotency-Key and succeeded. A repetition finds
--- here what the first one made, and is answered with that as it is now; what it said
--- is not kept, so that this is no way to read what has expired.
+-- Requests with an Idempotency-Key that succeeded. A repeated request finds here the
+-- resource of the first one, and gets the resource's present state. The table has no
+-- response bodies, so that no repeated request can read an expired activity.
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     user_uuid uuid NOT NULL
         CONSTRAINT idempotency_keys_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     key text NOT NULL,
     -- SHA-256 of the path and the body.
     fingerprint bytea NOT NULL,
-    -- The uuid of what was made, if anything was.
+    -- The uuid of the created resource, if the request created one.
     made uuid NOT NULL,
-    -- Of that too: both are of one transaction, and have its time.
+    -- The time of the resource too: one transaction writes both.
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_uuid, key),
     CONSTRAINT idempotency_keys_key_check CHECK (key ~ '^[ -~]{1,255}$')
 );
 
--- For the purge.
+-- The purge's order.
 CREATE INDEX IF NOT EXISTS idempotency_keys_created_at_idx ON idempotency_keys (created_at);
 
--- Delete one batch of what is over: activities whose time is up, the longest gone first and replies before what they
--- answer, and idempotency keys of 25 hours. A key is free again after 24; an hour later, no request that has found its key
--- taken is still about to ask by whom. First the threads of unfinished_threads are ended.
+-- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
+-- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
+-- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
+-- unfinished_threads.
 --
--- Returns what was done, and when the oldest activity that is left over expired; no row while another transaction is at it.
--- The lock ends with the transaction: one of a session would stay behind in a pooler. Rows that are locked are left alone.
+-- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
+-- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
+-- skips locked rows.
 CREATE OR REPLACE FUNCTION purge(batch integer)
     RETURNS TABLE (activities integer, ended integer, idempotency_keys integer, oldest timestamptz)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -379,12 +384,12 @@ BEGIN
     LOOP
         ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended, until);
     END LOOP;
-    -- Their readers come before the room that is freed.
+    -- Ending live replies is urgent, because readers still see them. Freeing space can wait for the next batch.
     IF ended > 0 THEN
         batch := 0;
     END IF;
 
-    -- A reply ends with what it answers and is younger, so it comes before that.
+    -- A reply ends with its parent and is younger, so it comes before its parent here.
     candidates := ARRAY(
         SELECT candidate.uuid
         FROM public.activities AS candidate
@@ -393,7 +398,7 @@ BEGIN
         LIMIT batch
         FOR UPDATE SKIP LOCKED
     );
-    -- A cascade has no bound: what has a reply outside of the batch stays, and what that replies to.
+    -- A cascade has no bound: an activity with a reply outside of the batch stays, and so do its ancestors.
     kept := ARRAY(
         WITH RECURSIVE kept AS (
             SELECT reply.reply_to_activity_uuid AS uuid
@@ -411,7 +416,7 @@ BEGIN
     DELETE FROM public.activities AS expired WHERE expired.uuid = ANY (candidates) AND expired.uuid <> ALL (kept);
     GET DIAGNOSTICS activities = ROW_COUNT;
     IF kept <> '{}' THEN
-        -- Rows of a COPY, whose replies may live longer or be older.
+        -- Only rows of a COPY come here: their replies may live longer or be older than the parent.
         FOR threads IN
             SELECT array_agg(ancestor.uuid) AS ancestors, ancestor.expires_at
             FROM public.activities AS ancestor
@@ -421,7 +426,7 @@ BEGIN
             ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended, until);
         END LOOP;
         IF activities = 0 THEN
-            -- None of them could go: the last replies below them first.
+            -- The batch could delete no candidate, so delete the deepest replies below the candidates.
             candidates := ARRAY(
                 WITH RECURSIVE thread AS (
                     SELECT unnest(kept) AS uuid
@@ -462,15 +467,15 @@ BEGIN
 END
 $$;
 
--- The service reads and writes rows, and can do nothing else. bin/db-create
--- makes the role.
+-- The service's role may read and write rows, and has no other rights. bin/db-create
+-- creates the role.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
 REVOKE ALL ON SCHEMA public FROM cruddur_service;
--- In a database that was made on Postgres 14 or older, every role may make tables there.
+-- In a database of Postgres 14 or older every role may create tables in this schema.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO cruddur_service;
 GRANT
-    -- Not e-mail: no response holds it.
+    -- SELECT leaves out `email`, because no response holds it.
     SELECT (uuid, handle, display_name, bio, cognito_user_id),
     INSERT (handle, display_name, email, cognito_user_id),
     UPDATE (display_name, bio)
@@ -491,14 +496,14 @@ GRANT
         search_text
     ),
     INSERT (uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
-    -- The trigger's.
+    -- The trigger count_reply needs this right.
     UPDATE (replies_count)
     ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
-    -- uuid: for the ON CONFLICT DO UPDATE of an existing pair. A check lets it have no other value.
+    -- ON CONFLICT DO UPDATE of an existing pair needs `uuid`. A check allows no other value.
     UPDATE (uuid, last_message_at)
     ON message_groups TO cruddur_service;
 GRANT
@@ -516,8 +521,8 @@ REVOKE EXECUTE ON FUNCTION count_reply, note_last_message, message_group_uuid, e
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
 
--- Where bin/db-migrate goes on from: the name of the newest file in
--- db/migrations/versions. The service asks for it when it starts.
+-- The schema's revision, from which bin/db-migrate continues: the name of the newest file
+-- in db/migrations/versions. The service checks it when it starts.
 CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );

@@ -1,6 +1,6 @@
--- People, activities and conversations to look at: a feed that shows each state. Every
--- row has a uuid of its own, so that loading this again makes no second one; the activities'
--- times are renewed, because what is about to expire will have expired by tomorrow.
+-- Sample users, activities and conversations: a feed that shows each state. Every row has a fixed
+-- uuid, so that loading the file again creates no duplicate. Loading it again renews the activities'
+-- times, because seeded activities expire too.
 
 INSERT INTO users (uuid, display_name, handle, cognito_user_id, email, bio)
 VALUES
@@ -38,15 +38,15 @@ FROM (
     ('5eed0000-0000-4000-a000-000000000005', 'kofi', 'An index that nobody reads is a diary.', NULL, '20 hours', '3 days'),
     -- about to expire
     ('5eed0000-0000-4000-a000-000000000006', 'giulia_ferri', 'Last slice of cake in the kitchen, first come first served.', NULL, '55 minutes', '1 hour'),
-    -- stays
+    -- without expiry
     ('5eed0000-0000-4000-a000-000000000007', 'andrewbrown', 'Everything here disappears. Not this one.', NULL, '9 days', NULL),
-    -- expired: in the table, and in no answer
+    -- expired: in the table, and in no response
     ('5eed0000-0000-4000-a000-000000000008', 'bayko', 'Lunch in five minutes, who comes along?', NULL, '3 hours', '1 hour')
 ) AS seed (uuid, handle, message, mention, age, ttl)
 JOIN users ON users.handle = seed.handle
 ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
 
--- A reply goes when its parent goes, so it has its parent's end.
+-- A reply expires together with its parent.
 INSERT INTO activities (
     uuid, user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
 )
@@ -63,14 +63,14 @@ FROM (
     ('5eed0000-0000-4000-b000-000000000001', 'kofi', '5eed0000-0000-4000-a000-000000000003', 'EXPLAIN (ANALYZE, BUFFERS) and a quiet room.', '41 minutes'),
     ('5eed0000-0000-4000-b000-000000000002', 'bayko', '5eed0000-0000-4000-a000-000000000003', 'I ask Kofi.', '38 minutes'),
     ('5eed0000-0000-4000-b000-000000000003', 'LinYue', '5eed0000-0000-4000-a000-000000000004', 'You read yours?', '2 hours'),
-    -- stays, as what it answers: there is always something for andrewbrown
+    -- without expiry, as its parent: the notifications of andrewbrown are never empty
     ('5eed0000-0000-4000-b000-000000000004', 'bayko', '5eed0000-0000-4000-a000-000000000007', 'Nor this reply.', '20 minutes')
 ) AS seed (uuid, handle, parent_uuid, message, age)
 JOIN users ON users.handle = seed.handle
 JOIN activities AS parent ON parent.uuid = seed.parent_uuid::uuid
 ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
 
--- Some of these rows may have been there before, and counted; others had been purged.
+-- Some of these replies may have existed and been counted before; others had been purged.
 UPDATE activities SET replies_count = counted.replies_count
 FROM (
     SELECT parent.uuid, count(reply.uuid) AS replies_count
@@ -81,7 +81,7 @@ FROM (
 ) AS counted
 WHERE activities.uuid = counted.uuid AND activities.replies_count <> counted.replies_count;
 
--- What two people say to each other. A message stays, so it has its time once and for all.
+-- Direct messages. Messages do not expire, so loading the file again changes no time of theirs.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)
 FROM users AS one

@@ -1,4 +1,4 @@
--- Who is connected to the server.
+-- The server's client connections.
 SELECT
     pid AS process,
     usename AS "user",

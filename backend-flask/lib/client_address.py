@@ -29,11 +29,11 @@ def client_network(request: Request) -> str:
 def network(address: str) -> str | None:
     """Return the network of `address`, `None` for a text that is no address."""
     try:
-        parsed = ip_address(address)
+        ip = ip_address(address)
     except ValueError:
         return None
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return f"{int(parsed) >> (128 - SUBSCRIBER_PREFIX):x}::/{SUBSCRIBER_PREFIX}"
-        parsed = parsed.ipv4_mapped
-    return str(parsed)
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is None:
+            return f"{int(ip) >> (128 - SUBSCRIBER_PREFIX):x}::/{SUBSCRIBER_PREFIX}"
+        ip = ip.ipv4_mapped
+    return str(ip)

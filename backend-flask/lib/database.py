@@ -80,8 +80,8 @@ class Db:
         end = stopped_at or order.reversed.start.packed
         first, last = (keysets[0], keysets[-1]) if keysets else (end, None)
         behind = Cursor(not backwards, first) if page_request.cursor else None
-        reached = last if fetched > page_request.limit else stopped_at
-        ahead = Cursor(backwards, reached) if reached else None
+        end_keyset = last if fetched > page_request.limit else stopped_at
+        ahead = Cursor(backwards, end_keyset) if end_keyset else None
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
         return Page(json, min(fetched, page_request.limit), following, preceding, expires_in)
 

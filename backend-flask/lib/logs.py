@@ -67,12 +67,12 @@ class BoundedQueueHandler(QueueHandler):
         if isinstance(record.msg, str) and not (record.args or record.exc_info or record.stack_info):
             return record
         # Other handlers may hold the same record, so change a copy.
-        prepared = copy(record)
+        merged_record = copy(record)
         error = record.exc_info[1] if record.exc_info else None
         parts = (record.getMessage(), describe_exception(error) if error else "", record.stack_info)
-        prepared.msg = "\n".join(part for part in parts if part)
-        prepared.args = prepared.exc_info = prepared.exc_text = prepared.stack_info = None
-        return prepared
+        merged_record.msg = "\n".join(part for part in parts if part)
+        merged_record.args = merged_record.exc_info = merged_record.exc_text = merged_record.stack_info = None
+        return merged_record
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Put the record into the queue if it has room. `handle` holds the handler's lock, so the bound is exact."""
@@ -83,10 +83,10 @@ class BoundedQueueHandler(QueueHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
         """Queue a record whose arguments do not fit its message. logging's default prints a traceback to sys.stderr."""
-        malformed = copy(record)
-        malformed.msg = f"malformed log message: {record.msg if isinstance(record.msg, str) else type(record.msg)}"
-        malformed.args = malformed.exc_info = malformed.exc_text = malformed.stack_info = None
-        self.enqueue(malformed)
+        replacement = copy(record)
+        replacement.msg = f"malformed log message: {record.msg if isinstance(record.msg, str) else type(record.msg)}"
+        replacement.args = replacement.exc_info = replacement.exc_text = replacement.stack_info = None
+        self.enqueue(replacement)
 
 
 class Listener(QueueListener):

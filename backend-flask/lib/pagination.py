@@ -42,11 +42,11 @@ class Order(Enum):
     # The order of a conversation: the first page is its end, and the last row of each page is the newest.
     NEWEST_LAST = ("<", "DESC", NEWEST, "ASC")
 
-    def __init__(self, comparison: str, direction: str, start: Keyset, shown: str) -> None:
+    def __init__(self, comparison: str, direction: str, start: Keyset, row_order: str) -> None:
         self.comparison = comparison
         self.direction = direction
         self.start = start
-        self.shown = shown
+        self.row_order = row_order
 
     @property
     def reversed(self) -> "Order":

@@ -83,7 +83,7 @@ class Purge:
         """
         start = time.monotonic()
         try:
-            purged = purge_batch(connection, self.batch)
+            result = purge_batch(connection, self.batch)
         except psycopg.OperationalError as error:
             # Lock timeouts and statement timeouts belong to this class too. They leave the connection open.
             if connection.closed:
@@ -94,12 +94,12 @@ class Purge:
             return RETRY_SECONDS
         self.failing = False
         self.batch = min(BATCH, self.batch * 2)
-        if purged is None:
+        if result is None:
             return INTERVAL_SECONDS
-        self.observe(purged)
-        if purged.ended:
+        self.observe(result)
+        if result.ended:
             return 0.0
-        return PAUSES * (time.monotonic() - start) if purged.is_busy else INTERVAL_SECONDS
+        return PAUSES * (time.monotonic() - start) if result.is_busy else INTERVAL_SECONDS
 
     def observe(self, purged: Purged) -> None:
         """Export a batch's figures, and warn when the purge does not keep up."""

@@ -161,7 +161,7 @@ numbered AS (
 ),
 page AS (
     SELECT
-        COALESCE(json_agg(array_row ORDER BY n {{shown}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
+        COALESCE(json_agg(array_row ORDER BY n {{row_order}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
         count(*) AS fetched,
         array_agg(timestamptz_send(created_at) || uuid_send(uuid) ORDER BY n)
             FILTER (WHERE n IN (1, %(limit)s)) AS keysets,
@@ -216,14 +216,14 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool) ->
     Only SQL keywords of `Order` and our own limits are formatted into the text. Other values are parameters.
     """
     if feed.scan is not None:
-        wrapped = query_wrap_bounded_page(load_sql(feed.scan.query), load_sql(feed.query))
+        template = query_wrap_bounded_page(load_sql(feed.scan.query), load_sql(feed.query))
     elif feed.parent is None:
-        wrapped = query_wrap_page(load_sql(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
+        template = query_wrap_page(load_sql(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
     else:
-        wrapped = query_wrap_page_with_parent(feed.parent, load_sql(feed.parent.query), load_sql(feed.query))
+        template = query_wrap_page_with_parent(feed.parent, load_sql(feed.parent.query), load_sql(feed.query))
     # Reversed where the scan runs against the order in which the page shows its rows.
-    shown = "ASC" if order.direction == feed.order.shown else "DESC"
-    statement = wrapped.format(comparison=order.comparison, direction=order.direction, shown=shown)
+    row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
+    statement = template.format(comparison=order.comparison, direction=order.direction, row_order=row_order)
     if feed.scan is not None:
         statement = statement.replace("%(scan_limit)s", str(feed.scan.limit))
     # With a parameter as the limit the planner expects a tenth of all rows, finds the generic plan

@@ -52,14 +52,14 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
         storage_uri=storage_url(config.rate_limit_storage_url),
         strategy="fixed-window",
     )
-    rejected = RateLimitItemPerMinute(config.rate_limit_rejected_tokens)
+    token_rate = RateLimitItemPerMinute(config.rate_limit_rejected_tokens)
 
     def refuse_rejected_tokens() -> None:
         """Raise `TooManyRequests` before another token of the client's is verified."""
         if not sends_required_token():
             return
-        token_limit = RequestLimit(limiter, rejected, [client(), REJECTED_TOKENS], breached=False, shared=True)
-        if not limiter.limiter.test(rejected, *token_limit.request_args):
+        token_limit = RequestLimit(limiter, token_rate, [client(), REJECTED_TOKENS], breached=False, shared=True)
+        if not limiter.limiter.test(token_rate, *token_limit.request_args):
             token_limit.breached = True
             g.limit = token_limit
             raise TooManyRequests
@@ -68,7 +68,7 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
     def count_rejected_token(response: Response) -> Response:
         if response.status_code == HTTPStatus.UNAUTHORIZED and "token_limit" in g:
             g.limit = g.token_limit
-            limiter.limiter.hit(rejected, *g.limit.request_args)
+            limiter.limiter.hit(token_rate, *g.limit.request_args)
         return response
 
     app.extensions["rate_limits"] = limiter

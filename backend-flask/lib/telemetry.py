@@ -73,13 +73,13 @@ def instrument(app: Flask, sampler: Callable[[Context | None, int], bool]) -> No
     """Instrument the application for requests that `sampler` accepts, and for no others."""
     from opentelemetry.instrumentation.flask import FlaskInstrumentor
 
-    sampled = SampledRequests(app, sampler)
+    facade = SampledRequests(app, sampler)
     # The instrumentation has no types.
     FlaskInstrumentor.instrument_app(  # type: ignore[no-untyped-call]
-        sampled, request_hook=name_span, response_hook=describe_failure, enable_commenter=False
+        facade, request_hook=name_span, response_hook=describe_failure, enable_commenter=False
     )
     # Flask's documentation of `wsgi_app` adds middleware in this way; mypy reports an error for it.
-    app.wsgi_app = sampled  # type: ignore[method-assign]
+    app.wsgi_app = facade  # type: ignore[method-assign]
 
 
 class SampledRequests:

@@ -44,12 +44,12 @@ class SearchActivities:
 
     def _search(self, words: list[str], page_request: PageRequest) -> Page:
         patterns = [pattern(word) for word in words]
-        indexed = [word for word in words if TRIGRAM.search(word)]
-        if indexed:
+        indexable = [word for word in words if TRIGRAM.search(word)]
+        if indexable:
             page = self.db.query_page(SEARCH_BRIEF, page_request, words=patterns)
             if page.length == page_request.limit or not has_more(page, page_request):
                 return page
-            longest = pattern(max(indexed, key=len))
+            longest = pattern(max(indexable, key=len))
             (count,) = self.db.query_row("activities/search_count", longest=longest, limit=MAX_MATCHES + 1)
             if count <= MAX_MATCHES:
                 return self.db.query_page(SEARCH_RARE, page_request, longest=longest, words=patterns)

@@ -1,4 +1,4 @@
-"""How Alembic runs our revisions: on a URL that libpq reads, each in a transaction of its own."""
+"""Alembic's environment: it runs the revisions on a URL of libpq's, each in a transaction of its own."""
 
 import psycopg
 from alembic import context
@@ -8,13 +8,13 @@ from sqlalchemy.pool import NullPool
 from lib.conninfo import conninfo
 
 url = conninfo(context.config.attributes["url"])
-# libpq connects, so that several hosts, options and TLS mean what they mean everywhere else.
+# psycopg connects, so that several hosts, options and TLS in the URL work as in the service.
 engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
 with engine.connect() as connection:
-    # Whoever waits for a table keeps everybody behind them waiting: give up and try again later.
+    # A migration that waits for a table's lock blocks all later statements on that table. So it gives up after 5 s.
     connection.exec_driver_sql("SET lock_timeout = '5s'")
     connection.commit()
-    # An index is built CONCURRENTLY, which no transaction may hold.
+    # CREATE INDEX CONCURRENTLY cannot run inside a transaction.
     context.configure(
         connection=connection,
         transaction_per_migration=True,

@@ -1,4 +1,4 @@
-"""Direct messages, and requests that may be repeated."""
+"""Direct messages, and idempotency keys."""
 
 from pathlib import Path
 

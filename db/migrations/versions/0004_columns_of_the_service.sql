@@ -1,12 +1,12 @@
--- The service's role gets the columns that its statements use, and no more. What the previous version runs is among
--- them. REVOKE and GRANT wait for no reader and no writer, and hold none up.
+-- The service's role gets rights on the columns that its statements use, and no more. The rights suffice for the
+-- previous version too. REVOKE and GRANT neither wait for reads and writes nor block them.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
 REVOKE ALL ON SCHEMA public FROM cruddur_service;
--- In a database that was made on Postgres 14 or older, every role may make tables there.
+-- In a database of Postgres 14 or older every role may create tables in this schema.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO cruddur_service;
 GRANT
-    -- Not e-mail: no response holds it.
+    -- SELECT leaves out `email`, because no response holds it.
     SELECT (uuid, handle, display_name, bio, cognito_user_id),
     INSERT (handle, display_name, email, cognito_user_id),
     UPDATE (display_name, bio)
@@ -26,7 +26,7 @@ GRANT
         created_at
     ),
     INSERT (uuid, user_uuid, message, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
-    -- The trigger's, which also lets a row be locked.
+    -- The trigger count_reply needs this right. It also allows locking a row.
     UPDATE (replies_count),
     DELETE
     ON activities TO cruddur_service;
@@ -34,7 +34,7 @@ GRANT SELECT ON live_activities TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
-    -- uuid: for the ON CONFLICT DO UPDATE of an existing pair. A check lets it have no other value.
+    -- ON CONFLICT DO UPDATE of an existing pair needs `uuid`. A check allows no other value.
     UPDATE (uuid, last_message_at)
     ON message_groups TO cruddur_service;
 GRANT

@@ -1,5 +1,5 @@
--- Activities get the text that a search compares, which the service writes. Where it is null, a form of the message that
--- Postgres can make stands in: rows of the previous version, which goes on as before, and rows of COPY.
+-- Activities get a column for the text that a search compares. The service writes it. Where it is null, a form of the
+-- message that Postgres computes replaces it: in rows of the previous version, which goes on as before, and of COPY.
 ALTER TABLE activities ADD COLUMN IF NOT EXISTS search_text text;
 
 CREATE OR REPLACE VIEW live_activities WITH (security_invoker = true) AS
@@ -21,8 +21,8 @@ WHERE COALESCE(expires_at, 'infinity') > now();
 
 GRANT SELECT (search_text), INSERT (search_text) ON activities TO cruddur_service;
 
--- A text has a character besides controls and spaces, and a name has no control. Of new rows at once; the next revision
--- looks at those that are there.
+-- Every text must have a character besides controls and spaces, and a name must have no control. This revision checks
+-- new rows; the next revision checks existing rows.
 ALTER TABLE users
     DROP CONSTRAINT users_display_name_check,
     ADD CONSTRAINT users_display_name_check

@@ -1,4 +1,4 @@
-"""The purge, and deletions that mark."""
+"""The purge, and deletions that only end an activity."""
 
 from pathlib import Path
 

@@ -1,12 +1,12 @@
--- A deletion ends an activity and its descendants, and the purge deletes the rows. The service's role may not delete any
--- more: a DELETE request to an instance of the previous version is 500 until it is replaced.
+-- A DELETE request ends an activity and its descendants, and the purge deletes the rows. The service's role loses the
+-- right to delete: an instance of the previous version answers a DELETE request with 500 until it is replaced.
 ALTER TABLE activities
     DROP CONSTRAINT activities_expires_at_check,
     ADD CONSTRAINT activities_expires_at_check CHECK (expires_at >= created_at) NOT VALID;
 
--- A reply counts from when it is written until it is ended; a row that is deleted later has been taken off by then, and
--- one that expires does so together with what it answers. What is answered may have ended while this waited for its row,
--- at a time that is later than now(): then the reply is not written.
+-- A reply counts from its creation until its end. The deletion of an ended row changes no count, and an expired reply
+-- expires together with its parent. The parent may have ended while this function waited for its row, at a time later
+-- than now(): then the reply is not written.
 CREATE OR REPLACE FUNCTION count_reply() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -37,22 +37,24 @@ CREATE OR REPLACE TRIGGER activities_reply_removed
     WHEN (OLD.reply_to_activity_uuid IS NOT NULL AND COALESCE(OLD.expires_at, 'infinity') > now())
     EXECUTE FUNCTION count_reply();
 
--- A thread of which some is still live, because it was too large for the statement that deleted its root. The purge
--- goes on with it.
+-- Threads with live replies below an ended root: the thread was too large for the statement that ended the root. The
+-- purge ends the rest.
 CREATE TABLE IF NOT EXISTS unfinished_threads (
     activity_uuid uuid CONSTRAINT unfinished_threads_pkey PRIMARY KEY
 );
 
--- End the live descendants of activities, `most` at most and none after `until`, the nearest first, at the time at which
--- these ended themselves. What is left over goes to unfinished_threads. Returns how many ended.
+-- End the live descendants of `ancestors`, the nearest first: at most `most` rows, and none after `until`. Descendants
+-- end at `ended_at`, as their ancestors did. Ancestors with more live descendants go to unfinished_threads. Returns the
+-- number of ended rows.
 --
--- A reply may have been written later than ended_at and now(), while this waited for a lock. Such a reply ends at its own
--- created_at, and the conditions below must not find it again.
+-- A reply may have been written later than ended_at and now(), while this function waited for a lock. Such a reply ends
+-- at its own created_at, and the conditions below must not find it again.
 --
--- A reply that another transaction is about to commit holds its parent's row. After the lock was waited for, a statement
--- with a snapshot of its own finds it: hence the loop.
+-- A transaction that writes a reply locks the parent's row until its commit. After the wait for that lock only a
+-- statement with a new snapshot finds the reply: hence the loop.
 --
--- For each level of a thread the planner would read a small table from end to end, thousands of times: index scans alone.
+-- The function allows only index scans. Otherwise the planner would read a small table from end to end for each level
+-- of a thread, thousands of times.
 CREATE OR REPLACE FUNCTION expire_descendants(
     ancestors uuid[], ended_at timestamptz, most integer, until timestamptz
 ) RETURNS integer
@@ -79,12 +81,12 @@ BEGIN
         IF descendants = '{}' THEN
             RETURN ended;
         END IF;
-        -- In one order, so that two that overlap wait for each other one way only.
+        -- All transactions lock rows in one order, so that two overlapping ones cannot deadlock.
         PERFORM FROM public.activities AS descendant
         WHERE descendant.uuid = ANY (descendants)
         ORDER BY descendant.created_at, descendant.uuid
         FOR NO KEY UPDATE;
-        -- Without a text for the search, whose index is half of the time otherwise.
+        -- Clear search_text: its index would take half of the time.
         UPDATE public.activities AS descendant
         SET expires_at = GREATEST(ended_at, descendant.created_at), search_text = ''
         WHERE descendant.uuid = ANY (descendants);
@@ -105,12 +107,12 @@ BEGIN
 END
 $$;
 
--- End a live activity of its author, and with it its replies, however deep: they are gone for every reader at once, and
--- the purge deletes the rows. Returns its uuid, null where there is no such activity.
+-- End a live activity of `author` and all replies below it. They disappear for every reader at once, and the purge
+-- deletes the rows later. Returns the activity's uuid, null where `author` has no such live activity.
 --
--- What it replies to is locked first: its counter changes. A transaction that ends that at the same moment comes to the
--- two in this order, and would else wait for this one while this one waits for it. After a wait the other's time may be
--- later than now().
+-- The function locks the parent first, because the parent's counter changes. A transaction that ends the parent at the
+-- same moment locks the two rows in this order too, so that the transactions cannot deadlock. After a wait for the lock
+-- the other transaction's time may be later than now().
 --
 -- The role's statement_timeout is 1.8 seconds, of which that wait may have taken one.
 CREATE OR REPLACE FUNCTION end_activity(activity uuid, author uuid) RETURNS uuid
@@ -134,12 +136,14 @@ BEGIN
 END
 $$;
 
--- Delete one batch of what is over: activities whose time is up, the longest gone first and replies before what they
--- answer, and idempotency keys of 25 hours. A key is free again after 24; an hour later, no request that has found its key
--- taken is still about to ask by whom. First the threads of unfinished_threads are ended.
+-- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
+-- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
+-- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
+-- unfinished_threads.
 --
--- Returns what was done, and when the oldest activity that is left over expired; no row while another transaction is at it.
--- The lock ends with the transaction: one of a session would stay behind in a pooler. Rows that are locked are left alone.
+-- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
+-- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
+-- skips locked rows.
 CREATE OR REPLACE FUNCTION purge(batch integer)
     RETURNS TABLE (activities integer, ended integer, idempotency_keys integer, oldest timestamptz)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -170,12 +174,12 @@ BEGIN
     LOOP
         ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended, until);
     END LOOP;
-    -- Their readers come before the room that is freed.
+    -- Ending live replies is urgent, because readers still see them. Freeing space can wait for the next batch.
     IF ended > 0 THEN
         batch := 0;
     END IF;
 
-    -- A reply ends with what it answers and is younger, so it comes before that.
+    -- A reply ends with its parent and is younger, so it comes before its parent here.
     candidates := ARRAY(
         SELECT candidate.uuid
         FROM public.activities AS candidate
@@ -184,7 +188,7 @@ BEGIN
         LIMIT batch
         FOR UPDATE SKIP LOCKED
     );
-    -- A cascade has no bound: what has a reply outside of the batch stays, and what that replies to.
+    -- A cascade has no bound: an activity with a reply outside of the batch stays, and so do its ancestors.
     kept := ARRAY(
         WITH RECURSIVE kept AS (
             SELECT reply.reply_to_activity_uuid AS uuid
@@ -202,7 +206,7 @@ BEGIN
     DELETE FROM public.activities AS expired WHERE expired.uuid = ANY (candidates) AND expired.uuid <> ALL (kept);
     GET DIAGNOSTICS activities = ROW_COUNT;
     IF kept <> '{}' THEN
-        -- Rows of a COPY, whose replies may live longer or be older.
+        -- Only rows of a COPY come here: their replies may live longer or be older than the parent.
         FOR threads IN
             SELECT array_agg(ancestor.uuid) AS ancestors, ancestor.expires_at
             FROM public.activities AS ancestor
@@ -212,7 +216,7 @@ BEGIN
             ended := ended + public.expire_descendants(threads.ancestors, threads.expires_at, most - ended, until);
         END LOOP;
         IF activities = 0 THEN
-            -- None of them could go: the last replies below them first.
+            -- The batch could delete no candidate, so delete the deepest replies below the candidates.
             candidates := ARRAY(
                 WITH RECURSIVE thread AS (
                     SELECT unnest(kept) AS uuid

@@ -1,13 +1,13 @@
-"""The order in which the purge deletes. Readers and writers go on."""
+"""The index of the purge's order. Reads and writes go on meanwhile."""
 
 from alembic import op
 
 revision = "0008"
 down_revision = "0007"
 
-# Each by itself. The whole may be repeated after a failure at any of them.
+# Each statement is a transaction. After a failure of any of them the whole list can run again.
 STATEMENTS = (
-    # What an interrupted build leaves behind is no index that a statement could use.
+    # An interrupted build leaves an invalid index, which no statement can use.
     "DROP INDEX CONCURRENTLY IF EXISTS activities_purge_idx",
     """
     CREATE INDEX CONCURRENTLY activities_purge_idx ON activities (expires_at, created_at DESC)

@@ -1,5 +1,5 @@
--- The columns of an activity in every answer. This list, without its comment, takes the place of
--- {columns} in the statement of a read and of {written_columns} in that of a write.
+-- The columns of an activity in every response. This list, without its comment, replaces
+-- {columns} in the statement of a read and {written_columns} in the statement of a write.
     {activity}.uuid,
     {display_name},
     {handle},

@@ -1,4 +1,4 @@
--- A new activity, with the people whom it mentions. Nobody mentions themselves.
+-- Create an activity, with the users that it mentions. A mention of the author does not count.
 INSERT INTO activities (uuid, user_uuid, message, search_text, mentions, expires_at)
 VALUES (
     %(uuid)s,

@@ -1,4 +1,4 @@
--- Live activities of everyone, without replies.
+-- Live activities of all users, without replies.
 SELECT
     {columns}
 FROM live_activities

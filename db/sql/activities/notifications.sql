@@ -1,7 +1,7 @@
--- Live replies to a person and live mentions of them, each once, never by themselves.
+-- Live replies to a user and live mentions of the user, each once, without the user's own activities.
 --
--- The planner is not told who it is: for somebody of few mentions it would find a plan that
--- seems cheaper than one for anybody, and plan anew each time, which takes longer than to read.
+-- The sub-selects hide the user from the planner. For a user with few mentions the planner would find a plan that
+-- seems cheaper than the generic one, and plan each execution anew. That takes longer than the read.
 WITH replies AS (
     SELECT live_activities.uuid, live_activities.created_at
     FROM live_activities
@@ -12,8 +12,8 @@ WITH replies AS (
     ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
     LIMIT %(limit)s + 1
 ),
--- Materialized: their index has no order, and the planner would walk the newest activities
--- of everyone in the hope of meeting enough of them soon.
+-- MATERIALIZED, because the index of mentions has no order: the planner would scan the newest
+-- activities of all users and expect to find enough mentions soon.
 mentions AS MATERIALIZED (
     SELECT live_activities.uuid, live_activities.created_at
     FROM live_activities

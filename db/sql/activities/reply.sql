@@ -1,4 +1,4 @@
--- A reply to a live activity, which goes when its parent goes. Nobody mentions themselves.
+-- Create a reply to a live activity. It expires together with its parent. A mention of the author does not count.
 INSERT INTO activities (
     uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at
 )

@@ -1,7 +1,7 @@
--- How many activities, expired ones too, hold a word, counted to a limit.
+-- Count the activities, expired ones too, that hold a word, up to a limit.
 --
--- Not told the word, the planner always takes the trigram index. Materialized, it plans for all matches,
--- and Postgres reads no more than the limit asks for.
+-- The sub-select hides the word from the planner, which then always uses the trigram index. MATERIALIZED makes the
+-- planner plan for all matches. Postgres still reads no more matches than the limit.
 WITH matches AS MATERIALIZED (
     SELECT activities.uuid
     FROM activities

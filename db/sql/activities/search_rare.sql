@@ -1,7 +1,7 @@
--- Live activities, replies too, that hold every word of the term. Few hold the longest word: its trigrams find them.
+-- Live activities, replies too, that hold every word of the term. The longest word is rare, and its trigrams find it.
 --
--- Materialized, and not told the word: the planner always takes the trigram index, and never walks the
--- newest activities of everyone in the hope of meeting enough of them.
+-- MATERIALIZED and the sub-select around the word make the planner always use the trigram index. Otherwise it might
+-- scan the newest activities of all users and expect to find enough matches soon.
 WITH matches AS MATERIALIZED (
     SELECT live_activities.uuid, live_activities.created_at
     FROM live_activities

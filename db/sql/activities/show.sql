@@ -1,4 +1,4 @@
--- One live activity, a reply too, if it is by the person of that handle.
+-- One live activity, also a reply, if the user with the handle wrote it.
 SELECT
     {columns}
 FROM live_activities

@@ -1,10 +1,10 @@
--- Live activities of one person, without replies.
+-- Live activities of one user, without replies.
 SELECT
     {columns}
 FROM live_activities
 JOIN users ON users.uuid = live_activities.user_uuid
 WHERE
-    -- Found first, as one value: then the index gives the rows in their order, and nothing is sorted.
+    -- The sub-select gives one value first. Then the index returns the rows in order, and Postgres sorts nothing.
     live_activities.user_uuid = (
         SELECT author.uuid FROM users AS author
         WHERE lower(author.handle COLLATE "C") = lower(%(handle)s COLLATE "C")

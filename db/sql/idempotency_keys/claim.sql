@@ -1,5 +1,5 @@
--- Take a person's key for a request. There is no row when it is taken, and a request that
--- has it at this moment is waited for. After 24 hours a key is free again.
+-- Claim a user's key for a request. The statement waits for a request that is claiming the key at this moment, and
+-- returns no row when another request has the key. After 24 hours a key is free again.
 INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made)
 VALUES (%(user_uuid)s, %(key)s, %(fingerprint)s, %(resource_uuid)s)
 ON CONFLICT (user_uuid, key) DO UPDATE

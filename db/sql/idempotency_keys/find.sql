@@ -1,4 +1,4 @@
--- What the request that had a person's key made, and whether it was the same request.
+-- The resource of the request that has a user's key, and whether the fingerprints match.
 SELECT
     idempotency_keys.made,
     idempotency_keys.created_at,

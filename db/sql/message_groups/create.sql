@@ -1,4 +1,4 @@
--- The conversation of two people, made if there is none.
+-- Find or create the conversation of two users.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT
     message_group_uuid(%(user_uuid)s, receiver.uuid),
@@ -6,6 +6,6 @@ SELECT
     GREATEST(%(user_uuid)s, receiver.uuid)
 FROM users AS receiver
 WHERE lower(receiver.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
--- Changes nothing. After DO NOTHING the row that is there would not be returned.
+-- This update changes nothing. DO NOTHING would not return an existing row.
 ON CONFLICT (uuid) DO UPDATE SET uuid = EXCLUDED.uuid
 RETURNING message_groups.uuid AS message_group_uuid

@@ -1,4 +1,4 @@
--- A person's conversations, the last spoken in first, each with its other member and its last message.
+-- A user's conversations, the one with the newest message first, each with its other member and its last message.
 WITH mine AS (
     (
         SELECT message_groups.uuid, message_groups.greater_user_uuid AS other_user_uuid, message_groups.last_message_at

@@ -1,4 +1,4 @@
--- A new message in a conversation, by one of its members.
+-- Create a message in a conversation, by one of its members.
 INSERT INTO messages (uuid, message_group_uuid, user_uuid, message)
 SELECT %(uuid)s, message_groups.uuid, %(user_uuid)s, %(message)s
 FROM message_groups

@@ -1,3 +1,3 @@
--- Delete one batch of what is over. There is no row while another transaction does so.
+-- Delete one batch of expired rows. The statement returns no row while another transaction purges.
 SELECT purged.activities, purged.ended, purged.idempotency_keys, purged.oldest
 FROM purge(%(batch)s) AS purged

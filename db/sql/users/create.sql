@@ -1,4 +1,4 @@
--- A new person. There is no row when somebody has the handle, or the person is there already.
+-- Create a user. The statement returns no row when the handle is in use, or the user exists.
 INSERT INTO users (handle, display_name, email, cognito_user_id)
 VALUES (%(handle)s, %(display_name)s, %(email)s, %(cognito_user_id)s)
 ON CONFLICT DO NOTHING

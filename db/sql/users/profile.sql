@@ -1,4 +1,4 @@
--- A person as everyone may see them. The count stops at 10,000: it takes time for each activity that it counts.
+-- A user's public profile. The count stops at 10,000, because each counted activity takes time.
 SELECT
     users.uuid,
     users.cognito_user_id AS cognito_user_uuid,

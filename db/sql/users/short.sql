@@ -1,4 +1,4 @@
--- A person in short, for the head of a conversation.
+-- A user's uuid and names, for the head of a conversation.
 SELECT
     users.uuid,
     users.handle,

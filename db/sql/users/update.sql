@@ -1,4 +1,4 @@
--- Change what a person says of themselves. A bio that is left out stays as it was.
+-- Update a user's display name and bio. Without a bio in the request the bio stays unchanged.
 UPDATE users
 SET
     display_name = %(display_name)s,
