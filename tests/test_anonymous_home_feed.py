@@ -1,4 +1,4 @@
-"""The first page of the home feed for anonymous requests: one read serves all, and each has its own response."""
+"""The first page of the anonymous home feed: one read serves all requests, and each has its own response headers."""
 
 import psycopg
 import pytest
@@ -16,7 +16,7 @@ OWN = {"X-Request-Id", "Server-Timing", "RateLimit"}
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which the page ages."""
+    """Replace the clock that measures the cached page's age."""
     clock = Clock()
     monkeypatch.setattr(cache, "time", clock)
     return clock
@@ -24,19 +24,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(autouse=True)
 def full(make: Make) -> None:
-    """A feed of two pages."""
+    """Fill a feed with two pages."""
     author = make.user()
     for n in range(21):
         make.activity(author, f"{n} ü 😀")
 
 
 def contents(response: TestResponse) -> tuple[str, bytes, list[tuple[str, str]]]:
-    """Status, body and headers, but for those that each request has its own of."""
+    """Return status, body and headers, without the headers that differ per request."""
     return response.status, response.data, sorted(header for header in response.headers if header[0] not in OWN)
 
 
 def is_cached(response: TestResponse) -> bool:
-    """Whether no query was made for this request."""
+    """Return whether the request ran no query."""
     return "db;dur=0.00" in response.headers["Server-Timing"]
 
 
@@ -53,25 +53,28 @@ def is_cached(response: TestResponse) -> bool:
         {"If-None-Match": "*"},
     ],
 )
-def test_a_cached_response_says_what_a_read_one_says(
-    client: FlaskClient, clock: Clock, headers: dict[str, str]
-) -> None:
+def test_cached_response_equals_uncached_response(client: FlaskClient, clock: Clock, headers: dict[str, str]) -> None:
     read = client.get(HOME, headers=headers)
     cached = client.get(HOME, headers=headers)
     tag = {"If-None-Match": read.headers["ETag"]}
-    known_cached = client.get(HOME, headers=headers | tag)
+    revalidated_cached = client.get(HOME, headers=headers | tag)
     clock.now += cache.MAX_AGE_SECONDS
-    known_read = client.get(HOME, headers=headers | tag)
+    revalidated_read = client.get(HOME, headers=headers | tag)
 
-    assert [is_cached(each) for each in (read, cached, known_cached, known_read)] == [False, True, True, False]
+    assert [is_cached(each) for each in (read, cached, revalidated_cached, revalidated_read)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
     assert contents(cached) == contents(read)
-    assert contents(known_cached) == contents(known_read)
-    assert (known_read.status_code, known_read.data) == (304, b"")
+    assert contents(revalidated_cached) == contents(revalidated_read)
+    assert (revalidated_read.status_code, revalidated_read.data) == (304, b"")
     assert 'rel="next"' in read.headers["Link"]
 
 
 @pytest.mark.usefixtures("clock")
-def test_no_header_of_one_request_reaches_the_next(client: FlaskClient) -> None:
+def test_cached_response_carries_no_header_of_another_request(client: FlaskClient) -> None:
     first = client.get(HOME, headers={"X-Request-Id": "first", "Origin": FRONTEND})
     second = client.get(HOME, headers={"X-Request-Id": "second"})
     third = client.get(HOME)
@@ -86,14 +89,14 @@ def test_no_header_of_one_request_reaches_the_next(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("query", ["?limit=20", "?x=1", ""])
 @pytest.mark.usefixtures("clock")
-def test_the_first_page_however_it_is_asked_for_is_cached(client: FlaskClient, query: str) -> None:
+def test_first_page_is_cached_for_any_equivalent_query(client: FlaskClient, query: str) -> None:
     client.get(HOME)
 
     assert is_cached(client.get(HOME + query))
 
 
 @pytest.mark.usefixtures("clock")
-def test_other_pages_and_authenticated_requests_are_read(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+def test_other_pages_and_authenticated_requests_bypass_cache(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
     next_page = links(client.get(HOME))["next"]
     reader = sign_in(make.user())
 
@@ -106,7 +109,7 @@ def test_other_pages_and_authenticated_requests_are_read(client: FlaskClient, si
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_failed_read_is_not_cached(client: FlaskClient, owner: psycopg.Connection) -> None:
+def test_failed_read_is_not_cached(client: FlaskClient, owner: psycopg.Connection) -> None:
     owner.execute("ALTER TABLE users RENAME COLUMN display_name TO name")
     assert client.get(HOME).status_code == 500
     owner.execute("ALTER TABLE users RENAME COLUMN name TO display_name")

@@ -1,4 +1,4 @@
-"""One answer for all who ask at about the same time: how old it may be, and who gets it."""
+"""The single-flight cache: the age of a shared page, and the calls that share it."""
 
 import threading
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from tests.clock import Clock
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that ages are told by."""
+    """Replace the clock that measures a page's age."""
     clock = Clock()
     monkeypatch.setattr(cache, "time", clock)
     return clock
 
 
 class Source:
-    """Where answers come from: a new one each time, when it is let."""
+    """A source of numbered pages, which blocks while `is_open` is clear."""
 
     def __init__(self, expires_in: float | None = None) -> None:
         self.reads = 0
@@ -33,7 +33,7 @@ class Source:
         self.fails = False
 
     def read(self) -> Page:
-        """The next answer."""
+        """Return the next page, or fail."""
         self.reads += 1
         number = self.reads
         self.is_open.wait()
@@ -43,12 +43,12 @@ class Source:
 
 
 def cached(read: Callable[[], Page]) -> Callable[[], Page]:
-    """What `read` returns, by a cache."""
+    """Return `read` behind a cache."""
     cache = SingleFlightCache[None]()
     return lambda: cache.get(lambda: (read(), None))[0]
 
 
-def test_an_answer_is_shared_for_a_second(clock: Clock) -> None:
+def test_page_is_shared_for_one_second(clock: Clock) -> None:
     get = cached(Source().read)
 
     first = get()
@@ -59,7 +59,7 @@ def test_an_answer_is_shared_for_a_second(clock: Clock) -> None:
     assert get().json == b"2"
 
 
-def test_an_answer_is_shared_until_the_first_of_it_comes_to_its_end(clock: Clock) -> None:
+def test_page_is_shared_until_its_first_activity_expires(clock: Clock) -> None:
     get = cached(Source(expires_in=0.25).read)
 
     first = get()
@@ -70,43 +70,43 @@ def test_an_answer_is_shared_until_the_first_of_it_comes_to_its_end(clock: Clock
     assert get().json == b"2"
 
 
-def test_an_answer_is_as_old_as_the_moment_before_it_was_asked_for(clock: Clock) -> None:
+def test_age_counts_from_before_the_read(clock: Clock) -> None:
     source = Source(expires_in=0.5)
 
     def read_slowly() -> Page:
-        answer = source.read()
+        page = source.read()
         clock.now += 0.5
-        return answer
+        return page
 
     get = cached(read_slowly)
 
-    # It takes as long as it lives.
+    # Each page expires during its own read.
     assert [get().json for _ in range(3)] == [b"1", b"2", b"3"]
 
 
 def waiting(get: Callable[[], Page], pool: ThreadPoolExecutor, source: Source, count: int) -> list[Future[Page]]:
-    """So many who ask while the source is closed, the first of whom reads."""
+    """Start `count` calls while the source is closed; the first of them reads."""
     source.is_open.clear()
-    asking = [pool.submit(get) for _ in range(count)]
+    calls = [pool.submit(get) for _ in range(count)]
     wait_until(lambda: source.reads > 0)
-    return asking
+    return calls
 
 
 @pytest.mark.usefixtures("clock")
-def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
+def test_concurrent_calls_share_one_read() -> None:
     source = Source()
     get = cached(source.read)
 
     with ThreadPoolExecutor(32) as pool:
-        asking = waiting(get, pool, source, 32)
+        calls = waiting(get, pool, source, 32)
         source.is_open.set()
-        answers = [each.result() for each in asking]
+        responses = [each.result() for each in calls]
 
-    assert {answer.json for answer in answers} == {b"1"}
+    assert {response.json for response in responses} == {b"1"}
     assert source.reads == 1
 
 
-def test_who_asks_a_second_after_a_read_that_hangs_reads_anew(clock: Clock) -> None:
+def test_call_one_second_after_a_hanging_read_starts_a_new_read(clock: Clock) -> None:
     source = Source()
     get = cached(source.read)
 
@@ -118,11 +118,11 @@ def test_who_asks_a_second_after_a_read_that_hangs_reads_anew(clock: Clock) -> N
         source.is_open.set()
 
         assert (hanging.result().json, later.result().json) == (b"1", b"2")
-        # What came back last was not asked for last.
+        # The page that arrived last was not the one requested last.
         assert get().json == b"2"
 
 
-def test_who_asks_after_the_end_of_what_is_under_way_reads_anew(clock: Clock) -> None:
+def test_call_after_expiry_of_the_page_in_flight_starts_a_new_read(clock: Clock) -> None:
     source = Source(expires_in=0.25)
     get = cached(source.read)
 
@@ -137,15 +137,15 @@ def test_who_asks_after_the_end_of_what_is_under_way_reads_anew(clock: Clock) ->
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_failure_is_for_those_who_waited_and_nobody_else() -> None:
+def test_failure_reaches_waiting_calls_only() -> None:
     source = Source()
     get = cached(source.read)
     source.fails = True
 
     with ThreadPoolExecutor(8) as pool:
-        asking = waiting(get, pool, source, 8)
+        calls = waiting(get, pool, source, 8)
         source.is_open.set()
-        for each in asking:
+        for each in calls:
             with pytest.raises(ConnectionError):
                 each.result()
     source.fails = False
@@ -157,24 +157,24 @@ CALLERS = 8
 
 
 class SlowClock:
-    """A clock that is read by all callers at the same moment, if they can be there at the same moment."""
+    """A clock that all callers read at the same moment, if they are able to arrive at the same moment."""
 
     def __init__(self) -> None:
         self._callers = threading.Barrier(CALLERS)
 
     def monotonic(self) -> float:
-        """Return one and the same time, once all callers ask for it or are seen not to."""
+        """Return 0 after all callers have arrived, or after half a second without them."""
         with suppress(threading.BrokenBarrierError):
             self._callers.wait(0.5)
         return 0.0
 
 
-def test_callers_of_one_moment_start_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simultaneous_callers_start_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "time", SlowClock())
     source = Source()
     get = cached(source.read)
 
     with ThreadPoolExecutor(CALLERS) as threads:
-        answers = [answer.result().json for answer in [threads.submit(get) for _ in range(CALLERS)]]
+        responses = [response.result().json for response in [threads.submit(get) for _ in range(CALLERS)]]
 
-    assert (source.reads, answers) == (1, [b"1"] * CALLERS)
+    assert (source.reads, responses) == (1, [b"1"] * CALLERS)

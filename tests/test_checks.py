@@ -1,4 +1,4 @@
-"""The checks at the start that need no process: an old server, and a late statement timeout."""
+"""Start-up checks that need no process: the server's version, and the role's statement timeout."""
 
 import socket
 import struct
@@ -15,23 +15,25 @@ from tests.tokens import pool
 
 
 def message(kind: bytes, body: bytes) -> bytes:
-    """A message of the Postgres protocol, version 3."""
+    """Encode a message of the Postgres protocol, version 3."""
     return kind + struct.pack(">i", len(body) + 4) + body
 
 
 def greet_as(version: str, listener: socket.socket) -> None:
-    """Let one client in, as a server of `version` does."""
+    """Accept one client and greet it as a server of `version` does."""
     client, _ = listener.accept()
     with client:
         while struct.unpack(">ii", client.recv(4096)[:8])[1] != 0x30000:
             client.sendall(b"N")
         parameters = {"server_version": version, "client_encoding": "UTF8", "TimeZone": "UTC"}
-        told = b"".join(message(b"S", f"{name}\0{value}\0".encode()) for name, value in parameters.items())
-        client.sendall(message(b"R", struct.pack(">i", 0)) + told + message(b"Z", b"I"))
+        parameter_messages = b"".join(
+            message(b"S", f"{name}\0{value}\0".encode()) for name, value in parameters.items()
+        )
+        client.sendall(message(b"R", struct.pack(">i", 0)) + parameter_messages + message(b"Z", b"I"))
         client.recv(4096)
 
 
-def test_a_server_older_than_15_is_told() -> None:
+def test_server_older_than_15_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         greeting = threading.Thread(target=greet_as, args=("14.6", listener))
         greeting.start()
@@ -44,7 +46,7 @@ def test_a_server_older_than_15_is_told() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "warnings"), [("1999ms", 0), ("2s", 1), ("0", 0)])
-def test_a_statement_timeout_that_comes_too_late_is_a_warning_and_no_failure(
+def test_statement_timeout_above_database_timeout_is_a_warning(
     timeout: str, warnings: int, service_url: str, owner: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     owner.execute(
@@ -53,9 +55,9 @@ def test_a_statement_timeout_that_comes_too_late_is_a_warning_and_no_failure(
 
     check_database(Config(connection_url=service_url, frontend_urls=(FRONTEND,), database_timeout=2, **pool()))
 
-    told = (
+    warning = (
         "cruddur: the role's statement_timeout of 2000 ms is not below DATABASE_TIMEOUT_SECONDS=2: a slow statement "
         "costs its connection. Run bin/db-create, which sets 1800 ms, or ALTER ROLE ... SET statement_timeout to less "
         "than 2000 ms"
     )
-    assert [record.getMessage() for record in caplog.records] == warnings * [told]
+    assert [record.getMessage() for record in caplog.records] == warnings * [warning]

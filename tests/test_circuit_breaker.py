@@ -1,4 +1,4 @@
-"""The circuit breaker: who waits while the database is away, and who finds out that it is back."""
+"""The circuit breaker: requests while the database is unavailable, and the probes that find it available again."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ from lib.exceptions import DatabaseUnavailable
 
 
 class Server:
-    """A database that is asked whether it answers."""
+    """A database that the circuit breaker probes."""
 
     def __init__(self) -> None:
         self.is_up = threading.Event()
@@ -26,7 +26,7 @@ class Server:
         self.probes = 0
 
     def probe(self) -> None:
-        """As the pool asks it."""
+        """Probe the database as the pool does."""
         self.probes += 1
         self.answers.wait()
         if not self.is_up.is_set():
@@ -35,7 +35,7 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """One that no thread is left to wait for."""
+    """Provide a database, and release every waiting probe at the end."""
     server = Server()
     yield server
     server.is_up.set()
@@ -43,7 +43,7 @@ def server() -> Iterator[Server]:
 
 
 def is_closed(breaker: CircuitBreaker, deadline: Deadline | None = None) -> bool:
-    """Whether requests go through."""
+    """Return whether requests go through."""
     try:
         breaker.raise_if_open(Deadline(60) if deadline is None else deadline)
     except DatabaseUnavailable:
@@ -54,7 +54,7 @@ def is_closed(breaker: CircuitBreaker, deadline: Deadline | None = None) -> bool
 LOST = psycopg.OperationalError("the connection was lost")
 
 
-def test_one_lost_connection_fails_nobody(server: Server) -> None:
+def test_single_lost_connection_leaves_circuit_closed(server: Server) -> None:
     breaker = CircuitBreaker(server.probe)
 
     breaker.record_failure(LOST)
@@ -63,22 +63,20 @@ def test_one_lost_connection_fails_nobody(server: Server) -> None:
     assert server.probes == 1
 
 
-def test_while_the_database_is_away_nobody_waits(server: Server) -> None:
+def test_open_circuit_rejects_requests_at_once(server: Server) -> None:
     breaker = CircuitBreaker(server.probe)
     server.is_up.clear()
     breaker.record_failure(LOST)
     assert not is_closed(breaker)
 
-    # Nobody asks any more: 10,000 times the patience would be 40 minutes.
+    # An open circuit rejects without waiting: 10,000 times the grace period would be 40 minutes.
     assert not any(is_closed(breaker) for _ in range(10_000))
     server.is_up.set()
 
     wait_until(lambda: is_closed(breaker))
 
 
-def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_request_waits_for_a_probe_until_its_deadline_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GRACE_SECONDS", 3600)
     breaker = CircuitBreaker(server.probe)
     server.answers.clear()
@@ -88,14 +86,14 @@ def test_nobody_hears_whether_it_is_away_later_than_they_may_wait(
         return is_closed(breaker, Deadline(0.05))
 
     with ThreadPoolExecutor(1) as thread:
-        asking = thread.submit(probe)
+        call = thread.submit(probe)
         try:
-            assert asking.result(timeout=30) is False
+            assert call.result(timeout=30) is False
         finally:
             server.answers.set()
 
 
-def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None:
+def test_hanging_probe_does_not_block_the_next_probe(server: Server) -> None:
     breaker = CircuitBreaker(server.probe)
     server.answers.clear()
     breaker.record_failure(LOST)
@@ -109,7 +107,7 @@ def test_a_question_that_hangs_does_not_hold_up_the_next(server: Server) -> None
     wait_until(lambda: is_closed(breaker))
 
 
-def test_64_who_find_it_away_at_once_have_it_asked_once(server: Server) -> None:
+def test_64_simultaneous_failures_share_probes(server: Server) -> None:
     breaker = CircuitBreaker(server.probe)
     server.answers.clear()
 
@@ -123,7 +121,7 @@ def test_64_who_find_it_away_at_once_have_it_asked_once(server: Server) -> None:
     wait_until(lambda: is_closed(breaker))
 
 
-def test_its_log_tells_the_class_and_not_the_text(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_circuit_breaker_logs_the_exception_class_only(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     breaker = CircuitBreaker(server.probe)
 
     breaker.record_failure(psycopg.errors.AdminShutdown("terminating the connection of somebody"))
