@@ -1,4 +1,4 @@
-"""The `Authorization` header, malformed in every way: nobody's, and never a 500."""
+"""Malformed `Authorization` headers and signed tokens with invalid claims: 401 or an anonymous response, never 500."""
 
 import json
 
@@ -12,9 +12,9 @@ from tests.tokens import CLIENT_ID, OURS, bearer, new_key, token, user_pool
 
 
 def malformed(sub: str) -> list[str]:
-    """What an `Authorization` header may be, when it is not what we take."""
-    right = token(sub)
-    head, claims, signature = right.split(".")
+    """Return `Authorization` headers that the service rejects."""
+    valid = token(sub)
+    head, claims, signature = valid.split(".")
     return [
         *(
             "",
@@ -28,9 +28,9 @@ def malformed(sub: str) -> list[str]:
             "\x7f",
             "Bearer \xff",
         ),
-        *(f"Bearer {right} ", f"Bearer {right} x")[1:],
-        *(right, f"Basic {right}", f"Bearer,{right}", f"Bearer: {right}", f"Token {right}", f'Bearer "{right}"'),
-        *(f"Bearer {right}.", f"Bearer .{right}", f"Bearer {right}\t{right}", f"Bearer {right},Bearer {right}"),
+        *(f"Bearer {valid} ", f"Bearer {valid} x")[1:],
+        *(valid, f"Basic {valid}", f"Bearer,{valid}", f"Bearer: {valid}", f"Token {valid}", f'Bearer "{valid}"'),
+        *(f"Bearer {valid}.", f"Bearer .{valid}", f"Bearer {valid}\t{valid}", f"Bearer {valid},Bearer {valid}"),
         *(f"Bearer {head}.{claims}", f"Bearer {head}.{claims}.", f"Bearer {head}..{signature}", f"Bearer .{claims}."),
         *(
             f"Bearer {head}.{claims}.{signature}.x.y",
@@ -44,7 +44,7 @@ def malformed(sub: str) -> list[str]:
     ]
 
 
-# A header of a token that is no header of ours.
+# Token headers (base64url) that the service rejects.
 KEY_IDS: list[object] = [None, 1, [], {}, "", "\0", "x" * 10_000, True]
 ALGORITHMS: list[object] = [None, 1, [], {}, "", "RS512", "PS256", "none", ["RS256"]]
 HEADERS = [
@@ -65,7 +65,7 @@ HEADERS = [
 ]
 
 
-def test_an_authorization_that_is_malformed_is_nobodys(app: Flask, make: Make) -> None:
+def test_malformed_authorization_header_is_anonymous(app: Flask, make: Make) -> None:
     client, lin = app.test_client(), make.user()
 
     for header in malformed(lin.cognito_user_id):
@@ -88,25 +88,25 @@ UNFIT: dict[str, list[object]] = {
 
 
 @pytest.mark.parametrize("claim", UNFIT)
-def test_a_claim_that_is_signed_and_not_what_it_should_be_is_refused(app: Flask, make: Make, claim: str) -> None:
+def test_signed_token_with_invalid_claim_is_rejected(app: Flask, make: Make, claim: str) -> None:
     lin = make.user()
 
     for value in UNFIT[claim]:
-        answer = app.test_client().get("/api/message_groups", headers=bearer(lin.cognito_user_id, **{claim: value}))
-        assert (answer.status_code, answer.json) == (401, ["generic_401"]), value
+        response = app.test_client().get("/api/message_groups", headers=bearer(lin.cognito_user_id, **{claim: value}))
+        assert (response.status_code, response.json) == (401, ["generic_401"]), value
 
 
 @pytest.mark.parametrize("payload", [b"[" * 5_000, b'{"a":' * 2_000, b"[]", b"1", b"", b"\xff"])
-def test_a_signed_payload_that_is_no_object_is_refused(app: Flask, payload: bytes) -> None:
-    signed = jws.serialize_compact({"alg": "RS256", "kid": OURS}, payload, new_key(OURS))
-    answer = app.test_client().get("/api/message_groups", headers={"Authorization": f"Bearer {signed}"})
+def test_signed_payload_other_than_an_object_is_rejected(app: Flask, payload: bytes) -> None:
+    text = jws.serialize_compact({"alg": "RS256", "kid": OURS}, payload, new_key(OURS))
+    response = app.test_client().get("/api/message_groups", headers={"Authorization": f"Bearer {text}"})
 
-    assert (answer.status_code, answer.json) == (401, ["generic_401"])
+    assert (response.status_code, response.json) == (401, ["generic_401"])
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 @pytest.mark.parametrize("space", [" ", "    "])
-def test_the_scheme_is_of_any_case(app: Flask, make: Make, scheme: str, space: str) -> None:
+def test_bearer_scheme_is_case_insensitive(app: Flask, make: Make, scheme: str, space: str) -> None:
     header = f"{scheme}{space}{token(make.user().cognito_user_id)}"
 
     assert app.test_client().get("/api/message_groups", headers={"Authorization": header}).status_code == 200

@@ -1,4 +1,4 @@
-"""Bodies that can't be read: the contract's codes, never a 500, and nothing written."""
+"""Request bodies: unreadable, too large, of another type or unread. Error codes, never 500, and no rows written."""
 
 import json
 import socket
@@ -29,15 +29,15 @@ PATHS = [
     ("PUT", "/api/profile/update"),
     ("POST", "/api/profile/update"),
 ]
-# What each of them takes.
-RIGHT = {"message": "hello", "ttl": "1-day", "handle": "kofi", "display_name": "New"}
-# As deep as 64 KiB allow.
+# A valid body for each of the routes above.
+VALID = {"message": "hello", "ttl": "1-day", "handle": "kofi", "display_name": "New"}
+# The depth that 64 KiB allow.
 NESTED = 32_000
 
 
 def with_member(member: str) -> bytes:
-    """A right body but for one member more."""
-    return f"{json.dumps(RIGHT)[:-1]}, {member}}}".encode()
+    """Return a valid body with one more member."""
+    return f"{json.dumps(VALID)[:-1]}, {member}}}".encode()
 
 
 UNREADABLE = {
@@ -57,14 +57,14 @@ UNREADABLE = {
     "Infinity": with_member('"x": [Infinity]'),
     "-Infinity": with_member('"x": {"y": -Infinity}'),
     "a form": b"message=hello&ttl=1-day",
-    "half a body": json.dumps(RIGHT).encode()[:-1],
-    "two bodies": json.dumps(RIGHT).encode() * 2,
+    "half a body": json.dumps(VALID).encode()[:-1],
+    "two bodies": json.dumps(VALID).encode() * 2,
     "single quotes": b"{'message': 'hello'}",
     "a comma too many": b'{"message": "hello",}',
     "a bare newline in a text": b'{"message": "a\nb", "ttl": "1-day"}',
-    "a byte order mark": b"\xef\xbb\xbf" + json.dumps(RIGHT).encode(),
-    "UTF-16": json.dumps(RIGHT).encode("utf-16"),
-    "UTF-32": json.dumps(RIGHT).encode("utf-32-be"),
+    "a byte order mark": b"\xef\xbb\xbf" + json.dumps(VALID).encode(),
+    "UTF-16": json.dumps(VALID).encode("utf-16"),
+    "UTF-32": json.dumps(VALID).encode("utf-32-be"),
     "Latin-1": with_member('"x": "é"').decode().encode("latin-1"),
     "an overlong encoding": with_member('"x": "?"').replace(b"?", b"\xc0\x80"),
     "a surrogate in UTF-8": with_member('"x": "?"').replace(b"?", b"\xed\xa0\x80"),
@@ -84,26 +84,26 @@ UNREADABLE = {
 
 @pytest.fixture
 def world(make: Make, bystander: User) -> World:
-    """Who asks, and what there is to be written about."""
+    """Create the author, another user's activity, and a conversation that the author is not in."""
     lin, kofi = make.user("LinYue", display_name="Lin"), make.user("kofi")
     return World(lin, kofi, make.user(), make.activity(kofi), make.conversation(kofi, make.user()), bystander)
 
 
 @pytest.mark.parametrize("sent", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_body_that_cannot_be_read_is_refused_by_every_route_and_writes_nothing(
+def test_unreadable_body_is_refused_by_every_route_and_writes_nothing(
     app: Flask, owner: Connection, world: World, sent: bytes
 ) -> None:
     before = world.rows(owner)
 
     for method, path in PATHS:
-        answer = app.test_client().open(
+        response = app.test_client().open(
             path.format(activity=world.activity.uuid),
             method=method,
             data=sent,
             headers=bearer(world.owner.cognito_user_id) | {"Idempotency-Key": "key"},
             content_type="application/json",
         )
-        assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+        assert (response.status_code, response.json) == (400, ["json_invalid"])
     assert world.rows(owner) == before
 
 
@@ -114,10 +114,10 @@ def test_a_body_that_cannot_be_read_is_refused_by_every_route_and_writes_nothing
         '"x": ' + "[" * 50 + "]" * 50,
     ],
 )
-def test_what_is_json_and_not_ours_is_passed_over(sign_in: SignIn, make: Make, member: str) -> None:
-    answer = sign_in(make.user()).post("/api/activities", data=with_member(member), content_type="application/json")
+def test_unknown_member_is_ignored(sign_in: SignIn, make: Make, member: str) -> None:
+    response = sign_in(make.user()).post("/api/activities", data=with_member(member), content_type="application/json")
 
-    assert (answer.status_code, answer.json["message"]) == (200, "hello")
+    assert (response.status_code, response.json["message"]) == (200, "hello")
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,18 @@ def test_what_is_json_and_not_ours_is_passed_over(sign_in: SignIn, make: Make, m
     ],
 )
 @pytest.mark.usefixtures("bystander")
-def test_a_body_is_of_type_json(app: Flask, make: Make, content_type: str, status: int) -> None:
+def test_content_type_must_be_json(app: Flask, make: Make, content_type: str, status: int) -> None:
     for number, (method, path) in enumerate(PATHS):
         question, lin = make.activity(make.user()), make.user(f"lin{number}")
-        answer = app.test_client().open(
+        response = app.test_client().open(
             path.format(activity=question.uuid),
             method=method,
-            data=json.dumps({**RIGHT, "handle": question.author.handle}),
+            data=json.dumps({**VALID, "handle": question.author.handle}),
             headers=bearer(lin.cognito_user_id),
             content_type=content_type,
         )
-        assert answer.status_code == status
-        assert status == 200 or answer.json == ["unsupported_media_type"]
+        assert response.status_code == status
+        assert status == 200 or response.json == ["unsupported_media_type"]
 
 
 @pytest.mark.parametrize(
@@ -151,50 +151,50 @@ def test_a_body_is_of_type_json(app: Flask, make: Make, content_type: str, statu
     ],
 )
 @pytest.mark.usefixtures("bystander")
-def test_a_body_is_sent_without_a_coding(app: Flask, make: Make, coding: str | None, status: int) -> None:
+def test_content_encoding_is_refused(app: Flask, make: Make, encoding: str | None, status: int) -> None:
     for number, (method, path) in enumerate(PATHS):
         question, lin = make.activity(make.user()), make.user(f"lin{number}")
-        answer = app.test_client().open(
+        response = app.test_client().open(
             path.format(activity=question.uuid),
             method=method,
-            json={**RIGHT, "handle": question.author.handle},
-            headers=bearer(lin.cognito_user_id) | ({} if coding is None else {"Content-Encoding": coding}),
+            json={**VALID, "handle": question.author.handle},
+            headers=bearer(lin.cognito_user_id) | ({} if encoding is None else {"Content-Encoding": encoding}),
         )
-        assert answer.status_code == status
+        assert response.status_code == status
         if status == 415:
-            assert (answer.json, answer.headers["Accept-Encoding"]) == (["unsupported_media_type"], "identity")
+            assert (response.json, response.headers["Accept-Encoding"]) == (["unsupported_media_type"], "identity")
 
 
 def sized(size: int) -> bytes:
-    """A right body of so many bytes."""
+    """Return a valid body of `size` bytes."""
     shell = with_member('"x": ""')
     return with_member('"x": "' + "y" * (size - len(shell)) + '"')
 
 
 @pytest.mark.usefixtures("bystander")
-def test_100000_brackets_are_too_large_to_be_read(sign_in: SignIn, make: Make) -> None:
-    answer = sign_in(make.user()).post("/api/activities", data=b"[" * 100_000, content_type="application/json")
+def test_100000_brackets_are_payload_too_large(sign_in: SignIn, make: Make) -> None:
+    response = sign_in(make.user()).post("/api/activities", data=b"[" * 100_000, content_type="application/json")
 
-    assert (answer.status_code, answer.json) == (413, ["payload_too_large"])
+    assert (response.status_code, response.json) == (413, ["payload_too_large"])
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_body_has_up_to_64_kib(app: Flask, make: Make) -> None:
+def test_body_is_limited_to_64_kib(app: Flask, make: Make) -> None:
     question, lin = make.activity(make.user("kofi")), make.user("lin")
 
     for size, expected in ((MAX_BYTES, 200), (MAX_BYTES + 1, 413), (65 * 1024, 413), (10**6, 413)):
         assert len(sized(size)) == size
         for method, path in PATHS:
             for content_type in ("application/json", *(["text/plain"] if expected == 413 else [])):
-                answer = app.test_client().open(
+                response = app.test_client().open(
                     path.format(activity=question.uuid),
                     method=method,
                     data=sized(size),
                     headers=bearer(lin.cognito_user_id) | {"Idempotency-Key": str(uuid4())},
                     content_type=content_type,
                 )
-                assert answer.status_code == expected
-                assert expected == 200 or answer.json == ["payload_too_large"]
+                assert response.status_code == expected
+                assert expected == 200 or response.json == ["payload_too_large"]
     assert make.counts()[question.uuid] == 1
 
 
@@ -210,24 +210,24 @@ Authorization: Bearer {token}
 
 
 def raw(port: str, sub: str, framing: str, sent: bytes) -> tuple[int, bytes]:
-    """Status and body for a request whose bytes are told one by one; what has a length, and is shorter, ends there."""
+    """Return status and body for a raw request. A body shorter than its Content-Length ends with the connection."""
     head = RAW.format(token=token(sub), framing=framing).replace("\n", "\r\n").encode()
     with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
         connection.sendall(head + sent)
         if "chunked" not in framing:
             connection.shutdown(socket.SHUT_WR)
-        answer = HTTPResponse(connection)
-        answer.begin()
-        return answer.status, answer.read()
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()
 
 
 def chunked(sent: bytes) -> bytes:
-    """A body in two chunks (RFC 9112)."""
+    """Encode a body in two chunks (RFC 9112)."""
     half = len(sent) // 2
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (sent[:half], sent[half:], b""))
 
 
-def test_a_body_that_is_not_all_there_or_too_large_in_chunks_is_refused(
+def test_truncated_or_oversized_chunked_body_is_refused(
     service_url: str, jwks_url: str, make: Make, bystander: User
 ) -> None:
     lin = make.user()
@@ -249,14 +249,16 @@ def test_a_body_that_is_not_all_there_or_too_large_in_chunks_is_refused(
 
 
 @pytest.mark.parametrize(("method", "rule"), sorted(SIGNED_IN))
-def test_nobody_is_told_so_before_anything_else(app: Flask, world: World, method: str, rule: str) -> None:
+def test_anonymous_request_is_rejected_before_its_body_is_read(
+    app: Flask, world: World, method: str, rule: str
+) -> None:
     for path, sent in ((world.path(rule), b"{"), (f"{world.path(rule)}?x=%00&limit=0", b"x" * 70_000)):
-        answer = app.test_client().open(path, method=method, data=sent, content_type="text/plain")
+        response = app.test_client().open(path, method=method, data=sent, content_type="text/plain")
 
-        assert (answer.status_code, answer.json) == (401, ["generic_401"])
+        assert (response.status_code, response.json) == (401, ["generic_401"])
 
 
-def test_a_body_that_nobody_wants_does_not_spoil_the_next_request(
+def test_unread_body_does_not_corrupt_next_request(
     service_url: str, jwks_url: str, make: Make, bystander: User
 ) -> None:
     lin, body = make.user(), b"x" * 1000
@@ -267,11 +269,11 @@ def test_a_body_that_nobody_wants_does_not_spoil_the_next_request(
             for name, value in {**bearer(lin.cognito_user_id), "Content-Length": str(len(body))}.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            # The body comes when the server has had time to answer.
+            # Send the body late, so that the server can respond first.
             time.sleep(0.01)
             connection.send(body)
-            answer = connection.getresponse()
-            assert (answer.status, answer.read(), answer.headers["Connection"]) == (404, b'["not_found"]', None)
+            response = connection.getresponse()
+            assert (response.status, response.read(), response.headers["Connection"]) == (404, b'["not_found"]', None)
         connection.close()
     assert bystander.handle
 
@@ -285,36 +287,36 @@ def test_a_body_that_nobody_wants_does_not_spoil_the_next_request(
         ("/api/activities", None, b" " * (MAX_BYTES + 1)),
     ],
 )
-def test_who_is_not_waited_for_is_told_that_the_connection_ends(
+def test_response_closes_connection_when_body_is_not_drained(
     app: Flask, make: Make, path: str, headers: dict[str, str] | None, body: bytes
 ) -> None:
-    signed_in = bearer(make.user().cognito_user_id) if headers is None else headers
+    authorization = bearer(make.user().cognito_user_id) if headers is None else headers
 
-    answer = app.test_client().post(path, data=body, headers=signed_in, content_type="application/json")
+    response = app.test_client().post(path, data=body, headers=authorization, content_type="application/json")
 
-    assert (answer.status_code in {401, 404, 413}, answer.headers["Connection"]) == (True, "close")
+    assert (response.status_code in {401, 404, 413}, response.headers["Connection"]) == (True, "close")
     assert "Connection" not in app.test_client().post(path, headers=headers or {}).headers
 
 
-WHOLE = json.dumps(RIGHT).encode()
+WHOLE = json.dumps(VALID).encode()
 
 
 class Unsent:
-    """A body that is sent once it is released. `waiting` counts the reads that wait for it."""
+    """A body that arrives once `released` is set. `waiting` counts the blocked reads."""
 
     def __init__(self) -> None:
         self.waiting = Semaphore(0)
         self.released = Event()
 
     def read(self, size: int = -1) -> bytes:
-        """Return the body, once it is there."""
+        """Return the body after its release."""
         self.waiting.release()
         assert self.released.wait(SECONDS)
         return WHOLE[:size]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_one_thread_never_waits_for_a_body(app: Flask, make: Make) -> None:
+def test_slow_bodies_leave_one_thread_free(app: Flask, make: Make) -> None:
     lin, unsent = make.user(), Unsent()
 
     def post(body: Unsent | BytesIO) -> TestResponse:
@@ -332,40 +334,40 @@ def test_one_thread_never_waits_for_a_body(app: Flask, make: Make) -> None:
         refused = post(BytesIO(WHOLE))
         read = app.test_client().get("/api/activities/notifications", headers=bearer(lin.cognito_user_id))
         unsent.released.set()
-        answered = [each.result().status_code for each in slow]
+        statuses = [each.result().status_code for each in slow]
 
     assert (refused.status_code, refused.json) == (503, ["service_unavailable"])
     assert refused.headers["Retry-After"].isdigit()
-    # The rest of its body is not read either.
+    # The service does not read the rest of the body either.
     assert refused.headers["Connection"] == "close"
     assert read.status_code == 200
-    assert answered == [200] * READERS
+    assert statuses == [200] * READERS
     assert make.messages() == ["hello"] * READERS
-    # The turns were given back.
+    # The requests returned their readers.
     assert post(BytesIO(WHOLE)).status_code == 200
 
 
 class AllBusy:
-    """Body readers of which none is free. `timeouts` are the seconds that requests would wait for one."""
+    """A semaphore of body readers with none free. `timeouts` are the seconds that requests would wait for one."""
 
     def __init__(self) -> None:
         self.timeouts: list[float] = []
 
     def acquire(self, timeout: float) -> bool:
-        """Refuse."""
+        """Refuse, and record the timeout."""
         self.timeouts.append(timeout)
         return False
 
 
-def test_a_read_whose_body_never_comes_waits_for_no_turn(app: Flask, make: Make) -> None:
+def test_get_with_a_missing_body_waits_for_no_body_reader(app: Flask, make: Make) -> None:
     lin, readers = make.user(), AllBusy()
     app.extensions["body_readers"] = readers
 
-    answer = app.test_client().get(
+    response = app.test_client().get(
         "/api/activities/notifications",
         headers=bearer(lin.cognito_user_id),
         environ_overrides={"CONTENT_LENGTH": "10", "wsgi.input": Unsent()},
     )
 
-    assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
+    assert (response.status_code, response.headers["Connection"]) == (200, "close")
     assert readers.timeouts == [0]

@@ -13,7 +13,7 @@ from tests.service import serving
 
 pytestmark = pytest.mark.slow
 
-# What the frontend does: credentials that are none, and a content type on a GET.
+# The frontend's request: an invalid bearer token, and a content type on a GET.
 PAGE = """
 <!DOCTYPE html><title>Cruddur</title><body>waiting<script>
 const headers = {"Authorization": "Bearer null", "Content-Type": "application/json"}
@@ -27,7 +27,7 @@ fetch(location.hash.slice(1), {headers})
 
 @pytest.fixture
 def frontend() -> Iterator[str]:
-    """The frontend's origin."""
+    """Serve the frontend and yield its origin."""
     page = StubResponse(body=PAGE.encode(), headers={"Content-Type": "text/html"})
     with http_stub(lambda _: page) as url:
         yield url
@@ -35,21 +35,19 @@ def frontend() -> Iterator[str]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Callable[[str], str]:
-    """What a browser shows of a page, once it has loaded."""
+    """Return a function that loads a URL in Chromium and returns the page's body."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
 
-    def shows(url: str) -> str:
+    def load(url: str) -> str:
         command = [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", url]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-        return done.stdout.split("<body>")[1]
+        process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        return process.stdout.split("<body>")[1]
 
-    return shows
+    return load
 
 
-def test_a_page_of_the_frontend_reads_the_feed(
-    browser: Callable[[str], str], frontend: str, service_url: str, make: Make
-) -> None:
+def test_frontend_page_reads_feed(browser: Callable[[str], str], frontend: str, service_url: str, make: Make) -> None:
     make.activity(make.user("LinYue"), "seen in a browser ☁")
 
     with serving(service_url, FRONTEND_URL=frontend) as port:
@@ -67,14 +65,14 @@ def test_a_page_of_the_frontend_reads_the_feed(
         ("activities/search", '422 ["search_term_blank"]'),
     ],
 )
-def test_a_page_of_the_frontend_reads_failures(
+def test_frontend_page_reads_error_responses(
     browser: Callable[[str], str], frontend: str, service_url: str, path: str, shown: str
 ) -> None:
     with serving(service_url, FRONTEND_URL=frontend) as port:
         assert browser(f"{frontend}/#http://127.0.0.1:{port}/api/{path}").startswith(shown)
 
 
-def test_a_page_of_another_origin_reads_nothing(browser: Callable[[str], str], frontend: str, service_url: str) -> None:
+def test_page_of_another_origin_is_blocked(browser: Callable[[str], str], frontend: str, service_url: str) -> None:
     with serving(service_url, FRONTEND_URL="http://localhost:3000") as port:
         body = browser(f"{frontend}/#http://127.0.0.1:{port}/api/activities/home")
 

@@ -1,4 +1,4 @@
-"""The pool's keys: looked up seldom, and never forgotten because Cognito is away."""
+"""The user pool's key set: few refreshes, and known keys that stay valid while Cognito is unavailable."""
 
 import json
 import time
@@ -25,40 +25,40 @@ SYMMETRIC = b'{"keys": [{"kty": "oct", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQ", "kid"
 
 @pytest.fixture
 def fake() -> Iterator[FakeCognito]:
-    """Cognito on this machine."""
+    """Run a fake Cognito on this machine."""
     with fake_cognito() as fake:
         yield fake
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock that the keys' ages are told by."""
+    """Replace the clock that measures the age of keys."""
     clock = Clock()
     monkeypatch.setattr(cognito, "time", clock)
     return clock
 
 
 def accepts(pool: Cognito, key_id: str) -> bool:
-    """Whether a token by that key is accepted."""
+    """Return whether a token signed by that key is accepted."""
     try:
         return pool.verify(token("sub", key=new_key(key_id))).sub == "sub"
     except Unauthorized:
         return False
 
 
-def test_an_unknown_key_costs_a_look_up_in_thirty_seconds_at_most() -> None:
+def test_minimum_refresh_interval_is_at_least_30_seconds() -> None:
     assert MIN_REFRESH_INTERVAL_SECONDS >= 30
 
 
 @pytest.mark.usefixtures("clock")
-def test_keys_are_asked_for_once(fake: FakeCognito) -> None:
+def test_jwks_is_fetched_once(fake: FakeCognito) -> None:
     pool = Cognito(fake.user_pool)
 
     assert all(accepts(pool, "ours") for _ in range(5))
     assert fake.asked == {KEYS: 1}
 
 
-def test_an_unknown_key_is_looked_up_once_in_thirty_seconds(fake: FakeCognito, clock: Clock) -> None:
+def test_unknown_key_causes_one_refresh_per_interval(fake: FakeCognito, clock: Clock) -> None:
     pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     fake.keys.append(new_key("new"))
@@ -71,7 +71,7 @@ def test_an_unknown_key_is_looked_up_once_in_thirty_seconds(fake: FakeCognito, c
 
 
 @pytest.mark.usefixtures("clock")
-def test_32_who_come_at_once_with_new_keys_cost_one_look_up(fake: FakeCognito) -> None:
+def test_32_concurrent_tokens_with_new_keys_cause_one_refresh(fake: FakeCognito) -> None:
     pool = Cognito(fake.user_pool)
     key_ids = ["ours", "theirs"] * 16
     for key_id in key_ids:
@@ -84,7 +84,7 @@ def test_32_who_come_at_once_with_new_keys_cost_one_look_up(fake: FakeCognito) -
     assert fake.asked[KEYS] == 1
 
 
-def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito, clock: Clock) -> None:
+def test_withdrawn_key_expires_within_the_ttl(fake: FakeCognito, clock: Clock) -> None:
     pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     fake.keys[:] = [new_key("new")]
@@ -92,27 +92,27 @@ def test_a_key_that_cognito_has_withdrawn_goes_within_the_hour(fake: FakeCognito
     clock.now += JWKS_TTL_SECONDS - 1
     assert accepts(pool, "ours")
     clock.now += 1
-    # Asked for by those who come, and waited for by none of them.
+    # A request starts the refresh, and none waits for the result.
     wait_until(lambda: not accepts(pool, "ours"))
     assert accepts(pool, "new")
     assert fake.asked[KEYS] == 2
 
 
-def test_a_withdrawn_key_takes_with_it_what_it_has_signed(fake: FakeCognito, clock: Clock) -> None:
+def test_verified_token_is_rejected_after_its_key_is_withdrawn(fake: FakeCognito, clock: Clock) -> None:
     pool = Cognito(fake.user_pool)
-    by_it = token("sub", key=new_key("ours"))
-    assert pool.verify(by_it).sub == "sub"
+    text = token("sub", key=new_key("ours"))
+    assert pool.verify(text).sub == "sub"
     fake.keys[:] = [new_key("new")]
     clock.now += JWKS_TTL_SECONDS
 
-    assert pool.verify(by_it).sub == "sub"
+    assert pool.verify(text).sub == "sub"
     wait_until(lambda: not accepts(pool, "ours"))
 
     with pytest.raises(Unauthorized):
-        pool.verify(by_it)
+        pool.verify(text)
 
 
-def test_a_token_that_was_accepted_expires_all_the_same(fake: FakeCognito) -> None:
+def test_cached_token_still_expires(fake: FakeCognito) -> None:
     pool = Cognito(fake.user_pool)
     ends = int(time.time()) + 2
     short = token("sub", exp=ends)
@@ -124,30 +124,28 @@ def test_a_token_that_was_accepted_expires_all_the_same(fake: FakeCognito) -> No
         pool.verify(short)
 
 
-def test_a_signature_is_verified_once_while_it_is_remembered(
-    fake: FakeCognito, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signature_is_verified_once_while_cached(fake: FakeCognito, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Cognito(fake.user_pool)
     verified: list[str] = []
     decode = jwt.decode
 
-    def counted(text: str, *given: Any, **others: Any) -> jwt.Token:
+    def counting_decode(text: str, *args: Any, **kwargs: Any) -> jwt.Token:
         verified.append(text)
-        return decode(text, *given, **others)
+        return decode(text, *args, **kwargs)
 
-    monkeypatch.setattr(jwt, "decode", counted)
+    monkeypatch.setattr(jwt, "decode", counting_decode)
     monkeypatch.setattr(cognito, "MAX_VERIFIED_TOKENS", 2)
     one, two, three = (token(sub) for sub in ("one", "two", "three"))
 
     assert [pool.verify(text).sub for text in (one, two, one, two)] == ["one", "two", "one", "two"]
     assert verified == [one, two]
-    # There is no room for a third: all are forgotten.
+    # A third token exceeds the cache: all entries are dropped.
     assert [pool.verify(text).sub for text in (three, one, three)] == ["three", "one", "three"]
     assert verified == [one, two, three, one]
 
 
 @pytest.mark.parametrize("end", ["", "x", "AAAA"])
-def test_another_signature_is_another_token(fake: FakeCognito, end: str) -> None:
+def test_token_with_another_signature_is_rejected(fake: FakeCognito, end: str) -> None:
     pool = Cognito(fake.user_pool)
     text = token("sub")
     pool.verify(text)
@@ -156,7 +154,7 @@ def test_another_signature_is_another_token(fake: FakeCognito, end: str) -> None
         pool.verify(text[:-4] + end)
 
 
-def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCognito, clock: Clock) -> None:
+def test_failed_refresh_is_retried_after_the_minimum_interval(fake: FakeCognito, clock: Clock) -> None:
     pool = Cognito(fake.user_pool)
     assert accepts(pool, "ours")
     break_down(fake)
@@ -173,22 +171,22 @@ def test_keys_that_could_not_be_asked_for_again_are_asked_for_soon(fake: FakeCog
 
 
 def stop(fake: FakeCognito) -> None:
-    """Answer nobody any more."""
+    """Stop responding."""
     fake.answering.clear()
 
 
 def break_down(fake: FakeCognito) -> None:
-    """Answer with what is no key set."""
+    """Respond with an error instead of a key set."""
     fake.faults[KEYS] = (500, b"oops")
 
 
 def offer_no_rsa_key(fake: FakeCognito) -> None:
-    """Answer with a key set that holds none that could have signed."""
+    """Respond with a key set that has no RSA key."""
     fake.faults[KEYS] = (200, SYMMETRIC)
 
 
 @pytest.mark.parametrize("fail", [stop, break_down, offer_no_rsa_key])
-def test_known_keys_go_on_serving_when_cognito_fails(
+def test_cached_keys_stay_valid_when_cognito_fails(
     fake: FakeCognito, clock: Clock, fail: Callable[[FakeCognito], None]
 ) -> None:
     pool = Cognito(fake.user_pool)
@@ -200,7 +198,7 @@ def test_known_keys_go_on_serving_when_cognito_fails(
         assert [accepts(pool, key_id) for key_id in ("ours", "theirs", "ours")] == [True, False, True]
 
 
-def test_without_any_key_so_far_nobody_can_be_told_from_a_stranger(fake: FakeCognito, clock: Clock) -> None:
+def test_without_cached_keys_verification_is_unavailable(fake: FakeCognito, clock: Clock) -> None:
     break_down(fake)
     pool = Cognito(fake.user_pool)
 
@@ -225,7 +223,7 @@ def test_without_any_key_so_far_nobody_can_be_told_from_a_stranger(fake: FakeCog
         ),
     ],
 )
-def test_what_is_no_key_set_is_no_key_set(fake: FakeCognito, body: bytes) -> None:
+def test_invalid_key_set_is_unavailable(fake: FakeCognito, body: bytes) -> None:
     fake.faults[KEYS] = (200, body)
 
     with pytest.raises(UpstreamUnavailable):
@@ -240,7 +238,7 @@ def test_what_is_no_key_set_is_no_key_set(fake: FakeCognito, body: bytes) -> Non
         {"kty": "oct", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQ"},
     ],
 )
-def test_a_key_that_cannot_be_used_is_passed_over(fake: FakeCognito, member: object) -> None:
+def test_unusable_key_is_skipped(fake: FakeCognito, member: object) -> None:
     (ours,) = json.loads(tokens.key_set(new_key("ours")))["keys"]
     for members in ([member, ours], [ours, member]):
         fake.faults[KEYS] = (200, json.dumps({"keys": members}).encode())
@@ -249,7 +247,7 @@ def test_a_key_that_cannot_be_used_is_passed_over(fake: FakeCognito, member: obj
 
 
 @pytest.mark.parametrize("purpose", [{"use": "enc"}, {"alg": "RSA-OAEP"}, {"alg": "RS512"}])
-def test_a_key_for_another_purpose_verifies_no_token(fake: FakeCognito, purpose: dict[str, str]) -> None:
+def test_key_for_another_purpose_verifies_no_token(fake: FakeCognito, purpose: dict[str, str]) -> None:
     (ours,) = json.loads(tokens.key_set(new_key("ours")))["keys"]
     (theirs,) = json.loads(tokens.key_set(new_key("theirs")))["keys"]
     fake.faults[KEYS] = (200, json.dumps({"keys": [ours | purpose, theirs]}).encode())
@@ -258,7 +256,7 @@ def test_a_key_for_another_purpose_verifies_no_token(fake: FakeCognito, purpose:
     assert [accepts(pool, key_id) for key_id in ("theirs", "ours")] == [True, False]
 
 
-def test_a_key_set_may_be_a_file_and_change(tmp_path: Path, clock: Clock) -> None:
+def test_key_set_file_is_read_again_after_a_change(tmp_path: Path, clock: Clock) -> None:
     url = write_key_set(tmp_path / "a key set.json")
     ours = Cognito(user_pool(url))
     assert [accepts(ours, "ours"), accepts(ours, "new")] == [True, False]
