@@ -1,4 +1,4 @@
-"""docker-compose.yml: what it promises whoever types `docker compose up`, as compose itself reads it."""
+"""docker-compose.yml as compose itself reads it: defaults, hardening, settings and passwords."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.service import get
 from tests.settings import NAMES
 
 OURS = ("migrate", "backend", "dev-token")
-# What differs from machine to machine, each with a value that none has by itself.
+# Settings that differ per machine, each with a value that no machine has by default.
 OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
     "DATABASE_TIMEOUT_SECONDS": "17",
@@ -61,31 +61,31 @@ OVERRIDDEN = {
     "SERVICE_PASSWORD": "services",
     "WEB_CONCURRENCY": "7",
 }
-# What the backend's own place decides: its database is always `db`, by a password, and nginx is in front of it.
+# Settings that compose fixes: the database is always `db`, reached with a password, and nginx is the proxy.
 DECIDED = {"HOST", "PORT", "TRUSTED_PROXIES", "IDLE_TIMEOUT_SECONDS", "DATABASE_AUTH"}
 DECIDED |= {"CONNECTION_URL", "SERVICE_CONNECTION_URL"}
-# What no service of compose's reads.
+# Settings that no service of compose's reads.
 UNREAD = {"LAMBDA_CONNECTION_URL", "PROD_CONNECTION_URL", "TEST_CONNECTION_URL", "CRUDDUR_HOME", "BACKEND_URL"}
 UNREAD |= {"DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"}
 
 
 @pytest.fixture(scope="module")
 def services() -> Any:
-    """Compose's services on a machine that says nothing."""
+    """Return compose's services on a machine without settings."""
     return config()["services"]
 
 
 def published(service: Any) -> list[tuple[str, str, int]]:
-    """A service's ports: address and port on the machine, and port in the container."""
+    """Return a service's ports: address and port on the machine, and port in the container."""
     return [(port["host_ip"], port["published"], port["target"]) for port in service["ports"]]
 
 
 @pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer"])
-def test_what_serves_starts_again_by_itself(services: Any, name: str) -> None:
+def test_services_restart_unless_stopped(services: Any, name: str) -> None:
     assert services[name]["restart"] == "unless-stopped"
 
 
-def test_nginx_takes_requests_and_is_believed(services: Any) -> None:
+def test_nginx_is_the_one_trusted_proxy(services: Any) -> None:
     nginx, backend = services["nginx"], services["backend"]["environment"]
     upstream = int(re.findall(r"keepalive_timeout (\d+)s", TEMPLATE.read_text())[0])
 
@@ -95,23 +95,23 @@ def test_nginx_takes_requests_and_is_believed(services: Any) -> None:
     )
     assert (nginx["read_only"], nginx["cap_drop"], nginx["user"]) == (True, ["ALL"], "101:101")
     assert backend["TRUSTED_PROXIES"] == "1"
-    # Otherwise a request may meet a connection that the backend is closing.
+    # With a shorter timeout, nginx may send a request on a connection that the backend is closing.
     assert int(backend["IDLE_TIMEOUT_SECONDS"]) > upstream
 
 
-def test_without_preparation_there_is_a_seeded_backend_on_a_postgres_18(services: Any) -> None:
+def test_default_is_a_seeded_backend_on_postgres_18(services: Any) -> None:
     assert services["db"]["image"].startswith("postgres:18.")
     assert services["migrate"]["depends_on"]["db"]["condition"] == "service_healthy"
     assert services["backend"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert services["migrate"]["environment"]["CONNECTION_URL"] == "postgresql://postgres:password@db:5432/cruddur"
     (volume,) = services["db"]["volumes"]
-    # Where the image of 18 keeps its data: https://github.com/docker-library/postgres/pull/1259
+    # The data folder of the image of 18: https://github.com/docker-library/postgres/pull/1259
     assert (volume["type"], volume["source"], volume["target"]) == ("volume", "db", "/var/lib/postgresql")
-    # By TCP, which the server that only sets the volume up does not listen on.
+    # The probe uses TCP, because the server that initialises the volume listens on its socket only.
     assert services["db"]["healthcheck"]["test"][1:4] == ["pg_isready", "-h", "127.0.0.1"]
 
 
-def test_only_this_machine_reaches_what_is_published(services: Any) -> None:
+def test_ports_are_published_on_loopback_only(services: Any) -> None:
     assert published(services["nginx"]) == [("127.0.0.1", "4567", 4567)]
     assert published(services["db"]) == [("127.0.0.1", "5432", 5432)]
     assert published(services["viewer"]) == [("127.0.0.1", "16686", 16686)]
@@ -119,7 +119,7 @@ def test_only_this_machine_reaches_what_is_published(services: Any) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_containers_may_do_nothing_but_their_work(services: Any, name: str) -> None:
+def test_containers_are_read_only_and_without_capabilities(services: Any, name: str) -> None:
     service = services[name]
 
     assert (service["read_only"], service["init"]) == (True, True)
@@ -129,7 +129,7 @@ def test_our_containers_may_do_nothing_but_their_work(services: Any, name: str) 
     assert service["build"]["dockerfile"] == "backend-flask/Dockerfile"
 
 
-def test_what_faces_the_network_has_neither_the_owners_password_nor_a_hand_on_the_keys(services: Any) -> None:
+def test_network_facing_containers_have_no_owner_password_and_read_only_keys(services: Any) -> None:
     for name in ("backend", "dev-token"):
         url = services[name]["environment"]["CONNECTION_URL"]
         assert url == "postgresql://cruddur_service:password@db:5432/cruddur"
@@ -138,22 +138,22 @@ def test_what_faces_the_network_has_neither_the_owners_password_nor_a_hand_on_th
     assert keys["read_only"]
 
 
-def test_a_stop_lets_the_service_finish(services: Any) -> None:
+def test_stop_grace_period_covers_a_graceful_shutdown(services: Any) -> None:
     seconds = int(services["backend"]["stop_grace_period"].removesuffix("s"))
 
-    # The last second is for the spans that wait.
+    # The last second is for the export of pending spans.
     assert seconds > STOP_SECONDS + 1
 
 
-def test_up_starts_neither_the_tokens_maker_nor_the_viewer() -> None:
+def test_up_starts_neither_dev_token_nor_viewer() -> None:
     assert config(profile="none")["services"].keys() == {"passwords", "db", "migrate", "backend", "nginx"}
 
 
-def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> None:
+def test_only_machine_specific_settings_can_be_overridden() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    named = re.findall(r"\$\{(\w+)", text) + re.findall(r"^ +([A-Z_]+):$", text, re.MULTILINE)
-    assert set(named) == OVERRIDDEN.keys()
-    # None must be: each has a default.
+    variables = re.findall(r"\$\{(\w+)", text) + re.findall(r"^ +([A-Z_]+):$", text, re.MULTILINE)
+    assert set(variables) == OVERRIDDEN.keys()
+    # No variable is required: each has a default.
     assert re.findall(r"\$\{\w+(?!:-)\W", text) == []
 
     services = config(**OVERRIDDEN)["services"]
@@ -171,37 +171,37 @@ def test_what_differs_from_machine_to_machine_can_be_set_and_nothing_else() -> N
     assert published(services["db"]) == [("127.0.0.1", "5433", 5432)]
 
 
-def test_the_backend_gets_every_setting_of_the_example_that_it_reads(tmp_path: Path) -> None:
+def test_backend_gets_every_setting_of_the_example_that_it_reads(tmp_path: Path) -> None:
     example = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     read = (set(NAMES) | example) - DECIDED - UNREAD
-    # The ports and passwords of the others.
+    # The settings of the other services.
     read -= {"POSTGRES_PASSWORD", "POSTGRES_PORT", "SERVICE_PASSWORD"}
-    told = {name: f"that of {name}" for name in read}
+    environ = {name: f"that of {name}" for name in read}
     dot_env = tmp_path / ".env"
-    dot_env.write_text("".join(f"{name}='{value}'\n" for name, value in told.items()))
+    dot_env.write_text("".join(f"{name}='{value}'\n" for name, value in environ.items()))
 
-    for services in (config(**told)["services"], config(env_file=str(dot_env))["services"]):
-        assert services["backend"]["environment"].items() >= told.items()
+    for services in (config(**environ)["services"], config(env_file=str(dot_env))["services"]):
+        assert services["backend"]["environment"].items() >= environ.items()
     decided = dict.fromkeys(DECIDED - {"PORT"}, "1")
     assert config(**decided) == config()
 
 
 @pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "SERVICE_PASSWORD"])
 @pytest.mark.parametrize("password", [*(f"s3cr3t{sign}" for sign in "@/?#[]% \t"), "@", "s3%41cr3t"])
-def test_a_password_that_a_url_takes_for_something_else_is_refused_first(name: str, password: str) -> None:
-    done = checked(**{name: password})
+def test_password_that_breaks_a_url_is_refused_first(name: str, password: str) -> None:
+    result = run_password_check(**{name: password})
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cruddur: {name} is malformed: it holds a space or one of @ / ? # [ ] %; ")
-    assert done.stderr.count("\n") == 1
-    assert "s3" not in done.stderr
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"cruddur: {name} is malformed: it holds a space or one of @ / ? # [ ] %; ")
+    assert result.stderr.count("\n") == 1
+    assert "s3" not in result.stderr
 
 
-def test_both_passwords_are_refused_at_once_and_any_other_is_taken(services: Any) -> None:
-    assert checked(POSTGRES_PASSWORD="a@b", SERVICE_PASSWORD="a/b").stderr.count("\n") == 2
+def test_both_passwords_are_refused_at_once_and_any_other_is_accepted(services: Any) -> None:
+    assert run_password_check(POSTGRES_PASSWORD="a@b", SERVICE_PASSWORD="a/b").stderr.count("\n") == 2
     for password in ("password", "p:!&'()*+,;=-._~\"<>\\^`{|}é"):
-        done = checked(POSTGRES_PASSWORD=password, SERVICE_PASSWORD=password)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        result = run_password_check(POSTGRES_PASSWORD=password, SERVICE_PASSWORD=password)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
         url = config(POSTGRES_PASSWORD=password)["services"]["migrate"]["environment"]["CONNECTION_URL"]
         assert conninfo_to_dict(check_connection_url(url))["password"] == password
     assert services["db"]["depends_on"]["passwords"]["condition"] == "service_completed_successfully"
@@ -209,15 +209,15 @@ def test_both_passwords_are_refused_at_once_and_any_other_is_taken(services: Any
     assert services["passwords"]["network_mode"] == "none"
 
 
-def checked(**settings: str) -> "subprocess.CompletedProcess[str]":
-    """Run what looks at the passwords, with compose's settings."""
+def run_password_check(**settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run compose's check of the passwords with these settings."""
     service = config(**settings)["services"]["passwords"]
     words = [*command(service, "entrypoint"), *command(service)]
     environ = {"PATH": os.environ["PATH"], **service["environment"]}
     return subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
 
 
-def test_a_copy_of_the_example_changes_nothing_and_a_line_of_it_what_it_says(tmp_path: Path) -> None:
+def test_example_env_file_equals_the_defaults_and_its_lines_take_effect(tmp_path: Path) -> None:
     example = ROOT / ".env.example"
     assert config(env_file=str(example)) == config()
 
@@ -226,25 +226,23 @@ def test_a_copy_of_the_example_changes_nothing_and_a_line_of_it_what_it_says(tmp
     assert published(config(env_file=str(dot_env))["services"]["nginx"]) == [("127.0.0.1", "8080", 4567)]
 
 
-def test_each_service_builds_the_image_under_a_name_of_its_own_and_anew() -> None:
-    # Built at one time under one name, the second to be done fails; and what is there already would be run as it is.
-    built = [service for service in config()["services"].values() if "build" in service]
+def test_each_service_builds_an_image_of_its_own() -> None:
+    # With one name for simultaneous builds, the second build fails. And an existing image would run as it is.
+    building = [service for service in config()["services"].values() if "build" in service]
 
-    assert len(built) == 3
-    assert [service.get("image") for service in built] == [None] * 3
-    assert {service["pull_policy"] for service in built} == {"build"}
+    assert len(building) == 3
+    assert [service.get("image") for service in building] == [None] * 3
+    assert {service["pull_policy"] for service in building} == {"build"}
 
 
 @pytest.mark.slow
-def test_the_pool_that_is_configured_is_trusted_without_keys_of_ours(
-    home: Path, new_url: str, pool: dict[str, str]
-) -> None:
-    # Without one, tests/test_image.py signs in.
+def test_configured_user_pool_is_trusted_without_dev_keys(home: Path, new_url: str, pool: dict[str, str]) -> None:
+    # tests/test_image.py covers a start without a configured pool.
     succeeds("db-setup", CONNECTION_URL=new_url)
     backend = config(**pool)["services"]["backend"]
-    ours = {"PORT": free_port(), "CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
+    settings = {"PORT": free_port(), "CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
 
-    with started(command(backend), **(backend["environment"] | pool | ours)):
-        assert get(ours["PORT"], "/api/health-check")[0] == 200
+    with started(command(backend), **(backend["environment"] | pool | settings)):
+        assert get(settings["PORT"], "/api/health-check")[0] == 200
         assert not home.exists()
-        assert ask(ours["PORT"], NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
+        assert ask(settings["PORT"], NOTIFICATIONS, tokens.token(ANDREW))[0] == 200

@@ -1,4 +1,4 @@
-"""The settings: read once, and each fault a line with the reason, the rule and a right value."""
+"""The settings: read once; each invalid setting is one line with the reason, the rule and a valid value."""
 
 import os
 from typing import Any
@@ -15,30 +15,30 @@ from tests.settings import NAMES, REQUIRED, URL, load
 COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"
 SERVICE_URL = "postgresql://cruddur_service@db/cruddur"
 FIELDS = {str(field.validation_alias): field for field in Config.model_fields.values()}
-# The SDK reads them: only whether they are set is kept.
+# The OpenTelemetry SDK reads these settings. `Config` keeps only the fact that each is set.
 FLAGS = [name for name in NAMES if name.endswith(("ENDPOINT", "HEADERS"))]
 
 
 def faults(**environ: str) -> list[str]:
-    """Return the lines of the failure that these variables cause."""
+    """Return the lines of the error that these variables cause."""
     with pytest.raises(CommandError) as failure:
         load(**environ)
     return str(failure.value).splitlines()
 
 
 def fault(name: str, value: str) -> str:
-    """Return the one line of the failure that a variable causes while all others are right."""
+    """Return the one line of the error that a variable causes while all others are valid."""
     (line,) = faults(**REQUIRED | {name: value})
     return line
 
 
 def example(name: str) -> str:
-    """Return the right value in a setting's messages."""
-    (found,) = FIELDS[name].examples
-    return str(found)
+    """Return the valid value that a setting's messages name."""
+    (value,) = FIELDS[name].examples
+    return str(value)
 
 
-def test_a_variable_that_is_left_out_has_a_default() -> None:
+def test_unset_variable_has_a_default() -> None:
     assert load(**REQUIRED).model_dump() == {
         "service_connection_url": None,
         "connection_url": URL,
@@ -91,15 +91,15 @@ def test_each_variable_is_read_into_its_field() -> None:
     }
 
 
-def test_an_empty_variable_counts_as_not_set() -> None:
+def test_empty_variable_counts_as_unset() -> None:
     assert load(**dict.fromkeys(NAMES, "") | REQUIRED) == load(**REQUIRED)
 
 
-def test_names_are_case_sensitive_and_a_fields_name_is_no_variable() -> None:
+def test_variable_names_are_case_sensitive_and_differ_from_field_names() -> None:
     assert load(**REQUIRED, Port="1", port="2", drain="none").port == 4567
 
 
-def test_an_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**REQUIRED, "PORT": "1", "WEB_CONCURRENCY": "3"}.items():
         monkeypatch.setenv(name, value)
 
@@ -108,7 +108,7 @@ def test_an_argument_comes_before_the_environment(monkeypatch: pytest.MonkeyPatc
     assert (config.port, config.workers) == (2, 3)
 
 
-def test_a_config_does_not_change() -> None:
+def test_config_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load(**REQUIRED).port = 1
 
@@ -122,19 +122,19 @@ def test_a_config_does_not_change() -> None:
         ({"CONNECTION_URL": "", "SERVICE_CONNECTION_URL": SERVICE_URL}, "SERVICE_CONNECTION_URL", SERVICE_URL),
     ],
 )
-def test_the_service_takes_its_own_url_before_the_owners(environ: dict[str, str], setting: str, url: str) -> None:
+def test_service_url_takes_precedence_over_owner_url(environ: dict[str, str], setting: str, url: str) -> None:
     config = load(**REQUIRED | environ)
 
     assert (config.connection_setting, config.database_url) == (setting, url)
     assert ("user=cruddur_service" in config.conninfo()()) == (url == SERVICE_URL)
 
 
-def test_every_fault_is_named_at_once_in_the_order_of_the_settings() -> None:
+def test_every_invalid_setting_is_reported_at_once_in_order() -> None:
     lines = faults(PORT="none", FRONTEND_URL="http://a/,localhost", OTEL_TRACES_SAMPLER="always", LOG_LEVEL="info")
 
     assert [line.partition(";")[0] for line in lines] == [
         "CONNECTION_URL is not set",
-        # A setting with two faults is named once.
+        # A setting with two faults has one line.
         "FRONTEND_URL is malformed: it has a trailing slash",
         "AWS_DEFAULT_REGION is not set",
         "AWS_COGNITO_USER_POOL_ID is not set",
@@ -144,7 +144,7 @@ def test_every_fault_is_named_at_once_in_the_order_of_the_settings() -> None:
     ]
 
 
-def test_a_line_says_the_rule_and_a_right_value() -> None:
+def test_error_line_names_the_rule_and_a_valid_value() -> None:
     (line,) = faults(**REQUIRED | {"CONNECTION_URL": ""})
     assert line == (
         "CONNECTION_URL is not set; it is a URL or a connection string of libpq's that names its database, "
@@ -160,7 +160,7 @@ def test_a_line_says_the_rule_and_a_right_value() -> None:
     )
 
 
-def test_with_a_malformed_url_of_its_own_the_service_does_not_ask_for_the_owners() -> None:
+def test_malformed_service_url_does_not_fall_back_to_owner_url() -> None:
     (line,) = faults(**REQUIRED | {"CONNECTION_URL": "", "SERVICE_CONNECTION_URL": "postgresql://u@h"})
 
     assert line.startswith("SERVICE_CONNECTION_URL is malformed: it names no database; SERVICE_CONNECTION_URL is")
@@ -310,7 +310,7 @@ SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not kn
         ("OTEL_METRICS_EXEMPLAR_FILTER", "never", CHOICES),
     ],
 )
-def test_a_malformed_value_is_told_with_its_reason_and_the_rule(name: str, value: str, reason: str) -> None:
+def test_malformed_value_is_reported_with_reason_and_rule(name: str, value: str, reason: str) -> None:
     line = fault(name, value)
 
     assert line.startswith(f"{name} is malformed: {reason}")
@@ -319,13 +319,13 @@ def test_a_malformed_value_is_told_with_its_reason_and_the_rule(name: str, value
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("character", ["\r", "\x01", "\x85"])
-def test_a_control_character_is_named_in_every_setting(name: str, character: str) -> None:
+def test_control_character_is_reported_in_every_setting(name: str, character: str) -> None:
     line = fault(name, f"{example(name)}{character}")
 
     assert line.startswith(f"{name} is malformed: it ends in a control character (U+{ord(character):04X}); ")
 
 
-# In the places where a library's own message would quote it.
+# Secrets in the places that a library's own message would quote.
 SECRETS = [
     "s3cr3t!",
     "'s3cr3t'",
@@ -353,7 +353,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FLAGS])
 @pytest.mark.parametrize("value", SECRETS)
-def test_no_message_holds_the_value_or_a_part_of_it(name: str, value: str) -> None:
+def test_error_never_quotes_the_value(name: str, value: str) -> None:
     with pytest.raises(CommandError) as failure:
         load(**REQUIRED | {name: value})
 
@@ -364,21 +364,21 @@ def test_no_message_holds_the_value_or_a_part_of_it(name: str, value: str) -> No
 
 @pytest.mark.parametrize("name", FLAGS)
 @pytest.mark.parametrize("value", ["s3cr3t", "'s3cr3t=s3cr3t'", "s3cr3t://s3cr3t=s3cr3t", "s3cr3t=s3cr3t;é", "=s3cr3t"])
-def test_no_message_holds_what_goes_to_the_collector(name: str, value: str) -> None:
+def test_error_never_quotes_collector_settings(name: str, value: str) -> None:
     line = fault(name, value)
 
     assert line.startswith(f"{name} is malformed: ")
     assert "s3cr3t" not in line
 
 
-def test_pydantics_own_message_does_not_hold_it_either() -> None:
+def test_pydantic_error_never_quotes_the_value() -> None:
     with pytest.raises(ValidationError) as error:
         Config(connection_url="postgresql://u:s3cr3t@@h/d", frontend_urls=("s3cr3t",))
 
     assert "s3cr3t" not in f"{error.value}{error.value!r}"
 
 
-def test_a_password_is_not_in_the_repr() -> None:
+def test_repr_hides_passwords() -> None:
     urls = {"SERVICE_CONNECTION_URL": "postgresql://u:s3cr3t@h/d", "RATE_LIMIT_STORAGE_URL": "redis://:s3cr3t@h"}
     config = load(**REQUIRED, **urls)
 
@@ -435,18 +435,18 @@ def test_a_password_is_not_in_the_repr() -> None:
         ),
     ],
 )
-def test_a_value_at_its_limit_is_taken(name: str, value: str, field: str, found: Any) -> None:
+def test_value_at_its_limit_is_accepted(name: str, value: str, field: str, found: Any) -> None:
     assert getattr(load(**REQUIRED | {name: value}), field) == found
 
 
 @pytest.mark.parametrize("region", ["us-gov-west-1", "eu-central-2", "ap-southeast-1"])
-def test_a_pool_is_in_its_region(region: str) -> None:
+def test_user_pool_issuer_has_the_configured_region(region: str) -> None:
     config = load(**REQUIRED | {"AWS_DEFAULT_REGION": region, "AWS_COGNITO_USER_POOL_ID": f"{region}_a"})
 
     assert config.user_pool.issuer == f"https://cognito-idp.{region}.amazonaws.com/{region}_a"
 
 
-# A password for each sign that has to be percent-encoded in a URL, and some that make another valid URL of it.
+# A password for each character that a URL needs percent-encoded, and passwords that turn it into another valid URL.
 PASSWORDS = [
     *(f"s3cr3t{sign}s3cr3t" for sign in "@/?#[]% "),
     *(
@@ -471,12 +471,12 @@ PASSWORDS = [
         ("RATE_LIMIT_STORAGE_URL", "rediss://:{}@redis:6379/0"),
     ],
 )
-def test_a_password_that_is_not_percent_encoded_is_said_to_be_that(name: str, url: str, password: str) -> None:
+def test_password_without_percent_encoding_is_reported_as_such(name: str, url: str, password: str) -> None:
     line = fault(name, url.format(password))
 
     assert line.startswith(f"{name} is malformed: {NOT_ENCODED}; ")
     assert "s3" not in line
-    # As docs/development.md has it encoded.
+    # The same password passes in the encoding of docs/development.md.
     assert getattr(load(**REQUIRED | {name: url.format(quote(password, safe=""))}), name.lower())
 
 
@@ -492,12 +492,12 @@ def test_a_password_that_is_not_percent_encoded_is_said_to_be_that(name: str, ur
         "host=@abstract dbname='the tests' user=me",
     ],
 )
-def test_a_connection_url_is_what_libpq_takes(url: str) -> None:
+def test_connection_url_accepts_libpqs_syntax(url: str) -> None:
     assert load(**REQUIRED | {"CONNECTION_URL": url}).connection_url == url
     assert check_connection_url(url) == url
 
 
-def test_the_pool_has_cognitos_own_addresses() -> None:
+def test_user_pool_addresses_default_to_cognitos() -> None:
     assert load(**REQUIRED).user_pool == UserPool(
         issuer=f"{COGNITO}/us-east-1_AbCdEfGhI",
         client_id="client",
@@ -514,7 +514,7 @@ def test_the_pool_has_cognitos_own_addresses() -> None:
         ("https://pool.example/jwks.json", "http://[::1]:5000"),
     ],
 )
-def test_the_pool_may_have_addresses_of_its_own(jwks_url: str, endpoint: str) -> None:
+def test_user_pool_addresses_can_be_overridden(jwks_url: str, endpoint: str) -> None:
     addresses = {"AWS_COGNITO_JWKS_URL": jwks_url, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": endpoint}
 
     pool = load(**REQUIRED | addresses).user_pool
@@ -533,7 +533,7 @@ def test_the_pool_may_have_addresses_of_its_own(jwks_url: str, endpoint: str) ->
         ({"METRICS_ENDPOINT": "http://a/v1/metrics"}, "none", "otlp"),
     ],
 )
-def test_an_endpoint_turns_its_exporters_on(environ: dict[str, str], traces: str, metrics: str) -> None:
+def test_otlp_endpoint_enables_its_exporters(environ: dict[str, str], traces: str, metrics: str) -> None:
     config = load(**REQUIRED, **{f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()})
 
     assert (config.traces_exporter, config.metrics_exporter) == (traces, metrics)
@@ -541,13 +541,17 @@ def test_an_endpoint_turns_its_exporters_on(environ: dict[str, str], traces: str
 
 @pytest.mark.parametrize("endpoint", ["", "http://localhost:4318"])
 @pytest.mark.parametrize(("traces", "metrics"), [("otlp", "none"), ("console", "otlp"), ("none", "none")])
-def test_a_named_exporter_holds_with_and_without_an_endpoint(endpoint: str, traces: str, metrics: str) -> None:
-    named = {"OTEL_TRACES_EXPORTER": traces, "OTEL_METRICS_EXPORTER": metrics, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+def test_named_exporter_overrides_the_endpoints_default(endpoint: str, traces: str, metrics: str) -> None:
+    exporters = {
+        "OTEL_TRACES_EXPORTER": traces,
+        "OTEL_METRICS_EXPORTER": metrics,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+    }
 
-    config = load(**REQUIRED, **named)
+    config = load(**REQUIRED, **exporters)
 
     assert (config.traces_exporter, config.metrics_exporter) == (traces, metrics)
 
 
-def test_no_setting_of_the_developers_reaches_a_test() -> None:
+def test_developers_own_settings_reach_no_test() -> None:
     assert os.environ.keys() & set(NAMES) == set()

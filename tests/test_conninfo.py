@@ -1,4 +1,4 @@
-"""What new connections are opened with: a token of RDS's, made anew for each."""
+"""Connection strings: a new RDS authentication token for every connection."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +18,7 @@ REGION = "eu-west-1"
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """AWS credentials that are nobody's, and none of this machine's."""
+    """Set fake AWS credentials, and hide this machine's own."""
     nothing = str(tmp_path_factory.mktemp("aws") / "none")
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -30,20 +30,20 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
         monkeypatch.setenv(name, value)
 
 
-def test_a_password_is_the_urls() -> None:
+def test_password_auth_uses_the_urls_password() -> None:
     source = conninfo_provider("postgresql://user:secret@host/cruddur", "password", REGION)
 
     assert conninfo_to_dict(source())["password"] == "secret"
 
 
-def test_a_token_is_signed_for_host_and_user_and_a_quarter_of_an_hour() -> None:
+def test_iam_token_is_signed_for_host_and_user_and_15_minutes() -> None:
     parts = conninfo_to_dict(conninfo_provider(RDS, "iam", REGION)())
 
     token = urlsplit(f"https://{parts['password']}")
-    said = parse_qs(token.query)
+    query = parse_qs(token.query)
     assert (token.netloc, token.path) == ("db.example.eu-west-1.rds.amazonaws.com:5432", "/")
-    assert (said["Action"], said["DBUser"], said["X-Amz-Expires"]) == (["connect"], ["cruddur_service"], ["900"])
-    assert said["X-Amz-Credential"][0].split("/")[2:] == ["eu-west-1", "rds-db", "aws4_request"]
+    assert (query["Action"], query["DBUser"], query["X-Amz-Expires"]) == (["connect"], ["cruddur_service"], ["900"])
+    assert query["X-Amz-Credential"][0].split("/")[2:] == ["eu-west-1", "rds-db", "aws4_request"]
     assert parts["sslmode"] == "verify-full"
     assert "EXAMPLEKEY" not in str(parts)
 
@@ -58,7 +58,7 @@ def test_a_token_is_signed_for_host_and_user_and_a_quarter_of_an_hour() -> None:
         ("postgresql://user@/cruddur?host=%2Ftmp&sslmode=verify-full", "one host"),
     ],
 )
-def test_a_url_that_is_not_for_tokens_is_told(url: str, remedy: str) -> None:
+def test_url_unfit_for_iam_auth_is_refused_with_a_remedy(url: str, remedy: str) -> None:
     with pytest.raises(CommandError, match=remedy):
         load(**REQUIRED | {"CONNECTION_URL": url, "DATABASE_AUTH": "iam"}).conninfo()
 
@@ -71,11 +71,11 @@ def test_a_url_that_is_not_for_tokens_is_told(url: str, remedy: str) -> None:
         ("db.example.eu-west-1.rds.amazonaws.com", "us-east-1", False),
         ("p.proxy-example.eu-west-1.rds.amazonaws.com", "eu-west-2", False),
         ("db.example.cn-north-1.rds.amazonaws.com.cn", "cn-northwest-1", False),
-        # Names of one's own tell no region.
+        # Custom host names contain no region.
         ("db.eu-west-1.example.com", "us-east-1", True),
     ],
 )
-def test_a_token_is_for_the_region_that_the_host_names(host: str, region: str, taken: bool) -> None:  # noqa: FBT001 - a case
+def test_iam_token_region_must_match_the_hosts_region(host: str, region: str, taken: bool) -> None:  # noqa: FBT001 - a case
     url = f"postgresql://cruddur_service@{host}/cruddur?sslmode=verify-full"
 
     if taken:
@@ -85,11 +85,11 @@ def test_a_token_is_for_the_region_that_the_host_names(host: str, region: str, t
         CommandError, match=rf"^DATABASE_AUTH=iam: .* is in \S+, and a token of {region} is not taken there"
     ):
         conninfo_provider(url, "iam", region)
-    # A password is taken wherever the server is.
+    # Password authentication works in any region.
     assert conninfo_provider(url, "password", region)()
 
 
-def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_aws_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
@@ -97,16 +97,16 @@ def test_without_a_role_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         conninfo_provider(RDS, "iam", REGION)
 
 
-def test_each_new_connection_asks_anew(service_url: str) -> None:
-    asked: list[str] = []
+def test_each_new_connection_gets_a_new_conninfo(service_url: str) -> None:
+    calls: list[str] = []
 
     def source() -> str:
-        asked.append(service_url)
+        calls.append(service_url)
         return service_url
 
-    lender = DatabasePool(source)
-    wait_until(lambda: lender.pool.get_stats()["pool_size"] == 4 and len(asked) == 4)
-    with lender.connection(Deadline(60)) as connection:
+    pool = DatabasePool(source)
+    wait_until(lambda: pool.pool.get_stats()["pool_size"] == 4 and len(calls) == 4)
+    with pool.connection(Deadline(60)) as connection:
         connection.close()
-    wait_until(lambda: len(asked) == 5)
-    lender.pool.close()
+    wait_until(lambda: len(calls) == 5)
+    pool.pool.close()
