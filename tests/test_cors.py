@@ -1,4 +1,4 @@
-"""Which pages may call us."""
+"""CORS: the origins whose pages may call the API."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,28 +13,28 @@ ASKED = "authorization,content-type,idempotency-key,if-none-match,traceparent,tr
 
 
 def client_of(*frontends: str) -> FlaskClient:
-    """A client of a service without a database, which no preflight needs."""
+    """Return a client of a service without a database, which a preflight never needs."""
     app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=frontends, **pool()))
     app.extensions["database_pool"].close()
     return app.test_client()
 
 
 def preflight(client: FlaskClient, origin: str, path: str = HOME, method: str = "GET") -> dict[str, str]:
-    """The CORS headers of a preflight's answer."""
-    asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": ASKED}
-    answer = client.options(path, headers=asked)
-    assert answer.status_code == 200
-    assert answer.data == b""
-    assert answer.headers.getlist("Vary") == ["Origin"]
-    assert answer.headers["Cache-Control"] == "private, no-store"
-    assert answer.headers["Content-Length"] == "0"
-    assert "Connection" not in answer.headers
-    return {name: value for name, value in answer.headers if name.startswith("Access-Control-")}
+    """Return the CORS headers of a preflight's response."""
+    headers = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": ASKED}
+    response = client.options(path, headers=headers)
+    assert response.status_code == 200
+    assert response.data == b""
+    assert response.headers.getlist("Vary") == ["Origin"]
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert response.headers["Content-Length"] == "0"
+    assert "Connection" not in response.headers
+    return {name: value for name, value in response.headers if name.startswith("Access-Control-")}
 
 
 @pytest.mark.parametrize("path", [HOME, "/api/activities/@bayko", "/api/health-check", "/api/messages/@bayko"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
-def test_a_preflight_of_the_frontend_is_let_through(path: str, method: str) -> None:
+def test_preflight_from_frontend_is_allowed(path: str, method: str) -> None:
     headers = preflight(client_of(FRONTEND), FRONTEND, path, method)
 
     assert headers["Access-Control-Allow-Origin"] == FRONTEND
@@ -51,16 +51,16 @@ def test_a_preflight_of_the_frontend_is_let_through(path: str, method: str) -> N
         *("http://localhost", "http://evil.example/http://localhost:3000", "http://localhost:30000", ""),
     ],
 )
-def test_no_other_page_is_let_through(origin: str) -> None:
+def test_preflight_from_another_origin_is_refused(origin: str) -> None:
     client = client_of(FRONTEND)
 
     assert preflight(client, origin) == {}
-    answer = client.get("/api/health-check", headers={"Origin": origin})
-    assert not [name for name, _ in answer.headers if name.startswith("Access-Control-")]
-    assert answer.headers.getlist("Vary") == ["Origin"]
+    response = client.get("/api/health-check", headers={"Origin": origin})
+    assert not [name for name, _ in response.headers if name.startswith("Access-Control-")]
+    assert response.headers.getlist("Vary") == ["Origin"]
 
 
-def test_an_origin_is_taken_word_for_word() -> None:
+def test_allowed_origin_is_matched_literally() -> None:
     client = client_of("https://cruddur.example", "http://[::1]:3000")
 
     assert preflight(client, "https://cruddur.example")["Access-Control-Allow-Origin"] == "https://cruddur.example"
@@ -70,12 +70,12 @@ def test_an_origin_is_taken_word_for_word() -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [(HOME, 503), ("/api/health-check", 200), ("/nope", 404)])
-def test_the_frontend_may_read_answers_and_failures(path: str, status: int) -> None:
-    answer = client_of(FRONTEND).get(path, headers={"Origin": FRONTEND})
+def test_frontend_may_read_responses_and_errors(path: str, status: int) -> None:
+    response = client_of(FRONTEND).get(path, headers={"Origin": FRONTEND})
 
-    assert answer.status_code == status
-    assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
-    assert set(answer.headers["Access-Control-Expose-Headers"].split(", ")) == {
+    assert response.status_code == status
+    assert response.headers["Access-Control-Allow-Origin"] == FRONTEND
+    assert set(response.headers["Access-Control-Expose-Headers"].split(", ")) == {
         *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
         *("RateLimit-Policy", "RateLimit"),
     }
@@ -92,24 +92,24 @@ def test_the_frontend_may_read_answers_and_failures(path: str, status: int) -> N
         ("HEAD /api/health-check", {}, 200),
     ],
 )
-def test_it_may_read_each_of_them_once(request_line: str, headers: dict[str, str], status: int) -> None:
+def test_cors_headers_appear_once_on_any_response(request_line: str, headers: dict[str, str], status: int) -> None:
     method, path = request_line.split()
-    answer = client_of(FRONTEND).open(path, method=method, headers={"Origin": FRONTEND, **headers})
+    response = client_of(FRONTEND).open(path, method=method, headers={"Origin": FRONTEND, **headers})
 
-    assert answer.status_code == status
-    assert answer.headers.getlist("Access-Control-Allow-Origin") == [FRONTEND]
-    assert answer.headers.getlist("Vary").count("Origin") == 1
-    assert len(answer.headers.getlist("Cache-Control")) == 1
-
-
-def test_a_preflight_with_a_body_ends_its_connection() -> None:
-    asked = {"Origin": FRONTEND, "Access-Control-Request-Method": "GET"}
-
-    assert client_of(FRONTEND).options(HOME, headers=asked, data=b"x").headers["Connection"] == "close"
+    assert response.status_code == status
+    assert response.headers.getlist("Access-Control-Allow-Origin") == [FRONTEND]
+    assert response.headers.getlist("Vary").count("Origin") == 1
+    assert len(response.headers.getlist("Cache-Control")) == 1
 
 
-def test_options_without_a_preflight_tells_the_methods() -> None:
-    answer = client_of(FRONTEND).options(HOME)
+def test_preflight_with_a_body_closes_the_connection() -> None:
+    headers = {"Origin": FRONTEND, "Access-Control-Request-Method": "GET"}
 
-    assert answer.status_code == 200
-    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert client_of(FRONTEND).options(HOME, headers=headers, data=b"x").headers["Connection"] == "close"
+
+
+def test_options_without_a_preflight_lists_the_methods() -> None:
+    response = client_of(FRONTEND).options(HOME)
+
+    assert response.status_code == 200
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}

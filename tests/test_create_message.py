@@ -1,4 +1,4 @@
-"""Writing to somebody: in a conversation, or to begin one."""
+"""Direct messages: in an existing conversation, and to a handle."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -13,23 +13,23 @@ NO_TEXT: list[object] = ["", " ", "\u3000", None, 1, [], {}, False]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_message_to_a_group_is_answered_as_it_is_then_shown(sign_in: SignIn, make: Make) -> None:
+def test_message_to_a_group_is_returned_as_later_shown(sign_in: SignIn, make: Make) -> None:
     lin, kofi = make.user("LinYue", display_name="Lin Yue"), make.user("kofi")
     group, other = make.conversation(lin, kofi, "hello"), make.conversation(lin, make.user(), "to another")
     body = {"message": "é" * 1024, "message_group_uuid": str(group), "handle": "nobody", "user_receiver_handle": "x"}
 
-    answer = sign_in(lin).post(MESSAGES, json=body)
+    response = sign_in(lin).post(MESSAGES, json=body)
 
-    assert answer.status_code == 200
-    said = answer.json
-    assert (said["message"], said["handle"], said["display_name"]) == ("é" * 1024, "LinYue", "Lin Yue")
-    assert said.pop("message_group_uuid") == str(group)
-    assert sign_in(kofi).get(f"{MESSAGES}/{group}").json[-1] == said
+    assert response.status_code == 200
+    message = response.json
+    assert (message["message"], message["handle"], message["display_name"]) == ("é" * 1024, "LinYue", "Lin Yue")
+    assert message.pop("message_group_uuid") == str(group)
+    assert sign_in(kofi).get(f"{MESSAGES}/{group}").json[-1] == message
     assert len(sign_in(lin).get(f"{MESSAGES}/{other}").json) == 1
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_message_to_a_handle_begins_the_one_conversation_of_two(sign_in: SignIn, make: Make) -> None:
+def test_message_to_a_handle_starts_the_pairs_one_conversation(sign_in: SignIn, make: Make) -> None:
     lin, kofi = make.user("LinYue"), make.user("kofi")
 
     first = sign_in(lin).post(MESSAGES, json={"message": "hello", "handle": "KOFI"})
@@ -38,8 +38,8 @@ def test_a_message_to_a_handle_begins_the_one_conversation_of_two(sign_in: SignI
     assert (first.status_code, set(first.json)) == (200, {"message_group_uuid"})
     assert (second.status_code, second.json) == (200, first.json)
     for reader in (lin, kofi):
-        shown = sign_in(reader).get(f"{MESSAGES}/{first.json['message_group_uuid']}").json
-        assert [one["message"] for one in shown] == ["hello", "hello yourself"]
+        messages = sign_in(reader).get(f"{MESSAGES}/{first.json['message_group_uuid']}").json
+        assert [one["message"] for one in messages] == ["hello", "hello yourself"]
         assert len(sign_in(reader).get("/api/message_groups").json) == 1
 
 
@@ -61,19 +61,19 @@ def test_a_message_to_a_handle_begins_the_one_conversation_of_two(sign_in: SignI
         ({"handle": "LinYue", "message": "é" * 1025}, ["message_exceed_max_chars_1024", "user_reciever_handle_self"]),
     ],
 )
-def test_what_breaks_a_rule_is_refused_with_every_code(
+def test_invalid_message_is_refused_with_every_code(
     sign_in: SignIn, make: Make, body: object, codes: list[str]
 ) -> None:
     lin, kofi = make.user("LinYue"), make.user("kofi")
 
-    answer = sign_in(lin).post(MESSAGES, json=body)
+    response = sign_in(lin).post(MESSAGES, json=body)
 
-    assert (answer.status_code, answer.json) == (422, codes)
+    assert (response.status_code, response.json) == (422, codes)
     assert sign_in(kofi).get("/api/message_groups").json == []
 
 
 @pytest.mark.usefixtures("bystander")
-def test_whom_and_what_there_is_not_is_not_found(sign_in: SignIn, make: Make) -> None:
+def test_unknown_receiver_or_group_is_not_found(sign_in: SignIn, make: Make) -> None:
     others = make.conversation(make.user(), make.user(), "between others")
     client = sign_in(make.user("LinYue"))
     (count,) = make.owner.execute("SELECT count(*) FROM messages").fetchone()
@@ -82,33 +82,33 @@ def test_whom_and_what_there_is_not_is_not_found(sign_in: SignIn, make: Make) ->
         *({"handle": handle} for handle in ("nobody", "kofi ", "@kofi", "x" * 31, "é", "%")),
         *({"message_group_uuid": group} for group in (str(others), str(uuid4()), "x", others.hex, f"{{{others}}}")),
     ):
-        answer = client.post(MESSAGES, json={"message": "hello", **receiver})
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = client.post(MESSAGES, json={"message": "hello", **receiver})
+        assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.owner.execute("SELECT count(*) FROM messages").fetchone() == (count,)
     assert client.get("/api/message_groups").json == []
 
 
 @pytest.mark.usefixtures("bystander")
-def test_32_who_begin_in_both_directions_at_once_have_one_conversation(sign_in: SignIn, make: Make) -> None:
+def test_32_concurrent_first_messages_share_one_conversation(sign_in: SignIn, make: Make) -> None:
     lin, kofi = make.user("LinYue"), make.user("kofi")
 
     def begin(n: int) -> tuple[int, str]:
         sender, receiver = (lin, kofi) if n % 2 else (kofi, lin)
-        answer = sign_in(sender).post(MESSAGES, json={"message": str(n), "handle": receiver.handle})
-        return answer.status_code, answer.json["message_group_uuid"]
+        response = sign_in(sender).post(MESSAGES, json={"message": str(n), "handle": receiver.handle})
+        return response.status_code, response.json["message_group_uuid"]
 
     with ThreadPoolExecutor(32) as pool:
-        answers = set(pool.map(begin, range(32)))
+        responses = set(pool.map(begin, range(32)))
 
-    ((status, group),) = answers
+    ((status, group),) = responses
     assert status == 200
-    shown = sign_in(lin).get(f"{MESSAGES}/{group}?limit=100").json
-    assert sorted(int(one["message"]) for one in shown) == list(range(32))
+    messages = sign_in(lin).get(f"{MESSAGES}/{group}?limit=100").json
+    assert sorted(int(one["message"]) for one in messages) == list(range(32))
     assert len(sign_in(kofi).get("/api/message_groups").json) == 1
 
 
 @pytest.mark.usefixtures("bystander")
-def test_each_pair_has_a_conversation_of_its_own(sign_in: SignIn, make: Make) -> None:
+def test_each_pair_has_its_own_conversation(sign_in: SignIn, make: Make) -> None:
     people: list[User] = [make.user() for _ in range(4)]
     pairs = [(one, other) for one in people for other in people if one != other]
 

@@ -1,4 +1,4 @@
-"""Requests whose connection is lost in the middle: tried once more where that does no harm, and not otherwise."""
+"""Connections lost during a statement: one retry where a retry is harmless, and a deadline for every request."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,32 +27,34 @@ WAITING = """
 
 @pytest.fixture
 def patient(owner: Connection) -> None:
-    """A database where the service's role waits for locks and statements without an end."""
+    """Remove the role's own timeouts for locks and statements."""
     for setting in ("lock_timeout", "statement_timeout"):
         owner.execute(f"ALTER ROLE cruddur_service IN DATABASE {owner.info.dbname} SET {setting} TO 0".encode())
 
 
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """Where requests wait."""
+    """Provide threads for requests that wait."""
     with ThreadPoolExecutor(4) as threads:
         yield threads
 
 
-def cut_off(owner: Connection, request: Callable[[], TestResponse], threads: ThreadPoolExecutor) -> TestResponse:
-    """The answer to a request whose connection the server ends while its statement runs."""
+def request_with_lost_connection(
+    owner: Connection, request: Callable[[], TestResponse], threads: ThreadPoolExecutor
+) -> TestResponse:
+    """Return the response to a request whose connection the server ends during the statement."""
     with psycopg.connect(owner.info.dsn, autocommit=True) as watcher:
         with owner.transaction():
             owner.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
-            answering = threads.submit(request)
+            future = threads.submit(request)
             wait_until(lambda: watcher.execute(WAITING.encode()).fetchone() is not None)
             watcher.execute(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) AS waiting".encode())
-            # A second try waits for the lock again.
-        return answering.result()
+            # A second attempt waits for the lock again.
+        return future.result()
 
 
-def counted(app: Flask, endpoint: str) -> list[str]:
-    """An element for each time that the view of `endpoint` runs."""
+def count_calls(app: Flask, endpoint: str) -> list[str]:
+    """Return a list that gains an element per call of the view of `endpoint`."""
     calls: list[str] = []
     view: Callable[..., Any] = app.view_functions[endpoint]
 
@@ -67,54 +69,56 @@ def counted(app: Flask, endpoint: str) -> list[str]:
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("path", ["/api/activities/home", "/api/activities/home?limit=5", "/api/activities/@lin"])
-def test_a_read_is_tried_once_more(
+def test_lost_connection_is_retried_for_a_read(
     sign_in: SignIn, make: Make, owner: Connection, threads: ThreadPoolExecutor, path: str
 ) -> None:
     lin = make.user("lin")
     make.activity(lin, "here")
     client = sign_in(lin)
 
-    calls = counted(client.application, "activities.user" if "@" in path else "activities.home")
-    answer = cut_off(owner, lambda: client.get(path), threads)
+    calls = count_calls(client.application, "activities.user" if "@" in path else "activities.home")
+    response = request_with_lost_connection(owner, lambda: client.get(path), threads)
 
-    assert (answer.status_code, b'"here"' in answer.data) == (200, True)
+    assert (response.status_code, b'"here"' in response.data) == (200, True)
     assert len(calls) == 1
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_post_with_a_key_is_tried_once_more_and_happens_once(
+def test_lost_connection_is_retried_once_for_a_post_with_an_idempotency_key(
     sign_in: SignIn, make: Make, bystander: User, owner: Connection, threads: ThreadPoolExecutor
 ) -> None:
     client = sign_in(make.user("lin"))
     body = {"message": "once", "ttl": "1-day"}
     key = {"Idempotency-Key": str(uuid4())}
 
-    calls = counted(client.application, "activities.create")
-    answer = cut_off(owner, lambda: client.post("/api/activities", json=body, headers=key), threads)
+    calls = count_calls(client.application, "activities.create")
+    response = request_with_lost_connection(
+        owner, lambda: client.post("/api/activities", json=body, headers=key), threads
+    )
 
-    assert (answer.status_code, answer.json["message"]) == (200, "once")
+    assert (response.status_code, response.json["message"]) == (200, "once")
     assert len(calls) == 1
     assert owner.execute("SELECT count(*) FROM activities WHERE message = 'once'").fetchone() == (1,)
     assert bystander.handle != "lin"
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_write_without_a_key_is_not(
+def test_lost_connection_is_not_retried_for_a_write_without_a_key(
     sign_in: SignIn, make: Make, bystander: User, owner: Connection, threads: ThreadPoolExecutor
 ) -> None:
     client = sign_in(make.user("lin"))
     body = {"message": "never", "ttl": "1-day"}
 
-    answer = cut_off(owner, lambda: client.post("/api/activities", json=body), threads)
+    response = request_with_lost_connection(owner, lambda: client.post("/api/activities", json=body), threads)
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
     assert owner.execute("SELECT count(*) FROM activities WHERE message = 'never'").fetchone() == (0,)
     assert client.post("/api/activities", json=body).status_code == 200
     assert bystander.handle != "lin"
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_request_waits_no_longer_than_it_may(
+def test_request_ends_at_its_deadline(
     service_url: str, jwks_url: str, make: Make, owner: Connection, threads: ThreadPoolExecutor
 ) -> None:
     make.activity(make.user("lin"), "here")
@@ -123,9 +127,9 @@ def test_a_request_waits_no_longer_than_it_may(
 
     with owner.transaction():
         owner.execute("LOCK TABLE activities IN ACCESS EXCLUSIVE MODE")
-        # Neither Postgres nor the lock would ever end it.
-        answer = threads.submit(app.test_client().get, "/api/activities/@lin").result(timeout=30)
-        assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+        # Neither Postgres nor the lock would ever end the statement.
+        response = threads.submit(app.test_client().get, "/api/activities/@lin").result(timeout=30)
+        assert (response.status_code, response.json) == (503, ["service_unavailable"])
 
     assert app.test_client().get("/api/activities/@lin").status_code == 200
     app.extensions["database_pool"].close()

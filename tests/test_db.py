@@ -21,52 +21,52 @@ from tests.factories import Make
 
 @pytest.fixture
 def db(app: Flask) -> Db:
-    """The application's own."""
+    """Return a data layer on the application's own pool."""
     database_pool = app.extensions["database_pool"]
     return Db(lambda: database_pool.connection(Deadline(60)))
 
 
 def answer(owner: psycopg.Connection, statement: str) -> object:
-    """The first column of the first row, None when there is no row."""
+    """Return the first column of the first row, or None without a row."""
     row = owner.execute(statement.encode()).fetchone()
     return row[0] if row else None
 
 
-def test_an_object_is_the_one_row(owner: psycopg.Connection) -> None:
+def test_query_wrap_object_returns_the_row(owner: psycopg.Connection) -> None:
     wrapped = query_wrap_object("SELECT 1 AS one, NULL AS nothing, 'ü\"' AS text -- a comment")
 
     assert answer(owner, wrapped) == {"one": 1, "nothing": None, "text": 'ü"'}
 
 
-def test_no_row_is_no_object(owner: psycopg.Connection) -> None:
+def test_query_wrap_object_without_a_row_is_null(owner: psycopg.Connection) -> None:
     assert answer(owner, query_wrap_object("SELECT 1 AS one WHERE false")) is None
 
 
-def test_an_array_is_all_rows_in_their_order(owner: psycopg.Connection) -> None:
+def test_query_wrap_array_returns_all_rows_in_order(owner: psycopg.Connection) -> None:
     wrapped = query_wrap_array("SELECT n FROM generate_series(1, 1000) AS n ORDER BY n DESC")
 
     assert answer(owner, wrapped) == [{"n": n} for n in range(1000, 0, -1)]
     assert answer(owner, query_wrap_array("SELECT 1 AS one WHERE false")) == []
 
 
-def test_an_array_comes_with_its_length(owner: psycopg.Connection) -> None:
+def test_query_wrap_array_returns_the_length(owner: psycopg.Connection) -> None:
     row = owner.execute(query_wrap_array("SELECT n FROM generate_series(1, 3) AS n").encode()).fetchone()
 
     assert row == ([{"n": 1}, {"n": 2}, {"n": 3}], 3)
 
 
 @pytest.mark.parametrize("wrap", [query_wrap_object, query_wrap_array])
-def test_a_write_is_wrapped_like_a_read(owner: psycopg.Connection, make: Make, wrap: Callable[[str], str]) -> None:
+def test_write_is_wrapped_like_a_read(owner: psycopg.Connection, make: Make, wrap: Callable[[str], str]) -> None:
     make.user("bystander")
-    written = wrap(
+    statement = wrap(
         "INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('new', 'New', 'sub') RETURNING handle"
     )
 
-    assert answer(owner, written) in ({"handle": "new"}, [{"handle": "new"}])
+    assert answer(owner, statement) in ({"handle": "new"}, [{"handle": "new"}])
     assert owner.execute("SELECT handle FROM users ORDER BY handle").fetchall() == [("bystander",), ("new",)]
 
 
-def test_json_comes_as_the_bytes_that_postgres_sent(db: Db, make: Make) -> None:
+def test_query_object_returns_postgres_bytes_unchanged(db: Db, make: Make) -> None:
     user = make.user("LinYue", display_name="Lin ☁ Yue")
 
     body = db.query_object("users/short", handle="linyue")
@@ -74,12 +74,12 @@ def test_json_comes_as_the_bytes_that_postgres_sent(db: Db, make: Make) -> None:
     assert body == f'{{"uuid":"{user.uuid}","handle":"LinYue","display_name":"Lin ☁ Yue"}}'.encode()
 
 
-def test_a_missing_object_is_not_found(db: Db) -> None:
+def test_missing_object_raises_not_found(db: Db) -> None:
     with pytest.raises(NotFound):
         db.query_object("users/short", handle="nobody")
 
 
-def test_an_array_by_name(db: Db, make: Make) -> None:
+def test_query_array_returns_json_and_length(db: Db, make: Make) -> None:
     make.user("LinYue")
 
     listing = db.query_array("users/short", handle="linyue")
@@ -87,7 +87,7 @@ def test_an_array_by_name(db: Db, make: Make) -> None:
     assert (listing.length, json.loads(listing.json)[0]["handle"]) == (1, "LinYue")
 
 
-def test_a_statement_is_prepared_at_once(app: Flask) -> None:
+def test_statement_is_prepared_at_first_use(app: Flask) -> None:
     with app.extensions["database_pool"].pool.connection() as connection:
         Db(lambda: nullcontext(connection)).query_page(HOME, PageRequest(20))
         prepared = connection.execute(b"SELECT statement FROM pg_prepared_statements").fetchall()
@@ -96,7 +96,7 @@ def test_a_statement_is_prepared_at_once(app: Flask) -> None:
     assert len(feeds) == 1
 
 
-def test_a_read_leaves_no_transaction(app: Flask, db: Db) -> None:
+def test_read_leaves_no_open_transaction(app: Flask, db: Db) -> None:
     db.query_page(HOME, PageRequest(20))
 
     with app.extensions["database_pool"].pool.connection() as connection:
@@ -105,7 +105,7 @@ def test_a_read_leaves_no_transaction(app: Flask, db: Db) -> None:
         assert connection.info.get_parameters()["fallback_application_name"] == "cruddur"
 
 
-def test_the_journals_names_work_in_a_request(app: Flask, make: Make) -> None:
+def test_pool_and_query_wrappers_work_within_a_request(app: Flask, make: Make) -> None:
     make.user("LinYue")
     statement = "SELECT users.handle FROM users WHERE users.handle = %(handle)s"
 
@@ -123,7 +123,7 @@ def test_the_journals_names_work_in_a_request(app: Flask, make: Make) -> None:
     assert client.get("/journal/unknown").data == b"[]"
 
 
-def test_the_pool_is_each_applications_own(app: Flask) -> None:
+def test_pool_proxy_follows_the_current_application(app: Flask) -> None:
     with app.app_context():
         assert pool.name == app.extensions["database_pool"].pool.name
     with pytest.raises(RuntimeError):
@@ -139,7 +139,7 @@ RETURNING users.handle
 
 @pytest.fixture
 def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a query that writes."""
+    """Write a query that inserts a user, and return its name."""
     (tmp_path / "users").mkdir()
     (tmp_path / "users" / "add.sql").write_text(ADD)
     monkeypatch.setattr(queries, "FOLDER", tmp_path)
@@ -147,26 +147,24 @@ def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def handles(owner: psycopg.Connection) -> set[str]:
-    """Everybody's."""
+    """Return the handles of all users."""
     return {handle for (handle,) in owner.execute("SELECT handle FROM users")}
 
 
-def test_a_write_answers_with_what_it_returns(db: Db, owner: psycopg.Connection, add: str) -> None:
+def test_write_returns_the_statements_json(db: Db, owner: psycopg.Connection, add: str) -> None:
     assert db.query_object(add, handle="new") == b'{"handle":"new"}'
     assert handles(owner) == {"new"}
 
 
-def test_statements_of_a_transaction_happen_all_or_not_at_all(
-    db: Db, owner: psycopg.Connection, make: Make, add: str
-) -> None:
+def test_transaction_is_atomic(db: Db, owner: psycopg.Connection, make: Make, add: str) -> None:
     make.user("bystander")
 
-    with db.transaction() as together:
-        together.query_object(add, handle="first")
-        together.query_object(add, handle="second")
+    with db.transaction() as transaction:
+        transaction.query_object(add, handle="first")
+        transaction.query_object(add, handle="second")
         assert handles(owner) == {"bystander"}
-    with pytest.raises(psycopg.errors.UniqueViolation), db.transaction() as together:
-        together.query_object(add, handle="third")
-        together.query_object(add, handle="BYSTANDER")
+    with pytest.raises(psycopg.errors.UniqueViolation), db.transaction() as transaction:
+        transaction.query_object(add, handle="third")
+        transaction.query_object(add, handle="BYSTANDER")
 
     assert handles(owner) == {"bystander", "first", "second"}

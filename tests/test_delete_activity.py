@@ -1,4 +1,4 @@
-"""Taking back what one has posted."""
+"""Deleting an activity."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -17,41 +17,43 @@ from tests.processes import waits
 
 
 def path(activity: Activity) -> str:
-    """Where an activity is deleted."""
+    """Return the path for deleting an activity."""
     return f"/api/activities/{activity.uuid}"
 
 
 @pytest.mark.usefixtures("bystander")
-def test_what_is_deleted_is_gone_with_its_replies_and_nothing_else(sign_in: SignIn, make: Make) -> None:
+def test_deletion_removes_the_activity_and_its_replies_only(sign_in: SignIn, make: Make) -> None:
     author, other = make.user("author"), make.user("other")
-    deleted, kept = make.activity(author, "deleted"), make.activity(author, "kept")
-    reply = make.activity(other, "gone too", reply_to=deleted)
+    doomed, kept = make.activity(author, "deleted"), make.activity(author, "kept")
+    reply = make.activity(other, "gone too", reply_to=doomed)
     make.activity(author, "and this", reply_to=reply)
     make.activity(other, "stays", reply_to=kept)
 
-    answer = sign_in(author).delete(path(deleted))
+    response = sign_in(author).delete(path(doomed))
 
-    assert (answer.status_code, answer.json) == (200, {"uuid": str(deleted.uuid)})
+    assert (response.status_code, response.json) == (200, {"uuid": str(doomed.uuid)})
     assert sorted(make.messages()) == ["kept", "stays"]
     assert make.counts()[kept.uuid] == 1
-    assert sign_in(author).delete(path(deleted)).status_code == 404
+    assert sign_in(author).delete(path(doomed)).status_code == 404
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_reply_that_is_deleted_is_not_counted_any_more(sign_in: SignIn, make: Make) -> None:
+def test_deleted_reply_is_no_longer_counted(sign_in: SignIn, make: Make) -> None:
     author, other = make.user("author"), make.user("other")
     question = make.activity(author)
     first = make.activity(other, reply_to=question)
     second = make.activity(other, reply_to=question)
 
-    # Whom it answers may not take it away.
+    # The author of the parent may not delete a reply.
     assert sign_in(author).delete(path(first)).status_code == 404
     assert sign_in(other).delete(path(first)).status_code == 200
 
     assert make.counts() == {question.uuid: 1, second.uuid: 0}
 
 
-def test_what_is_anothers_or_not_there_cannot_be_deleted(sign_in: SignIn, make: Make, bystander: User) -> None:
+def test_deleting_anothers_expired_or_unknown_activity_is_not_found(
+    sign_in: SignIn, make: Make, bystander: User
+) -> None:
     author = make.user("author")
     expired = make.activity(author, age="1 hour", ttl="1 hour")
     (theirs,) = make.owner.execute(
@@ -59,14 +61,14 @@ def test_what_is_anothers_or_not_there_cannot_be_deleted(sign_in: SignIn, make: 
     ).fetchone()
 
     for uuid in (theirs, expired.uuid, uuid4()):
-        answer = sign_in(author).delete(f"/api/activities/{uuid}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
-    left = make.owner.execute("SELECT uuid FROM activities WHERE user_uuid = %s", [author.uuid]).fetchall()
-    assert left == [(expired.uuid,)]
+        response = sign_in(author).delete(f"/api/activities/{uuid}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
+    remaining = make.owner.execute("SELECT uuid FROM activities WHERE user_uuid = %s", [author.uuid]).fetchall()
+    assert remaining == [(expired.uuid,)]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_what_hangs_together_is_deleted_by_many_at_once_without_a_deadlock(sign_in: SignIn, make: Make) -> None:
+def test_concurrent_deletions_within_a_thread_do_not_deadlock(sign_in: SignIn, make: Make) -> None:
     author, others = make.user("author"), [make.user() for _ in range(8)]
     for _ in range(8):
         question = make.activity(author)
@@ -76,14 +78,14 @@ def test_what_hangs_together_is_deleted_by_many_at_once_without_a_deadlock(sign_
             doomed += [(other, reply), (author, make.activity(author, reply_to=reply))]
 
         with ThreadPoolExecutor(len(doomed)) as pool:
-            answers = list(pool.map(lambda one: sign_in(one[0]).delete(path(one[1])), doomed))
+            responses = list(pool.map(lambda one: sign_in(one[0]).delete(path(one[1])), doomed))
 
-        assert {answer.status_code for answer in answers} <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
-        assert answers[0].status_code == HTTPStatus.OK
+        assert {response.status_code for response in responses} <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
+        assert responses[0].status_code == HTTPStatus.OK
     assert make.messages() == []
 
 
-def test_what_is_deleted_is_gone_on_every_path_and_however_deep(sign_in: SignIn, make: Make, bystander: User) -> None:
+def test_deleted_thread_is_absent_from_every_route(sign_in: SignIn, make: Make, bystander: User) -> None:
     author, other = make.user("author"), make.user("other")
     root = make.activity(author, "a quokka")
     last = root
@@ -109,13 +111,13 @@ REPLIES = """
     INSERT INTO activities (user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, expires_at)
     SELECT %(author)s, 'a reply', %(parent)s, %(author)s, now() + interval '7 days' FROM generate_series(1, %(count)s)
 """
-# What one statement ends besides the activity itself.
+# The number of replies that one statement expires, without the activity itself.
 DESCENDANTS = 10_000
 
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("left", [*(pytest.param(left, marks=pytest.mark.slow) for left in (0, 1)), 7])
-def test_more_than_ten_thousand_replies_are_gone_by_the_purge(
+def test_purge_finishes_deletion_of_more_than_10000_replies(
     sign_in: SignIn, make: Make, service_url: str, left: int
 ) -> None:
     author = make.user("author")
@@ -128,7 +130,7 @@ def test_more_than_ten_thousand_replies_are_gone_by_the_purge(
 
     assert sign_in(author).delete(path(root)).status_code == 200
 
-    # A machine may be too slow for all of them in its second.
+    # A slow machine may not expire all of the replies within the second.
     assert len(make.messages()) >= 1 + left
     with psycopg.connect(service_url, autocommit=True) as service:
         while purge_batch(service) != Purged(0, 0, 0, None):
@@ -139,24 +141,24 @@ def test_more_than_ten_thousand_replies_are_gone_by_the_purge(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_reply_to_what_is_being_deleted_is_not_found(sign_in: SignIn, make: Make, owner_url: str) -> None:
+def test_reply_during_a_deletion_is_not_found(sign_in: SignIn, make: Make, owner_url: str) -> None:
     author, other = make.user("author"), make.user("other")
     root = make.activity(author, "root")
     with psycopg.connect(owner_url) as deleting, ThreadPoolExecutor(1) as pool:
         deleting.execute("SELECT end_activity(%s, %s)", [root.uuid, author.uuid])
-        # Its snapshot is of before, and its time may be too.
+        # The reply's snapshot is older than the deletion, and its now() may be older too.
         replying = pool.submit(sign_in(other).post, f"{path(root)}/reply", json={"message": "too late"})
         wait_until(lambda: waits(owner_url))
         deleting.commit()
 
-        answer = replying.result()
+        response = replying.result()
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.owner.execute("SELECT count(*) FROM activities WHERE message = 'too late'").fetchone() == (0,)
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_reply_that_began_before_the_deletion_is_not_found_either(
+def test_reply_whose_transaction_precedes_the_deletion_is_not_found(
     sign_in: SignIn, make: Make, owner_url: str
 ) -> None:
     author, other = make.user("author"), make.user("other")
@@ -166,7 +168,7 @@ def test_a_reply_that_began_before_the_deletion_is_not_found_either(
             "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'a key', '', %s)",
             [other.uuid, root.uuid],
         )
-        # Its transaction waits for the key, and its now() is earlier than the end of what it answers.
+        # The reply's transaction waits for the key. Its now() is earlier than the expiry of its parent.
         replying = pool.submit(
             sign_in(other).post,
             f"{path(root)}/reply",
@@ -177,17 +179,15 @@ def test_a_reply_that_began_before_the_deletion_is_not_found_either(
         assert sign_in(author).delete(path(root)).status_code == 200
         holding.rollback()
 
-        answer = replying.result()
+        response = replying.result()
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.owner.execute("SELECT count(*) FROM activities WHERE message = 'too late'").fetchone() == (0,)
 
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("depth", [0, 1, 2])
-def test_a_reply_that_is_being_written_is_deleted_with_what_it_answers(
-    sign_in: SignIn, make: Make, owner_url: str, depth: int
-) -> None:
+def test_uncommitted_reply_is_deleted_with_its_thread(sign_in: SignIn, make: Make, owner_url: str, depth: int) -> None:
     author, other = make.user("author"), make.user("other")
     root = parent = make.activity(author, "root")
     for _ in range(depth):
@@ -204,7 +204,7 @@ def test_a_reply_that_is_being_written_is_deleted_with_what_it_answers(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_reply_that_is_younger_than_the_deletion_is_deleted_with_it(
+def test_reply_younger_than_the_deletion_is_deleted_with_its_thread(
     sign_in: SignIn, make: Make, owner_url: str
 ) -> None:
     author = make.user("author")
@@ -230,25 +230,25 @@ def test_a_reply_that_is_younger_than_the_deletion_is_deleted_with_it(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_deletion_that_had_to_wait_for_a_second_still_ends_the_replies(make: Make) -> None:
+def test_deletion_after_a_wait_of_one_second_still_expires_replies(make: Make) -> None:
     author = make.user("author")
     root = make.activity(author, "root")
     make.owner.execute(REPLIES, {"author": author.uuid, "parent": root.uuid, "count": 100})
 
-    # One message of the protocol, so that all of it has the statement_timestamp() of its beginning.
+    # One protocol message, so that both statements share the statement_timestamp() of its start.
     make.owner.execute(f"SELECT pg_sleep(1); SELECT end_activity('{root.uuid}', '{author.uuid}')".encode())
 
     assert make.messages() == []
 
 
 @pytest.mark.usefixtures("bystander")
-def test_counters_are_exact_under_replies_and_deletions_at_once(sign_in: SignIn, make: Make) -> None:
+def test_reply_counts_are_exact_under_concurrent_replies_and_deletions(sign_in: SignIn, make: Make) -> None:
     author, people = make.user("author"), [make.user() for _ in range(6)]
     question = make.activity(author, "question")
     clients = {person: sign_in(person) for person in [author, *people]}
 
     def take_part(person: User) -> set[int]:
-        """Reply to the question and to the own reply, and delete every second reply."""
+        """Reply to the question and to that reply, and delete every second reply."""
         statuses = set()
         for number in range(12):
             reply = clients[person].post(f"{path(question)}/reply", json={"message": "a reply"})
@@ -261,20 +261,20 @@ def test_counters_are_exact_under_replies_and_deletions_at_once(sign_in: SignIn,
     with ThreadPoolExecutor(THREADS) as pool:
         assert set.union(*pool.map(take_part, people)) == {HTTPStatus.OK}
 
-    live = make.owner.execute(COUNTED).fetchall()
+    live = make.owner.execute(COUNTS).fetchall()
     assert [(uuid, count) for uuid, count, counted in live if count != counted] == []
     assert make.counts()[question.uuid] == 6 * len(people)
 
 
-COUNTED = """
+COUNTS = """
     SELECT
         parent.uuid,
         parent.replies_count,
         (SELECT count(*) FROM live_activities AS reply WHERE reply.reply_to_activity_uuid = parent.uuid)
     FROM live_activities AS parent
 """
-# Below what has ended, and live.
-LEFT_BEHIND = """
+# Live replies whose parent has expired.
+ORPHANS = """
     SELECT count(*)
     FROM live_activities AS reply
     LEFT JOIN live_activities AS parent ON parent.uuid = reply.reply_to_activity_uuid
@@ -283,7 +283,7 @@ LEFT_BEHIND = """
 
 
 @pytest.mark.usefixtures("bystander")
-def test_no_reply_is_left_behind_whoever_deletes_meanwhile(sign_in: SignIn, make: Make) -> None:
+def test_concurrent_deletion_leaves_no_orphaned_reply(sign_in: SignIn, make: Make) -> None:
     people = [make.user() for _ in range(8)]
     clients = [sign_in(person) for person in people]
     for _ in range(6):
@@ -304,5 +304,5 @@ def test_no_reply_is_left_behind_whoever_deletes_meanwhile(sign_in: SignIn, make
         with ThreadPoolExecutor(THREADS) as pool:
             assert set(pool.map(reply_or_delete, order)) <= {HTTPStatus.OK, HTTPStatus.NOT_FOUND}
 
-        assert make.owner.execute(LEFT_BEHIND).fetchone() == (0,)
+        assert make.owner.execute(ORPHANS).fetchone() == (0,)
     assert make.messages() == []
