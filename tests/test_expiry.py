@@ -1,4 +1,4 @@
-"""Time: what has come to its end is nowhere, from that instant on, by the database's clock."""
+"""Expiry: an expired activity never appears in any response, by the database's clock."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,8 +18,8 @@ from tests.conftest import SignIn, links
 from tests.factories import Make
 
 POSTED = 50
-# 2,000 that mention the reader, and end at random within four seconds. 500 of them are
-# replies, which end when what they answer ends.
+# 2,000 activities that mention the reader and expire at random within four seconds. 500 of them are
+# replies, which expire together with their parent.
 SOON = "now() + interval '1 s' + random() * interval '4 s'"
 END = f"UPDATE activities SET expires_at = {SOON}"
 POSTS = f"""
@@ -44,7 +44,7 @@ FEEDS = {
 
 
 class Watch:
-    """Reads around the ends of activities, and how many rows each way to read has shown."""
+    """Reads around the expiry of activities, with the number of rows that each kind of read has shown."""
 
     def __init__(self, owner: Connection) -> None:
         self.owner = owner
@@ -54,70 +54,70 @@ class Watch:
         self.seen: Counter[str] = Counter()
 
     def now(self) -> datetime:
-        """The database's time."""
+        """Return the database's time."""
         (now,) = self.owner.execute("SELECT clock_timestamp()").fetchone()
         assert isinstance(now, datetime)
         return now
 
     def check(self, way: str, sent: datetime, shown: list[dict[str, Any]]) -> None:
-        """Count what is shown. All of it has its end after the request was sent."""
+        """Count the activities shown, each of which must expire after the request was sent."""
         for activity in shown:
             assert datetime.fromisoformat(activity["expires_at"]) > sent, way
         self.seen[way] += len(shown)
 
     def nearest(self, among: Iterable[UUID]) -> list[UUID]:
-        """Those whose end comes next, or has just come."""
+        """Return the activities whose expiry is closest to now."""
         now = self.now()
         return sorted(among, key=lambda uuid: abs(self.ends[uuid] - now))[:5]
 
     def live_posts(self, at: datetime) -> int:
-        """How many that are no replies have their end after `at`."""
+        """Return the number of activities, without replies, that expire after `at`."""
         return sum(self.ends[uuid] > at for uuid in self.posts)
 
 
-def page(answer: TestResponse) -> list[dict[str, Any]]:
-    """The activities that a feed's answer shows."""
-    shown = answer.json
+def page(response: TestResponse) -> list[dict[str, Any]]:
+    """Return the activities that a feed's response shows."""
+    shown = response.json
     return list(shown["activities"] if isinstance(shown, dict) else shown)
 
 
 def walk(watch: Watch, client: FlaskClient, way: str) -> None:
-    """Read a feed from end to end, and each page again with its `ETag`."""
+    """Read a feed page by page, and revalidate each page by its `ETag`."""
     path: str | None = FEEDS[way]
     while path:
-        sent, answer, received = watch.now(), client.get(path), watch.now()
-        rows = page(answer)
+        sent, response, received = watch.now(), client.get(path), watch.now()
+        rows = page(response)
         watch.check(way, sent, rows)
         if way == "profile":
-            count = answer.json["profile"]["cruds_count"]
+            count = response.json["profile"]["cruds_count"]
             assert watch.live_posts(received) <= count <= watch.live_posts(sent)
-        sent, again = watch.now(), client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+        sent, again = watch.now(), client.get(path, headers={"If-None-Match": response.headers["ETag"]})
         if again.status_code == HTTPStatus.NOT_MODIFIED:
-            # What the client has is said to hold at this moment.
+            # A 304 confirms the client's copy at this moment.
             watch.check(f"{way}, 304", sent, rows)
-        path = links(answer).get("next")
+        path = links(response).get("next")
 
 
 def ask_nearest(watch: Watch, way: str, among: Iterable[UUID], request: Callable[[UUID], TestResponse]) -> None:
-    """Ask for those whose end is nearest, one by one."""
+    """Request the activities closest to their expiry, one by one."""
     for uuid in watch.nearest(among):
         ask(watch, way, uuid, request)
 
 
 def ask(watch: Watch, way: str, uuid: UUID, request: Callable[[UUID], TestResponse]) -> None:
-    """Ask for one. It is there until its end, and then it is not."""
-    sent, answer, received = watch.now(), request(uuid), watch.now()
-    if answer.status_code == HTTPStatus.OK:
-        body = answer.json
+    """Request one activity, which must exist until its expiry and not after."""
+    sent, response, received = watch.now(), request(uuid), watch.now()
+    if response.status_code == HTTPStatus.OK:
+        body = response.json
         watch.check(way, sent, [body["activity"], *body["replies"]] if "replies" in body else [body])
     else:
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        assert (response.status_code, response.json) == (404, ["not_found"])
         assert watch.ends[uuid] <= received
         watch.seen[f"{way}, gone"] += 1
 
 
 class People(NamedTuple):
-    """The author with the keys that they have posted with, the reader, and somebody who is not signed in."""
+    """The clients of the author, of the reader and of an anonymous user, and the author's idempotency keys."""
 
     author: FlaskClient
     keys: dict[UUID, str]
@@ -127,33 +127,33 @@ class People(NamedTuple):
 
 @pytest.fixture
 def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
-    """Those who post and read."""
+    """Create the clients and 2,000 activities that expire soon."""
     author, reader = make.user("author"), make.user("reader")
     keys = {}
     for n in range(POSTED):
-        made = post(sign_in(author), str(n))
-        keys[UUID(made.json["uuid"])] = str(n)
-    given = {"author": author.uuid, "reader": reader.uuid}
+        response = post(sign_in(author), str(n))
+        keys[UUID(response.json["uuid"])] = str(n)
+    parameters = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
         for statement in (END, POSTS, REPLIES):
-            make.owner.execute(statement.encode(), given)
+            make.owner.execute(statement.encode(), parameters)
     return People(sign_in(author), keys, sign_in(reader), client)
 
 
 def post(client: FlaskClient, key: str) -> TestResponse:
-    """Post, or repeat that."""
+    """Create an activity, or replay its creation."""
     body = {"message": "ends soon, @reader", "ttl": "1-hour"}
     return client.post("/api/activities", json=body, headers={"Idempotency-Key": key})
 
 
-def until_all_are_over(watch: Watch, *steps: Callable[[], None]) -> None:
-    """Go on with the steps until the last has come to its end."""
+def until_all_expired(watch: Watch, *steps: Callable[[], None]) -> None:
+    """Repeat the steps until the last activity has expired."""
     while watch.now() < watch.last:
         for step in steps:
             step()
 
 
-def test_nothing_is_seen_at_or_after_its_end(people: People, make: Make) -> None:
+def test_expired_activity_never_appears(people: People, make: Make) -> None:
     author, keys, reader, visitor = people
     watch = Watch(make.owner)
     assert len(watch.ends) == 2000
@@ -178,11 +178,11 @@ def test_nothing_is_seen_at_or_after_its_end(people: People, make: Make) -> None
             *([feeds["visitors"]], [feeds["home"], feeds["search"]], [feeds["notifications"], feeds["profile"]]),
             singles.values(),
         )
-        running = [pool.submit(until_all_are_over, watch, *steps) for steps in threads]
+        running = [pool.submit(until_all_expired, watch, *steps) for steps in threads]
     for each in running:
         each.result()
 
-    # For the report: pytest -s.
+    # The counts are for a report: pytest -s.
     print(watch.seen)
     seen = {way for way, count in watch.seen.items() if count}
     assert {*FEEDS, *singles, *(f"{way}, gone" for way in singles)} <= seen

@@ -1,4 +1,4 @@
-"""What goes wrong, and how it is told."""
+"""Error responses: unknown paths and methods, malformed requests, and failures of the database."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -34,27 +34,27 @@ PATHS = [
         *("/api/activities/home%00", "/api/activities/%FF", "/api/activities/home;x"),
     ],
 )
-def test_an_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
+def test_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
-    assert answer.content_type == "application/json"
+    assert (response.status_code, response.json) == (404, ["not_found"])
+    assert response.content_type == "application/json"
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/api/health-check"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
-def test_another_method_is_told_which_there_are(client: FlaskClient, path: str, method: str) -> None:
-    answer = client.open(path, method=method)
+def test_unsupported_method_is_rejected_with_allow_header(client: FlaskClient, path: str, method: str) -> None:
+    response = client.open(path, method=method)
 
-    assert (answer.status_code, answer.json) == (405, ["method_not_allowed"])
-    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert (response.status_code, response.json) == (405, ["method_not_allowed"])
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
-def test_a_failure_is_a_problem_document_for_whoever_asks(client: FlaskClient) -> None:
-    answer = client.get("/nope", headers={"Accept": PROBLEM})
+def test_error_is_a_problem_document_on_request(client: FlaskClient) -> None:
+    response = client.get("/nope", headers={"Accept": PROBLEM})
 
-    assert (answer.status_code, answer.content_type) == (404, PROBLEM)
-    assert answer.json == {"type": "about:blank", "title": "Not Found", "status": 404, "codes": ["not_found"]}
+    assert (response.status_code, response.content_type) == (404, PROBLEM)
+    assert response.json == {"type": "about:blank", "title": "Not Found", "status": 404, "codes": ["not_found"]}
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,19 @@ def test_a_failure_is_a_problem_document_for_whoever_asks(client: FlaskClient) -
         (";;;,,=", "application/json"),
     ],
 )
-def test_only_who_names_problem_documents_gets_one(client: FlaskClient, accept: str, content_type: str) -> None:
+def test_problem_document_needs_an_explicit_accept_header(client: FlaskClient, accept: str, content_type: str) -> None:
     assert client.get("/nope", headers={"Accept": accept}).content_type == content_type
 
 
 @pytest.mark.parametrize("host", ["", "a,b", "a b", "user@host", "host/path", "host:port", "[::1", "[", "hôst"])
-def test_a_host_that_is_none_is_the_clients_fault(client: FlaskClient, host: str) -> None:
-    answer = client.get("/api/health-check", headers={"Host": host})
+def test_malformed_host_is_a_client_error(client: FlaskClient, host: str) -> None:
+    response = client.get("/api/health-check", headers={"Host": host})
 
-    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
 @pytest.mark.parametrize("host", ["api.cruddur.example", "backend_flask:4567", "127.0.0.1:4567", "[::1]:4567"])
-def test_any_host_is_answered(client: FlaskClient, host: str) -> None:
+def test_any_valid_host_is_accepted(client: FlaskClient, host: str) -> None:
     assert client.get("/api/health-check", headers={"Host": host}).status_code == 200
 
 
@@ -93,74 +93,74 @@ def test_http_1_0_needs_no_host(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["//api/activities/home", "///livez", "//nope"])
-def test_a_path_begins_with_one_slash(client: FlaskClient, path: str) -> None:
-    answer = client.get("/", environ_overrides={"PATH_INFO": path})
+def test_path_with_several_leading_slashes_is_not_found(client: FlaskClient, path: str) -> None:
+    response = client.get("/", environ_overrides={"PATH_INFO": path})
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 @pytest.mark.parametrize("path", ["/api/health-check", "/nope"])
 def test_methods_are_case_sensitive(client: FlaskClient, path: str) -> None:
-    answer = client.get(path, environ_overrides={"REQUEST_METHOD": "get"})
+    response = client.get(path, environ_overrides={"REQUEST_METHOD": "get"})
 
-    assert (answer.status_code, answer.json) == {
+    assert (response.status_code, response.json) == {
         "/api/health-check": (405, ["method_not_allowed"]),
         "/nope": (404, ["not_found"]),
     }[path]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_method_in_small_letters_writes_nothing(client: FlaskClient, make: Make) -> None:
+def test_lower_case_method_writes_nothing(client: FlaskClient, make: Make) -> None:
     author = make.user()
 
-    answer = client.post(
+    response = client.post(
         "/api/activities",
         json={"message": "hello", "ttl": "1-day"},
         headers=bearer(author.cognito_user_id),
         environ_overrides={"REQUEST_METHOD": "post"},
     )
 
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+    assert (response.status_code, response.headers["Allow"]) == (405, "OPTIONS, POST")
     assert make.messages() == []
 
 
 @pytest.mark.parametrize("path", [*(path.split("?")[0] for path in PATHS), "/api/health-check"])
 @pytest.mark.parametrize("query", ["x=%00", "%00", "x=%FF", "x=%ED%A0%80"])
-def test_a_query_that_is_no_text_is_refused_everywhere(client: FlaskClient, path: str, query: str) -> None:
-    answer = client.get(f"{path}?{query}")
+def test_malformed_query_is_refused_on_every_route(client: FlaskClient, path: str, query: str) -> None:
+    response = client.get(f"{path}?{query}")
 
-    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
-def test_a_cache_keeps_the_two_forms_of_a_failure_apart(client: FlaskClient) -> None:
+def test_error_varies_by_accept_header(client: FlaskClient) -> None:
     assert set(client.get("/nope").headers.getlist("Vary")) == {"Accept", "Origin"}
 
 
 @pytest.fixture
 def cut_off() -> Iterator[Flask]:
-    """The application, without a database."""
+    """Create the application without a database."""
     app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), **pool()))
     yield app
     app.extensions["database_pool"].close()
 
 
-def test_a_database_that_is_away_is_told_as_unavailable(cut_off: Flask) -> None:
-    answer = cut_off.test_client().get(PATHS[0])
+def test_unreachable_database_is_service_unavailable(cut_off: Flask) -> None:
+    response = cut_off.test_client().get(PATHS[0])
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
+    assert int(response.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_statement_that_takes_too_long_is_told_as_unavailable(
+def test_statement_timeout_is_service_unavailable(
     client: FlaskClient, make: Make, owner: Connection, path: str
 ) -> None:
     make.user("andrewbrown")
     with owner.transaction():
         owner.execute("LOCK TABLE users, activities IN ACCESS EXCLUSIVE MODE")
-        answer = client.get(path)
+        response = client.get(path)
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
     assert client.get("/api/users/@andrewbrown/short").status_code == 200
 
 
@@ -170,10 +170,10 @@ SESSIONS = """
 """
 
 
-def test_a_slow_statement_costs_no_connection_and_opens_no_circuit(
+def test_slow_statement_keeps_its_connection_and_a_closed_circuit(
     service_url: str, jwks_url: str, make: Make, owner: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # So that a lock is waited for until the statement's own end.
+    # The statement then waits for the lock until its own timeout.
     owner.execute(f"ALTER ROLE cruddur_service IN DATABASE {owner.info.dbname} SET lock_timeout TO 0".encode())
     author = make.user()
     app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **pool(jwks_url)))
@@ -192,36 +192,34 @@ def test_a_slow_statement_costs_no_connection_and_opens_no_circuit(
     app.extensions["database_pool"].close()
 
 
-def test_where_the_server_has_no_slot_left_the_connections_that_we_have_go_on(
-    app: Flask, make: Make, owner: Connection
-) -> None:
+def test_full_server_leaves_pooled_connections_usable(app: Flask, make: Make, owner: Connection) -> None:
     path = f"/api/users/@{make.user().handle}/short"
     app.extensions["database_pool"].pool.wait(SECONDS)
     lost = owner.execute(SESSIONS).fetchall()[0]
-    # As if others had taken the slot of the connection that is lost.
+    # The limit acts as if other clients had taken the lost connection's slot.
     owner.execute(f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT 3".encode())
     owner.execute("SELECT pg_terminate_backend(%s, 5000)", lost)
     app.extensions["database_pool"]._breaker.record_failure(LOST)  # noqa: SLF001 - a request does it
 
-    answers = [app.test_client().get(path).status_code for _ in range(20)]
+    responses = [app.test_client().get(path).status_code for _ in range(20)]
 
-    assert answers == [200] * 20
+    assert responses == [200] * 20
 
 
 @pytest.mark.usefixtures("bystander")
-def test_after_a_failover_one_write_finds_out_for_all(app: Flask, sign_in: SignIn, make: Make) -> None:
+def test_failover_costs_one_write(app: Flask, sign_in: SignIn, make: Make) -> None:
     client, connections = sign_in(make.user()), app.extensions["database_pool"].pool
     connections.wait(SECONDS)
-    # As they are when the server that they lead to has become a standby.
+    # The connections' state after their server has become a standby.
     pooled = [connections.getconn() for _ in range(THREADS)]
     for connection in pooled:
         connection.execute("SET default_transaction_read_only TO on")
         connections.putconn(connection)
 
-    answers = [client.post("/api/activities", json={"message": f"{n}", "ttl": "1-day"}) for n in range(THREADS)]
+    responses = [client.post("/api/activities", json={"message": f"{n}", "ttl": "1-day"}) for n in range(THREADS)]
 
-    assert [answer.status_code for answer in answers] == [503, 200, 200, 200]
-    assert answers[0].json == ["service_unavailable"]
+    assert [response.status_code for response in responses] == [503, 200, 200, 200]
+    assert responses[0].json == ["service_unavailable"]
     assert sorted(make.messages()) == ["1", "2", "3"]
 
 
@@ -242,17 +240,15 @@ def test_invalid_input_costs_no_query(jwks_url: str, path: str, body: object, co
     )
     client = app.test_client()
 
-    answer = client.post(path, json=body, headers=bearer("somebody"))
-    assert (answer.status_code, answer.json) == (422 if "blank" in codes[0] else 400, codes)
-    # What is valid needs the database, which is not there.
-    right = {"message": "hello", "ttl": "1-day", "message_group_uuid": str(UUID(int=1)), "display_name": "Lin"}
-    assert client.post(path, json=right, headers=bearer("somebody")).status_code == 503
+    response = client.post(path, json=body, headers=bearer("somebody"))
+    assert (response.status_code, response.json) == (422 if "blank" in codes[0] else 400, codes)
+    # A valid request needs the database, which is unreachable.
+    valid = {"message": "hello", "ttl": "1-day", "message_group_uuid": str(UUID(int=1)), "display_name": "Lin"}
+    assert client.post(path, json=valid, headers=bearer("somebody")).status_code == 503
     app.extensions["database_pool"].close()
 
 
-def test_connections_that_the_server_has_ended_cost_no_request(
-    client: FlaskClient, make: Make, owner: Connection
-) -> None:
+def test_connections_ended_by_the_server_cost_no_request(client: FlaskClient, make: Make, owner: Connection) -> None:
     make.activity(make.user())
     assert client.get(PATHS[0]).status_code == 200
     owner.execute(
@@ -265,25 +261,25 @@ def test_connections_that_the_server_has_ended_cost_no_request(
     assert [client.get(PATHS[0]).status_code for _ in range(8)] == [200] * 8
 
 
-def test_our_fault_says_nothing_of_the_database(
+def test_internal_error_reveals_nothing_of_the_database(
     client: FlaskClient, make: Make, owner: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     make.user("andrewbrown", bio="a secret of his")
     owner.execute("ALTER TABLE users RENAME COLUMN bio TO biography")
 
-    answer = client.get("/api/activities/@andrewbrown")
+    response = client.get("/api/activities/@andrewbrown")
 
-    assert (answer.status_code, answer.data) == (500, b'["generic_500"]')
-    # The operator learns what and where, and nobody's words.
+    assert (response.status_code, response.data) == (500, b'["generic_500"]')
+    # The log names exception and function, and quotes no user's text.
     assert "UndefinedColumn 42703" in caplog.text
     assert "in query_page" in caplog.text
     assert "bio" not in caplog.text
 
 
-def test_what_has_gone_when_it_is_referred_to_is_not_found(sign_in: SignIn, make: Make, owner: Connection) -> None:
-    # As when a person's row goes between finding it and writing what is theirs.
+def test_foreign_key_violation_is_not_found(sign_in: SignIn, make: Make, owner: Connection) -> None:
+    # The same error as for a user's row deleted between its lookup and the write.
     owner.execute("ALTER TABLE activities ADD FOREIGN KEY (uuid) REFERENCES users (uuid)")
 
-    answer = sign_in(make.user()).post("/api/activities", json={"message": "hello", "ttl": "1-day"})
+    response = sign_in(make.user()).post("/api/activities", json={"message": "hello", "ttl": "1-day"})
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])

@@ -1,4 +1,4 @@
-"""The service's bad days: the short ones come true here, each by the command and on real processes."""
+"""The drills of bin/faults: the short ones on real processes, and the reports."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.processes import script
 SHORT = [name for name, drill in DRILLS.items() if drill.is_short]
 
 
-def missed(text: str) -> list[str]:
+def missed_figures(text: str) -> list[str]:
     """Return the figures that were to be 0. Times depend on the machine: bin/faults alone judges them."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
     return [
@@ -23,30 +23,30 @@ def missed(text: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
-def test_a_bad_day(name: str) -> None:
-    done = script("faults", name, "--short")
+def test_short_drill_reaches_its_figures(name: str) -> None:
+    result = script("faults", name, "--short")
 
-    assert "not run to its end" not in done.stdout, done.stdout + done.stderr
-    assert missed(done.stdout) == [], done.stdout
-    assert "| yes " in done.stdout
+    assert "not run to its end" not in result.stdout, result.stdout + result.stderr
+    assert missed_figures(result.stdout) == [], result.stdout
+    assert "| yes " in result.stdout
 
 
 @pytest.mark.slow
-def test_without_its_protection_a_drill_misses_a_figure() -> None:
-    done = script("faults", "idle-terminated", "--short", "--break")
+def test_drill_without_its_protection_misses_a_figure() -> None:
+    result = script("faults", "idle-terminated", "--short", "--break")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "| no " in done.stdout
-
-
-def test_an_unknown_drill_is_refused_before_anything_starts() -> None:
-    done = script("faults", "flood")
-
-    assert done.returncode == 2
-    assert f"unknown: flood; there are {', '.join(DRILLS)}\n" in done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "| no " in result.stdout
 
 
-def test_a_figure_is_reached_on_its_own_side() -> None:
+def test_unknown_drill_is_refused_at_once() -> None:
+    result = script("faults", "flood")
+
+    assert result.returncode == 2
+    assert f"unknown: flood; there are {', '.join(DRILLS)}\n" in result.stderr
+
+
+def test_limits_are_inclusive() -> None:
     assert at_most("slowest", 250, 250, "ms") == ("slowest", "250 ms", "≤ 250 ms", True)
     assert not at_most("slowest", 250, 250.1, "ms").is_reached
     assert not at_most("first write", 5, NEVER, "s").is_reached
@@ -59,13 +59,13 @@ def test_a_figure_is_reached_on_its_own_side() -> None:
 ANSWERS = Answers([Answer(sent=0, seconds=1, status=200), Answer(2, 0.1, 503), Answer(2, 3, 200), Answer(6, 0.1, 200)])
 
 
-def test_the_first_answer_after_an_outage_may_have_been_asked_for_in_it() -> None:
+def test_first_success_after_an_outage_may_have_been_sent_during_it() -> None:
     assert ANSWERS.first_ok(since=4) == ANSWERS[2]
     assert ANSWERS.first_ok(since=4, limit=1) == ANSWERS[3]
     assert ANSWERS.first_ok(since=7) is None
 
 
-def test_what_hung_all_the_while_is_among_the_answers_of_that_time() -> None:
+def test_hanging_request_counts_in_the_interval_of_its_end() -> None:
     assert ANSWERS.within(3, 4) == [ANSWERS[2]]
     assert ANSWERS.slowest == 3
     assert Answers().slowest == 0
@@ -83,15 +83,15 @@ def drill(name: str) -> Drill:
     return Drill(name, "what is done", "what protects", lambda: iter([]), is_short=False, short={})
 
 
-def test_a_drill_that_was_not_run_has_neither_reached_nor_missed() -> None:
-    failed = Result(drill("disk-full"), [], "mount: permission denied")
+def test_failed_drill_is_neither_reached_nor_missed() -> None:
+    finding = Result(drill("disk-full"), [], "mount: permission denied")
 
-    assert not failed.is_reached
-    assert not failed.is_missed
-    assert "not run to its end: mount: permission denied" in figures_table([failed])
+    assert not finding.is_reached
+    assert not finding.is_missed
+    assert "not run to its end: mount: permission denied" in figures_table([finding])
 
 
-def test_the_document_keeps_what_is_around_the_marks() -> None:
+def test_document_keeps_text_around_the_marks() -> None:
     result = Result(drill("outage"), [at_most("first 200", 2, 0.5, "s"), none_of("lost", 3)])
 
     text = document([result], "Two cores.", (ROOT / "docs" / "failures.md").read_text())

@@ -23,12 +23,12 @@ HOME = "/api/activities/home"
 
 
 class Teapot(Exception):
-    """A failure that only the test's error handler knows."""
+    """A failure that only the test's error handler handles."""
 
 
 @pytest.fixture
 def calls(app: Flask) -> list[str]:
-    """The names of the hooks that ran, in their order."""
+    """Register hooks, and return the list of their calls in order."""
     calls: list[str] = []
 
     app.url_value_preprocessor(lambda *_: calls.append("url_value_preprocessor"))
@@ -49,10 +49,10 @@ def calls(app: Flask) -> list[str]:
     return calls
 
 
-AROUND = ["url_value_preprocessor", "before_request", "after_request", "teardown_request", "teardown_appcontext"]
+ALL_HOOKS = ["url_value_preprocessor", "before_request", "after_request", "teardown_request", "teardown_appcontext"]
 
 
-def test_no_method_of_flask_is_overridden(app: Flask) -> None:
+def test_flask_methods_are_not_overridden(app: Flask) -> None:
     assert type(app) is Flask
     assert {name for name in vars(app) if callable(getattr(Flask, name, None))} == set()
     assert app.request_class is Flask.request_class
@@ -60,23 +60,23 @@ def test_no_method_of_flask_is_overridden(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("path", [HOME, "/api/activities/@nobody", "/nope", "/livez"])
-def test_every_request_passes_the_hooks(app: Flask, calls: list[str], path: str) -> None:
+def test_every_request_runs_the_hooks(app: Flask, calls: list[str], path: str) -> None:
     for _ in range(2):
         del calls[:]
         response = app.test_client().get(path)
 
         assert response.headers["X-After"] == "42"
-        assert calls == AROUND
+        assert calls == ALL_HOOKS
 
 
-def test_a_before_request_hook_may_answer(app: Flask) -> None:
+def test_before_request_hook_may_respond(app: Flask) -> None:
     app.before_request(lambda: Response("closed", 418) if request.path == HOME else None)
 
     assert app.test_client().get(HOME).status_code == 418
     assert app.test_client().get("/livez").status_code == 200
 
 
-def test_a_hook_that_fails_before_ours_is_answered_like_any_failure(app: Flask) -> None:
+def test_failing_hook_gives_an_error_response(app: Flask) -> None:
     def fail(*_: object) -> None:
         raise Teapot
 
@@ -88,7 +88,7 @@ def test_a_hook_that_fails_before_ours_is_answered_like_any_failure(app: Flask) 
     assert response.headers["X-Request-Id"]
 
 
-def test_an_error_handler_of_a_class_wins_over_ours(app: Flask, calls: list[str]) -> None:
+def test_error_handler_of_a_class_takes_precedence(app: Flask, calls: list[str]) -> None:
     @app.get("/teapot")
     @public
     def teapot() -> Response:
@@ -98,10 +98,10 @@ def test_an_error_handler_of_a_class_wins_over_ours(app: Flask, calls: list[str]
     response = app.test_client().get("/teapot")
 
     assert (response.status_code, response.text) == (418, "short and stout")
-    assert calls == AROUND
+    assert calls == ALL_HOOKS
 
 
-def test_what_a_view_registers_for_its_own_request_runs(app: Flask) -> None:
+def test_after_this_request_and_call_on_close_run(app: Flask) -> None:
     closed = []
 
     @app.get("/own")
@@ -124,7 +124,7 @@ def test_what_a_view_registers_for_its_own_request_runs(app: Flask) -> None:
     assert "X-Own" not in app.test_client().get("/livez").headers
 
 
-def test_a_response_may_stream(app: Flask, calls: list[str]) -> None:
+def test_response_may_stream(app: Flask, calls: list[str]) -> None:
     @app.get("/stream")
     @public
     def stream() -> Response:
@@ -146,9 +146,7 @@ def test_a_response_may_stream(app: Flask, calls: list[str]) -> None:
     ("length", "is_joined"),
     [(0, True), (MAX_JOINED_BYTES, True), (MAX_JOINED_BYTES + 1, False), (None, False)],
 )
-def test_a_server_gets_a_short_body_as_a_list_and_any_other_as_it_is(
-    app: Flask, length: int | None, is_joined: object
-) -> None:
+def test_server_gets_a_short_body_as_a_list(app: Flask, length: int | None, is_joined: object) -> None:
     events = []
 
     @app.get("/body")
@@ -169,13 +167,13 @@ def test_a_server_gets_a_short_body_as_a_list_and_any_other_as_it_is(
     assert events == ["closed"]
 
 
-def test_a_view_without_a_decorator_needs_a_token(app: Flask) -> None:
+def test_view_without_a_decorator_requires_login(app: Flask) -> None:
     app.add_url_rule("/secret", view_func=lambda: "secret", endpoint="secret")
 
     assert app.test_client().get("/secret").json == ["generic_401"]
 
 
-def test_flask_limiter_limits_each_route_the_cached_page_too(app: Flask, make: Make) -> None:
+def test_flask_limiter_limits_each_route_and_the_cached_page(app: Flask, make: Make) -> None:
     make.activity(make.user("lin"))
     Limiter(get_remote_address, app=app, default_limits=["1 per minute"], storage_uri="memory://")
     client = app.test_client()
@@ -188,9 +186,9 @@ def test_flask_limiter_limits_each_route_the_cached_page_too(app: Flask, make: M
         assert int(third.headers["Retry-After"]) > 0
 
 
-def test_our_modules_import_without_a_warning(tmp_path: Path) -> None:
+def test_modules_import_without_warnings(tmp_path: Path) -> None:
     modules = [".".join(path.relative_to(BACKEND).with_suffix("").parts) for path in BACKEND.rglob("*.py")]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(f"import {module}" for module in modules)],
         cwd=tmp_path,
         env={"PYTHONPATH": str(BACKEND)},
@@ -200,4 +198,4 @@ def test_our_modules_import_without_a_warning(tmp_path: Path) -> None:
     )
 
     assert len(modules) > 40
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
