@@ -1,4 +1,4 @@
-"""Signing in while developing: bin/dev has keys of its own, bin/dev-token prints a token of theirs."""
+"""Access tokens for development: bin/dev creates its own keys, and bin/dev-token signs tokens with them."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ from tests.settings import POOL
 pytestmark = pytest.mark.usefixtures("at_home")
 
 STRANGER = "sub-stranger"
-# What is everybody else's.
+# The rows of all other users.
 OTHERS = """
     SELECT users::text, activities::text
     FROM users LEFT JOIN activities ON activities.user_uuid = users.uuid
@@ -33,7 +33,7 @@ OTHERS = """
 
 
 class Dev(NamedTuple):
-    """A bin/dev that runs."""
+    """A running bin/dev."""
 
     port: str
     home: Path
@@ -41,9 +41,9 @@ class Dev(NamedTuple):
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """bin/dev, in a path with a space in it, for a developer who works with another region and a Cognito of theirs."""
-    served = Dev(free_port(), tmp_path_factory.mktemp("dev") / "a home")
-    settings = {"PORT": served.port, "CRUDDUR_HOME": str(served.home), "AWS_DEFAULT_REGION": "us-east-1"}
+    """Run bin/dev in a path with a space, for a developer with another AWS region and an own Cognito endpoint."""
+    instance = Dev(free_port(), tmp_path_factory.mktemp("dev") / "a home")
+    settings = {"PORT": instance.port, "CRUDDUR_HOME": str(instance.home), "AWS_DEFAULT_REGION": "us-east-1"}
     with (
         fake_cognito() as cognito,
         running("dev", AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=cognito.url, **settings) as process,
@@ -53,50 +53,52 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         assert process.stdout.readline().startswith("Cruddur serves its feed at ")
         assert process.stdout.readline().endswith("/ links to both\n")
         assert process.stdout.readline() == "bin/dev-token andrewbrown prints a token to sign in with\n"
-        yield served
+        yield instance
         assert not cognito.asked
 
 
-def test_with_a_token_one_is_signed_in(dev: Dev) -> None:
+def test_dev_token_authenticates(dev: Dev) -> None:
     others = succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home))
     body = {"message": "signed in @andrewbrown", "ttl": "1-day"}
 
-    # Whatever region the developer works with, the token is of the development pool's.
-    printed = succeeds("dev-token", "andrewbrown", CRUDDUR_HOME=str(dev.home), AWS_DEFAULT_REGION="us-east-1")
+    # The token is for the development pool in every AWS region.
+    output = succeeds("dev-token", "andrewbrown", CRUDDUR_HOME=str(dev.home), AWS_DEFAULT_REGION="us-east-1")
 
-    signed_in = printed.removesuffix("\n")
-    status, notifications = ask(dev.port, NOTIFICATIONS, signed_in)
+    access_token = output.removesuffix("\n")
+    status, notifications = ask(dev.port, NOTIFICATIONS, access_token)
     assert (status, [each["handle"] for each in notifications]) == (200, ["bayko", "LinYue"])
-    status, activity = ask(dev.port, "/api/activities", signed_in, body)
+    status, activity = ask(dev.port, "/api/activities", access_token, body)
     assert (status, activity["handle"], activity["message"]) == (200, "andrewbrown", "signed in @andrewbrown")
     assert succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_HOME=str(dev.home)) == others
 
 
-def test_without_one_nobody_is(dev: Dev) -> None:
+def test_request_without_a_token_is_rejected(dev: Dev) -> None:
     assert ask(dev.port, NOTIFICATIONS) == (401, ["generic_401"])
     assert ask(dev.port, "/api/activities", body={"message": "x", "ttl": "1-day"}) == (401, ["generic_401"])
     assert ask(dev.port, "/api/activities/home")[0] == 200
 
 
-def test_a_token_of_another_homes_keys_is_nobodys(dev: Dev, home: Path) -> None:
+def test_token_signed_by_another_homes_keys_is_rejected(dev: Dev, home: Path) -> None:
     stranger = token(dev_keys.make(), ANDREW)
 
     assert (home / "keys").exists()
     assert ask(dev.port, NOTIFICATIONS, stranger) == (401, ["generic_401"])
 
 
-def test_nobody_is_asked_about_whoever_is_not_in_the_database(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_user_of_the_development_pool_causes_no_cognito_request(
+    dev: Dev, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CRUDDUR_HOME", str(dev.home))
 
     assert ask(dev.port, NOTIFICATIONS, token(dev_keys.make(), STRANGER)) == (503, ["service_unavailable"])
 
 
 @pytest.mark.parametrize("handle", ["linyue", "LinYue", "LINYUE"])
-def test_a_handle_is_found_in_any_case_and_its_token_says_what_cognitos_would(dev: Dev, handle: str) -> None:
-    printed = succeeds("dev-token", handle, CRUDDUR_HOME=str(dev.home)).removesuffix("\n")
+def test_handle_is_case_insensitive_and_claims_match_cognitos(dev: Dev, handle: str) -> None:
+    output = succeeds("dev-token", handle, CRUDDUR_HOME=str(dev.home)).removesuffix("\n")
 
     public = json.loads((dev.home / "keys" / "eu-west-1_development.json").read_text())
-    decoded = jwt.decode(printed, KeySet.import_key_set(public), algorithms=["RS256"])
+    decoded = jwt.decode(output, KeySet.import_key_set(public), algorithms=["RS256"])
     claims = decoded.claims
     assert decoded.header["kid"] == public["keys"][0]["kid"]
     assert claims.pop("exp") - claims.pop("iat") == 24 * 60 * 60
@@ -112,30 +114,30 @@ def test_a_handle_is_found_in_any_case_and_its_token_says_what_cognitos_would(de
 
 
 @pytest.mark.parametrize("handle", ["nobody", "andrew%", "", "caffè"])
-def test_a_handle_that_nobody_has_is_told(dev: Dev, handle: str) -> None:
+def test_unknown_handle_is_one_error_line(dev: Dev, handle: str) -> None:
     line = fails("dev-token", handle, CRUDDUR_HOME=str(dev.home))
 
     assert line == f"cruddur: nobody has the handle {handle}: bin/db-seed brings andrewbrown and a few others"
 
 
-def test_without_a_handle_it_says_how_it_is_used() -> None:
-    done = script("dev-token")
+def test_missing_handle_shows_usage() -> None:
+    result = script("dev-token")
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: bin/dev-token [-h] HANDLE\n")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("usage: bin/dev-token [-h] HANDLE\n")
 
 
-def test_it_asks_the_database_of_connection_url(new_url: str, home: Path) -> None:
+def test_dev_token_reads_the_database_of_connection_url(new_url: str, home: Path) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     settings = {"CONNECTION_URL": new_url, "CRUDDUR_HOME": str(home)}
 
     assert succeeds("dev-token", "kofi", **settings).count(".") == 2
-    # The keys are made where they were missing, and no Postgres is started.
+    # The command creates missing keys and starts no Postgres.
     assert [path.name for path in home.iterdir()] == ["keys"]
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_where_a_pool_is_configured_there_is_no_token(home: Path, name: str) -> None:
+def test_configured_user_pool_refuses_dev_tokens(home: Path, name: str) -> None:
     line = fails("dev-token", "andrewbrown", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
 
     assert line.startswith("cruddur: a Cognito pool is configured")
@@ -143,34 +145,32 @@ def test_where_a_pool_is_configured_there_is_no_token(home: Path, name: str) -> 
     assert not home.exists()
 
 
-def test_every_setting_of_a_pool_is_named(home: Path) -> None:
+def test_every_setting_of_the_pool_is_named(home: Path) -> None:
     line = fails("dev-token", "andrewbrown", CRUDDUR_HOME=str(home), **POOLS)
 
     assert f"unset {', '.join(POOLS)} to" in line
 
 
-def test_settings_that_are_those_of_the_development_pool_are_none_of_another(home: Path, new_url: str) -> None:
+def test_settings_of_the_development_pool_are_accepted(home: Path, new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
 
-    done = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **dev_keys.settings())
+    result = script("dev-token", "kofi", CONNECTION_URL=new_url, CRUDDUR_HOME=str(home), **dev_keys.settings())
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_with_a_pool_half_configured_dev_names_what_is_missing(home: Path, name: str) -> None:
-    done = script("dev", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
+def test_partly_configured_pool_names_missing_settings(home: Path, name: str) -> None:
+    result = script("dev", CRUDDUR_HOME=str(home), **{name: POOLS[name]})
 
-    assert done.returncode == 1
-    assert [line.split(" is ")[0] for line in done.stderr.splitlines()] == [
+    assert result.returncode == 1
+    assert [line.split(" is ")[0] for line in result.stderr.splitlines()] == [
         f"cruddur: {other}" for other in POOL if other != name
     ]
     assert not home.exists()
 
 
-def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
-    home: Path, new_url: str, pool: dict[str, str]
-) -> None:
+def test_configured_pool_creates_no_keys_and_is_the_only_issuer(home: Path, new_url: str, pool: dict[str, str]) -> None:
     port = free_port()
     with running("dev", PORT=port, CRUDDUR_HOME=str(home), CONNECTION_URL=new_url, **pool) as dev:
         assert dev.stdout is not None
@@ -180,5 +180,5 @@ def test_with_a_pool_dev_makes_no_keys_and_trusts_the_pools_alone(
         assert ask(port, NOTIFICATIONS, token(dev_keys.make(), ANDREW)) == (401, ["generic_401"])
         assert ask(port, NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
         dev.send_signal(signal.SIGTERM)
-        # No word on bin/dev-token either.
+        # The output does not mention bin/dev-token either.
         assert dev.communicate(timeout=30)[0] == ""

@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page: what they say is what there is."""
+"""The OpenAPI document and its page, compared with the routes and with docs/contract.md."""
 
 import re
 import subprocess
@@ -31,18 +31,18 @@ SIGN_IN: dict[str, list[dict[str, list[str]]]] = {
     "optional": [{}, {"bearer": []}],
     "required": [{"bearer": []}],
 }
-# With a path that is none, a method that is none, or in no answer yet.
+# Codes of an unknown method, and of responses that no operation sends yet.
 CODES_OF_NO_OPERATION = {"method_not_allowed", "generic_403"}
 
 
 @pytest.fixture
 def document(client: FlaskClient) -> Any:
-    """The document as it is served."""
+    """Return the document as served."""
     return client.get("/openapi.json").json
 
 
 def nodes(part: Any) -> Iterator[dict[str, Any]]:
-    """Each object in a part of the document."""
+    """Yield each object in a part of the document."""
     inner: Iterable[Any] = part if isinstance(part, list) else ()
     if isinstance(part, dict):
         yield part
@@ -52,7 +52,7 @@ def nodes(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def resolve(document: Any, node: Any) -> Any:
-    """The component that a reference names; anything else as it is."""
+    """Return the component that a reference names, or the node itself."""
     if "$ref" not in node:
         return node
     _, kind, name = node["$ref"].removeprefix("#/").split("/")
@@ -60,7 +60,7 @@ def resolve(document: Any, node: Any) -> Any:
 
 
 def examples(document: Any) -> Iterator[tuple[Any, Any]]:
-    """Each example, and the schema that it is to be of."""
+    """Yield each example with its schema."""
     for node in nodes(document):
         if "schema" in node:
             for example in node.get("examples", {}).values():
@@ -72,7 +72,7 @@ def examples(document: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def operations(document: Any) -> dict[tuple[str, str], Any]:
-    """The operations by method and path."""
+    """Return the operations by method and path."""
     return {
         (method.upper(), path): operation
         for path, methods in document["paths"].items()
@@ -81,17 +81,17 @@ def operations(document: Any) -> dict[tuple[str, str], Any]:
 
 
 def validator(document: Any, schema: Any) -> Draft202012Validator:
-    """What tells whether a value is of `schema`, a part of the document."""
+    """Return a validator for `schema`, a part of the document."""
     return Draft202012Validator({**schema, "components": document["components"]}, validate_formats=True)
 
 
 def contract(heading: str) -> list[str]:
-    """The rows of the contract's table under a heading."""
+    """Return the rows of the contract's table under a heading."""
     section = (ROOT / "docs" / "contract.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     return [line for line in section.splitlines() if line.startswith("| ")][1:]
 
 
-def test_the_document_is_valid_openapi(document: Any) -> None:
+def test_document_is_valid_openapi(document: Any) -> None:
     schemathesis.openapi.from_dict(document).validate()
     for schema in document["components"]["schemas"].values():
         validator(document, schema)
@@ -129,7 +129,7 @@ def test_routes_document_and_contract_agree(app: Flask, document: Any) -> None:
     assert {(method, row[2], row[3]) for row in rows for method in row[1].split(" and ")} == routes
 
 
-def test_document_and_contract_name_the_same_codes(document: Any) -> None:
+def test_document_and_contract_list_the_same_codes(document: Any) -> None:
     schemas = document["components"]["schemas"]
     sent = {code for name, schema in schemas.items() if name.endswith("Codes") for code in schema["items"]["enum"]}
     rows = [row.split("|")[2] for row in contract("Codes")]
@@ -138,12 +138,12 @@ def test_document_and_contract_name_the_same_codes(document: Any) -> None:
     assert set(schemas["Code"]["enum"]) - sent == CODES_OF_NO_OPERATION
 
 
-def test_a_failure_has_both_its_forms(document: Any) -> None:
+def test_error_response_has_both_media_types(document: Any) -> None:
     for response in document["components"]["responses"].values():
         assert set(response.get("content", {})) in ({"application/json", "application/problem+json"}, set())
 
 
-def test_every_body_has_an_example_and_every_example_is_right(document: Any) -> None:
+def test_every_body_has_a_valid_example(document: Any) -> None:
     for example, schema in examples(document):
         validator(document, schema).validate(example)
 
@@ -153,7 +153,7 @@ def test_every_body_has_an_example_and_every_example_is_right(document: Any) -> 
     assert [body for body in bodies if not {"example", "examples"} & body.keys()] == []
 
 
-def test_the_document_calls_blank_what_the_service_does(document: Any) -> None:
+def test_document_and_service_agree_on_blank_text(document: Any) -> None:
     is_text = validator(document, {"$ref": "#/components/schemas/Message280"}).is_valid
 
     signs = [chr(number) for number in range(1, sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF]
@@ -164,7 +164,7 @@ def test_the_document_calls_blank_what_the_service_does(document: Any) -> None:
     assert not is_text("\0a")
 
 
-def test_the_document_refuses_the_names_that_the_service_does(document: Any) -> None:
+def test_document_and_service_agree_on_display_names(document: Any) -> None:
     is_name = validator(document, {"$ref": "#/components/schemas/DisplayName"}).is_valid
 
     signs = [chr(number) for number in range(1, sys.maxunicode + 1) if not 0xD800 <= number <= 0xDFFF]
@@ -172,7 +172,7 @@ def test_the_document_refuses_the_names_that_the_service_does(document: Any) -> 
     assert [ascii(sign) for sign in signs if is_name(sign) == (is_blank(sign) or has_control(sign))] == []
 
 
-def test_the_document_knows_our_cursors(document: Any) -> None:
+def test_cursor_schema_accepts_the_services_cursors(document: Any) -> None:
     is_cursor = validator(document, document["components"]["parameters"]["Cursor"]["schema"]).is_valid
     positions = [NEWEST, OLDEST, *(Keyset(datetime(year, 1, 1, tzinfo=UTC), uuid4()) for year in range(2000, 8800))]
 
@@ -181,25 +181,25 @@ def test_the_document_knows_our_cursors(document: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)])
-def test_who_has_it_already_is_told_so(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
-    again = client.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+def test_page_is_revalidated_by_etag(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    again = client.get(path, headers={"If-None-Match": response.headers["ETag"]})
 
-    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-cache")
+    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-cache")
     assert (again.status_code, again.data) == (304, b"")
 
 
 @pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2Fapp.py", "start.js%00", "/"])
-def test_what_is_no_part_of_the_page_is_not_found(client: FlaskClient, name: str) -> None:
-    answer = client.get(f"/docs/{name}")
+def test_unknown_asset_is_not_found(client: FlaskClient, name: str) -> None:
+    response = client.get(f"/docs/{name}")
 
-    assert (answer.status_code, answer.json) == (404, ["not_found"])
+    assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
 @pytest.mark.parametrize("prefix", ["", PREFIX], ids=["directly", "behind a proxy that takes a prefix off"])
-def test_a_browser_shows_every_operation_and_asks_nobody_else(
+def test_browser_shows_every_operation_without_other_requests(
     service_url: str, document: Any, tmp_path: Path, prefix: str, path: str
 ) -> None:
     if CHROMIUM is None or PROGRAM is None:
@@ -208,28 +208,28 @@ def test_a_browser_shows_every_operation_and_asks_nobody_else(
     with serving(service_url, **BEHIND) as port, nginx(f"127.0.0.1:{port}", changed=PREFIXED) as front:
         url = f"{front.url}{prefix}{path}" if prefix else f"http://127.0.0.1:{port}{path}"
         command = [CHROMIUM, *OPTIONS, "--enable-logging=stderr", f"--user-data-dir={tmp_path}", url]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
 
-    shown = re.findall(r'id="operations-(?!tag-)\w+?-(\w+)"', done.stdout)
-    assert sorted(shown) == sorted(operation["operationId"] for operation in operations(document).values())
-    assert set(re.findall(r'data-path="([^"]+)"', done.stdout)) == document["paths"].keys()
-    # Where the page tells of what went wrong, and the browser of what the policy forbids.
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    operation_ids = re.findall(r'id="operations-(?!tag-)\w+?-(\w+)"', result.stdout)
+    assert sorted(operation_ids) == sorted(operation["operationId"] for operation in operations(document).values())
+    assert set(re.findall(r'data-path="([^"]+)"', result.stdout)) == document["paths"].keys()
+    # The console has the page's errors and the browser's reports of policy violations.
+    assert [line for line in result.stderr.splitlines() if "CONSOLE" in line] == []
 
 
 @pytest.mark.parametrize(("path", "own"), [("/", {"'self'"}), ("/docs", {"'self'", "data:"})])
-def test_a_page_may_ask_nobody_else(client: FlaskClient, path: str, own: set[str]) -> None:
-    answer = client.get(path)
+def test_content_security_policy_allows_own_sources_only(client: FlaskClient, path: str, own: set[str]) -> None:
+    response = client.get(path)
 
-    sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", answer.headers["Content-Security-Policy"])
+    sources = re.findall(r"'[\w-]+'|data:|\S*://\S*|unsafe\S*", response.headers["Content-Security-Policy"])
     assert set(sources) == {"'none'"} | own
-    policy = answer.headers["Content-Security-Policy"].split("; ")
+    policy = response.headers["Content-Security-Policy"].split("; ")
     assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} < set(policy)
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "//" not in answer.text
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "//" not in response.text
 
 
-def test_the_index_answers_as_other_reads_do(client: FlaskClient) -> None:
+def test_index_responds_like_other_reads(client: FlaskClient) -> None:
     index = client.get("/")
     head, post, options = client.head("/"), client.post("/"), client.options("/")
 
@@ -241,11 +241,11 @@ def test_the_index_answers_as_other_reads_do(client: FlaskClient) -> None:
     assert client.get("/index.html").status_code == 404
 
 
-def test_the_pages_path_with_a_slash_leads_to_it(client: FlaskClient) -> None:
-    answer = client.get("/docs/")
+def test_trailing_slash_redirects_to_the_page(client: FlaskClient) -> None:
+    response = client.get("/docs/")
 
-    assert (answer.status_code, answer.data, answer.headers["Location"]) == (308, b"", "../docs")
-    assert urljoin("/docs/", answer.headers["Location"]) == "/docs"
+    assert (response.status_code, response.data, response.headers["Location"]) == (308, b"", "../docs")
+    assert urljoin("/docs/", response.headers["Location"]) == "/docs"
     assert client.post("/docs/").status_code == 405
-    # No other path has one.
+    # No other path redirects.
     assert client.get("/api/activities/home/").status_code == 404

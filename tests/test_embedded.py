@@ -1,4 +1,4 @@
-"""The embedded Postgres: up while somebody holds it, and nobody else's."""
+"""The embedded Postgres: its lifetime, its lock files, and its protection from other users and servers."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 DAEMON = 1
 
 
-def test_the_server_stays_for_whoever_still_holds_it(home: Path) -> None:
+def test_server_stays_up_until_its_last_holder_leaves(home: Path) -> None:
     with embedded.hold(home) as url:
         with embedded.hold(home) as same:
             assert url == same
@@ -32,24 +32,24 @@ def test_the_server_stays_for_whoever_still_holds_it(home: Path) -> None:
     assert not runs(home)
 
 
-def test_a_folder_of_a_long_name_has_its_socket_elsewhere(tmp_path: Path) -> None:
+def test_long_folder_name_moves_the_socket_elsewhere(tmp_path: Path) -> None:
     with embedded.hold(tmp_path / ("long" * 30)) as url, psycopg.connect(url) as connection:
         socket_folder = Path(connection.info.host)
         assert len(str(socket_folder)) < 100
     assert not socket_folder.exists()
 
 
-def test_a_lock_file_that_is_left_over_names_nobody(home: Path) -> None:
+def test_stale_lock_file_is_ignored(home: Path) -> None:
     with embedded.hold(home) as url, psycopg.connect(url) as connection:
         lock_file = home / "postgres" / "data" / "postmaster.pid"
-        left_over = lock_file.read_text()
+        stale = lock_file.read_text()
         connection.execute("CHECKPOINT")
-    # The machine went down, and the process of that number is another one of the same user's since.
+    # A crash of the machine leaves the lock file. Another process of the same user may then have the number.
     socket_lock_file = home / "postgres" / ".s.PGSQL.5432.lock"
     command = [*embedded.unprivileged((home / "postgres").stat()), "sleep", "60"]
     with launch(command) as bystander:
         for name in (lock_file, socket_lock_file):
-            name.write_text("\n".join([str(bystander.pid), *left_over.splitlines()[1:]]))
+            name.write_text("\n".join([str(bystander.pid), *stale.splitlines()[1:]]))
         with embedded.hold(home) as url, psycopg.connect(url) as connection:
             connection.execute("SELECT 1")
         assert bystander.poll() is None
@@ -57,7 +57,7 @@ def test_a_lock_file_that_is_left_over_names_nobody(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "123\n"])
-def test_a_lock_file_that_was_not_written_to_its_end_names_nobody(home: Path, content: str) -> None:
+def test_truncated_lock_file_is_ignored(home: Path, content: str) -> None:
     with embedded.hold(home):
         pass
     (home / "postgres" / "data" / "postmaster.pid").write_text(content)
@@ -66,22 +66,22 @@ def test_a_lock_file_that_was_not_written_to_its_end_names_nobody(home: Path, co
         connection.execute("SELECT 1")
 
 
-def test_the_lock_files_of_a_server_that_runs_are_left_alone(home: Path) -> None:
+def test_lock_file_of_a_running_server_is_kept(home: Path) -> None:
     with embedded.hold(home) as url, psycopg.connect(url) as connection:
         lock_file = home / "postgres" / "data" / "postmaster.pid"
-        known = lock_file.read_text()
-        # It says where its socket is no more, so that it seems to be dead.
-        lock_file.write_text("\n".join([*known.splitlines()[:4], str(home), *known.splitlines()[5:]]))
+        original = lock_file.read_text()
+        # The lock file names a wrong socket folder, so that the server seems dead.
+        lock_file.write_text("\n".join([*original.splitlines()[:4], str(home), *original.splitlines()[5:]]))
 
         with pytest.raises(CommandError, match=r"lock file .* already exists"):
             embedded.Server(home).start("")
 
-        assert lock_file.read_text().splitlines()[0] == known.splitlines()[0]
+        assert lock_file.read_text().splitlines()[0] == original.splitlines()[0]
         assert connection.execute("SELECT 1").fetchone() == (1,)
-        lock_file.write_text(known)
+        lock_file.write_text(original)
 
 
-def test_a_start_that_was_interrupted_leaves_no_server(home: Path) -> None:
+def test_interrupted_start_leaves_no_server(home: Path) -> None:
     with embedded.hold(home):
         pass
     program = (
@@ -97,7 +97,7 @@ def test_a_start_that_was_interrupted_leaves_no_server(home: Path) -> None:
         wait_until(lambda: not runs(home))
 
 
-# libpq's, each with a value that keeps it from any server, or from this one.
+# libpq's variables, each with a value that prevents connections, or connections to this server.
 ELSEWHERE = {
     "PGSSLMODE": "require",
     "PGGSSENCMODE": "require",
@@ -117,28 +117,28 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_what_libpq_is_told_of_another_server_does_not_reach_this_one(home: Path, name: str) -> None:
+def test_libpq_variables_for_another_server_are_ignored(home: Path, name: str) -> None:
     for _ in range(2):
-        done = script("db-create", CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
-        assert (done.returncode, done.stderr) == (0, "")
+        created = script("db-create", CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+        assert (created.returncode, created.stderr) == (0, "")
         assert not runs(home)
-    asked = "SELECT current_database(), current_setting('client_encoding')"
-    shown = script("db-connect", "-XAtc", asked, CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
-    assert (shown.stdout, shown.returncode) == ("cruddur|UTF8\n", 0)
+    query = "SELECT current_database(), current_setting('client_encoding')"
+    result = script("db-connect", "-XAtc", query, CRUDDUR_HOME=str(home), **{name: ELSEWHERE[name]})
+    assert (result.stdout, result.returncode) == ("cruddur|UTF8\n", 0)
 
 
-def test_root_of_a_namespace_without_other_users_has_a_server(home: Path) -> None:
+def test_root_of_a_user_namespace_can_run_a_server(home: Path) -> None:
     command = ["unshare", "--user", "--map-root-user", str(ROOT / "bin" / "db-create")]
 
     for _ in range(2):
-        done = subprocess.run(
+        result = subprocess.run(
             command, env=CLEAN | {"CRUDDUR_HOME": str(home)}, capture_output=True, text=True, check=False
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (result.returncode, result.stderr) == (0, "")
         assert not runs(home)
 
 
-def test_a_folder_of_somebody_else_is_root_s_to_use_and_nobody_elses(home: Path) -> None:
+def test_folder_of_another_user_is_usable_by_root_only(home: Path) -> None:
     if os.geteuid() == 0:
         (home / "postgres").mkdir(parents=True)
         os.chown(home / "postgres", DAEMON, -1)
@@ -153,7 +153,7 @@ def test_a_folder_of_somebody_else_is_root_s_to_use_and_nobody_elses(home: Path)
             pass
 
 
-def test_nobody_else_comes_near_the_server(home: Path) -> None:
+def test_data_folder_is_private_to_its_owner(home: Path) -> None:
     with embedded.hold(home):
         assert (home / "postgres").stat().st_mode & 0o777 == 0o700
         assert (home / "postgres").stat().st_uid == os.geteuid()

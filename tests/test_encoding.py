@@ -1,4 +1,4 @@
-"""Text is UTF-8 between client and database, whatever libpq, a role or a database is set to."""
+"""UTF-8 between client and database, with any encoding set by libpq's variables, a role or a database."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -23,7 +23,7 @@ from tests.service import RIGHT, get
 from tests.service import fails as serve_fails
 
 TEXT = "café \N{ROCKET}"
-# Of libpq's for each session.
+# libpq's variables for sessions.
 SESSION = {
     "PGCLIENTENCODING": "LATIN1",
     "PGOPTIONS": "-c client_encoding=LATIN1 -c timezone=Europe/Rome",
@@ -36,7 +36,7 @@ SESSION = {
 @pytest.mark.parametrize(
     "told", [SESSION, *(pytest.param({name: value}, marks=pytest.mark.slow) for name, value in SESSION.items())]
 )
-def test_what_libpq_is_told_of_sessions_does_not_reach_ours(
+def test_libpq_session_variables_are_ignored(
     service_url: str, owner_url: str, make: Make, told: dict[str, str]
 ) -> None:
     make.activity(make.user("lin"), TEXT)
@@ -48,23 +48,23 @@ def test_what_libpq_is_told_of_sessions_does_not_reach_ours(
         with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
             connection.request("GET", "/api/activities/search?term=caf%C3%A9")
             assert TEXT.encode() in connection.getresponse().read()
-    done = processes.script("db-seed", CONNECTION_URL=owner_url, **told)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = processes.script("db-seed", CONNECTION_URL=owner_url, **told)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def by_role(owner: psycopg.Connection, url: str) -> str:
-    """Have the role of a URL come with LATIN1."""
+    """Set the role's client_encoding to LATIN1, and return the URL."""
     owner.execute("ALTER ROLE cruddur_service SET client_encoding TO 'LATIN1'")
     return url
 
 
 def by_options(_: psycopg.Connection, url: str) -> str:
-    """Return a URL whose session asks for LATIN1."""
+    """Return a URL whose session requests LATIN1."""
     return make_conninfo(url, options="-c client_encoding=LATIN1")
 
 
 @pytest.mark.parametrize("way", [by_role, by_options])
-def test_a_session_that_is_set_to_another_encoding_has_utf_8(
+def test_session_with_another_encoding_still_uses_utf_8(
     owner: psycopg.Connection, service_url: str, jwks_url: str, make: Make, way: Callable[..., str]
 ) -> None:
     make.activity(make.user("lin"), TEXT)
@@ -80,7 +80,7 @@ def test_a_session_that_is_set_to_another_encoding_has_utf_8(
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def other(request: pytest.FixtureRequest, new_url: str, server_url: str) -> str:
-    """The encoding of a database that is there."""
+    """Create a database with another encoding, and return that encoding."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         kind = f"ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C'"
         name = conninfo_to_dict(new_url)["dbname"]
@@ -89,7 +89,7 @@ def other(request: pytest.FixtureRequest, new_url: str, server_url: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["db-create", "db-schema-load", "serve", "dev"])
-def test_a_database_of_another_encoding_is_refused_with_the_remedy(
+def test_database_with_another_encoding_is_refused_with_a_remedy(
     other: str, new_url: str, home: Path, name: str
 ) -> None:
     if name == "serve":
@@ -104,7 +104,9 @@ def test_a_database_of_another_encoding_is_refused_with_the_remedy(
 
 
 @pytest.mark.usefixtures("server")
-def test_the_remedy_takes_the_rows_along(other: str, new_url: str, server_url: str, tmp_path: Path) -> None:
+def test_backup_and_restore_convert_a_database_to_utf_8(
+    other: str, new_url: str, server_url: str, tmp_path: Path
+) -> None:
     restored = f"{NEW} restored"
     with psycopg.connect(
         new_url, autocommit=True, client_encoding="UTF8" if other == "LATIN1" else "SQL_ASCII"
@@ -115,8 +117,8 @@ def test_the_remedy_takes_the_rows_along(other: str, new_url: str, server_url: s
         )
     try:
         for name, *arguments in (("db-backup", "b.dump"), ("db-restore", "b.dump", restored)):
-            done = script(name, arguments[0].replace("b.", f"{tmp_path}/b."), *arguments[1:], CONNECTION_URL=new_url)
-            assert (done.returncode, done.stderr) == (0, "")
+            result = script(name, arguments[0].replace("b.", f"{tmp_path}/b."), *arguments[1:], CONNECTION_URL=new_url)
+            assert (result.returncode, result.stderr) == (0, "")
         with psycopg.connect(make_conninfo(server_url, dbname=restored)) as after:
             assert after.execute("SELECT display_name FROM users").fetchone() == ("café",)
             assert after.info.parameter_status("server_encoding") == "UTF8"
@@ -126,7 +128,7 @@ def test_the_remedy_takes_the_rows_along(other: str, new_url: str, server_url: s
 
 
 @pytest.mark.parametrize(("name", "value"), [("PGSSLMODE", "require"), ("PGREQUIREAUTH", "gss"), ("PGSERVICE", "none")])
-def test_a_variable_of_libpqs_that_keeps_us_out_is_named(owner_url: str, name: str, value: str) -> None:
+def test_libpq_variable_that_breaks_the_connection_is_named(owner_url: str, name: str, value: str) -> None:
     url = make_conninfo(owner_url, host="127.0.0.1", port="1") if name == "PGSSLMODE" else owner_url
 
     for line in (
@@ -137,7 +139,7 @@ def test_a_variable_of_libpqs_that_keeps_us_out_is_named(owner_url: str, name: s
         assert line.endswith(f"; libpq takes from the environment what the URL leaves open, here {name}")
 
 
-def test_a_url_that_says_it_all_names_no_variable() -> None:
+def test_complete_url_blames_no_libpq_variable() -> None:
     url = "postgresql://a:b@127.0.0.1:1/c?sslmode=disable"
 
     (line,) = serve_fails(CONNECTION_URL=url, PGSSLMODE="require", PGPORT="2", PGHOST="nowhere")

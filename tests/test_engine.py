@@ -1,4 +1,4 @@
-"""docker-compose.yml on a Docker Engine: what a newcomer sees of it. .ci/compose starts the engine and runs this."""
+"""docker-compose.yml on a Docker Engine, as a new user sees it. .ci/compose starts the engine and runs this module."""
 
 import json
 import os
@@ -33,7 +33,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Stack:
-    """What `docker compose up` has started."""
+    """The containers that `docker compose up` has started."""
 
     client: DockerClient
     settings: dict[str, str]
@@ -42,11 +42,11 @@ class Stack:
 
     @property
     def port(self) -> str:
-        """Where nginx is published."""
+        """The port that nginx is published on."""
         return self.settings["PORT"]
 
     def start(self, *words: str, **settings: str) -> "subprocess.Popen[str]":
-        """Start compose with the file as it stands, and no developer's settings."""
+        """Start compose with the unchanged file, without the developer's settings."""
         options = ["--project-name", self.project, "--env-file", os.devnull]
         environ = {name: CLEAN[name] for name in ("PATH", "HOME")} | self.settings | settings
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -54,29 +54,29 @@ class Stack:
         return launch([program, *options, *words], env=environ, text=True, **pipes)
 
     def compose(self, *words: str, **settings: str) -> str:
-        """Run compose to its end, which must be a success. What it printed."""
+        """Run compose to a successful end, and return its output."""
         with self.start(*words, **settings) as process:
             out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err[-5000:]
         return out
 
     def up(self, *options: str, **settings: str) -> None:
-        """Bring everything up, until nginx answers from the backend."""
+        """Start all services, and wait until nginx responds from the backend."""
         self.compose(*options, "up", "--detach", "--pull", "never", **settings)
         wait_until(lambda: self.status("/readyz") == 200)
 
     def container(self, name: str) -> Container:
-        """A service's container, as it is now."""
+        """Return the current container of a service."""
         labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={name}"]
         (found,) = self.client.containers.list(all=True, filters={"label": labels})
         return found
 
     def health(self, name: str) -> str:
-        """What a service's health check says."""
+        """Return the status of a service's health check."""
         return str(self.container(name).attrs["State"]["Health"]["Status"])
 
     def ask(self, path: str, message: str | None = None, host: str = "127.0.0.1") -> Answer:
-        """Status, headers and body of a GET, or of a POST of a message by andrewbrown."""
+        """Return status, headers and body of a GET, or of a POST of a message by andrewbrown."""
         port = int(self.port) if host == "127.0.0.1" else 4567
         with closing(HTTPConnection(host, port, timeout=10)) as connection:
             if message is None:
@@ -84,11 +84,11 @@ class Stack:
             else:
                 body = json.dumps({"message": message, "ttl": "7-days"})
                 connection.request("POST", path, body, self.headers(message))
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
 
     def headers(self, message: str) -> dict[str, str]:
-        """The headers of andrewbrown's POST of a message, which may be sent again until a response comes."""
+        """Return the headers of andrewbrown's POST of a message, which can be repeated until a response arrives."""
         return {
             "Authorization": f"Bearer {self.token}",
             "Content-Type": "application/json",
@@ -96,65 +96,65 @@ class Stack:
         }
 
     def status(self, path: str, message: str | None = None) -> int:
-        """Only the status, and 0 where no response comes."""
+        """Return the status alone, or 0 without a response."""
         try:
             return self.ask(path, message)[0]
         except (OSError, HTTPException):
             return 0
 
     def feed(self) -> list[dict[str, Any]]:
-        """The home feed, as andrewbrown reads it: each process keeps the anonymous one for a second."""
+        """Return the home feed as andrewbrown reads it: each process caches the anonymous feed for a second."""
         with closing(HTTPConnection("127.0.0.1", int(self.port), timeout=10)) as connection:
             connection.request("GET", HOME, headers={"Authorization": f"Bearer {self.token}"})
             return list(json.loads(connection.getresponse().read()))
 
     def written(self) -> list[dict[str, Any]]:
-        """The home feed without the seed, which each `up` renews."""
+        """Return the home feed without the seed, which each `up` renews."""
         return [activity for activity in self.feed() if not activity["uuid"].startswith("5eed")]
 
     def posted(self, message: str) -> bool:
-        """Whether the home feed has a message, once."""
+        """Return whether the home feed has a message exactly once."""
         return [activity["message"] for activity in self.feed()].count(message) == 1
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Everything, brought up as README has it, on ports that nobody else uses."""
+    """Start all services as the README says, on free ports."""
     settings = {"DOCKER_HOST": ENGINE, "DOCKER_BUILDKIT": "0", "PORT": free_port(), "POSTGRES_PORT": free_port()}
     with closing(DockerClient(base_url=ENGINE, version="auto")) as client:
-        made = Stack(client, settings)
+        stack = Stack(client, settings)
         try:
-            made.up()
-            # The last line: the engine's own builder prints its steps before.
-            made.token = made.compose("run", "--rm", "--no-TTY", "dev-token", "andrewbrown").split()[-1]
-            yield made
+            stack.up()
+            # The token is on the last line: the engine's own builder prints its steps first.
+            stack.token = stack.compose("run", "--rm", "--no-TTY", "dev-token", "andrewbrown").split()[-1]
+            yield stack
         finally:
-            made.compose("--profile", "*", "down", "--volumes")
+            stack.compose("--profile", "*", "down", "--volumes")
 
 
 def run(container: Container, *command: str) -> tuple[int, str]:
-    """Status and output of a command in a container."""
+    """Return status and output of a command in a container."""
     status, output = container.exec_run(list(command))
     return status, output.decode()
 
 
 def kill(container: Container) -> None:
-    """Kill a container's first process. The engine takes that for a crash, and `docker kill` for a wish."""
+    """Kill a container's first process. The engine treats that as a crash, and `docker kill` as a request."""
     os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
 
 
-def test_a_newcomer_reads_the_feed_signs_in_and_posts(stack: Stack) -> None:
+def test_new_user_reads_the_feed_and_posts_with_a_dev_token(stack: Stack) -> None:
     before = stack.feed()
     assert SEED in stack.ask(HOME)[2]
 
     assert stack.status("/api/activities", "A first crud") == 200
 
-    made, *others = stack.feed()
-    assert made["message"] == "A first crud"
+    created, *others = stack.feed()
+    assert created["message"] == "A first crud"
     assert [activity["uuid"] for activity in others] == [activity["uuid"] for activity in before]
 
 
-def test_each_container_is_healthy_and_nginx_alone_is_the_way_in(stack: Stack) -> None:
+def test_containers_are_healthy_and_only_nginx_is_published(stack: Stack) -> None:
     wait_until(lambda: [stack.health(name) for name in SERVING] == ["healthy"] * 3)
 
     assert stack.container("nginx").ports["4567/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": stack.port}]
@@ -162,7 +162,7 @@ def test_each_container_is_healthy_and_nginx_alone_is_the_way_in(stack: Stack) -
 
 
 @pytest.mark.parametrize(("name", "user"), [("backend", "10001"), ("nginx", "101")])
-def test_what_faces_the_network_may_do_nothing_but_its_work(stack: Stack, name: str, user: str) -> None:
+def test_network_facing_containers_are_unprivileged_and_read_only(stack: Stack, name: str, user: str) -> None:
     container = stack.container(name)
 
     assert run(container, "id", "-u") == (0, f"{user}\n")
@@ -171,13 +171,13 @@ def test_what_faces_the_network_may_do_nothing_but_its_work(stack: Stack, name: 
     assert {int(status[kind], 16) for kind in ("CapEff", "CapPrm", "CapBnd")} == {0}
     assert status["NoNewPrivs"] == "1"
     for path in ("/srv/file", "/etc/file", "/usr/file"):
-        failed, said = run(container, "cp", "/etc/hostname", path)
-        assert (failed, "Read-only file system" in said) == (1, True)
+        status_code, output = run(container, "cp", "/etc/hostname", path)
+        assert (status_code, "Read-only file system" in output) == (1, True)
     assert run(container, "mktemp")[0] == 0
 
 
 @pytest.mark.parametrize("name", SERVING)
-def test_what_is_killed_comes_back_by_itself(stack: Stack, name: str) -> None:
+def test_killed_container_is_restarted(stack: Stack, name: str) -> None:
     killed = stack.container(name)
     restarts = killed.attrs["RestartCount"]
 
@@ -190,7 +190,7 @@ def test_what_is_killed_comes_back_by_itself(stack: Stack, name: str) -> None:
     assert stack.posted(message)
 
 
-def test_without_a_backend_nginx_answers_in_the_contracts_form(stack: Stack) -> None:
+def test_nginx_responds_with_the_api_error_while_the_backend_is_stopped(stack: Stack) -> None:
     stack.compose("stop", "backend")
 
     status, headers, body = stack.ask(HOME)
@@ -201,15 +201,15 @@ def test_without_a_backend_nginx_answers_in_the_contracts_form(stack: Stack) -> 
     wait_until(lambda: stack.status(HOME) == 200)
 
 
-def test_a_stop_finishes_every_request_that_has_begun(stack: Stack) -> None:
+def test_graceful_shutdown_finishes_open_requests(stack: Stack) -> None:
     nginx = stack.container("nginx")
     (network,) = nginx.attrs["NetworkSettings"]["Networks"].values()
-    # Not by the published port, where the engine's own proxy accepts for a container that is gone.
+    # On the published port, the engine's own proxy accepts connections for a stopped container.
     address = network["IPAddress"]
     statuses: list[int] = []
 
     def read() -> None:
-        """Read, until no connection is taken."""
+        """Send requests until no connection is accepted."""
         while True:
             try:
                 statuses.append(stack.ask(HOME, host=address)[0])
@@ -242,7 +242,7 @@ def test_a_stop_finishes_every_request_that_has_begun(stack: Stack) -> None:
     assert stack.posted(message)
 
 
-def test_a_password_that_breaks_urls_starts_nothing_and_may_be_put_right(stack: Stack) -> None:
+def test_password_that_breaks_urls_starts_nothing_and_can_be_corrected(stack: Stack) -> None:
     other = Stack(stack.client, stack.settings | {"PORT": free_port(), "POSTGRES_PORT": free_port()}, project="refused")
     try:
         with other.start("up", "--pull", "never", POSTGRES_PASSWORD="s3%41cret") as process:
@@ -259,7 +259,7 @@ def test_a_password_that_breaks_urls_starts_nothing_and_may_be_put_right(stack: 
         other.compose("down", "--volumes")
 
 
-def test_down_and_up_keep_the_data_and_the_keys(stack: Stack) -> None:
+def test_down_and_up_keep_data_and_keys(stack: Stack) -> None:
     assert stack.status("/api/activities", "Written before down") == 200
     assert stack.posted("Written before down")
     before = stack.written()
@@ -268,20 +268,20 @@ def test_down_and_up_keep_the_data_and_the_keys(stack: Stack) -> None:
     stack.up()
 
     assert stack.written() == before
-    # The token is still good.
+    # The token is still valid.
     assert stack.status("/api/activities", "Written after up") == 200
 
 
-def test_the_viewer_is_sent_the_traces(stack: Stack) -> None:
+def test_viewer_receives_the_traces(stack: Stack) -> None:
     stack.up(*("--profile", "observe"), OTEL_EXPORTER_OTLP_ENDPOINT="http://viewer:4318", OTEL_METRICS_EXPORTER="none")
 
     assert stack.status("/api/activities", "A traced crud") == 200
 
     def spans() -> set[str]:
-        """The names of the spans that have arrived."""
+        """Return the names of the exported spans."""
         with closing(HTTPConnection("127.0.0.1", 16686, timeout=5)) as connection:
             connection.request("GET", "/")
-            sent = ExportTraceServiceRequest.FromString(connection.getresponse().read())
-        return {span.name for each in sent.resource_spans for scope in each.scope_spans for span in scope.spans}
+            request = ExportTraceServiceRequest.FromString(connection.getresponse().read())
+        return {span.name for each in request.resource_spans for scope in each.scope_spans for span in scope.spans}
 
     wait_until(lambda: "POST /api/activities" in spans())
