@@ -1,4 +1,4 @@
-"""How the service is: whether it answers, whether it lives, whether requests may come."""
+"""Health checks: /api/health-check, /livez and /readyz."""
 
 from collections.abc import Iterator
 from multiprocessing.sharedctypes import RawValue
@@ -18,7 +18,7 @@ from tests.tokens import pool
 
 @pytest.fixture
 def cut_off() -> Iterator[FlaskClient]:
-    """A client of a service without a database."""
+    """Return a client of a service without a database."""
     app = create_app(Config(connection_url="postgresql://127.0.0.1:1/none", frontend_urls=(FRONTEND,), **pool()))
     yield app.test_client()
     app.extensions["database_pool"].close()
@@ -26,7 +26,7 @@ def cut_off() -> Iterator[FlaskClient]:
 
 @pytest.fixture
 def about_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after SIGTERM."""
+    """Start draining, as SIGTERM does."""
     monkeypatch.setattr(draining, "_draining", RawValue("b", 0))
     draining.drain()
 
@@ -34,46 +34,46 @@ def about_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("path", "body"), [("/api/health-check", {"success": True, "ver": 1}), ("/livez", {"success": True})]
 )
-def test_the_process_answers_also_without_a_database(cut_off: FlaskClient, path: str, body: object) -> None:
-    answer = cut_off.get(path)
+def test_liveness_needs_no_database(cut_off: FlaskClient, path: str, body: object) -> None:
+    response = cut_off.get(path)
 
-    assert (answer.status_code, answer.json) == (200, body)
+    assert (response.status_code, response.json) == (200, body)
 
 
-def test_it_is_ready_with_a_database_of_its_schema_or_a_later_one(client: FlaskClient, owner: Connection) -> None:
+def test_ready_with_the_expected_or_a_newer_schema(client: FlaskClient, owner: Connection) -> None:
     for revision in (SCHEMA, "9999"):
         owner.execute("UPDATE alembic_version SET version_num = %s", [revision])
-        answer = client.get("/readyz")
-        assert (answer.status_code, answer.json) == (200, {"success": True})
+        response = client.get("/readyz")
+        assert (response.status_code, response.json) == (200, {"success": True})
 
 
 @pytest.mark.parametrize("statement", ["UPDATE alembic_version SET version_num = '0000'", "DROP TABLE alembic_version"])
-def test_it_is_not_ready_with_an_older_schema(client: FlaskClient, owner: Connection, statement: str) -> None:
+def test_not_ready_with_an_older_schema(client: FlaskClient, owner: Connection, statement: str) -> None:
     owner.execute(statement.encode())
 
-    answer = client.get("/readyz")
+    response = client.get("/readyz")
 
-    assert (answer.status_code, answer.json) == (503, ["schema_outdated"])
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status_code, response.json) == (503, ["schema_outdated"])
+    assert int(response.headers["Retry-After"]) > 0
     assert client.get("/livez").status_code == 200
 
 
-def test_it_is_not_ready_without_a_database(cut_off: FlaskClient) -> None:
+def test_not_ready_without_a_database(cut_off: FlaskClient) -> None:
     for _ in range(2):
-        answer = cut_off.get("/readyz")
-        assert (answer.status_code, answer.json) == (503, ["database_away"])
+        response = cut_off.get("/readyz")
+        assert (response.status_code, response.json) == (503, ["database_away"])
 
 
 @pytest.mark.usefixtures("about_to_stop")
-def test_it_is_not_ready_when_it_is_about_to_stop(client: FlaskClient, cut_off: FlaskClient) -> None:
-    answers = [each.get("/readyz") for each in (client, cut_off)]
+def test_not_ready_while_draining(client: FlaskClient, cut_off: FlaskClient) -> None:
+    responses = [each.get("/readyz") for each in (client, cut_off)]
 
-    assert [answer.status_code for answer in answers] == [503, 503]
-    assert [answer.json for answer in answers] == [["draining"], ["draining", "database_away"]]
+    assert [response.status_code for response in responses] == [503, 503]
+    assert [response.json for response in responses] == [["draining"], ["draining", "database_away"]]
     assert client.get("/api/activities/home").status_code == 200
 
 
-def test_it_is_ready_again_by_itself(app: Flask, owner: Connection) -> None:
+def test_ready_again_after_a_migration(app: Flask, owner: Connection) -> None:
     client = app.test_client()
     owner.execute("UPDATE alembic_version SET version_num = '0000'")
     assert client.get("/readyz").status_code == 503

@@ -13,21 +13,21 @@ from tests.factories import Make
 HOME = "/api/activities/home"
 
 
-def test_home_is_an_empty_array_when_nobody_has_posted(client: FlaskClient) -> None:
-    answer = client.get(HOME)
+def test_home_feed_without_activities_is_an_empty_array(client: FlaskClient) -> None:
+    response = client.get(HOME)
 
-    assert (answer.status_code, answer.json) == (200, [])
-    assert answer.content_type == "application/json"
+    assert (response.status_code, response.json) == (200, [])
+    assert response.content_type == "application/json"
 
 
-def test_home_shows_an_activity_with_its_author(client: FlaskClient, make: Make) -> None:
+def test_home_feed_shows_an_activity_with_its_author(client: FlaskClient, make: Make) -> None:
     author = make.user("andrewbrown", display_name="Andrew Brown")
     activity = make.activity(author, "Cloud is fun! ☁️ \"quoted\" \\ 'and' <b>", ttl="1 hour")
 
-    (shown,) = client.get(HOME).json
+    (body,) = client.get(HOME).json
 
-    times = {name: shown.pop(name) for name in ("created_at", "expires_at")}
-    assert shown == {
+    times = {name: body.pop(name) for name in ("created_at", "expires_at")}
+    assert body == {
         "uuid": str(activity.uuid),
         "display_name": "Andrew Brown",
         "handle": "andrewbrown",
@@ -41,13 +41,13 @@ def test_home_shows_an_activity_with_its_author(client: FlaskClient, make: Make)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?\+00:00", time)
 
 
-def test_home_says_null_when_an_activity_stays(client: FlaskClient, make: Make) -> None:
+def test_home_feed_shows_null_for_an_activity_without_expiry(client: FlaskClient, make: Make) -> None:
     make.activity(make.user(), ttl=None)
 
     assert client.get(HOME).json[0]["expires_at"] is None
 
 
-def test_home_shows_everyones_newest_first(client: FlaskClient, make: Make) -> None:
+def test_home_feed_is_ordered_newest_first(client: FlaskClient, make: Make) -> None:
     someone, someone_else = make.user(), make.user()
     make.activity(someone, "second", age="2 minutes")
     make.activity(someone_else, "first", age="1 minute")
@@ -56,7 +56,7 @@ def test_home_shows_everyones_newest_first(client: FlaskClient, make: Make) -> N
     assert [shown["message"] for shown in client.get(HOME).json] == ["first", "second", "third"]
 
 
-def test_home_keeps_activities_of_one_instant_in_one_order(client: FlaskClient, make: Make) -> None:
+def test_home_feed_orders_activities_of_one_instant_by_uuid(client: FlaskClient, make: Make) -> None:
     author = make.user()
     uuids = {str(make.activity(author).uuid) for _ in range(30)}
     make.owner.execute("UPDATE activities SET created_at = '2026-01-01Z', expires_at = NULL")
@@ -68,7 +68,7 @@ def test_home_keeps_activities_of_one_instant_in_one_order(client: FlaskClient, 
     assert shown == sorted(uuids, reverse=True)
 
 
-def test_home_leaves_out_what_has_expired(client: FlaskClient, make: Make) -> None:
+def test_home_feed_omits_expired_activities(client: FlaskClient, make: Make) -> None:
     author = make.user()
     make.activity(author, "gone", age="1 hour", ttl="1 hour")
     make.activity(author, "long gone", age="2 hours", ttl="1 hour")
@@ -77,7 +77,7 @@ def test_home_leaves_out_what_has_expired(client: FlaskClient, make: Make) -> No
     assert [shown["message"] for shown in client.get(HOME).json] == ["there"]
 
 
-def test_home_leaves_out_replies_and_counts_them(client: FlaskClient, make: Make) -> None:
+def test_home_feed_omits_replies_and_counts_them(client: FlaskClient, make: Make) -> None:
     author = make.user()
     question = make.activity(author, "why?", age="1 minute")
     make.activity(author, "nobody answers me", age="2 minutes")
@@ -88,35 +88,35 @@ def test_home_leaves_out_replies_and_counts_them(client: FlaskClient, make: Make
     assert shown == {"why?": 2, "nobody answers me": 0}
 
 
-def test_home_answers_every_visitor_whatever_they_sign_in_with(client: FlaskClient, make: Make) -> None:
+def test_home_feed_ignores_invalid_authorization(client: FlaskClient, make: Make) -> None:
     make.activity(make.user())
 
     for authorization in ("Bearer null", "Bearer", "Bearer a b", "garbage", "Bearer eyJh.eyJz.c2ln", "\x7f"):
-        answer = client.get(HOME, headers={"Authorization": authorization, "Content-Type": "application/json"})
-        assert (answer.status_code, len(answer.json)) == (200, 1)
+        response = client.get(HOME, headers={"Authorization": authorization, "Content-Type": "application/json"})
+        assert (response.status_code, len(response.json)) == (200, 1)
 
 
-def test_home_answers_head_without_a_body(client: FlaskClient, make: Make) -> None:
+def test_home_feed_head_request_has_no_body(client: FlaskClient, make: Make) -> None:
     make.activity(make.user())
 
-    answer = client.head(HOME)
+    response = client.head(HOME)
 
-    assert (answer.status_code, answer.data) == (200, b"")
-    assert answer.content_length == client.get(HOME).content_length
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.content_length == client.get(HOME).content_length
 
 
-def test_whoever_is_signed_in_sees_all_that_was_posted_before(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+def test_authenticated_reader_sees_new_activities_at_once(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
     author, reader = sign_in(make.user("author")), sign_in(make.user("reader"))
     assert client.get(HOME).json == []
 
     for n in range(5):
-        made = author.post("/api/activities", json={"message": str(n), "ttl": "1-day"}).json
-        assert author.get(HOME).json[0] == made
-        assert reader.get(HOME).json[0] == made
-        assert client.get(f"{HOME}?limit=19").json[0] == made
+        created = author.post("/api/activities", json={"message": str(n), "ttl": "1-day"}).json
+        assert author.get(HOME).json[0] == created
+        assert reader.get(HOME).json[0] == created
+        assert client.get(f"{HOME}?limit=19").json[0] == created
 
 
-def test_a_visitors_first_page_is_a_second_old_at_most(
+def test_anonymous_first_page_is_cached_for_one_second(
     client: FlaskClient, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -136,12 +136,12 @@ def test_a_visitors_first_page_is_a_second_old_at_most(
     assert client.get(HOME, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
 
 
-def test_a_visitors_first_page_leads_on_as_everybodys_does(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+def test_anonymous_and_authenticated_first_pages_link_alike(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
     author = make.user()
     for _ in range(21):
         make.activity(author)
 
-    visitors, signed_in = client.get(HOME), sign_in(author).get(HOME)
+    anonymous, authenticated = client.get(HOME), sign_in(author).get(HOME)
 
-    assert (visitors.data, links(visitors)) == (signed_in.data, links(signed_in))
-    assert len(client.get(links(visitors)["next"]).json) == 1
+    assert (anonymous.data, links(anonymous)) == (authenticated.data, links(authenticated))
+    assert len(client.get(links(anonymous)["next"]).json) == 1

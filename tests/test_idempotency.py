@@ -1,4 +1,4 @@
-"""Requests that may be repeated: the `Idempotency-Key` header."""
+"""Idempotency keys: POST requests that clients may repeat, with the `Idempotency-Key` header."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +19,17 @@ ACTIVITY = {"message": "hello", "ttl": "1-day"}
 
 @pytest.fixture
 def lin(make: Make) -> User:
-    """Who repeats."""
+    """Create the user who sends the requests."""
     return make.user("LinYue", display_name="Lin")
 
 
 def post(client: FlaskClient, key: str, body: dict[str, Any], path: str = "/api/activities") -> TestResponse:
-    """A request with a key."""
+    """Send a POST with a key."""
     return client.post(path, json=body, headers={"Idempotency-Key": key})
 
 
 class Write(NamedTuple):
-    """A POST, and how many rows there are of what it makes."""
+    """A POST, and the query that counts its rows."""
 
     path: str
     body: dict[str, Any]
@@ -41,29 +41,29 @@ MESSAGES = "SELECT count(*) FROM messages"
 
 
 def activity(_: Make, __: User) -> Write:
-    """A post."""
+    """Return the creation of an activity."""
     return Write("/api/activities", ACTIVITY, ACTIVITIES)
 
 
 def reply(make: Make, _: User) -> Write:
-    """A reply."""
+    """Return the creation of a reply."""
     question = make.activity(make.user())
     return Write(f"/api/activities/{question.uuid}/reply", {"message": "because"}, ACTIVITIES)
 
 
 def message(make: Make, lin: User) -> Write:
-    """A message in a conversation."""
+    """Return a message to an existing conversation."""
     group = make.conversation(lin, make.user(), "hello")
     return Write("/api/messages", {"message": "again", "message_group_uuid": str(group)}, MESSAGES)
 
 
 def first_message(make: Make, _: User) -> Write:
-    """A message to somebody."""
+    """Return a first message to a handle."""
     return Write("/api/messages", {"message": "hello", "handle": make.user().handle}, MESSAGES)
 
 
 def profile(_: Make, __: User) -> Write:
-    """A new name."""
+    """Return a change of the display name."""
     return Write("/api/profile/update", {"display_name": "Lin Yue"}, "SELECT count(*) FROM users")
 
 
@@ -73,7 +73,7 @@ Way = Callable[[Make, User], Write]
 
 @pytest.mark.usefixtures("bystander")
 @ways
-def test_a_repeated_request_is_answered_the_same_and_does_nothing(
+def test_replayed_request_returns_the_first_response_and_writes_nothing(
     sign_in: SignIn, make: Make, lin: User, way: Way
 ) -> None:
     write = way(make, lin)
@@ -85,30 +85,30 @@ def test_a_repeated_request_is_answered_the_same_and_does_nothing(
     assert (first.status_code, REPLAYED in first.headers) == (200, False)
     assert (again.status_code, again.data, again.headers[REPLAYED]) == (200, first.data, "true")
     assert make.owner.execute(write.counting.encode()).fetchone() == count
-    # Another key, and none, are requests of their own.
+    # Another key, or no key, makes another request.
     for other in (post(sign_in(lin), "Key", write.body, write.path), sign_in(lin).post(write.path, json=write.body)):
         assert (other.status_code, REPLAYED in other.headers) == (200, False)
 
 
 @pytest.mark.usefixtures("bystander")
 @ways
-def test_32_at_once_do_it_once_and_get_one_answer(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
+def test_32_concurrent_requests_with_one_key_write_once(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
     write = way(make, lin)
     (before,) = make.owner.execute(write.counting.encode()).fetchone()
     clients = [sign_in(lin) for _ in range(32)]
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(lambda client: post(client, "key", write.body, write.path), clients))
+        responses = list(pool.map(lambda client: post(client, "key", write.body, write.path), clients))
 
-    assert {(answer.status_code, answer.data) for answer in answers} == {(200, answers[0].data)}
-    assert sum(REPLAYED in answer.headers for answer in answers) == 31
+    assert {(response.status_code, response.data) for response in responses} == {(200, responses[0].data)}
+    assert sum(REPLAYED in response.headers for response in responses) == 31
     (after,) = make.owner.execute(write.counting.encode()).fetchone()
     assert after - before == (0 if way is profile else 1)
 
 
 @pytest.mark.usefixtures("bystander")
 @ways
-def test_a_key_that_comes_with_another_request_is_refused(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
+def test_key_with_another_body_or_path_is_refused(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
     write, client = way(make, lin), sign_in(lin)
     assert post(client, "key", write.body, write.path).status_code == HTTPStatus.OK
 
@@ -117,85 +117,85 @@ def test_a_key_that_comes_with_another_request_is_refused(sign_in: SignIn, make:
         (write.path, {**write.body, "more": 1}),
         ("/api/activities" if write.path != "/api/activities" else "/api/messages", {**ACTIVITY, "handle": "friend"}),
     ):
-        answer = post(client, "key", body, path)
-        assert (answer.status_code, answer.json) == (422, ["idempotency_key_reused"])
+        response = post(client, "key", body, path)
+        assert (response.status_code, response.json) == (422, ["idempotency_key_reused"])
     assert make.owner.execute("SELECT count(*) FROM users WHERE display_name = 'Another'").fetchone() == (0,)
     assert "another" not in make.messages()
 
 
 @pytest.mark.usefixtures("bystander")
-def test_the_same_words_to_something_else_are_another_request(sign_in: SignIn, make: Make, lin: User) -> None:
+def test_key_with_another_parent_activity_is_refused(sign_in: SignIn, make: Make, lin: User) -> None:
     client, questions = sign_in(lin), [make.activity(make.user()) for _ in range(2)]
 
-    answers = [post(client, "key", {"message": "yes"}, f"/api/activities/{one.uuid}/reply") for one in questions]
+    responses = [post(client, "key", {"message": "yes"}, f"/api/activities/{one.uuid}/reply") for one in questions]
 
-    assert [answer.status_code for answer in answers] == [200, 422]
-    assert answers[1].json == ["idempotency_key_reused"]
+    assert [response.status_code for response in responses] == [200, 422]
+    assert responses[1].json == ["idempotency_key_reused"]
     assert make.counts()[questions[1].uuid] == 0
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_key_is_one_persons(sign_in: SignIn, make: Make, lin: User) -> None:
-    answers = [post(sign_in(user), "key", ACTIVITY) for user in (lin, make.user())]
+def test_key_belongs_to_one_user(sign_in: SignIn, make: Make, lin: User) -> None:
+    responses = [post(sign_in(user), "key", ACTIVITY) for user in (lin, make.user())]
 
-    assert [REPLAYED in answer.headers for answer in answers] == [False, False]
-    assert answers[0].json["uuid"] != answers[1].json["uuid"]
+    assert [REPLAYED in response.headers for response in responses] == [False, False]
+    assert responses[0].json["uuid"] != responses[1].json["uuid"]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_failure_leaves_the_key_free(sign_in: SignIn, make: Make, lin: User) -> None:
+def test_failed_request_leaves_its_key_unused(sign_in: SignIn, make: Make, lin: User) -> None:
     client, question = sign_in(lin), make.activity(make.user())
     make.owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = %s", [question.uuid])
     path = f"/api/activities/{question.uuid}/reply"
 
     assert post(client, "key", {"message": ""}, path).status_code == 422
     assert post(client, "key", {"message": "because"}, path).status_code == 404
-    answer = post(client, "key", ACTIVITY)
+    response = post(client, "key", ACTIVITY)
 
-    assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
+    assert (response.status_code, REPLAYED in response.headers) == (200, False)
 
 
-def end(make: Make, uuid: object) -> None:
-    """Let an activity's time be up."""
+def expire(make: Make, uuid: object) -> None:
+    """Expire an activity."""
     make.owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = %s", [uuid])
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_key_is_no_way_to_what_has_expired_or_is_deleted(sign_in: SignIn, make: Make, lin: User) -> None:
+def test_replay_of_an_expired_or_deleted_activity_is_not_found(sign_in: SignIn, make: Make, lin: User) -> None:
     client, question = sign_in(lin), make.activity(make.user())
     reply_path = f"/api/activities/{question.uuid}/reply"
-    posted = post(client, "posted", ACTIVITY).json["uuid"]
-    deleted = post(client, "deleted", ACTIVITY).json["uuid"]
-    replied = post(client, "replied", {"message": "because"}, reply_path).json["uuid"]
-    assert client.delete(f"/api/activities/{deleted}").status_code == 200
-    end(make, posted)
-    end(make, replied)
+    activity_uuid = post(client, "posted", ACTIVITY).json["uuid"]
+    deleted_uuid = post(client, "deleted", ACTIVITY).json["uuid"]
+    reply_uuid = post(client, "replied", {"message": "because"}, reply_path).json["uuid"]
+    assert client.delete(f"/api/activities/{deleted_uuid}").status_code == 200
+    expire(make, activity_uuid)
+    expire(make, reply_uuid)
 
     for key, body, path in (
         *(("posted", ACTIVITY, "/api/activities"), ("deleted", ACTIVITY, "/api/activities")),
         ("replied", {"message": "because"}, reply_path),
     ):
-        answer = post(client, key, body, path)
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = post(client, key, body, path)
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_replay_shows_what_was_made_as_it_is_now(sign_in: SignIn, make: Make, lin: User) -> None:
-    made = post(sign_in(lin), "key", ACTIVITY).json
-    make.activity(make.user(), reply_to=Activity(made["uuid"], made["message"], lin))
+def test_replay_returns_the_current_state(sign_in: SignIn, make: Make, lin: User) -> None:
+    created = post(sign_in(lin), "key", ACTIVITY).json
+    make.activity(make.user(), reply_to=Activity(created["uuid"], created["message"], lin))
 
-    assert post(sign_in(lin), "key", ACTIVITY).json == {**made, "replies_count": 1}
+    assert post(sign_in(lin), "key", ACTIVITY).json == {**created, "replies_count": 1}
 
 
 def age(owner: Connection, user: User, hours: str) -> None:
-    """Let a person's keys have been taken that long ago."""
+    """Set the age of a user's keys."""
     owner.execute(
         "UPDATE idempotency_keys SET created_at = now() - %s::interval WHERE user_uuid = %s", [hours, user.uuid]
     )
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_key_is_kept_for_24_hours(sign_in: SignIn, make: Make, lin: User) -> None:
+def test_key_expires_after_24_hours(sign_in: SignIn, make: Make, lin: User) -> None:
     client = sign_in(lin)
     group = str(make.conversation(lin, make.user(), "hello"))
     first = post(client, "key", {"display_name": "Lin Yue"}, "/api/profile/update")
@@ -211,38 +211,38 @@ def test_a_key_is_kept_for_24_hours(sign_in: SignIn, make: Make, lin: User) -> N
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("key", ["x", " ", "~", '"quoted"', "é".encode().hex(), "k" * 255])
-def test_a_key_is_of_up_to_255_printable_characters(sign_in: SignIn, lin: User, key: str) -> None:
+def test_key_may_have_up_to_255_printable_characters(sign_in: SignIn, lin: User, key: str) -> None:
     assert [post(sign_in(lin), key, ACTIVITY).headers.get(REPLAYED) for _ in range(2)] == [None, "true"]
 
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("key", ["", "k" * 256, "é", "\x7f", "a\tb", "☁️".encode().decode("latin-1")])
-def test_any_other_key_is_refused(sign_in: SignIn, make: Make, lin: User, key: str) -> None:
+def test_invalid_key_is_refused(sign_in: SignIn, make: Make, lin: User, key: str) -> None:
     client = sign_in(lin)
     environ = {"HTTP_IDEMPOTENCY_KEY": key}
 
     for path, body in (("/api/activities", ACTIVITY), ("/api/profile/update", {"display_name": "New"})):
-        answer = client.post(path, json=body, environ_overrides=environ)
-        assert (answer.status_code, answer.json) == (400, ["idempotency_key_invalid"])
+        response = client.post(path, json=body, environ_overrides=environ)
+        assert (response.status_code, response.json) == (400, ["idempotency_key_invalid"])
     assert make.messages() == []
     assert make.owner.execute("SELECT display_name FROM users WHERE uuid = %s", [lin.uuid]).fetchone() == ("Lin",)
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_put_and_a_delete_take_no_key(sign_in: SignIn, lin: User) -> None:
+def test_put_and_delete_ignore_the_key(sign_in: SignIn, lin: User) -> None:
     client, headers = sign_in(lin), {"Idempotency-Key": "key"}
 
     for name in ("One", "Two"):
-        answer = client.put("/api/profile/update", json={"display_name": name}, headers=headers)
-        assert (answer.json["display_name"], REPLAYED in answer.headers) == (name, False)
+        response = client.put("/api/profile/update", json={"display_name": name}, headers=headers)
+        assert (response.json["display_name"], REPLAYED in response.headers) == (name, False)
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_key_and_its_write_happen_both_or_not_at_all(sign_in: SignIn, make: Make, lin: User) -> None:
+def test_key_and_write_are_one_transaction(sign_in: SignIn, make: Make, lin: User) -> None:
     make.owner.execute("ALTER TABLE activities ADD CONSTRAINT nothing_goes CHECK (message <> 'hello') NOT VALID")
     assert post(sign_in(lin), "key", ACTIVITY).status_code == 500
     make.owner.execute("ALTER TABLE activities DROP CONSTRAINT nothing_goes")
 
-    answer = post(sign_in(lin), "key", ACTIVITY)
+    response = post(sign_in(lin), "key", ACTIVITY)
 
-    assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
+    assert (response.status_code, REPLAYED in response.headers) == (200, False)
