@@ -1,4 +1,4 @@
-"""The templates for AWS, by AWS's own tools: cfn-lint, and cfn-guard with the rules of Control Tower."""
+"""The CloudFormation templates, checked by AWS's tools: cfn-lint, and cfn-guard with the rules of Control Tower."""
 
 import json
 import platform
@@ -21,7 +21,7 @@ DOCUMENT = (ROOT / "docs" / "aws.md").read_text()
 README = (ROOT / "README.md").read_text()
 SYSTEMS = {"Linux": "ubuntu", "Darwin": "macos"}
 MACHINES = {"arm64": "aarch64"}
-# What cfn-guard ends with when a rule is broken.
+# cfn-guard's exit status for a broken rule.
 BROKEN = 19
 
 
@@ -50,31 +50,33 @@ FAULTS: list[tuple[str, str, Any, str]] = [
 ]
 
 
-# The rules that a template breaks, each with the resource that does it, by the template's file.
+# By template file: each broken rule with the resource that breaks it.
 Broken = dict[str, set[tuple[str, str]]]
 
 
 @pytest.fixture(scope="session")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Broken:
-    """What cfn-guard finds in the templates, and in those with a fault, which are called by its number."""
+    """Run cfn-guard over the templates and over one copy per planted fault, broken_rules by the fault's number."""
     tools, data = tmp_path_factory.mktemp("guard"), tmp_path_factory.mktemp("templates")
     for name in NAMES:
         shutil.copy(TEMPLATES / name, data)
     for number, (name, path, value, _) in enumerate(FAULTS):
         (data / f"{number}.json").write_text(json.dumps(planted(template(f"{name}.yaml"), path, value)))
     options = ["--output-format", "json", "--structured", "--show-summary", "none"]
-    command = [unpacked(tools), "validate", "--rules", tools / "package" / "rules", "--data", data, *options]
-    # All at once: to read the rules takes longer than to check a template.
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert done.returncode == BROKEN, done.stderr
+    command = [unpack_cfn_guard(tools), "validate", "--rules", tools / "package" / "rules", "--data", data, *options]
+    # One run for all files: reading the rules takes longer than checking a template.
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert result.returncode == BROKEN, result.stderr
     return {
-        Path(report["name"]).name: {found for rule in report["not_compliant"] for found in named(json.dumps(rule))}
-        for report in json.loads(done.stdout)
+        Path(report["name"]).name: {
+            finding for rule in report["not_compliant"] for finding in broken_rules(json.dumps(rule))
+        }
+        for report in json.loads(result.stdout)
     }
 
 
-def unpacked(folder: Path) -> Path:
-    """cfn-guard, unpacked with the rules from the package that has them for the CDK."""
+def unpack_cfn_guard(folder: Path) -> Path:
+    """Unpack cfn-guard and its rules from the package that bundles both for the CDK."""
     package = distribution("cdklabs.cdk-validator-cfnguard")
     (archive,) = (file for file in package.files or () if file.name.endswith(".tgz"))
     machine = MACHINES.get(platform.machine(), platform.machine())
@@ -88,42 +90,42 @@ def unpacked(folder: Path) -> Path:
     return folder / program
 
 
-def named(report: str) -> set[tuple[str, str]]:
-    """The rule of a report, with each resource named in it."""
+def broken_rules(report: str) -> set[tuple[str, str]]:
+    """Return the rule of a report with each resource that the report names."""
     rule = re.findall(r"\[(CT\.\w+\.PR\.\d+)\]", report)[0]
     return {(rule, resource) for resource in re.findall(r"/Resources/(\w+)/", report)}
 
 
 def table(heading: str) -> list[list[str]]:
-    """The rows of the document's table under a heading."""
+    """Return the rows of the document's table under a heading."""
     section = DOCUMENT.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row] for row in rows[1:]]
 
 
 def lint(file: Path) -> list[str]:
-    """What cfn-lint has to say of a template in any of our regions, hints too."""
+    """Return cfn-lint's findings for a template in all of our regions, hints included."""
     options = ["--include-checks", "I", "--format", "json", "--regions", *sorted(REGIONS)]
     command = [str(ROOT / ".venv" / "bin" / "cfn-lint"), str(file), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [f"{each['Rule']['Id']} {each['Message']}" for each in json.loads(done.stdout)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [f"{each['Rule']['Id']} {each['Message']}" for each in json.loads(result.stdout)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cfn_lint_finds_nothing(name: str) -> None:
+def test_cfn_lint_passes(name: str) -> None:
     assert lint(TEMPLATES / name) == []
 
 
-def test_cfn_lint_would_find_something(tmp_path: Path) -> None:
+def test_cfn_lint_detects_a_planted_fault(tmp_path: Path) -> None:
     faulty = planted(template("database.yaml"), "Database.Properties.BackupRetentionPeriod", 36)
 
     (tmp_path / "faulty.json").write_text(json.dumps(faulty))
 
-    assert any("36" in found for found in lint(tmp_path / "faulty.json"))
+    assert any("36" in finding for finding in lint(tmp_path / "faulty.json"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_control_towers_rules_are_kept_but_for_what_the_document_gives_reasons_for(name: str, broken: Broken) -> None:
+def test_control_tower_rules_pass_but_for_documented_exceptions(name: str, broken: Broken) -> None:
     accepted = {
         (rule, resource)
         for template, rule, resources, _ in table("What Control Tower wants besides")
@@ -134,29 +136,29 @@ def test_control_towers_rules_are_kept_but_for_what_the_document_gives_reasons_f
     assert broken[name] == accepted
 
 
-def test_each_exception_has_a_reason_and_a_template() -> None:
+def test_each_documented_exception_has_a_template_and_a_reason() -> None:
     for file, *_, reason in table("What Control Tower wants besides"):
         assert file.strip("`") in NAMES
         assert reason
 
 
 @pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda number: "-".join(FAULTS[number][3:0:-2]))
-def test_a_fault_breaks_its_rule(number: int, broken: Broken) -> None:
+def test_planted_fault_breaks_its_rule(number: int, broken: Broken) -> None:
     _, path, _, rule = FAULTS[number]
 
     assert (rule, path.partition(".")[0]) in broken[f"{number}.json"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stack_is_made_in_the_union_only(name: str) -> None:
+def test_stacks_are_limited_to_regions_of_the_union(name: str) -> None:
     (assertion,) = template(name)["Rules"]["InTheUnion"]["Assertions"]
 
-    allowed, asked = assertion["Assert"]["Fn::Contains"]
+    allowed, region = assertion["Assert"]["Fn::Contains"]
     assert set(allowed) == REGIONS
-    assert asked == {"Ref": "AWS::Region"}
+    assert region == {"Ref": "AWS::Region"}
 
 
-def test_the_practices_are_checked_by_what_there_is() -> None:
+def test_documented_practices_name_existing_checks() -> None:
     checks = "".join(row[2] for row in table("Good practices"))
     tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
 
@@ -164,23 +166,25 @@ def test_the_practices_are_checked_by_what_there_is() -> None:
     assert [name for name in re.findall(r"test_\w+", checks) if f"def {name}(" not in tests] == []
 
 
-def test_the_documents_commands_give_each_parameter_that_must_be_given() -> None:
+def test_documented_commands_pass_every_required_parameter() -> None:
     commands = re.findall(r"--template-file aws/cloudformation/(\S+) \\\n(.*?)\n(?=aws |```)", DOCUMENT, re.DOTALL)
     outputs = template("database.yaml")["Outputs"]
 
     assert sorted({name for name, _ in commands}) == NAMES
     for name, rest in commands:
         parameters = template(name)["Parameters"]
-        given = dict(re.findall(r"\b([A-Z]\w+)=([^\s,]+)", rest))
-        taken = {output for output in outputs if output.startswith("Database") and "'Database'" in rest}
-        assert given.keys() | taken <= parameters.keys()
-        assert {parameter for parameter in parameters if "Default" not in parameters[parameter]} <= given.keys() | taken
-        for parameter, value in given.items():
+        arguments = dict(re.findall(r"\b([A-Z]\w+)=([^\s,]+)", rest))
+        from_outputs = {output for output in outputs if output.startswith("Database") and "'Database'" in rest}
+        assert arguments.keys() | from_outputs <= parameters.keys()
+        assert {
+            parameter for parameter in parameters if "Default" not in parameters[parameter]
+        } <= arguments.keys() | from_outputs
+        for parameter, value in arguments.items():
             assert re.fullmatch(parameters[parameter].get("AllowedPattern", ".*"), value)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_output_that_is_a_setting_is_one_of_ours(name: str) -> None:
+def test_setting_named_in_an_output_is_in_the_readme(name: str) -> None:
     for output in template(name)["Outputs"].values():
         for setting in re.findall(r"^[A-Z]\w+_[A-Z_]+", output["Description"]):
             assert f"`{setting}`" in README

@@ -1,4 +1,4 @@
-"""The database on AWS: what neither cfn-lint nor Control Tower's rules ask of its template."""
+"""The database's CloudFormation template: requirements beyond those of cfn-lint and Control Tower's rules."""
 
 import re
 from collections.abc import Callable
@@ -15,17 +15,17 @@ INGRESS = "AWS::EC2::SecurityGroupIngress"
 
 @pytest.fixture
 def database() -> Template:
-    """The template."""
+    """Load the template."""
     return template("database.yaml")
 
 
 def accepts(database: Template, parameter: str, value: str) -> bool:
-    """Whether a parameter may have this value."""
+    """Return whether a parameter accepts this value."""
     return re.fullmatch(database["Parameters"][parameter]["AllowedPattern"], value) is not None
 
 
 @pytest.mark.parametrize("address", ["203.0.113.7/32", "10.0.0.1/32", "1.0.0.0/32", "255.255.255.255/32"])
-def test_an_operator_comes_from_one_address(database: Template, address: str) -> None:
+def test_operator_cidr_accepts_one_address(database: Template, address: str) -> None:
     assert accepts(database, "OperatorCidr", address)
 
 
@@ -36,23 +36,23 @@ def test_an_operator_comes_from_one_address(database: Template, address: str) ->
         *("1.1.1.256/32", "01.1.1.1/32", "::/0", "2001:db8::1/128", "1.1.1.1/32\n", "1.1.1.1/32,0.0.0.0/0"),
     ],
 )
-def test_and_from_nothing_else(database: Template, address: str) -> None:
+def test_operator_cidr_refuses_networks_and_malformed_addresses(database: Template, address: str) -> None:
     assert not accepts(database, "OperatorCidr", address)
-    # Nothing, where nobody names a network.
+    # The wider network has an empty default.
     assert database["Parameters"]["WiderCidr"]["Default"] == ""
 
 
 @pytest.mark.parametrize("network", ["", "10.0.0.0/16", "203.0.113.0/24", "203.0.113.6/31"])
-def test_a_network_can_be_named(database: Template, network: str) -> None:
+def test_wider_cidr_accepts_a_network(database: Template, network: str) -> None:
     assert accepts(database, "WiderCidr", network)
 
 
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "0.0.0.0/16", "10.0.0.0/8", "10.0.0.0/15", "1.1.1.1/32", "::/0"])
-def test_but_not_half_the_world(database: Template, network: str) -> None:
+def test_wider_cidr_refuses_large_networks(database: Template, network: str) -> None:
     assert not accepts(database, "WiderCidr", network)
 
 
-def test_only_postgres_is_open_to_an_operator_and_the_service(database: Template) -> None:
+def test_only_operator_and_service_reach_postgres(database: Template) -> None:
     rules = resources(database, INGRESS)
     sources = {
         name: {key: rule[key] for key in rule.keys() - {"Description", "GroupId", "IpProtocol", "FromPort", "ToPort"}}
@@ -69,7 +69,7 @@ def test_only_postgres_is_open_to_an_operator_and_the_service(database: Template
     ] == []
 
 
-def test_the_database_calls_nobody_and_the_service_by_its_group_the_database(database: Template) -> None:
+def test_database_has_no_egress_and_the_service_reaches_only_postgres(database: Template) -> None:
     groups = resources(database, "AWS::EC2::SecurityGroup")
     (nowhere,) = groups["SecurityGroup"]["SecurityGroupEgress"]
     (there,) = groups["ServiceSecurityGroup"]["SecurityGroupEgress"]
@@ -83,28 +83,28 @@ def test_the_database_calls_nobody_and_the_service_by_its_group_the_database(dat
     assert properties(database, "Database")["VPCSecurityGroups"] == [{"Ref": "SecurityGroup"}]
 
 
-def test_what_goes_is_kept_in_a_snapshot_and_the_key_to_it(database: Template) -> None:
+def test_deletion_keeps_a_snapshot_and_its_key(database: Template) -> None:
     for name, policy in (("Database", "Snapshot"), ("Key", "Retain")):
         assert database["Resources"][name]["DeletionPolicy"] == policy
         assert database["Resources"][name]["UpdateReplacePolicy"] == policy
     assert properties(database, "Database")["DeleteAutomatedBackups"] is False
 
 
-def test_the_owners_password_is_known_to_secrets_manager_alone(database: Template) -> None:
+def test_owners_password_is_managed_by_secrets_manager(database: Template) -> None:
     instance = properties(database, "Database")
 
     assert instance["ManageMasterUserPassword"] is True
     assert instance["MasterUserSecret"]["KmsKeyId"] == {"Fn::GetAtt": ["Key", "Arn"]}
     assert "MasterUserPassword" not in instance
-    assert [name for name, given in database["Parameters"].items() if "assword" in f"{name}{given}"] == []
+    assert [name for name, value in database["Parameters"].items() if "assword" in f"{name}{value}"] == []
 
 
-def test_tls_is_demanded_of_the_parameter_group_that_is_used(database: Template) -> None:
+def test_parameter_group_forces_tls(database: Template) -> None:
     assert properties(database, "Database")["DBParameterGroupName"] == {"Ref": "ParameterGroup"}
     assert properties(database, "ParameterGroup")["Parameters"]["rds.force_ssl"] == "1"
 
 
-def test_everything_that_is_kept_is_encrypted_with_the_key(database: Template) -> None:
+def test_storage_and_logs_are_encrypted_with_the_key(database: Template) -> None:
     instance = properties(database, "Database")
     keys = [instance["KmsKeyId"], instance["PerformanceInsightsKMSKeyId"]]
     keys += [log["KmsKeyId"] for log in resources(database, "AWS::Logs::LogGroup").values()]
@@ -112,19 +112,19 @@ def test_everything_that_is_kept_is_encrypted_with_the_key(database: Template) -
     assert keys == [{"Fn::GetAtt": ["Key", "Arn"]}] * 4
 
 
-def test_what_is_logged_is_kept_no_longer_than_what_is_posted(database: Template) -> None:
+def test_log_retention_does_not_exceed_the_longest_ttl(database: Template) -> None:
     instance = properties(database, "Database")
     logs = resources(database, "AWS::Logs::LogGroup").values()
 
-    exported = {
+    log_groups = {
         f"/aws/rds/instance/{instance['DBInstanceIdentifier']}/{log}" for log in instance["EnableCloudwatchLogsExports"]
     }
-    assert {log["LogGroupName"] for log in logs} == exported
+    assert {log["LogGroupName"] for log in logs} == log_groups
     assert {log["RetentionInDays"] for log in logs} == {30}
     assert set(database["Resources"]["Database"]["DependsOn"]) == {"PostgresLog", "UpgradeLog"}
 
 
-def test_the_service_may_connect_as_its_one_role(database: Template) -> None:
+def test_service_may_connect_as_its_own_role_only(database: Template) -> None:
     (statement,) = properties(database, "ServicePolicy")["PolicyDocument"]["Statement"]
 
     assert (statement["Effect"], statement["Action"]) == ("Allow", "rds-db:connect")
@@ -133,45 +133,47 @@ def test_the_service_may_connect_as_its_one_role(database: Template) -> None:
     assert "*" not in resource
 
 
-def test_the_urls_have_no_password_and_verify_the_server(database: Template) -> None:
+def test_output_urls_have_no_password_and_verify_the_server(database: Template) -> None:
     for output, user in (("ProdConnectionUrl", "cruddur_owner"), ("ServiceConnectionUrl", "cruddur_service")):
         url = database["Outputs"][output]["Value"]["Fn::Sub"]
         assert url == f"postgresql://{user}@${{Database.Endpoint.Address}}:5432/cruddur?sslmode=verify-full"
 
 
 FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
-    ("OperatorRule.Properties.CidrIp", {"Ref": "WiderCidr"}, test_only_postgres_is_open_to_an_operator_and_the_service),
-    ("ServiceRule.Properties.ToPort", 5433, test_only_postgres_is_open_to_an_operator_and_the_service),
+    ("OperatorRule.Properties.CidrIp", {"Ref": "WiderCidr"}, test_only_operator_and_service_reach_postgres),
+    ("ServiceRule.Properties.ToPort", 5433, test_only_operator_and_service_reach_postgres),
     (
         "SecurityGroup.Properties.SecurityGroupIngress",
         [{"CidrIp": "10.0.0.0/8"}],
-        test_only_postgres_is_open_to_an_operator_and_the_service,
+        test_only_operator_and_service_reach_postgres,
     ),
     (
         "SecurityGroup.Properties.SecurityGroupEgress.0.CidrIp",
         "0.0.0.0/0",
-        test_the_database_calls_nobody_and_the_service_by_its_group_the_database,
+        test_database_has_no_egress_and_the_service_reaches_only_postgres,
     ),
-    ("Database.DeletionPolicy", "Delete", test_what_goes_is_kept_in_a_snapshot_and_the_key_to_it),
-    ("Key.DeletionPolicy", "Delete", test_what_goes_is_kept_in_a_snapshot_and_the_key_to_it),
-    ("Database.Properties.MasterUserPassword", "x", test_the_owners_password_is_known_to_secrets_manager_alone),
-    ("Database.Properties.DBParameterGroupName", "default", test_tls_is_demanded_of_the_parameter_group_that_is_used),
+    ("Database.DeletionPolicy", "Delete", test_deletion_keeps_a_snapshot_and_its_key),
+    ("Key.DeletionPolicy", "Delete", test_deletion_keeps_a_snapshot_and_its_key),
+    ("Database.Properties.MasterUserPassword", "x", test_owners_password_is_managed_by_secrets_manager),
+    ("Database.Properties.DBParameterGroupName", "default", test_parameter_group_forces_tls),
     (
         "Database.Properties.PerformanceInsightsKMSKeyId",
         "alias/aws/rds",
-        test_everything_that_is_kept_is_encrypted_with_the_key,
+        test_storage_and_logs_are_encrypted_with_the_key,
     ),
-    ("PostgresLog.Properties.RetentionInDays", 365, test_what_is_logged_is_kept_no_longer_than_what_is_posted),
+    ("PostgresLog.Properties.RetentionInDays", 365, test_log_retention_does_not_exceed_the_longest_ttl),
     (
         "ServicePolicy.Properties.PolicyDocument.Statement.0.Resource",
         {"Fn::Sub": "arn:aws:rds-db:${AWS::Region}:${AWS::AccountId}:dbuser:*/cruddur_service"},
-        test_the_service_may_connect_as_its_one_role,
+        test_service_may_connect_as_its_own_role_only,
     ),
 ]
 
 
 @pytest.mark.parametrize(("path", "value", "check"), FAULTS)
-def test_a_fault_is_seen(database: Template, path: str, value: object, check: Callable[[Template], None]) -> None:
+def test_planted_fault_fails_its_check(
+    database: Template, path: str, value: object, check: Callable[[Template], None]
+) -> None:
     check(database)
     with pytest.raises((AssertionError, ValueError)):
         check(planted(database, path, value))

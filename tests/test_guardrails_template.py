@@ -1,4 +1,4 @@
-"""The guardrails on AWS: what neither cfn-lint nor Control Tower's rules ask of the template."""
+"""The guardrails' CloudFormation template: requirements beyond those of cfn-lint and Control Tower's rules."""
 
 import json
 from collections.abc import Callable
@@ -17,17 +17,17 @@ TRAIL = "arn:${AWS::Partition}:cloudtrail:${AWS::Region}:${AWS::AccountId}:trail
 
 @pytest.fixture
 def guardrails() -> Template:
-    """The template."""
+    """Load the template."""
     return template("guardrails.yaml")
 
 
 def content(guardrails: Template) -> dict[str, dict[str, Any]]:
-    """The statements of the organisation's policy."""
+    """Return the statements of the organisation's policy by their id."""
     statements = properties(guardrails, "Policy")["Content"]["Statement"]
     return {statement["Sid"]: statement for statement in statements}
 
 
-def test_the_trail_is_of_all_regions_and_runs(guardrails: Template) -> None:
+def test_trail_covers_all_regions_and_is_enabled(guardrails: Template) -> None:
     trail = properties(guardrails, "Trail")
 
     assert trail["IsLogging"] is True
@@ -46,26 +46,26 @@ def test_only_the_trail_writes_into_its_bucket(guardrails: Template) -> None:
         assert statement["Condition"]["StringEquals"]["aws:SourceArn"] == {"Fn::Sub": TRAIL}
 
 
-def test_what_the_trail_wrote_stays_for_a_year(guardrails: Template) -> None:
+def test_trail_logs_are_locked_for_a_year(guardrails: Template) -> None:
     bucket = properties(guardrails, "Bucket")
     (rule,) = bucket["LifecycleConfiguration"]["Rules"]
 
     assert guardrails["Resources"]["Bucket"]["DeletionPolicy"] == "Retain"
     assert guardrails["Resources"]["Key"]["DeletionPolicy"] == "Retain"
-    locked = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Days"]
-    assert rule["ExpirationInDays"] > locked >= 365
+    locked_days = bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Days"]
+    assert rule["ExpirationInDays"] > locked_days >= 365
 
 
-def test_guardduty_looks_at_the_databases_logins(guardrails: Template) -> None:
+def test_guardduty_monitors_database_logins(guardrails: Template) -> None:
     detector = properties(guardrails, "Detector")
     enabled = {feature["Name"] for feature in detector["Features"] if feature["Status"] == "ENABLED"}
 
     assert detector["Enable"] is True
-    # S3's is what CT.GUARDDUTY.PR.1 would ask for.
+    # CT.GUARDDUTY.PR.1 would require S3's.
     assert enabled == {"RDS_LOGIN_EVENTS", "S3_DATA_EVENTS"}
 
 
-def test_the_policy_only_denies_and_is_short_enough(guardrails: Template) -> None:
+def test_policy_only_denies_and_fits_the_size_limit(guardrails: Template) -> None:
     policy = properties(guardrails, "Policy")
 
     assert policy["Type"] == "SERVICE_CONTROL_POLICY"
@@ -75,7 +75,7 @@ def test_the_policy_only_denies_and_is_short_enough(guardrails: Template) -> Non
     }
 
 
-def test_the_policy_is_made_where_somebody_names_whom_it_is_for(guardrails: Template) -> None:
+def test_policy_is_created_only_with_a_target(guardrails: Template) -> None:
     assert guardrails["Parameters"]["PolicyTargetId"]["Default"] == ""
     assert guardrails["Conditions"] == {
         "ManagementAccount": {"Fn::Not": [{"Fn::Equals": [{"Ref": "PolicyTargetId"}, ""]}]}
@@ -84,18 +84,18 @@ def test_the_policy_is_made_where_somebody_names_whom_it_is_for(guardrails: Temp
     assert properties(guardrails, "Policy")["TargetIds"] == [{"Ref": "PolicyTargetId"}]
 
 
-def test_nothing_is_done_outside_the_union_but_by_global_services(guardrails: Template) -> None:
+def test_regions_outside_the_union_are_denied_except_for_global_services(guardrails: Template) -> None:
     statement = content(guardrails)["TheUnionOnly"]
 
     assert "Action" not in statement
     assert set(statement["Condition"]["StringNotEquals"]["aws:RequestedRegion"]) == REGIONS
-    # Without these nobody could sign in or leave; with those there would be data elsewhere.
+    # Without these services, sign-in and leaving would fail. With regional services, data could leave the Union.
     assert {"iam:*", "organizations:*", "sts:*", "support:*"} <= set(statement["NotAction"])
     regional = ("rds", "ec2", "s3", "lambda", "cognito-idp", "logs", "kms", "secretsmanager", "dynamodb", "*")
     assert [action for action in statement["NotAction"] if action.split(":")[0] in regional] == []
 
 
-def test_no_database_is_made_open_or_unencrypted(guardrails: Template) -> None:
+def test_public_or_unencrypted_database_is_denied(guardrails: Template) -> None:
     statements = content(guardrails)
 
     assert statements["NoOpenDatabase"]["Action"] == "rds:CreateDBInstance"
@@ -104,21 +104,21 @@ def test_no_database_is_made_open_or_unencrypted(guardrails: Template) -> None:
     assert statements["NoUnencryptedDatabase"]["Condition"] == {"BoolIfExists": {"rds:StorageEncrypted": "false"}}
 
 
-def test_nobody_turns_off_who_watches_or_leaves(guardrails: Template) -> None:
+def test_disabling_monitoring_or_leaving_the_organisation_is_denied(guardrails: Template) -> None:
     statements = content(guardrails)
-    named = ("TheTrailGoesOn", "GuardDutyGoesOn", "NobodyLeaves")
+    sids = ("TheTrailGoesOn", "GuardDutyGoesOn", "NobodyLeaves")
 
     trail = set(statements["TheTrailGoesOn"]["Action"])
     assert {"cloudtrail:StopLogging", "cloudtrail:DeleteTrail", "s3:BypassGovernanceRetention"} <= trail
     assert {"guardduty:DeleteDetector", "guardduty:UpdateDetector"} <= set(statements["GuardDutyGoesOn"]["Action"])
     assert statements["NobodyLeaves"]["Action"] == "organizations:LeaveOrganization"
-    assert [name for name in named if "Condition" in statements[name]] == []
+    assert [name for name in sids if "Condition" in statements[name]] == []
 
 
 STATEMENTS = "Policy.Properties.Content.Statement"
 FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
-    ("Trail.Properties.IsMultiRegionTrail", False, test_the_trail_is_of_all_regions_and_runs),
-    ("Trail.Properties.IsLogging", False, test_the_trail_is_of_all_regions_and_runs),
+    ("Trail.Properties.IsMultiRegionTrail", False, test_trail_covers_all_regions_and_is_enabled),
+    ("Trail.Properties.IsLogging", False, test_trail_covers_all_regions_and_is_enabled),
     ("Trail.Properties.TrailName", "other", test_only_the_trail_writes_into_its_bucket),
     (
         "BucketPolicy.Properties.PolicyDocument.Statement.1.Principal",
@@ -128,37 +128,43 @@ FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
     (
         "Bucket.Properties.ObjectLockConfiguration.Rule.DefaultRetention.Days",
         364,
-        test_what_the_trail_wrote_stays_for_a_year,
+        test_trail_logs_are_locked_for_a_year,
     ),
-    ("Bucket.DeletionPolicy", "Delete", test_what_the_trail_wrote_stays_for_a_year),
-    ("Detector.Properties.Enable", False, test_guardduty_looks_at_the_databases_logins),
-    ("Detector.Properties.Features.0.Status", "DISABLED", test_guardduty_looks_at_the_databases_logins),
-    (f"{STATEMENTS}.0.NotAction.0", "x" * POLICY_CHARS, test_the_policy_only_denies_and_is_short_enough),
-    (f"{STATEMENTS}.5.Effect", "Allow", test_the_policy_only_denies_and_is_short_enough),
-    ("Policy.Properties.TargetIds", ["r-root"], test_the_policy_is_made_where_somebody_names_whom_it_is_for),
+    ("Bucket.DeletionPolicy", "Delete", test_trail_logs_are_locked_for_a_year),
+    ("Detector.Properties.Enable", False, test_guardduty_monitors_database_logins),
+    ("Detector.Properties.Features.0.Status", "DISABLED", test_guardduty_monitors_database_logins),
+    (f"{STATEMENTS}.0.NotAction.0", "x" * POLICY_CHARS, test_policy_only_denies_and_fits_the_size_limit),
+    (f"{STATEMENTS}.5.Effect", "Allow", test_policy_only_denies_and_fits_the_size_limit),
+    ("Policy.Properties.TargetIds", ["r-root"], test_policy_is_created_only_with_a_target),
     (
         f"{STATEMENTS}.0.Condition.StringNotEquals.aws:RequestedRegion",
         [*REGIONS, "eu-west-2"],
-        test_nothing_is_done_outside_the_union_but_by_global_services,
+        test_regions_outside_the_union_are_denied_except_for_global_services,
     ),
-    (f"{STATEMENTS}.0.NotAction.0", "rds:*", test_nothing_is_done_outside_the_union_but_by_global_services),
+    (f"{STATEMENTS}.0.NotAction.0", "rds:*", test_regions_outside_the_union_are_denied_except_for_global_services),
     (
         f"{STATEMENTS}.1.Condition",
         {"Bool": {"rds:PubliclyAccessible": "true"}},
-        test_no_database_is_made_open_or_unencrypted,
+        test_public_or_unencrypted_database_is_denied,
     ),
     (
         f"{STATEMENTS}.2.Condition",
         {"Bool": {"rds:StorageEncrypted": "false"}},
-        test_no_database_is_made_open_or_unencrypted,
+        test_public_or_unencrypted_database_is_denied,
     ),
-    (f"{STATEMENTS}.3.Action", ["cloudtrail:DeleteTrail"], test_nobody_turns_off_who_watches_or_leaves),
-    (f"{STATEMENTS}.4.Condition", {"Bool": {}}, test_nobody_turns_off_who_watches_or_leaves),
+    (
+        f"{STATEMENTS}.3.Action",
+        ["cloudtrail:DeleteTrail"],
+        test_disabling_monitoring_or_leaving_the_organisation_is_denied,
+    ),
+    (f"{STATEMENTS}.4.Condition", {"Bool": {}}, test_disabling_monitoring_or_leaving_the_organisation_is_denied),
 ]
 
 
 @pytest.mark.parametrize(("path", "value", "check"), FAULTS)
-def test_a_fault_is_seen(guardrails: Template, path: str, value: object, check: Callable[[Template], None]) -> None:
+def test_planted_fault_fails_its_check(
+    guardrails: Template, path: str, value: object, check: Callable[[Template], None]
+) -> None:
     check(guardrails)
     with pytest.raises(AssertionError):
         check(planted(guardrails, path, value))
