@@ -1,4 +1,4 @@
-"""The promises between files: who may import whom, and that what is written is what is there."""
+"""The architecture: imports between layers, and agreement of code, documents, settings and scripts."""
 
 import ast
 import os
@@ -20,16 +20,16 @@ MIDDLE_LAYERS = ("services", "routes")
 
 
 def imports(path: Path) -> set[str]:
-    """The modules that a file imports, wherever in it."""
-    found: set[str] = set()
+    """Return the modules that a file imports, at any level of it."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            names.add(node.module or "")
             if node.module in {"lib", "routes", "services"}:
-                found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 @pytest.mark.parametrize(
@@ -49,43 +49,43 @@ def test_layers_import_downwards_only(layer: str, forbidden: set[str]) -> None:
 
 
 def graph() -> dict[str, set[str]]:
-    """What each module of the backend imports: our modules by their names, others by their first part."""
+    """Return each backend module's imports: ours by full name, others by their top-level package."""
     files = {".".join(path.relative_to(BACKEND).with_suffix("").parts): path for path in BACKEND.rglob("*.py")}
     names = {name.removesuffix(".__init__") for name in files}
-    found: dict[str, set[str]] = {}
+    imports_by_module: dict[str, set[str]] = {}
     for name, path in files.items():
         modules = imports(path)
         ours = {module for module in modules if module in names}
-        found[name.removesuffix(".__init__")] = ours | {module.split(".")[0] for module in modules - ours}
-    return found
+        imports_by_module[name.removesuffix(".__init__")] = ours | {module.split(".")[0] for module in modules - ours}
+    return imports_by_module
 
 
-def reached(start: str, found: dict[str, set[str]]) -> set[str]:
-    """What a module imports, and what those import, and so on."""
+def transitive_imports(start: str, imports_by_module: dict[str, set[str]]) -> set[str]:
+    """Return a module's imports, direct and transitive."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:
-        new = found.get(waiting.pop(), set()) - seen
+        new = imports_by_module.get(waiting.pop(), set()) - seen
         seen |= new
         waiting += new
     return seen
 
 
-def test_services_and_the_database_know_no_flask_also_not_transitively() -> None:
-    found = graph()
-    free = [name for name in found if name.startswith("services.")]
+def test_services_and_database_layer_never_import_flask() -> None:
+    imports_by_module = graph()
+    free = [name for name in imports_by_module if name.startswith("services.")]
     free += ["lib.database", "lib.queries", "lib.exceptions", "lib.spans", "lib.pool", "lib.config", "lib.checks"]
 
     assert len(free) > 20
     for name in free:
-        assert not reached(name, found) & {"flask", "werkzeug", "flask_cors"}, name
-    assert "flask" in reached("routes.activities", found)
+        assert not transitive_imports(name, imports_by_module) & {"flask", "werkzeug", "flask_cors"}, name
+    assert "flask" in transitive_imports("routes.activities", imports_by_module)
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
-    found = graph()
+def test_imports_have_no_cycle() -> None:
+    imports_by_module = graph()
 
-    assert [name for name in found if name in reached(name, found)] == []
+    assert [name for name in imports_by_module if name in transitive_imports(name, imports_by_module)] == []
 
 
 def modules(*folders: str) -> dict[Path, set[str]]:
@@ -94,14 +94,14 @@ def modules(*folders: str) -> dict[Path, set[str]]:
     return {path.relative_to(ROOT): imports(path) for path in paths if "peers" not in path.parts}
 
 
-def test_a_test_imports_no_other_test_and_a_benchmark_or_drill_only_to_test_it() -> None:
+def test_tests_import_no_other_tests_and_only_the_benchmark_or_drill_under_test() -> None:
     for path, imported in modules("tests").items():
         assert [name for name in imported if name.rpartition(".")[2].startswith("test_")] == [], path
         packages = {name.split(".")[0] for name in imported}
         assert packages & {"bench", "faults"} <= {path.stem.removeprefix("test_")}, path
 
 
-def test_what_is_shared_imports_no_tests_benchmarks_or_drills() -> None:
+def test_shared_modules_import_no_tests_benchmarks_or_drills() -> None:
     shared = modules("harness")
 
     assert len(shared) > 10
@@ -112,31 +112,31 @@ def test_what_is_shared_imports_no_tests_benchmarks_or_drills() -> None:
 @pytest.mark.parametrize(
     ("code", "module"), [(r"\bPopen\(", "processes.py"), (r"\bBaseHTTPRequestHandler\b", "stubs.py")]
 )
-def test_processes_and_http_stubs_are_started_in_one_place(code: str, module: str) -> None:
+def test_one_module_starts_processes_and_one_starts_http_stubs(code: str, module: str) -> None:
     texts = {path: (ROOT / path).read_text() for path in modules("harness", "tests", "bench", "faults")}
 
     assert {path for path, text in texts.items() if re.search(code, text)} == {Path("harness", module)}
 
 
 def packages_by_module() -> dict[str, str]:
-    """Which installed package each module comes from."""
+    """Return the installed package of each module."""
     return {
         ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__"): name
         for package in distributions()
-        # Its metadata are parsed each time that its name is asked for.
+        # Read the name once: each access parses the package's metadata.
         for name in [package.name.lower().replace("_", "-")]
         for file in package.files or []
         if file.suffix == ".py"
     }
 
 
-def test_production_installs_what_the_code_imports_and_nothing_else() -> None:
+def test_declared_and_imported_packages_agree() -> None:
     sources = [*BACKEND.rglob("*.py"), *(ROOT / "ops").glob("*.py"), *(ROOT / "db").rglob("*.py")]
-    found = {module for path in sources for module in imports(path)}
-    # The page of /docs is made of a package's files.
-    found |= {name for path in sources for name in re.findall(r'files\("(\w+)"\)', path.read_text())}
+    imported_modules = {module for path in sources for module in imports(path)}
+    # The page of /docs consists of a package's files.
+    imported_modules |= {name for path in sources for name in re.findall(r'files\("(\w+)"\)', path.read_text())}
     packages = packages_by_module()
-    imported = {packages[module] for module in found if module in packages}
+    imported = {packages[module] for module in imported_modules if module in packages}
     pinned = set(re.findall(r"^([\w.-]+)==", (BACKEND / "requirements.txt").read_text(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[\[<>=!~]", each)[0] for each in project["dependencies"]}
@@ -145,7 +145,7 @@ def test_production_installs_what_the_code_imports_and_nothing_else() -> None:
     assert imported - pinned == set()
 
 
-def test_the_environment_is_read_through_config_alone() -> None:
+def test_environment_is_read_through_config_only() -> None:
     readers = {path.name for path in BACKEND.rglob("*.py") if re.search("os.environ|getenv", path.read_text())}
 
     # The SDK reads its variables itself. telemetry.py sets defaults for three of them.
@@ -155,13 +155,13 @@ def test_the_environment_is_read_through_config_alone() -> None:
 
 
 def table(heading: str) -> list[list[str]]:
-    """The rows of the README's table under a heading."""
+    """Return the rows of the README's table under a heading."""
     section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row] for row in rows[1:]]
 
 
-def test_the_readme_lists_every_route(app: Flask) -> None:
+def test_readme_lists_every_route(app: Flask) -> None:
     listed = {(method, path.strip("`")) for method, path, _ in table("Routes")}
     rules = {
         (method, re.sub(r"<\w+:", "<", rule.rule))
@@ -172,7 +172,7 @@ def test_the_readme_lists_every_route(app: Flask) -> None:
     assert listed == rules
 
 
-def test_the_readme_and_the_example_list_every_setting_and_no_other() -> None:
+def test_readme_and_example_list_every_setting_and_no_other() -> None:
     listed = {name for row in table("Settings") for name in re.findall(r"`(\w+)`", row[0])}
     example = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     sources = [*BACKEND.rglob("*.py"), *(ROOT / "ops").glob("*.py"), *(ROOT / "bin").iterdir()]
@@ -183,16 +183,16 @@ def test_the_readme_and_the_example_list_every_setting_and_no_other() -> None:
     assert {name for name in NAMES if not name.startswith("OTEL_")} <= listed
     assert listed - {"TEST_CONNECTION_URL"} == {name for name in listed if name in code or name.startswith("OTEL_")}
     read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", code))
-    # A request's environment (PEP 3333) is no setting.
+    # The variables of a WSGI environment (PEP 3333) are no settings.
     request = re.compile("HTTP_|CONTENT_LENGTH|REQUEST_METHOD|SERVER_PROTOCOL|PATH_INFO|QUERY_STRING")
     assert {name for name in read if not request.match(name)} <= listed
-    # Postgres's password and the like are compose's alone.
+    # Only compose reads the remaining settings, such as Postgres's password.
     assert example - set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())) <= listed
     assert listed - example <= {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_is_short_says_what_it_is_for_and_stops_at_a_failure(name: str) -> None:
+def test_script_is_short_strict_and_has_a_summary(name: str) -> None:
     path = ROOT / "bin" / name
     lines = path.read_text().splitlines()
 
@@ -203,27 +203,27 @@ def test_a_script_is_short_says_what_it_is_for_and_stops_at_a_failure(name: str)
     assert len(lines) <= 30
 
 
-def test_the_readme_names_every_script() -> None:
+def test_documents_name_every_script() -> None:
     written = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
     documents = "".join(path.read_text() for path in written)
 
-    # bin/venv and bin/python are what the others are made with.
+    # bin/venv and bin/python only support the other scripts.
     assert {name for name in SCRIPTS if f"bin/{name}" not in documents} == {"python", "venv"}
 
 
-def test_every_file_that_the_documents_link_to_is_there() -> None:
+def test_links_between_documents_resolve() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(((?!https?:)[^)]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 @pytest.mark.parametrize("name", ["requirements-test.txt", "requirements-dev.txt", "backend-flask/requirements.txt"])
-def test_requirements_are_pinned_by_hash_and_name_no_address(name: str) -> None:
+def test_requirements_are_pinned_by_hash_without_an_index_url(name: str) -> None:
     text = (ROOT / name).read_text()
     pins = re.findall(r"^[\w.\[\]-]+==\S+", text, re.MULTILINE)
 
     assert len(pins) > 20
-    # Each requirement goes on, with a hash in its second line.
+    # Each requirement continues in a second line with a hash.
     assert len(re.findall(r"^[\w.\[\]-]+==.* \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)) == len(pins)
     assert "://" not in text
     assert "--index" not in text

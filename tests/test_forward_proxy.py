@@ -1,4 +1,4 @@
-"""Where a proxy is the only way out, Cognito's keys and the collector are reached by it."""
+"""Outgoing requests through a forward proxy: Cognito's keys, and the export to the collector."""
 
 import json
 import ssl
@@ -27,17 +27,17 @@ from tests.service import RIGHT, get
 
 pytestmark = pytest.mark.slow
 
-# Names that no resolver knows.
+# Names that no resolver can resolve.
 COGNITO, COLLECTOR = "cognito.example", "collector.example"
 
 
 class Proxy:
-    """A proxy (RFC 9110, section 9.3.6) that ends TLS itself, as that of a company may, and what it has been asked."""
+    """A CONNECT proxy (RFC 9110, section 9.3.6) that terminates TLS as a company's may, and its recorded requests."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.asked: list[tuple[str, str]] = []
-        # The port of what answers in a host's name.
+        # The port of the server behind each host name.
         self.ports: dict[str, int] = {}
         self.url = ""
         self._ca = signed("The company")
@@ -45,11 +45,11 @@ class Proxy:
 
     @property
     def ca(self) -> str:
-        """The file of the company's certificate."""
+        """The path of the company's certificate."""
         return str(self.folder / "ca.pem")
 
     def tls(self, host: str) -> ssl.SSLContext:
-        """Return the TLS of a host, with a certificate of the company's."""
+        """Return a TLS context for a host, with a certificate of the company's."""
         identity: Identity = signed(host, self._ca)
         file = self.folder / f"{host}-{threading.get_ident()}.pem"
         file.write_bytes(identity.pem() + identity.key_pem())
@@ -60,14 +60,14 @@ class Proxy:
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[Proxy]:
-    """The proxy."""
+    """Run the proxy."""
     proxy = Proxy(tmp_path)
 
     class Handler(StreamRequestHandler):
         """One tunnel."""
 
         def handle(self) -> None:
-            """Hand on one request and its response."""
+            """Forward one request and its response."""
             target = self.rfile.readline().decode().split()[1]
             lines = (line.decode().strip().partition(": ") for line in iter(self.rfile.readline, b"\r\n"))
             headers = {name.lower(): value for name, _, value in lines}
@@ -95,14 +95,16 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
 
 @contextmanager
 def cognito_behind(proxy: Proxy) -> Iterator[FakeCognito]:
-    """Cognito, of which the proxy alone knows where it is."""
+    """Run a fake Cognito that only the proxy can reach."""
     with fake_cognito() as fake:
         proxy.ports[COGNITO] = int(fake.url.rpartition(":")[2])
         yield fake
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
-def test_keys_are_fetched_by_the_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_jwks_and_attributes_are_fetched_through_the_proxy(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", proxy.ca)
     monkeypatch.setenv(name, proxy.url)
     pool = tokens.user_pool(f"https://{COGNITO}/jwks.json", f"https://{COGNITO}")
@@ -113,14 +115,12 @@ def test_keys_are_fetched_by_the_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyP
         token = cognito.verify(tokens.token("sub-lin", key=fake.keys[0]))
 
         assert cognito.attributes(token)["name"] == "Lin"
-    # The login of the proxy URL, without its percent-encoding.
+    # The credentials of the proxy's URL, percent-decoded.
     assert proxy.asked == [(f"{COGNITO}:443", "Basic bWU6cEBzcw==")] * 2
 
 
 @pytest.mark.parametrize("exempt", [COGNITO, ".example", "*"])
-def test_a_host_that_no_proxy_exempts_is_asked_directly(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, exempt: str
-) -> None:
+def test_host_in_no_proxy_is_reached_directly(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", exempt)
 
@@ -130,7 +130,7 @@ def test_a_host_that_no_proxy_exempts_is_asked_directly(
     assert proxy.asked == []
 
 
-def test_this_machine_is_asked_without_a_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_is_reached_without_a_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
     with fake_cognito() as fake:
@@ -139,14 +139,14 @@ def test_this_machine_is_asked_without_a_proxy(proxy: Proxy, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("url", ["nonsense://a", "http://[", "socks5://127.0.0.1:1", "127.0.0.1:1"])
-def test_a_proxy_that_is_none_is_an_upstream_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_invalid_proxy_url_is_upstream_unavailable(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", url)
 
     with pytest.raises(UpstreamUnavailable):
         Cognito(tokens.user_pool(f"https://{COGNITO}/jwks.json")).verify(tokens.token("sub"))
 
 
-def test_a_service_behind_a_proxy_signs_in_and_exports(proxy: Proxy, service_url: str, make: Make) -> None:
+def test_service_behind_a_proxy_authenticates_and_exports(proxy: Proxy, service_url: str, make: Make) -> None:
     user = make.user("lin")
     port = free_port()
     settings = {

@@ -1,6 +1,6 @@
-"""Requests that nobody thought of, made from the document, and the answers held against it.
+"""Generated requests: the responses must conform to the OpenAPI document, and almost valid bytes must do no harm.
 
-`bin/test -k fuzz -rP --fuzz 100` sends more than 100,000 of them, and tells what came back.
+`bin/test -k fuzz -rP --fuzz 100` sends more than 100,000 requests and prints the count of each status.
 """
 
 import json
@@ -23,55 +23,55 @@ from tests.service import get, serving
 
 pytestmark = pytest.mark.slow
 
-# The document's examples are of the seed's people; he is one of them.
+# The document's examples use the users of the seed, and andrewbrown is one of them.
 ANDREW = "5eed0000-0000-4000-9000-000000000001"
 PROBLEM = "application/problem+json"
-# More requests than a minute has for a user.
+# More requests than a user's limit per minute.
 LIMITED_EXAMPLES = 20
 
 
 @pytest.fixture
 def port(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
-    """The port of a service with the seed."""
+    """Run a service with the seed, and yield its port."""
     load_seed(owner)
     with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **UNLIMITED) as port:
         yield port
 
 
 def fuzz(port: str, headers: dict[str, str], examples: int, folder: Path) -> tuple[str, dict[str, int]]:
-    """Run Schemathesis with all its checks. What it says, and how many answers there were of each status."""
+    """Run Schemathesis with all its checks. Return its output and the number of responses by status."""
     url = f"http://127.0.0.1:{port}"
-    told = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
-    done = subprocess.run(
+    options = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
+    result = subprocess.run(
         [
             *(ROOT / ".venv/bin/schemathesis", "run", f"{url}/openapi.json", "--no-color"),
             # Schemathesis does not resolve the document's own server, `.`, against the document's address.
             *("--url", url),
             *("--checks", "all", "--continue-on-failure", "--generation-deterministic"),
-            *("--max-examples", str(examples), *told),
+            *("--max-examples", str(examples), *options),
         ],
-        # It leaves its notes where it runs.
+        # Schemathesis writes its files into the current folder.
         cwd=folder,
         env=CLEAN | {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.fuzz_hooks"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        pytest.fail(done.stdout + done.stderr)
-    said, _, counted = done.stdout.rstrip("\n").rpartition("\n")
-    return said, json.loads(counted)
+    if result.returncode:
+        pytest.fail(result.stdout + result.stderr)
+    output, _, counts = result.stdout.rstrip("\n").rpartition("\n")
+    return output, json.loads(counts)
 
 
 @pytest.fixture
 def limited(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
-    """The port of a service with the seed and the limits that it has unless told."""
+    """Run a service with the seed and the default rate limits, and yield its port."""
     load_seed(owner)
     with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url) as port:
         yield port
 
 
-def test_with_its_limits_the_service_keeps_to_its_document_too(
+def test_responses_conform_to_the_document_under_rate_limits(
     limited: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     examples = min(pytestconfig.getoption("--fuzz"), LIMITED_EXAMPLES)
@@ -83,30 +83,28 @@ def test_with_its_limits_the_service_keeps_to_its_document_too(
 
 
 @pytest.mark.parametrize("sub", [ANDREW, None], ids=["with a token", "without"])
-def test_the_service_keeps_to_its_document(
+def test_responses_conform_to_the_document(
     port: str, sub: str | None, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     headers = tokens.bearer(sub) if sub else {"Accept": PROBLEM}
 
-    said, answers = fuzz(port, headers, pytestconfig.getoption("--fuzz"), tmp_path)
+    output, answers = fuzz(port, headers, pytestconfig.getoption("--fuzz"), tmp_path)
 
-    print(said, f"{sum(answers.values())} answers by status: {answers}", sep="\n")
+    print(output, f"{sum(answers.values())} answers by status: {answers}", sep="\n")
     assert answers["200"] > 100
     assert max(answers) < "500"
 
 
-# For each example that Schemathesis makes up for an operation.
+# Raw requests per example that Schemathesis generates for an operation.
 RAW_REQUESTS = 1000
-# More than the idle timeout, after which whatever the service waits for has not come.
+# Longer than the idle timeout, after which the service gives up on missing bytes.
 CLOSED_SECONDS = 30
 
 
-def test_bytes_that_are_almost_a_request_do_no_harm(
-    port: str, owner: psycopg.Connection, pytestconfig: pytest.Config
-) -> None:
+def test_almost_valid_bytes_do_no_harm(port: str, owner: psycopg.Connection, pytestconfig: pytest.Config) -> None:
     count = RAW_REQUESTS * pytestconfig.getoption("--fuzz")
     random, answers, hung = Random(4567), Counter[int](), []
-    # What the seed has of expired activities stays.
+    # The lock keeps the purge from the seed's expired activities.
     owner.execute("SELECT pg_advisory_lock(%s)", [LOCK])
     before = owner.execute("SELECT activities FROM activities ORDER BY uuid").fetchall()
 
