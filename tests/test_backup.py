@@ -1,4 +1,4 @@
-"""bin/db-backup: a file that holds the database of one instant, or a line and no file."""
+"""bin/db-backup: one consistent snapshot in a file, or one error line and no file."""
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -26,12 +26,12 @@ from tests.processes import running, waits
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a backup is to be, in a path with a space in it."""
+    """Return the path of the backup to write, in a folder with a space in its name."""
     (tmp_path / "a folder").mkdir()
     return tmp_path / "a folder" / "a backup"
 
 
-def test_a_backup_is_of_one_instant(file: Path, owner_url: str, new_url: str) -> None:
+def test_backup_is_one_consistent_snapshot(file: Path, owner_url: str, new_url: str) -> None:
     enough = Event()
 
     def write() -> None:
@@ -50,49 +50,47 @@ def test_a_backup_is_of_one_instant(file: Path, owner_url: str, new_url: str) ->
     assert len(rows(new_url, "SELECT FROM users")) > 1
 
 
-def test_a_backup_is_its_owners_alone_and_says_what_is_in_it(file: Path, owner_url: str, make: Make) -> None:
+def test_backup_is_readable_by_its_owner_only_and_lists_its_tables(file: Path, owner_url: str, make: Make) -> None:
     make.user()
 
-    said = succeeds("db-backup", str(file), CONNECTION_URL=owner_url)
+    output = succeeds("db-backup", str(file), CONNECTION_URL=owner_url)
 
     name = make.owner.info.dbname
-    assert said.startswith(f"{file}: database {name}, {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
-    assert ["public.users", "1"] in [line.split() for line in said.splitlines()]
+    assert output.startswith(f"{file}: database {name}, {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
+    assert ["public.users", "1"] in [line.split() for line in output.splitlines()]
     assert sorted(file.parent.iterdir()) == [file, beside(file)]
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
 
 
-def test_without_a_name_it_is_named_by_the_time(
-    file: Path, owner_url: str, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_file_name_is_the_time(file: Path, owner_url: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     make.user()
     monkeypatch.chdir(file.parent)
 
-    said = succeeds("db-backup", "prod", PROD_CONNECTION_URL=owner_url)
+    output = succeeds("db-backup", "prod", PROD_CONNECTION_URL=owner_url)
 
     (name,) = [path.name for path in file.parent.iterdir() if path.suffix == ".dump"]
-    assert said.startswith(f"{name}: ")
+    assert output.startswith(f"{name}: ")
 
 
-def test_a_file_that_is_there_is_left_as_it_is(file: Path, owner_url: str, make: Make) -> None:
+def test_existing_file_is_not_overwritten(file: Path, owner_url: str, make: Make) -> None:
     make.user()
-    for there in (file, beside(file)):
-        there.write_text("somebody's")
+    for existing in (file, beside(file)):
+        existing.write_text("somebody's")
 
         line = fails("db-backup", str(file), CONNECTION_URL=owner_url)
 
-        assert f"{there} is there already, and was left as it is" in line
+        assert f"{existing} is there already, and was left as it is" in line
         assert [path.read_text() for path in file.parent.iterdir()] == ["somebody's"]
-        there.unlink()
+        existing.unlink()
 
 
-def test_a_file_that_can_not_be_written_is_one_line(file: Path, owner_url: str) -> None:
+def test_unwritable_file_is_one_error_line(file: Path, owner_url: str) -> None:
     line = fails("db-backup", str(file / "inside"), CONNECTION_URL=owner_url)
 
     assert line.endswith("inside can't be written: No such file or directory")
 
 
-def test_a_backup_that_fails_leaves_nothing(file: Path, owner: psycopg.Connection, service_url: str) -> None:
+def test_failed_backup_leaves_no_file(file: Path, owner: psycopg.Connection, service_url: str) -> None:
     owner.execute("REVOKE SELECT ON messages FROM cruddur_service")
 
     line = fails("db-backup", str(file), CONNECTION_URL=service_url)
@@ -101,7 +99,7 @@ def test_a_backup_that_fails_leaves_nothing(file: Path, owner: psycopg.Connectio
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_backup_that_is_stopped_leaves_nothing(file: Path, owner: psycopg.Connection, owner_url: str) -> None:
+def test_interrupted_backup_leaves_no_file(file: Path, owner: psycopg.Connection, owner_url: str) -> None:
     with owner.transaction():
         owner.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         with running("db-backup", str(file), CONNECTION_URL=owner_url) as backup:
@@ -111,7 +109,7 @@ def test_a_backup_that_is_stopped_leaves_nothing(file: Path, owner: psycopg.Conn
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_database_without_the_schema_is_not_backed_up(file: Path, owner_url: str, new_url: str) -> None:
+def test_database_without_schema_is_not_backed_up(file: Path, owner_url: str, new_url: str) -> None:
     create(Database("CONNECTION_URL", new_url))
 
     line = fails("db-backup", str(file), CONNECTION_URL=new_url)
@@ -121,18 +119,18 @@ def test_a_database_without_the_schema_is_not_backed_up(file: Path, owner_url: s
     assert list(file.parent.iterdir()) == []
 
 
-def test_a_program_older_than_the_server_is_told_with_the_remedy() -> None:
+def test_pg_dump_older_than_the_server_is_refused_with_a_remedy() -> None:
     with pytest.raises(CommandError, match=r"the server is Postgres 99, and pg_dump refuses .* version 99 or newer"):
         pg_tools.program("pg_dump", 99)
 
 
-def test_the_password_is_told_by_the_environment() -> None:
+def test_password_is_passed_by_the_environment() -> None:
     told, environ = pg_tools.told({"host": "h", "dbname": "d", "password": "p/w ?#@%'"})
 
     assert (told, environ["PGPASSWORD"]) == ("host=h dbname=d", "p/w ?#@%'")
 
 
-def test_of_several_servers_the_one_reached_is_told(owner: psycopg.Connection, owner_url: str) -> None:
+def test_backup_connects_to_the_host_that_was_reached(owner: psycopg.Connection, owner_url: str) -> None:
     several = make_conninfo(owner_url, host=f"127.0.0.1,{owner.info.host}", port=f"1,{owner.info.port}")
 
     parts = pg_tools.same_server(make_conninfo(several, target_session_attrs="read-write"), owner)

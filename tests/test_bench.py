@@ -1,4 +1,4 @@
-"""What bin/bench makes of what it measures. How fast anything is, no test says."""
+"""The reports of bin/bench: parsing, ratios, limits and the document. No test measures speed."""
 
 import os
 import re
@@ -27,13 +27,13 @@ FOUND = Sample(requests=1000, rate=200.0, p50=1.5, p99=9.0, server_us=100.0, pos
 BAR = Bar("Feeds <&>", "Cruddur", "16 connections", 200.0, "200")
 
 
-def test_what_wrk_tells_is_its_last_line() -> None:
-    said = 'Running 5s test\n  1 threads\n{"requests": 7, "seconds": 5.0, "p50": 1.0, "p99": 2.0, "faults": {}}\n'
+def test_wrk_result_is_its_last_line() -> None:
+    output = 'Running 5s test\n  1 threads\n{"requests": 7, "seconds": 5.0, "p50": 1.0, "p99": 2.0, "faults": {}}\n'
 
-    assert read_wrk(said)["requests"] == 7
+    assert read_wrk(output)["requests"] == 7
 
 
-def test_what_pgbench_tells_is_its_rate() -> None:
+def test_pgbench_result_is_its_rate() -> None:
     assert read_pgbench("latency average = 1 ms\ntps = 1234.5 (without initial connection time)\n") == 1234.5
     with pytest.raises(CommandError, match="pgbench: aborted"):
         read_pgbench("aborted\n")
@@ -41,26 +41,26 @@ def test_what_pgbench_tells_is_its_rate() -> None:
 
 def test_pgbench_runs_the_services_own_statement() -> None:
     statement = page_statement(USER, USER.order, usual=False)
-    made = pgbench_script(statement, limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle")
+    pgbench_text = pgbench_script(statement, limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle")
 
-    assert ":handle" in made
-    assert "%" not in made
-    assert made.endswith(";\n")
+    assert ":handle" in pgbench_text
+    assert "%" not in pgbench_text
+    assert pgbench_text.endswith(";\n")
 
 
-def test_a_request_with_a_body_is_a_post() -> None:
+def test_request_with_a_body_is_a_post() -> None:
     assert Request("/api/activities/home").line() == "GET\t/api/activities/home\t\t"
     assert Request("/api/activities", "token", "{}").line() == "POST\t/api/activities\ttoken\t{}"
 
 
-def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
+def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
     ours = [FOUND._replace(rate=rate) for rate in (100.0, 400.0, 90.0)]
     theirs = [FOUND._replace(rate=rate) for rate in (100.0, 200.0, 100.0)]
 
     assert ratio(ours, theirs) == 1.0
 
 
-def test_one_failed_request_makes_a_figure_void() -> None:
+def test_failed_request_voids_its_figure() -> None:
     race = Race({(name, number): [] for name in ("ours", "theirs") for number in (16, 64)})
     for number in (16, 64):
         race.add("ours", number, FOUND)
@@ -72,19 +72,19 @@ def test_one_failed_request_makes_a_figure_void() -> None:
     assert not at_least("feeds", 0.5, race.ratios("ours", "theirs")).reached
 
 
-def test_what_does_not_apply_is_left_blank() -> None:
+def test_figure_that_does_not_apply_is_blank() -> None:
     assert figures([FOUND, FOUND._replace(memory_mb=float("nan"))])[-1] == ""
     assert figures([FOUND]) == ["200", "1.50", "9.0", "100", "50", "80"]
 
 
-def test_a_limit_is_reached_on_its_own_side_with_every_figure() -> None:
+def test_limits_are_inclusive_and_hold_for_every_figure() -> None:
     assert at_least("speed", 1.2, [1.2, 1.3]).reached
     assert not at_least("speed", 1.2, [1.19, 1.3]).reached
     assert at_most("memory", 90, [90.0], " MB") == ("memory", "≤ 90 MB", "90.00 MB", True)
     assert not at_most("memory", 90, [90.1], " MB").reached
 
 
-def test_the_document_keeps_what_is_around_the_marks(tmp_path: Path) -> None:
+def test_document_keeps_text_around_the_marks(tmp_path: Path) -> None:
     document = tmp_path / "performance.md"
     document.write_text(f"# Performance\n\nby hand\n\n{BEGIN}\n\nof last time\n\n{END}\n\nby hand too\n")
     findings = Findings("Feeds", "today", [["a", "b"], ["1", "2"]], [at_least("speed", 1, [1.0])], [BAR])
@@ -100,36 +100,36 @@ def test_the_document_keeps_what_is_around_the_marks(tmp_path: Path) -> None:
     assert parseString((tmp_path / "performance.svg").read_text())
 
 
-def test_a_document_without_marks_is_left_alone() -> None:
+def test_document_without_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="unpack"):
         replaced("# Performance\n", PROGRAM, "what was found")
 
 
-def test_the_document_of_the_project_has_its_marks() -> None:
+def test_performance_document_has_its_marks() -> None:
     assert BEGIN in replaced((ROOT / "docs" / "performance.md").read_text(), PROGRAM, "what was found")
 
 
-def test_nothing_was_found_before_the_first_time(tmp_path: Path) -> None:
+def test_missing_findings_file_is_empty(tmp_path: Path) -> None:
     assert load(tmp_path / "performance.json") == {}
 
 
-def test_the_chart_is_xml_also_when_all_is_void() -> None:
-    drawn = parseString(chart([BAR, BAR._replace(panel="others", value=0.0, text="void")]))
+def test_chart_is_valid_xml_with_void_bars() -> None:
+    document = parseString(chart([BAR, BAR._replace(panel="others", value=0.0, text="void")]))
 
-    assert next(node.firstChild.nodeValue for node in drawn.getElementsByTagName("text")) == "Feeds <&>"
+    assert next(node.firstChild.nodeValue for node in document.getElementsByTagName("text")) == "Feeds <&>"
     assert "prefers-color-scheme: dark" in chart([BAR])
 
 
-def test_a_table_is_aligned() -> None:
+def test_table_is_aligned() -> None:
     assert table([["a", "bb"], ["ccc", "d"]]) == "| a   | bb |\n|-----|----|\n| ccc | d  |"
 
 
-def test_this_process_is_the_first_of_its_tree_and_takes_time() -> None:
+def test_process_tree_starts_with_the_process_and_uses_cpu() -> None:
     assert tree(os.getpid())[0] == os.getpid()
     assert cpu_seconds(os.getpid()) > 0
 
 
-def test_the_peers_are_pinned_by_hash_and_name_no_address() -> None:
+def test_peers_are_pinned_by_hash_without_an_index_url() -> None:
     text = (PEERS / "requirements.txt").read_text()
     pins = re.findall(r"^[\w.\[\]-]+==\S+", text, re.MULTILINE)
     lock = (PEERS / "fastify" / "package-lock.json").read_text()
@@ -140,8 +140,8 @@ def test_the_peers_are_pinned_by_hash_and_name_no_address() -> None:
     assert '"resolved"' not in lock
 
 
-def test_an_unknown_scenario_is_refused_before_anything_starts() -> None:
-    done = script("bench", "guesses")
+def test_unknown_scenario_is_refused_at_once() -> None:
+    result = script("bench", "guesses")
 
-    assert done.returncode == 2
-    assert "there are reads, home, signed-in, traced, posting, growth, worker" in done.stderr
+    assert result.returncode == 2
+    assert "there are reads, home, signed-in, traced, posting, growth, worker" in result.stderr

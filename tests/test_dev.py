@@ -1,4 +1,4 @@
-"""bin/dev: one command, and the seeded feed is served from a Postgres of its own."""
+"""bin/dev: one command that serves the seeded feed from its own Postgres."""
 
 import json
 import os
@@ -30,7 +30,7 @@ HOME_FEED = "/api/activities/home"
 
 
 def feed(dev: "subprocess.Popen[str]", port: str) -> list[str]:
-    """The messages of the feed that bin/dev says it serves."""
+    """Check bin/dev's first lines, and return the messages of the feed that it serves."""
     assert dev.stdout is not None
     url = f"http://localhost:{port}"
     assert dev.stdout.readline() == f"Cruddur serves its feed at {url}{HOME_FEED}\n"
@@ -42,20 +42,20 @@ def feed(dev: "subprocess.Popen[str]", port: str) -> list[str]:
 
 
 def is_served(port: str) -> bool:
-    """Whether a server listens on the port."""
+    """Return whether a server listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", int(port))) == 0
 
 
-def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
+def test_dev_serves_the_seed_and_keeps_changes(home: Path) -> None:
     port = free_port()
     settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
 
     with running("dev", **settings) as dev:
         assert "This was imported as seed data!" in feed(dev, port)
-        # The scripts find the same server.
+        # The scripts connect to the same server.
         deleted = script("db-connect", "-XAtc", "DELETE FROM activities RETURNING 1", CRUDDUR_HOME=str(home))
-        # 13, of which one has expired, and is purged at some time.
+        # 13 activities, of which one has expired and may have been purged.
         assert deleted.stdout.splitlines().count("1") in {12, 13}
         dev.send_signal(signal.SIGTERM)
         assert dev.wait(30) == 0
@@ -68,37 +68,37 @@ def test_it_serves_the_seed_and_keeps_what_was_written(home: Path) -> None:
         assert not runs(home)
 
 
-def test_the_readmes_examples_print_what_it_says(home: Path) -> None:
+def test_readme_examples_print_the_documented_output(home: Path) -> None:
     examples = re.findall(r"^\$ (curl .*)\n(.*)\n", (ROOT / "README.md").read_text(), re.MULTILINE)
     port = free_port()
     settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
 
     with running("dev", **settings) as dev:
         feed(dev, port)
-        for command, printed in examples:
+        for command, expected in examples:
             shell = ["bash", "-c", command.replace("4567", port)]
             environ = CLEAN | settings | {"no_proxy": "*"}
-            done = subprocess.run(shell, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
-            assert without_times(done.stdout) == without_times(printed)
+            result = subprocess.run(shell, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+            assert without_times(result.stdout) == without_times(expected)
 
     assert len(examples) == 2
 
 
 def without_times(text: str) -> str:
-    """A text with each of its times the same."""
+    """Replace each time in a text by `T`."""
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+", "T", text)
 
 
-def test_it_serves_as_the_role_that_can_do_nothing_but_rows(home: Path) -> None:
+def test_dev_serves_as_the_service_role(home: Path) -> None:
     port = free_port()
     with running("dev", PORT=port, CRUDDUR_HOME=str(home)) as dev:
         feed(dev, port)
-        shown = script("db-sessions", CRUDDUR_HOME=str(home)).stdout
+        sessions = script("db-sessions", CRUDDUR_HOME=str(home)).stdout
 
-    assert "cruddur_service | cruddur" in shown
+    assert "cruddur_service | cruddur" in sessions
 
 
-def test_two_run_at_once_with_data_of_their_own(tmp_path: Path) -> None:
+def test_two_instances_run_with_separate_data(tmp_path: Path) -> None:
     one, other = free_port(), free_port()
     with (
         running("dev", PORT=one, CRUDDUR_HOME=str(tmp_path / "one")) as first,
@@ -106,19 +106,19 @@ def test_two_run_at_once_with_data_of_their_own(tmp_path: Path) -> None:
     ):
         assert feed(first, one) == feed(second, other)
         script("db-connect", "-Xc", "DELETE FROM activities", CRUDDUR_HOME=str(tmp_path / "one"))
-        # A visitor's first page may be a second old.
+        # The cached first page of the anonymous home feed may be a second old.
         assert get(one, f"{HOME_FEED}?limit=100") == (200, b"[]")
         assert get(other, f"{HOME_FEED}?limit=100") != (200, b"[]")
 
 
-def test_a_script_starts_the_server_and_stops_it_again(home: Path) -> None:
+def test_script_starts_the_server_and_stops_it_again(home: Path) -> None:
     assert script("db-setup", CRUDDUR_HOME=str(home)).returncode == 0
     assert not runs(home)
     assert script("db-connect", "-XAtc", "SELECT count(*) FROM users", CRUDDUR_HOME=str(home)).stdout == "5\n"
     assert not runs(home)
 
 
-def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
+def test_killed_dev_leaves_no_process(home: Path) -> None:
     port = free_port()
     with running("dev", PORT=port, CRUDDUR_HOME=str(home)) as dev:
         feed(dev, port)
@@ -129,19 +129,19 @@ def test_nothing_is_left_running_when_it_is_killed(home: Path) -> None:
         wait_until(lambda: not is_served(port))
 
 
-def test_ctrl_c_as_soon_as_it_serves_stops_everything(home: Path) -> None:
+def test_ctrl_c_after_start_stops_all_processes(home: Path) -> None:
     port = free_port()
     with running("dev", PORT=port, CRUDDUR_HOME=str(home), PYTHONUNBUFFERED="1") as dev:
         assert dev.stdout is not None
         dev.stdout.readline()
-        # As a terminal does: to all of the foreground's processes.
+        # A terminal signals all processes in the foreground.
         os.killpg(dev.pid, signal.SIGINT)
         assert dev.wait(STOP_SECONDS) == 0
         assert not runs(home)
 
 
 @pytest.mark.parametrize("way", UNWRITABLE)
-def test_it_serves_and_stops_where_its_output_is_not_taken(home: Path, way: str) -> None:
+def test_unwritable_output_does_not_stop_dev(home: Path, way: str) -> None:
     port = free_port()
     with (
         unwritable(way) as output,
@@ -155,7 +155,7 @@ def test_it_serves_and_stops_where_its_output_is_not_taken(home: Path, way: str)
 
 
 @pytest.mark.parametrize("way", UNWRITABLE)
-def test_its_own_lines_neither_fail_nor_wait(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_unwritable_output_does_not_block_or_fail_its_lines(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     failures: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
     with unwritable(way) as output:
@@ -168,39 +168,39 @@ def test_its_own_lines_neither_fail_nor_wait(monkeypatch: pytest.MonkeyPatch, wa
     assert failures == []
 
 
-def test_a_port_on_which_another_answers_is_told_before_anything_is_started(home: Path, service_url: str) -> None:
+def test_port_in_use_is_reported_before_any_start(home: Path, service_url: str) -> None:
     with serving(service_url) as port:
-        done = script("dev", PORT=port, CRUDDUR_HOME=str(home))
+        result = script("dev", PORT=port, CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cruddur: can't listen on 127.0.0.1:{port}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"cruddur: can't listen on 127.0.0.1:{port}")
     assert not home.exists()
 
 
-def test_a_word_that_it_does_not_know_is_refused_with_usage(home: Path) -> None:
-    done = script("dev", "production", CRUDDUR_HOME=str(home))
+def test_unknown_argument_is_refused_with_usage(home: Path) -> None:
+    result = script("dev", "production", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: bin/dev ")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("usage: bin/dev ")
     assert not home.exists()
 
 
-def test_a_wrong_setting_is_told_before_anything_is_started(home: Path) -> None:
-    done = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
+def test_invalid_setting_is_reported_before_any_start(home: Path) -> None:
+    result = script("dev", PORT="abc", FRONTEND_URL="", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
         "cruddur: PORT is malformed: it is not made of the digits 0 to 9 alone; "
         "PORT is a whole number from 1 to 65535, such as PORT=4567\n"
     )
     assert not home.exists()
 
 
-def test_the_developers_own_settings_hold_and_all_their_faults_are_told_at_once(home: Path) -> None:
-    done = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_HOME=str(home))
+def test_developers_settings_are_used_and_all_faults_reported(home: Path) -> None:
+    result = script("dev", FRONTEND_URL="http://a/", DRAIN_SECONDS="11", CONNECTION_URL="x", CRUDDUR_HOME=str(home))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert [line.partition(" is ")[0] for line in done.stderr.splitlines()] == [
+    assert (result.returncode, result.stdout) == (1, "")
+    assert [line.partition(" is ")[0] for line in result.stderr.splitlines()] == [
         "cruddur: CONNECTION_URL",
         "cruddur: FRONTEND_URL",
         "cruddur: DRAIN_SECONDS",
@@ -208,7 +208,7 @@ def test_the_developers_own_settings_hold_and_all_their_faults_are_told_at_once(
     assert not home.exists()
 
 
-def test_a_terminal_is_told_of_each_step_of_a_start(home: Path) -> None:
+def test_terminal_shows_each_step_of_a_start(home: Path) -> None:
     port = free_port()
     for steps in (
         ["Starting Postgres ...", "Loading the schema and the seed into the database cruddur ..."],
@@ -220,16 +220,16 @@ def test_a_terminal_is_told_of_each_step_of_a_start(home: Path) -> None:
             os.fdopen(reader) as screen,
         ):
             os.close(terminal)
-            shown = [screen.readline().rstrip() for _ in range(len(steps) + 2)]
+            lines = [screen.readline().rstrip() for _ in range(len(steps) + 2)]
 
-        assert shown == [
+        assert lines == [
             *steps,
             "Starting the service ...",
             f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}",
         ]
 
 
-def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
+def test_interrupted_first_start_is_repaired(home: Path) -> None:
     for step in ("db-create", "dev"):
         port = free_port()
         if step == "db-create":
@@ -239,7 +239,7 @@ def test_an_interrupted_first_start_is_made_good(home: Path) -> None:
                 assert "This was imported as seed data!" in feed(dev, port)
 
 
-def test_with_a_connection_url_it_takes_that_server(server_url: str, home: Path) -> None:
+def test_connection_url_selects_an_external_server(server_url: str, home: Path) -> None:
     name = f"tests{WORKER}_dev"
     url = make_conninfo(server_url, dbname=name)
     service = make_conninfo(url, user="cruddur_service", password=SERVICE_PASSWORD)
@@ -254,7 +254,7 @@ def test_with_a_connection_url_it_takes_that_server(server_url: str, home: Path)
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
 
 
-# SIOCSIFFLAGS with IFF_UP, from linux/sockios.h and linux/if.h: not every machine has ip(8).
+# SIOCSIFFLAGS with IFF_UP, from linux/sockios.h and linux/if.h: some machines have no ip(8).
 LOOPBACK_UP = """
 import fcntl, os, socket, struct, sys
 with socket.socket() as probe:
@@ -264,7 +264,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 ALONE = ["unshare", "--user", "--map-root-user", "--net"]
 
 
-def test_in_a_namespace_of_its_own_it_serves_once_the_loopback_is_up(home: Path) -> None:
+def test_network_namespace_needs_its_loopback_up(home: Path) -> None:
     port = free_port()
     settings = {"PORT": port, "CRUDDUR_HOME": str(home)}
     with started([*ALONE, ROOT / "bin" / "dev"], **settings) as down:
@@ -285,20 +285,20 @@ def test_in_a_namespace_of_its_own_it_serves_once_the_loopback_is_up(home: Path)
     assert not runs(home)
 
 
-# What Python says where it is interrupted before it runs a module.
+# Python's own messages for an interrupt before it runs a module.
 PYTHONS_OWN = ("init_import_site", "Could not import runpy module")
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.1, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0, 2.5])
-def test_ctrl_c_while_it_starts_stops_everything_without_a_traceback(home: Path, seconds: float) -> None:
+def test_ctrl_c_during_start_stops_all_processes_without_a_traceback(home: Path, seconds: float) -> None:
     with started([ROOT / "bin" / "dev"], PORT=free_port(), CRUDDUR_HOME=str(home)) as dev:
         time.sleep(seconds)
-        # As a terminal does: to all of the foreground's processes.
+        # A terminal signals all processes in the foreground.
         os.killpg(dev.pid, signal.SIGINT)
         _, err = dev.communicate(timeout=SECONDS)
 
     if any(phase in err for phase in PYTHONS_OWN):
-        # Some milliseconds in which no code of ours has run yet.
+        # For some milliseconds, no code of ours has run yet.
         assert str(ROOT / "ops") not in err
     else:
         assert err in {"", "cruddur: interrupted; run this again to go on\n"}
@@ -306,16 +306,16 @@ def test_ctrl_c_while_it_starts_stops_everything_without_a_traceback(home: Path,
     wait_until(lambda: not runs(home))
 
 
-def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Path, home: Path) -> None:
+def test_env_file_with_windows_line_ends_is_reported_per_setting(tmp_path: Path, home: Path) -> None:
     lines = [f"CRUDDUR_HOME='{home}'", "CONNECTION_URL=postgresql://h/cruddur", "PORT=4567", "FRONTEND_URL=http://a"]
     (tmp_path / ".env").write_bytes("".join(f"{line}\r\n" for line in lines).encode())
-    loaded = "set -a; . ./.env; exec "
-    found: dict[str, list[str]] = {}
+    load = "set -a; . ./.env; exec "
+    lines_by_name: dict[str, list[str]] = {}
     for name in ("dev", "serve", "db-create", "dev-token"):
         command: list[str | Path] = [
             "bash",
             "-c",
-            f'cd "$0"; {loaded}"$@"',
+            f'cd "$0"; {load}"$@"',
             tmp_path,
             ROOT / "bin" / name,
             *(["a"] * (name == "dev-token")),
@@ -323,23 +323,23 @@ def test_an_env_file_with_windows_line_ends_is_told_by_its_settings(tmp_path: Pa
         with started(command) as program:
             out, err = program.communicate(timeout=SECONDS)
         assert (program.returncode, out) == (1, "")
-        found[name] = [line.partition(";")[0] for line in err.splitlines()]
+        lines_by_name[name] = [line.partition(";")[0] for line in err.splitlines()]
 
-    said = "is malformed: it ends in a control character (U+000D)"
-    assert found["dev"] == [f"cruddur: CRUDDUR_HOME {said}"]
-    assert found["db-create"] == [f"cruddur: CONNECTION_URL {said}"]
-    assert [line for line in found["serve"] if said in line] == [
-        f"cruddur: {name} {said}" for name in ("CONNECTION_URL", "FRONTEND_URL", "PORT")
+    reason = "is malformed: it ends in a control character (U+000D)"
+    assert lines_by_name["dev"] == [f"cruddur: CRUDDUR_HOME {reason}"]
+    assert lines_by_name["db-create"] == [f"cruddur: CONNECTION_URL {reason}"]
+    assert [line for line in lines_by_name["serve"] if reason in line] == [
+        f"cruddur: {name} {reason}" for name in ("CONNECTION_URL", "FRONTEND_URL", "PORT")
     ]
-    assert [line for line in found["dev-token"] if said in line] != []
+    assert [line for line in lines_by_name["dev-token"] if reason in line] != []
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
 
 
 @pytest.mark.parametrize("name", ["CRUDDUR_HOME", "BACKEND_URL"])
 @pytest.mark.parametrize(("value", "reason"), [("/x\x1b[2J", "holds a control"), ("'/x'", "is in quotes")])
-def test_its_own_settings_are_checked_as_the_services_are(home: Path, name: str, value: str, reason: str) -> None:
-    done = script("dev", **{"CRUDDUR_HOME": str(home), "PORT": free_port(), name: value})
+def test_devs_own_settings_are_validated_like_the_services(home: Path, name: str, value: str, reason: str) -> None:
+    result = script("dev", **{"CRUDDUR_HOME": str(home), "PORT": free_port(), name: value})
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cruddur: {name} is malformed: it {reason}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"cruddur: {name} is malformed: it {reason}")
     assert not home.exists()
