@@ -1,4 +1,4 @@
-"""The key pair that development signs its tokens with: one that fits, kept by its owner alone."""
+"""The development key pair: matching halves, readable by their owner only."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from tests.processes import fails, succeeds
 pytestmark = pytest.mark.usefixtures("at_home")
 
 
-def test_the_private_key_is_its_owners_alone(home: Path) -> None:
+def test_private_key_is_readable_by_its_owner_only(home: Path) -> None:
     dev_keys.make()
 
     assert dev_keys.private_file().stat().st_mode & 0o777 == 0o600
@@ -28,37 +28,37 @@ def test_the_private_key_is_its_owners_alone(home: Path) -> None:
     assert (public["use"], public["alg"], dev_keys.public_file().name) == ("sig", "RS256", "eu-west-1_development.json")
 
 
-def fit_together() -> bool:
-    """Whether what one half signs holds by the other."""
+def is_matching_pair() -> bool:
+    """Return whether the public half verifies a token signed by the private half."""
     public = KeySet.import_key_set(json.loads(dev_keys.public_file().read_text()))
     private = RSAKey.import_key(json.loads(dev_keys.private_file().read_text()))
     return bool(jwt.decode(token(private, ANDREW), public, algorithms=["RS256"]).claims["sub"] == ANDREW)
 
 
-def test_several_at_once_make_one_pair_that_fits_and_stays(home: Path) -> None:
+def test_concurrent_calls_create_one_matching_pair(home: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(lambda _: dev_keys.make().as_dict(private=True), range(4)))
+        pairs = list(threads.map(lambda _: dev_keys.make().as_dict(private=True), range(4)))
 
-    assert made == [made[0]] * 4
-    assert fit_together()
+    assert pairs == [pairs[0]] * 4
+    assert is_matching_pair()
     assert {path.name for path in (home / "keys").iterdir()} == {"making", "private.json", dev_keys.public_file().name}
     before = dev_keys.private_file().read_text(), dev_keys.public_file().read_text()
-    printed = succeeds("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
-    assert printed == "".join(f"{name}={value}\n" for name, value in dev_keys.settings().items())
+    output = succeeds("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
+    assert output == "".join(f"{name}={value}\n" for name, value in dev_keys.settings().items())
     assert (dev_keys.private_file().read_text(), dev_keys.public_file().read_text()) == before
 
 
 @pytest.mark.parametrize("lost", ["private.json", "eu-west-1_development.json"])
-def test_a_half_that_has_lost_its_other_is_replaced(home: Path, lost: str) -> None:
+def test_missing_half_is_replaced(home: Path, lost: str) -> None:
     dev_keys.make()
     (home / "keys" / lost).unlink()
 
     dev_keys.make()
 
-    assert fit_together()
+    assert is_matching_pair()
 
 
-def test_an_interruption_leaves_no_halves_that_do_not_fit(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_creation_leaves_no_mismatched_halves(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dev_keys.make()
     dev_keys.private_file().unlink()
     write = dev_keys.write
@@ -73,10 +73,10 @@ def test_an_interruption_leaves_no_halves_that_do_not_fit(home: Path, monkeypatc
     assert [path.name for path in (home / "keys").glob("*.json")] == ["private.json"]
 
     dev_keys.make()
-    assert fit_together()
+    assert is_matching_pair()
 
 
-def test_where_keys_can_not_be_kept_it_is_told(home: Path) -> None:
+def test_unusable_key_folder_is_reported(home: Path) -> None:
     home.touch()
 
     line = fails("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
@@ -85,6 +85,6 @@ def test_where_keys_can_not_be_kept_it_is_told(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_where_a_pool_is_configured_there_are_no_keys(home: Path, name: str) -> None:
+def test_configured_user_pool_creates_no_keys(home: Path, name: str) -> None:
     assert succeeds("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home), **{name: POOLS[name]}) == ""
     assert not home.exists()

@@ -1,4 +1,4 @@
-"""bin/lambda-build: the zips are for Lambda's machines, and the same each time."""
+"""bin/lambda-build: zips for Lambda's architectures, reproducible byte by byte."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ REQUIREMENTS = SOURCE / "requirements.txt"
 
 @pytest.fixture(scope="module")
 def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA's certificate."""
+    """Write a CA's certificate."""
     path = tmp_path_factory.mktemp("ca") / "bundle.pem"
     path.write_bytes(signed("A CA").pem())
     return path
@@ -30,27 +30,27 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(ca: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where the zips are, and what the script has said."""
+    """Build the zips, and return their folder and the script's output."""
     output = tmp_path_factory.mktemp("dist") / "new"
     return output, succeeds("lambda-build", "--ca", str(ca), "--output", str(output))
 
 
 def pins(path: Path) -> dict[str, str]:
-    """The versions that a requirements file pins."""
+    """Return the versions that a requirements file pins."""
     return dict(re.findall(r"^([\w-]+)(?:\[[^]]*\])?==(\S+)", path.read_text(), re.MULTILINE))
 
 
-def test_there_is_one_for_each_architecture_and_it_is_told(built: tuple[Path, str]) -> None:
-    output, said = built
+def test_each_architecture_has_a_zip_and_an_output_line(built: tuple[Path, str]) -> None:
+    output, printed = built
 
-    assert said.splitlines() == [
+    assert printed.splitlines() == [
         f"{path}: {path.stat().st_size:,} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
         for path in (output / f"{NAME}-{architecture}.zip" for architecture in ARCHITECTURES)
     ]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_compiled_is_for_that_machine_and_that_python(built: tuple[Path, str], architecture: str) -> None:
+def test_compiled_modules_match_architecture_and_python(built: tuple[Path, str], architecture: str) -> None:
     with ZipFile(built[0] / f"{NAME}-{architecture}.zip") as packed:
         modules = [name for name in packed.namelist() if ".so" in name]
         machines = {struct.unpack_from("<H", packed.read(name), 18)[0] for name in modules}
@@ -62,9 +62,7 @@ def test_what_is_compiled_is_for_that_machine_and_that_python(built: tuple[Path,
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_it_holds_the_handler_what_it_shares_and_no_trace_of_its_making(
-    built: tuple[Path, str], ca: Path, architecture: str
-) -> None:
+def test_zip_holds_handler_and_shared_modules_only(built: tuple[Path, str], ca: Path, architecture: str) -> None:
     with ZipFile(built[0] / f"{NAME}-{architecture}.zip") as packed:
         names = packed.namelist()
         assert packed.read(CA) == ca.read_bytes()
@@ -77,13 +75,13 @@ def test_it_holds_the_handler_what_it_shares_and_no_trace_of_its_making(
     assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
 
 
-def test_to_build_it_elsewhere_gives_the_same_bytes(built: tuple[Path, str], ca: Path, tmp_path: Path) -> None:
+def test_build_is_reproducible(built: tuple[Path, str], ca: Path, tmp_path: Path) -> None:
     again = build("x86_64", tmp_path / "another folder", ca=ca)
 
     assert again.read_bytes() == (built[0] / again.name).read_bytes()
 
 
-def test_its_packages_are_pinned_by_hash_and_in_the_services_versions(built: tuple[Path, str]) -> None:
+def test_packages_are_pinned_by_hash_in_the_services_versions(built: tuple[Path, str]) -> None:
     text, service = REQUIREMENTS.read_text(), pins(ROOT / "backend-flask" / "requirements.txt")
 
     assert {"psycopg", "psycopg-binary"} <= pins(REQUIREMENTS).keys()
@@ -95,7 +93,7 @@ def test_its_packages_are_pinned_by_hash_and_in_the_services_versions(built: tup
         assert f"psycopg-{service['psycopg']}.dist-info/METADATA" in packed.namelist()
 
 
-def test_a_file_that_is_no_ca_is_one_line(tmp_path: Path) -> None:
+def test_invalid_ca_file_is_one_error_line(tmp_path: Path) -> None:
     wrong = tmp_path / "ca.pem"
 
     assert fails("lambda-build", "--ca", str(wrong), "--output", str(tmp_path)).endswith(

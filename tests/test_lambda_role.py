@@ -1,4 +1,4 @@
-"""The Lambda's role: what bin/db-lambda-role gives it, and all that it must not do."""
+"""The Lambda's role: the privileges that bin/db-lambda-role grants, and all others refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ MAKE = (
 
 @pytest.fixture
 def role_url(owner_url: str) -> str:
-    """The role's URL, once it has been made, in a database that bin/db-create has made."""
+    """Create the role in a database prepared by bin/db-create, and return its URL."""
     url = make_conninfo(owner_url, user=ROLE, password=PASSWORD)
     create(Database("CONNECTION_URL", owner_url))
     lambda_role(Database("CONNECTION_URL", owner_url), url=url)
@@ -34,12 +34,12 @@ def role_url(owner_url: str) -> str:
 
 @pytest.fixture
 def role(role_url: str) -> Iterator[psycopg.Connection]:
-    """The role's connection."""
+    """Connect as the role."""
     with psycopg.connect(role_url, autocommit=True) as connection:
         yield connection
 
 
-def test_it_makes_people_and_sees_which_subs_are_there(role: psycopg.Connection, bystander: User) -> None:
+def test_role_inserts_users_and_reads_their_subs(role: psycopg.Connection, bystander: User) -> None:
     role.execute(MAKE.encode())
 
     subs = {sub for (sub,) in role.execute("SELECT cognito_user_id FROM users").fetchall()}
@@ -67,12 +67,12 @@ def test_it_makes_people_and_sees_which_subs_are_there(role: psycopg.Connection,
         *("ALTER TABLE users ADD COLUMN n integer", "DROP TABLE users", "CREATE TEMPORARY TABLE mine ()"),
     ],
 )
-def test_it_can_do_nothing_else(role: psycopg.Connection, statement: str) -> None:
+def test_role_has_no_other_privilege(role: psycopg.Connection, statement: str) -> None:
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)):
         role.execute(statement.encode())
 
 
-def test_what_it_had_before_is_taken_back(owner: psycopg.Connection, owner_url: str, role: psycopg.Connection) -> None:
+def test_surplus_privileges_are_revoked(owner: psycopg.Connection, owner_url: str, role: psycopg.Connection) -> None:
     owner.execute(f"GRANT ALL ON users, activities TO {ROLE}".encode())
     owner.execute(f"GRANT UPDATE (email) ON users TO {ROLE}".encode())
     owner.execute(f"GRANT CREATE ON SCHEMA public TO {ROLE}".encode())
@@ -90,7 +90,7 @@ def test_what_it_had_before_is_taken_back(owner: psycopg.Connection, owner_url: 
     role.execute(MAKE.encode())
 
 
-def test_it_has_its_limits_and_inherits_nothing(role: psycopg.Connection) -> None:
+def test_role_has_timeouts_and_no_attributes(role: psycopg.Connection) -> None:
     limits = "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone"
 
     assert [role.execute(f"SHOW {name}".encode()).fetchone() for name in limits] == [
@@ -100,11 +100,11 @@ def test_it_has_its_limits_and_inherits_nothing(role: psycopg.Connection) -> Non
         ("UTC",),
     ]
     flags = "rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
-    found = role.execute(f"SELECT {flags} FROM pg_roles WHERE rolname = current_user".encode()).fetchone()
-    assert found == (False,) * 6
+    values = role.execute(f"SELECT {flags} FROM pg_roles WHERE rolname = current_user".encode()).fetchone()
+    assert values == (False,) * 6
 
 
-def test_the_script_makes_it_twice_over_and_gives_it_the_password_of_its_url_as_a_hash(owner_url: str) -> None:
+def test_script_is_idempotent_and_stores_the_password_as_a_hash(owner_url: str) -> None:
     secret = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{ROLE}'"
     url = make_conninfo(owner_url, user=ROLE, password=PASSWORD)
     found = []
@@ -114,7 +114,7 @@ def test_the_script_makes_it_twice_over_and_gives_it_the_password_of_its_url_as_
         assert said.endswith(f": the role {ROLE} has its rights{told}\n")
         found += [str(hashed) for (hashed,) in rows(owner_url, secret)]
 
-    # The same password, with a salt of its own each time that it is given.
+    # The same password gets a new salt each time that it is set.
     assert all(hashed.startswith("SCRAM-SHA-256$") for hashed in found)
     assert found[0] == found[1] != found[2]
     assert rows(url, "SELECT current_user::text") == [(ROLE,)]
@@ -127,15 +127,15 @@ def test_the_script_makes_it_twice_over_and_gives_it_the_password_of_its_url_as_
         (f"postgresql://{ROLE}:s3%zzcret@h/d", "LAMBDA_CONNECTION_URL is malformed: a user or a password in it"),
     ],
 )
-def test_a_wrong_url_of_its_is_one_line(owner_url: str, url: str, said: str) -> None:
+def test_invalid_lambda_url_is_one_error_line(owner_url: str, url: str, said: str) -> None:
     line = fails("db-lambda-role", CONNECTION_URL=owner_url, LAMBDA_CONNECTION_URL=url)
 
     assert line.startswith(f"cruddur: {said}")
     assert "s3" not in line
 
 
-def test_tokens_are_for_rds_alone(owner: psycopg.Connection, owner_url: str) -> None:
-    # One test, because roles belong to the server, which others use meanwhile.
+def test_iam_membership_needs_rds(owner: psycopg.Connection, owner_url: str) -> None:
+    # One test, because roles belong to the server that concurrent tests share.
     members = "SELECT member::regrole::text FROM pg_auth_members WHERE roleid::regrole::text = 'rds_iam' ORDER BY 1"
     for command in ("db-create", "db-lambda-role"):
         line = fails(command, "--iam", CONNECTION_URL=owner_url)
@@ -156,7 +156,7 @@ def test_tokens_are_for_rds_alone(owner: psycopg.Connection, owner_url: str) -> 
 
 
 @pytest.mark.usefixtures("role_url")
-def test_a_restore_on_another_server_gives_it_its_rights_again(owner_url: str, home: Path, tmp_path: Path) -> None:
+def test_restore_on_another_server_grants_the_privileges_again(owner_url: str, home: Path, tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     succeeds("db-backup", str(dump), CONNECTION_URL=owner_url)
 

@@ -1,4 +1,4 @@
-"""Load shedding: a request that waited too long behind a trusted proxy is refused without being run."""
+"""Load shedding: a request that waited too long behind a trusted proxy is refused without running."""
 
 import time
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from tests import tokens
 from tests.conftest import FRONTEND
 from tests.factories import Make
 
-# Settings in seconds: long enough that a request that has just begun is never that old.
+# In seconds: so long that a new request never reaches that age.
 DEADLINE = 60
 ACTIVITY = {"message": "hello", "ttl": "1-day"}
 
 
 @pytest.fixture
 def behind_proxies(service_url: str, jwks_url: str, request: pytest.FixtureRequest) -> Iterator[Flask]:
-    """The application behind as many proxies as the test says, and one of them otherwise."""
+    """Create the application behind one trusted proxy, or as many as the test's parameter says."""
     settings: dict[str, Any] = {"trusted_proxies": getattr(request, "param", 1), "database_timeout": DEADLINE}
     config = Config(connection_url=service_url, frontend_urls=(FRONTEND,), **settings, **tokens.pool(jwks_url))
     app = create_app(config)
@@ -29,44 +29,44 @@ def behind_proxies(service_url: str, jwks_url: str, request: pytest.FixtureReque
     app.extensions["database_pool"].close()
 
 
-def began(seconds: float) -> dict[str, str]:
-    """The header of a request that reached the proxy so long ago."""
+def request_start(seconds: float) -> dict[str, str]:
+    """Return the header of a request that reached the proxy `seconds` ago."""
     return {"X-Request-Start": f"t={time.time() - seconds:.3f}"}
 
 
 @pytest.mark.usefixtures("bystander")
-def test_an_old_request_is_refused_and_writes_nothing(behind_proxies: Flask, make: Make) -> None:
+def test_old_request_is_refused_and_writes_nothing(behind_proxies: Flask, make: Make) -> None:
     client, token = behind_proxies.test_client(), tokens.bearer(make.user().cognito_user_id)
 
-    old = client.post("/api/activities", json=ACTIVITY, headers=token | began(DEADLINE + 1))
+    old = client.post("/api/activities", json=ACTIVITY, headers=token | request_start(DEADLINE + 1))
     assert (old.status_code, old.json) == (503, ["service_unavailable"])
     assert int(old.headers["Retry-After"]) > 0
     assert make.messages() == []
 
-    assert client.post("/api/activities", json=ACTIVITY, headers=token | began(0)).status_code == 200
+    assert client.post("/api/activities", json=ACTIVITY, headers=token | request_start(0)).status_code == 200
     assert make.messages() == ["hello"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/api/health-check"])
-def test_a_health_check_is_answered_however_old(behind_proxies: Flask, path: str) -> None:
-    assert behind_proxies.test_client().get(path, headers=began(10 * DEADLINE)).status_code == 200
+def test_health_check_is_never_shed(behind_proxies: Flask, path: str) -> None:
+    assert behind_proxies.test_client().get(path, headers=request_start(10 * DEADLINE)).status_code == 200
 
 
 @pytest.mark.parametrize("behind_proxies", [0], indirect=True)
-def test_without_a_trusted_proxy_the_header_says_nothing(behind_proxies: Flask) -> None:
-    response = behind_proxies.test_client().get("/api/activities/home", headers=began(10 * DEADLINE))
+def test_header_is_ignored_without_a_trusted_proxy(behind_proxies: Flask) -> None:
+    response = behind_proxies.test_client().get("/api/activities/home", headers=request_start(10 * DEADLINE))
 
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("started", ["", "t=", "t=1", "1.000", "t=-1.000", "t=1e3", "t=1.000,t=2.000", "t=nan", "yes"])
-def test_a_header_that_is_no_time_says_nothing(behind_proxies: Flask, started: str) -> None:
+def test_malformed_header_is_ignored(behind_proxies: Flask, started: str) -> None:
     response = behind_proxies.test_client().get("/api/activities/home", headers={"X-Request-Start": started})
 
     assert response.status_code == 200
 
 
-def test_the_limit_is_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_age_limit_equals_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_002.5)
 
     assert queue_seconds("t=1000.500") == 2.0
