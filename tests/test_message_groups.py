@@ -1,4 +1,4 @@
-"""Conversations."""
+"""The list of a user's conversations."""
 
 from tests.conftest import SignIn
 from tests.factories import Make
@@ -6,15 +6,15 @@ from tests.factories import Make
 GROUPS = "/api/message_groups"
 
 
-def test_who_has_not_spoken_has_no_conversations(sign_in: SignIn, make: Make) -> None:
+def test_user_without_messages_has_no_conversations(sign_in: SignIn, make: Make) -> None:
     make.conversation(make.user(), make.user(), "between others")
 
-    answer = sign_in(make.user()).get(GROUPS)
+    response = sign_in(make.user()).get(GROUPS)
 
-    assert (answer.status_code, answer.json) == (200, [])
+    assert (response.status_code, response.json) == (200, [])
 
 
-def test_a_conversation_is_shown_with_the_other_and_what_was_said_last(sign_in: SignIn, make: Make) -> None:
+def test_conversation_shows_the_other_user_and_the_last_message(sign_in: SignIn, make: Make) -> None:
     lin, kofi = make.user("LinYue", display_name="Lin Yue"), make.user("kofi", display_name="Kofi Mensah")
     group = make.conversation(lin, kofi, "first", "second", "last")
 
@@ -25,7 +25,7 @@ def test_a_conversation_is_shown_with_the_other_and_what_was_said_last(sign_in: 
     assert to_kofi == {"uuid": str(group), "display_name": "Lin Yue", "handle": "LinYue", "message": "last"}
 
 
-def test_the_last_spoken_in_comes_first_whoever_spoke(sign_in: SignIn, make: Make) -> None:
+def test_conversations_are_ordered_by_last_message(sign_in: SignIn, make: Make) -> None:
     me, others = make.user("me"), [make.user(name) for name in ("a", "b", "c", "d")]
     groups = [make.conversation(me, other, "hello") for other in others]
     make.conversation(others[0], others[1], "not mine")
@@ -33,19 +33,19 @@ def test_the_last_spoken_in_comes_first_whoever_spoke(sign_in: SignIn, make: Mak
 
     for other, group in zip(others, groups, strict=True):
         for speaker in (client, sign_in(other)):
-            answer = speaker.post("/api/messages", json={"message": "again", "message_group_uuid": str(group)})
-            assert answer.status_code == 200
+            response = speaker.post("/api/messages", json={"message": "again", "message_group_uuid": str(group)})
+            assert response.status_code == 200
             assert client.get(GROUPS).json[0]["uuid"] == str(group)
     assert [shown["handle"] for shown in client.get(GROUPS).json] == ["d", "c", "b", "a"]
 
 
-def test_the_last_twenty_are_shown(sign_in: SignIn, make: Make) -> None:
+def test_list_is_limited_to_20_conversations(sign_in: SignIn, make: Make) -> None:
     me = make.user("me")
-    # So many that one is the lesser member in more than twenty, and the greater too.
+    # Enough for more than 20 conversations in which the user is the lesser member, and 20 as the greater.
     for n in range(80):
         group = make.conversation(me, make.user(f"other{n}"))
         make.message(group, me, "hello", age=f"{100 - n} minutes")
 
-    shown = [one["handle"] for one in sign_in(me).get(GROUPS).json]
+    handles = [one["handle"] for one in sign_in(me).get(GROUPS).json]
 
-    assert shown == [f"other{n}" for n in range(79, 59, -1)]
+    assert handles == [f"other{n}" for n in range(79, 59, -1)]

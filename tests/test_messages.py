@@ -1,4 +1,4 @@
-"""One conversation."""
+"""The messages of one conversation."""
 
 from itertools import pairwise
 from uuid import uuid4
@@ -7,32 +7,32 @@ from tests.conftest import SignIn, links
 from tests.factories import Make
 
 
-def test_a_conversation_is_read_by_both_oldest_first(sign_in: SignIn, make: Make) -> None:
+def test_both_members_read_a_conversation_oldest_first(sign_in: SignIn, make: Make) -> None:
     lin, kofi = make.user("LinYue", display_name="Lin Yue"), make.user("kofi")
     group = make.conversation(lin, kofi, "first", "second")
     uuid = make.message(group, kofi, "third")
     make.conversation(lin, make.user(), "to another")
 
     for reader in (lin, kofi):
-        answer = sign_in(reader).get(f"/api/messages/{group}")
-        assert answer.status_code == 200
-        assert [(one["handle"], one["message"]) for one in answer.json] == [
+        response = sign_in(reader).get(f"/api/messages/{group}")
+        assert response.status_code == 200
+        assert [(one["handle"], one["message"]) for one in response.json] == [
             *(("LinYue", "first"), ("LinYue", "second"), ("kofi", "third"))
         ]
-        assert set(answer.json[0]) == {"uuid", "display_name", "handle", "message", "created_at"}
-        assert (answer.json[0]["display_name"], answer.json[2]["uuid"]) == ("Lin Yue", str(uuid))
+        assert set(response.json[0]) == {"uuid", "display_name", "handle", "message", "created_at"}
+        assert (response.json[0]["display_name"], response.json[2]["uuid"]) == ("Lin Yue", str(uuid))
 
 
-def test_what_is_no_conversation_of_ones_own_is_not_found(sign_in: SignIn, make: Make) -> None:
+def test_conversation_of_others_or_unknown_is_not_found(sign_in: SignIn, make: Make) -> None:
     stranger = sign_in(make.user("stranger"))
     group = make.conversation(make.user(), make.user(), "between others")
 
     for uuid in (group, uuid4(), "@bayko", "x", group.hex, f"{group}%00"):
-        answer = stranger.get(f"/api/messages/{uuid}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = stranger.get(f"/api/messages/{uuid}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
-def test_the_first_page_is_the_end_and_next_leads_to_older_ones(sign_in: SignIn, make: Make) -> None:
+def test_first_page_has_the_newest_messages_and_next_leads_to_older(sign_in: SignIn, make: Make) -> None:
     me = make.user()
     group = make.conversation(me, make.user(), *(str(n) for n in range(50)))
     client, in_order = sign_in(me), [str(n) for n in range(50)]
@@ -51,14 +51,14 @@ def test_the_first_page_is_the_end_and_next_leads_to_older_ones(sign_in: SignIn,
     assert [one["message"] for one in client.get(f"/api/messages/{group}?limit=2").json] == ["48", "49"]
 
 
-def test_a_page_that_ends_exactly_has_no_next(sign_in: SignIn, make: Make) -> None:
+def test_full_last_page_has_no_next_link(sign_in: SignIn, make: Make) -> None:
     me = make.user()
     group = make.conversation(me, make.user(), *(str(n) for n in range(20)))
 
     assert links(sign_in(me).get(f"/api/messages/{group}")) == {}
 
 
-def test_messages_of_one_instant_keep_their_order_from_page_to_page(sign_in: SignIn, make: Make) -> None:
+def test_messages_of_one_instant_are_ordered_across_pages(sign_in: SignIn, make: Make) -> None:
     me = make.user()
     group = make.conversation(me, make.user(), *("x" for _ in range(30)))
     make.owner.execute("UPDATE messages SET created_at = '2026-01-01Z'")

@@ -1,4 +1,4 @@
-"""Notifications: what others have written to one."""
+"""Notifications: replies to the user and mentions of the user."""
 
 from collections.abc import Iterator
 
@@ -14,32 +14,32 @@ NOTIFICATIONS = "/api/activities/notifications"
 
 @pytest.fixture
 def me(make: Make) -> User:
-    """Whom it is about."""
+    """Create the user who gets the notifications."""
     return make.user("LinYue")
 
 
 def post(client: FlaskClient, message: str) -> TestResponse:
-    """Publish an activity that nobody should fail to."""
-    answer = client.post("/api/activities", json={"message": message, "ttl": "1-day"})
-    assert answer.status_code == 200
-    return answer
+    """Create an activity, which must succeed."""
+    response = client.post("/api/activities", json={"message": message, "ttl": "1-day"})
+    assert response.status_code == 200
+    return response
 
 
-def shown(client: FlaskClient) -> list[str]:
-    """What notifications say, the newest first."""
+def notified_messages(client: FlaskClient) -> list[str]:
+    """Return the messages of the notifications, newest first."""
     return [activity["message"] for activity in client.get(NOTIFICATIONS).json]
 
 
-def test_nobody_has_written_yet(sign_in: SignIn, me: User, make: Make) -> None:
+def test_new_user_has_no_notifications(sign_in: SignIn, me: User, make: Make) -> None:
     make.activity(make.user(), "to nobody")
 
-    answer = sign_in(me).get(NOTIFICATIONS)
+    response = sign_in(me).get(NOTIFICATIONS)
 
-    assert (answer.status_code, answer.json) == (200, [])
+    assert (response.status_code, response.json) == (200, [])
 
 
 @pytest.mark.usefixtures("bystander")
-def test_replies_and_mentions_are_told_newest_first(sign_in: SignIn, me: User, make: Make) -> None:
+def test_replies_and_mentions_are_listed_newest_first(sign_in: SignIn, me: User, make: Make) -> None:
     other = make.user("kofi")
     question = make.activity(me, "why?", age="3 hours")
     make.activity(other, "third: because", age="2 hours", reply_to=question)
@@ -54,40 +54,40 @@ def test_replies_and_mentions_are_told_newest_first(sign_in: SignIn, me: User, m
     ]
     assert notifications[0] == newest.json
     assert notifications[2]["reply_to_activity_uuid"] == str(question.uuid)
-    assert shown(sign_in(other)) == []
+    assert notified_messages(sign_in(other)) == []
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_reply_is_told_to_whom_it_answers_and_whom_it_mentions(sign_in: SignIn, me: User, make: Make) -> None:
+def test_reply_notifies_the_parents_author_and_mentioned_users(sign_in: SignIn, me: User, make: Make) -> None:
     question, other = make.activity(me, "why?"), make.user("kofi")
     client = sign_in(make.user("bayko"))
 
-    answer = client.post(f"/api/activities/{question.uuid}/reply", json={"message": "@kofi knows"})
+    response = client.post(f"/api/activities/{question.uuid}/reply", json={"message": "@kofi knows"})
 
-    assert sign_in(me).get(NOTIFICATIONS).json == [answer.json]
-    assert sign_in(other).get(NOTIFICATIONS).json == [answer.json]
-    assert shown(client) == []
+    assert sign_in(me).get(NOTIFICATIONS).json == [response.json]
+    assert sign_in(other).get(NOTIFICATIONS).json == [response.json]
+    assert notified_messages(client) == []
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_reply_that_mentions_one_is_told_once(sign_in: SignIn, me: User, make: Make) -> None:
+def test_reply_with_a_mention_notifies_once(sign_in: SignIn, me: User, make: Make) -> None:
     question = make.activity(me, "why?")
 
-    answer = sign_in(make.user("kofi")).post(
+    response = sign_in(make.user("kofi")).post(
         f"/api/activities/{question.uuid}/reply", json={"message": "@LinYue @linyue @LINYUE because"}
     )
 
-    assert sign_in(me).get(NOTIFICATIONS).json == [answer.json]
+    assert sign_in(me).get(NOTIFICATIONS).json == [response.json]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_one_is_not_told_of_what_one_wrote_oneself(sign_in: SignIn, me: User, make: Make) -> None:
+def test_own_activities_cause_no_notification(sign_in: SignIn, me: User, make: Make) -> None:
     question = make.activity(me, "why?")
     client = sign_in(me)
     post(client, "@LinYue is me")
     client.post(f"/api/activities/{question.uuid}/reply", json={"message": "never mind, says @LinYue"})
 
-    assert shown(client) == []
+    assert notified_messages(client) == []
 
 
 @pytest.mark.usefixtures("bystander")
@@ -105,16 +105,16 @@ def test_one_is_not_told_of_what_one_wrote_oneself(sign_in: SignIn, me: User, ma
             ".@LinYue",
         ),
         *("…@LinYue…", "@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️", "@LinYue/, see"),
-        # A handle is ASCII: it begins and ends at any other letter.
+        # A handle is ASCII, so it starts and ends next to any other letter.
         *("@LinYueさん", "こんにちは@LinYue", "@LinYue님", "é@LinYue", "@LinYueé", "मैं@LinYueको"),
-        # After a URL.
+        # Mentions after a URL.
         *("https://example.com @LinYue", "https://example.com、@LinYue", "<www.example.com>@LinYue", "a://b\n@LinYue"),
     ],
 )
-def test_a_mention_is_told(sign_in: SignIn, me: User, make: Make, message: str) -> None:
+def test_mention_notifies(sign_in: SignIn, me: User, make: Make, message: str) -> None:
     post(sign_in(make.user("kofi")), message)
 
-    assert shown(sign_in(me)) == [message]
+    assert notified_messages(sign_in(me)) == [message]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -125,18 +125,18 @@ def test_a_mention_is_told(sign_in: SignIn, me: User, make: Make, message: str) 
         *("@Lin", "@LinYue1", "@kofi@LinYue", "@" + "LinYue" * 6, "/@LinYue", "@LinYue@", "@LinYue/a", "@LinYue.é"),
         # Addresses, packages, hosts.
         *("@LinYue@mastodon.social", "info.@LinYue.com", "me@LinYue.com", "@LinYue/react", "@LinYue.com"),
-        # Within a URL.
+        # Handles within a URL.
         *("https://medium.com/@LinYue/a-post", "HTTPS://example.com?to=@LinYue", "git+ssh://a.b:@LinYue"),
         *("https://example.com/ü?to=@LinYue", "www.example.com?to=@LinYue", "(WWW.example.com/a,@LinYue)"),
     ],
 )
-def test_what_is_no_mention_is_not_told(sign_in: SignIn, me: User, make: Make, message: str) -> None:
+def test_text_without_a_mention_does_not_notify(sign_in: SignIn, me: User, make: Make, message: str) -> None:
     post(sign_in(make.user("kofi")), message)
 
-    assert shown(sign_in(me)) == []
+    assert notified_messages(sign_in(me)) == []
 
 
-def test_what_is_no_longer_live_is_not_told(sign_in: SignIn, me: User, make: Make) -> None:
+def test_expired_and_deleted_activities_are_omitted(sign_in: SignIn, me: User, make: Make) -> None:
     other = make.user("kofi")
     question = make.activity(me, age="3 hours", ttl=None)
     make.activity(other, "gone", age="2 hours", ttl="1 hour", reply_to=question)
@@ -145,19 +145,19 @@ def test_what_is_no_longer_live_is_not_told(sign_in: SignIn, me: User, make: Mak
     deleted = make.activity(other, "deleted", reply_to=question)
     assert sign_in(other).delete(f"/api/activities/{deleted.uuid}").status_code == 200
 
-    assert shown(sign_in(me)) == ["there @LinYue"]
+    assert notified_messages(sign_in(me)) == ["there @LinYue"]
 
 
 def pages(client: FlaskClient, path: str | None, relation: str) -> Iterator[list[str]]:
-    """The pages from `path` on."""
+    """Yield the messages of each page from `path` on."""
     while path:
-        answer = client.get(path)
-        assert answer.status_code == 200
-        yield [activity["message"] for activity in answer.json]
-        path = links(answer).get(relation)
+        response = client.get(path)
+        assert response.status_code == 200
+        yield [activity["message"] for activity in response.json]
+        path = links(response).get(relation)
 
 
-def test_notifications_are_paged_both_ways(sign_in: SignIn, me: User, make: Make) -> None:
+def test_notifications_are_paged_in_both_directions(sign_in: SignIn, me: User, make: Make) -> None:
     other, question = make.user("kofi"), make.activity(me, age="1 day")
     for n in range(25):
         make.activity(other, f"{2 * n}", age=f"{2 * n + 1} minutes", reply_to=question)
@@ -175,7 +175,7 @@ def test_notifications_are_paged_both_ways(sign_in: SignIn, me: User, make: Make
     assert len(client.get(NOTIFICATIONS).json) == 20
 
 
-def test_notifications_of_one_instant_keep_their_order_from_page_to_page(sign_in: SignIn, me: User, make: Make) -> None:
+def test_notifications_of_one_instant_are_ordered_across_pages(sign_in: SignIn, me: User, make: Make) -> None:
     question = make.activity(me)
     for _ in range(30):
         make.mention(make.activity(make.user(), reply_to=question), me)

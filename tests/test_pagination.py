@@ -1,4 +1,4 @@
-"""Walking through a feed, page by page, both ways."""
+"""Keyset pagination: limits, cursors and links, in both directions."""
 
 import random
 import re
@@ -20,7 +20,7 @@ HOME = "/api/activities/home"
 
 
 def walk(client: FlaskClient, start: TestResponse, relation: str) -> Iterator[TestResponse]:
-    """The page `start` and all that follow it by `relation`."""
+    """Yield the page `start` and all that follow it by `relation`."""
     page = start
     yield page
     while relation in links(page):
@@ -30,13 +30,13 @@ def walk(client: FlaskClient, start: TestResponse, relation: str) -> Iterator[Te
 
 
 def messages(page: TestResponse) -> list[str]:
-    """What a page shows."""
+    """Return a page's messages."""
     return [shown["message"] for shown in page.json]
 
 
-def test_a_page_has_twenty_rows_unless_told(sign_in: SignIn, make: Make) -> None:
+def test_default_page_size_is_20(sign_in: SignIn, make: Make) -> None:
     author = make.user()
-    # A visitor's first page may be a second old.
+    # The cached first page of an anonymous user may be a second old.
     client = sign_in(author)
     for _ in range(20):
         make.activity(author)
@@ -51,7 +51,7 @@ def test_a_page_has_twenty_rows_unless_told(sign_in: SignIn, make: Make) -> None
 
 
 @pytest.mark.parametrize("limit", ["1", "99", "100"])
-def test_a_limit_from_1_to_100_is_taken(client: FlaskClient, make: Make, limit: str) -> None:
+def test_limit_from_1_to_100_is_accepted(client: FlaskClient, make: Make, limit: str) -> None:
     author = make.user()
     for _ in range(101):
         make.activity(author)
@@ -60,14 +60,14 @@ def test_a_limit_from_1_to_100_is_taken(client: FlaskClient, make: Make, limit: 
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "abc", "", " 1", "1.0", "+5", "1e1", "٣", "9" * 5000, "0x10"])
-def test_any_other_limit_is_refused(client: FlaskClient, limit: str) -> None:
-    answer = client.get(HOME, query_string={"limit": limit})
+def test_invalid_limit_is_refused(client: FlaskClient, limit: str) -> None:
+    response = client.get(HOME, query_string={"limit": limit})
 
-    assert (answer.status_code, answer.json) == (400, ["limit_invalid"])
+    assert (response.status_code, response.json) == (400, ["limit_invalid"])
 
 
-def of_bytes(packed: bytes) -> str:
-    """A cursor that is well spelt, whatever it holds."""
+def encode_cursor(packed: bytes) -> str:
+    """Encode bytes as a cursor."""
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
@@ -78,18 +78,18 @@ OURS = str(Cursor(backwards=False, keyset=Order.NEWEST_FIRST.start.packed))
     "cursor",
     [
         *("", "x", "null", "é", "A" * 10_000, "2026-11-22", OURS + "=", OURS[:-1], OURS + "A", OURS[:-1] + "x"),
-        of_bytes(b"\x02" + bytes(24)),
-        of_bytes(b"\x00\x7f" + b"\xff" * 23),
-        of_bytes(b"\x00\x80" + bytes(23)),
+        encode_cursor(b"\x02" + bytes(24)),
+        encode_cursor(b"\x00\x7f" + b"\xff" * 23),
+        encode_cursor(b"\x00\x80" + bytes(23)),
     ],
 )
-def test_a_cursor_that_is_not_ours_is_refused(client: FlaskClient, cursor: str) -> None:
-    answer = client.get(HOME, query_string={"cursor": cursor})
+def test_invalid_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
+    response = client.get(HOME, query_string={"cursor": cursor})
 
-    assert (answer.status_code, answer.json) == (400, ["cursor_invalid"])
+    assert (response.status_code, response.json) == (400, ["cursor_invalid"])
 
 
-def test_a_link_is_a_query_alone(client: FlaskClient, make: Make) -> None:
+def test_link_target_is_a_query_string(client: FlaskClient, make: Make) -> None:
     author = make.user()
     for _ in range(2):
         make.activity(author)
@@ -99,7 +99,7 @@ def test_a_link_is_a_query_alone(client: FlaskClient, make: Make) -> None:
         assert re.fullmatch(r'<\?limit=1&cursor=[\w-]{34}>; rel="next"', link)
 
 
-def test_a_cursor_outlives_its_row(client: FlaskClient, make: Make) -> None:
+def test_cursor_outlives_its_row(client: FlaskClient, make: Make) -> None:
     author = make.user()
     first = make.activity(author, "first", age="1 minute")
     make.activity(author, "second", age="2 minutes")
@@ -109,21 +109,21 @@ def test_a_cursor_outlives_its_row(client: FlaskClient, make: Make) -> None:
     assert messages(client.get(links(page)["next"])) == ["second"]
 
 
-def test_there_and_back_is_the_same_way(client: FlaskClient, make: Make) -> None:
+def test_backward_pages_mirror_forward_pages(client: FlaskClient, make: Make) -> None:
     author = make.user()
     for n in range(7):
         make.activity(author, str(n), age=f"{n + 1} minutes")
 
-    there = list(walk(client, client.get(HOME, query_string={"limit": "3"}), "next"))
-    back = list(walk(client, there[-1], "prev"))
+    forwards = list(walk(client, client.get(HOME, query_string={"limit": "3"}), "next"))
+    backwards = list(walk(client, forwards[-1], "prev"))
 
-    assert [messages(page) for page in there] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
-    assert [messages(page) for page in back] == [["6"], ["3", "4", "5"], ["0", "1", "2"]]
-    assert [sorted(links(page)) for page in there] == [["next"], ["next", "prev"], ["prev"]]
-    assert [sorted(links(page)) for page in back[1:]] == [["next", "prev"], ["next"]]
+    assert [messages(page) for page in forwards] == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+    assert [messages(page) for page in backwards] == [["6"], ["3", "4", "5"], ["0", "1", "2"]]
+    assert [sorted(links(page)) for page in forwards] == [["next"], ["next", "prev"], ["prev"]]
+    assert [sorted(links(page)) for page in backwards[1:]] == [["next", "prev"], ["next"]]
 
 
-def test_from_past_the_end_a_way_leads_back(client: FlaskClient, make: Make) -> None:
+def test_empty_page_after_the_end_links_to_prev(client: FlaskClient, make: Make) -> None:
     author = make.user()
     for n in range(3):
         make.activity(author, str(n), age=f"{n + 1} minutes")
@@ -135,7 +135,7 @@ def test_from_past_the_end_a_way_leads_back(client: FlaskClient, make: Make) -> 
     assert messages(client.get(links(beyond)["prev"])) == ["0", "1"]
 
 
-def test_a_way_back_from_before_the_start_leads_to_the_first_page(client: FlaskClient, make: Make) -> None:
+def test_empty_page_before_the_start_links_to_next(client: FlaskClient, make: Make) -> None:
     author = make.user()
     for n in range(3):
         make.activity(author, str(n), age=f"{n + 1} minutes")
@@ -147,13 +147,13 @@ def test_a_way_back_from_before_the_start_leads_to_the_first_page(client: FlaskC
     assert messages(client.get(links(before)["next"])) == ["1"]
 
 
-def test_each_live_one_of_ten_thousand_is_shown_once_while_others_come_and_go(
+def test_each_of_10000_live_activities_is_shown_once_during_changes(
     client: FlaskClient, make: Make, owner: Connection
 ) -> None:
     dice = random.Random(4567)
     author = make.user()
-    # A hundred at each instant: the uuid has to keep them apart.
-    made = owner.execute(
+    # 100 activities per instant: only the uuid tells them apart.
+    cursor = owner.execute(
         """
         INSERT INTO activities (user_uuid, message, created_at)
         SELECT %s, 'from the start', '2026-01-01Z'::timestamptz + n / 100 * interval '1 second'
@@ -162,7 +162,7 @@ def test_each_live_one_of_ten_thousand_is_shown_once_while_others_come_and_go(
         """,
         [author.uuid],
     )
-    live = {uuid for (uuid,) in made}
+    live = {uuid for (uuid,) in cursor}
     expired: set[UUID] = set()
     shown: dict[str, Counter[UUID]] = {"next": Counter(), "prev": Counter()}
     page = client.get(HOME, query_string={"limit": "100"})
@@ -174,14 +174,14 @@ def test_each_live_one_of_ten_thousand_is_shown_once_while_others_come_and_go(
             assert not expired.intersection(uuids)
             seen.update(uuids)
             make.activity(author, "since")
-            ended = set(dice.sample(sorted(live), 10))
-            owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = ANY (%s)", [list(ended)])
-            live -= ended
-            expired |= ended
+            newly_expired = set(dice.sample(sorted(live), 10))
+            owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = ANY (%s)", [list(newly_expired)])
+            live -= newly_expired
+            expired |= newly_expired
 
     assert len(expired) > 1500
     assert {relation: max(seen.values()) for relation, seen in shown.items()} == {"next": 1, "prev": 1}
     assert live <= shown["next"].keys()
     assert live <= shown["prev"].keys()
-    # The way back shows what has come since, on top.
+    # The pages backwards show the new activities on top.
     assert sum(shown["prev"].values()) > len(live) + 100

@@ -1,4 +1,4 @@
-"""Every query is planned against the schema, and visits no more as the table grows."""
+"""Query plans: every query plans against the schema, and the rows visited do not grow with the table."""
 
 import re
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ from tests.factories import Make
 
 
 def sql_files() -> list[str]:
-    """Every query's name."""
+    """Return the name of every query."""
     files = {str(path.relative_to(queries.FOLDER).with_suffix("")) for path in queries.FOLDER.rglob("*.sql")}
     return sorted(files - {queries.COLUMNS})
 
 
 @pytest.mark.parametrize("name", sql_files())
-def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Connection, name: str) -> None:
+def test_every_query_plans_against_the_schema_and_is_used(owner: psycopg.Connection, name: str) -> None:
     text = queries.load_sql(name)
     assert text.startswith("-- ")
     assert ";" not in text
@@ -40,7 +40,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     feed = SEARCH if name == SEARCH.query else PagedQuery(name)
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
     statement = page_statement(feed, Order.NEWEST_FIRST, is_default_limit=False) if is_feed else object_statement(name)
-    # Of the rows that the feed's query filters.
+    # The parameters of the query that selects the feed's rows.
     parameters |= dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))
     owner.execute(b"EXPLAIN " + statement, {**parameters, "limit": 1})
 
@@ -48,7 +48,7 @@ def test_every_query_is_planned_against_the_schema_and_used(owner: psycopg.Conne
     assert f'"{name}"' in code
 
 
-def test_the_columns_of_an_activity_are_listed_in_one_file() -> None:
+def test_columns_of_an_activity_are_listed_in_one_file() -> None:
     listing = queries.FOLDER / f"{queries.COLUMNS}.sql"
 
     assert listing.read_text().startswith("-- ")
@@ -56,7 +56,7 @@ def test_the_columns_of_an_activity_are_listed_in_one_file() -> None:
         assert [path for path in queries.FOLDER.rglob("*.sql") if column in path.read_text()] == [listing]
 
 
-def test_a_first_page_is_planned_once_for_all(app: Flask, owner_url: str) -> None:
+def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
     fake_data(database, users=2_000, activities=20_000)
     with database.connect() as connection:
@@ -69,14 +69,14 @@ def test_a_first_page_is_planned_once_for_all(app: Flask, owner_url: str) -> Non
             db.query_page(USER, FIRST_PAGE, handle=handle)
             db.query_page(NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid)
         plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE %s"
-        planned = connection.execute(plans, ["%live_activities%"]).fetchall()
+        plan_counts = connection.execute(plans, ["%live_activities%"]).fetchall()
 
-    # The server tries five times what it costs to plan for each value.
-    assert planned == [(15, 5)] * 3
+    # Postgres compares the cost of five custom plans first.
+    assert plan_counts == [(15, 5)] * 3
 
 
 @pytest.mark.parametrize("activities", [20_000, pytest.param(50_000, marks=pytest.mark.slow)])
-def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activities: int) -> None:
+def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
     fake_data(database, users=activities // 5, activities=activities)
@@ -84,7 +84,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
     with database.connect() as connection:
         costs = {read.title: cost(connection, read) for read in reads(connection)}
 
-    # A page is 21 rows, each with its author; a status has its activity besides.
+    # A page has 21 rows, each with its author. A status has its activity in addition.
     for title in (
         *("home", "home, a page in the middle", "home, the page before it", "profile", "status", "users short"),
         *("notifications", "messages"),
@@ -93,7 +93,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
         assert costs[title].buffers <= 150
     assert {"activities_home_idx", "users_uuid_idx"} <= set(costs["home"].indexes)
     assert {"activities_user_idx", "users_handle_key"} < set(costs["profile"].indexes)
-    # Their rows are no measure: of a few thousand people it is cheaper to read all than to find 20.
+    # No limit on the rows: reading all of a few thousand users is cheaper than finding 20.
     assert costs["message groups"].buffers <= 250
     assert {"message_groups_lesser_user_idx", "message_groups_greater_user_idx"} < set(costs["message groups"].indexes)
     assert {"message_groups_pkey", "messages_pkey"} < set(costs["messages"].indexes)
@@ -101,7 +101,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
     assert {"activities_pkey", "activities_replies_idx"} < set(costs["status"].indexes)
     assert costs["search, a term of one activity"].rows <= 10
     assert "activities_search_idx" in costs["search, a term of one activity"].indexes
-    # Where a search may visit all there are, the planner sorts them.
+    # On a small table, a search may visit all activities, and the planner sorts them.
     if activities > 20_000:
         assert "activities_newest_idx" in costs["search, a term of all"].indexes
         assert costs["search, a term of all"].rows <= 150
@@ -109,7 +109,7 @@ def test_what_a_read_visits_does_not_grow_with_the_table(owner_url: str, activit
 
 @pytest.fixture(scope="module")
 def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterator[dict[str, Cost]]:
-    """What each read costs among 60,000 activities, by its title."""
+    """Yield the cost of each read among 60,000 activities, by the read's title."""
     with database_copy(server, server_url, f"{template}_plans", template) as url:
         database = Database("CONNECTION_URL", url)
         fake_data(database, users=20, activities=60_000)
@@ -117,21 +117,21 @@ def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterato
             yield {read.title: cost(connection, read) for read in reads(connection)}
 
 
-def test_a_search_without_an_index_visits_its_number_of_activities(costs: dict[str, Cost]) -> None:
+def test_search_without_an_index_visits_its_limit_of_activities(costs: dict[str, Cost]) -> None:
     assert SEARCH.visits is not None
     assert costs["search, two letters of none"].rows == SEARCH.visits.limit == 20_000
     assert costs["search, two letters of none"].indexes[0] == "activities_newest_idx"
 
 
-def test_a_count_of_matches_visits_no_more_than_it_counts(costs: dict[str, Cost]) -> None:
-    # Of 60,000 activities about 2,500 hold `yesterday`, and far more `the`.
+def test_match_count_visits_no_more_than_its_maximum(costs: dict[str, Cost]) -> None:
+    # Of 60,000 activities, about 2,500 contain `yesterday`, and far more contain `the`.
     for word in ("yesterday", "the"):
         assert costs[f"search, counting {word}"].rows == MAX_MATCHES + 1
         assert costs[f"search, counting {word}"].indexes == ("activities_search_idx",)
     assert costs["search, counting imported"].rows == 0
 
 
-def test_a_profile_visits_no_more_than_it_counts(owner: psycopg.Connection, make: Make) -> None:
+def test_profile_visits_no_more_than_its_counts_maximum(owner: psycopg.Connection, make: Make) -> None:
     author = make.user("prolific")
     crowd = """
         INSERT INTO activities (user_uuid, message, expires_at, created_at)
@@ -141,7 +141,7 @@ def test_a_profile_visits_no_more_than_it_counts(owner: psycopg.Connection, make
     owner.execute(crowd, [author.uuid])
     owner.execute("VACUUM (ANALYZE) activities")
 
-    found = cost(owner, page("profile", USER, handle="prolific"))
+    plan_cost = cost(owner, page("profile", USER, handle="prolific"))
 
-    # Expired activities are passed over inside the index. The page is 21 more, each with its author.
-    assert 10_000 <= found.rows <= 10_000 + 2 * 21 + 30
+    # The index scan skips expired activities. The page adds 21 activities, each with its author.
+    assert 10_000 <= plan_cost.rows <= 10_000 + 2 * 21 + 30

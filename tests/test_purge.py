@@ -1,4 +1,4 @@
-"""The purge: what has expired is deleted, batch by batch, and nothing else."""
+"""The purge: expired rows are deleted in batches, and nothing else."""
 
 import logging
 import re
@@ -25,20 +25,20 @@ from tests.telemetry import flush, watched
 
 
 def purge(owner_url: str, succeeds: Callable[..., str] = succeeds) -> tuple[int, int]:
-    """How many activities and idempotency keys bin/db-purge says that it has deleted."""
-    said = succeeds("db-purge", CONNECTION_URL=owner_url)
-    found = re.fullmatch(r"database .*: (\d+) activities and (\d+) idempotency keys deleted\n", said)
-    return int(found[1]), int(found[2])
+    """Run bin/db-purge, and return the numbers of activities and idempotency keys that it reports."""
+    output = succeeds("db-purge", CONNECTION_URL=owner_url)
+    match = re.fullmatch(r"database .*: (\d+) activities and (\d+) idempotency keys deleted\n", output)
+    return int(match[1]), int(match[2])
 
 
 @pytest.fixture
 def service(service_url: str) -> Iterator[Connection]:
-    """A connection of the service's role."""
+    """Connect as the service's role."""
     with psycopg.connect(service_url, autocommit=True) as connection:
         yield connection
 
 
-def test_a_purge_deletes_what_has_expired_and_nothing_else(owner_url: str, make: Make) -> None:
+def test_purge_deletes_expired_activities_only(owner_url: str, make: Make) -> None:
     author = make.user()
     for _ in range(BATCH + 1):
         make.activity(author, "expired", age="1 hour", ttl="1 hour")
@@ -50,15 +50,15 @@ def test_a_purge_deletes_what_has_expired_and_nothing_else(owner_url: str, make:
 
     assert purge(owner_url) == (BATCH + 3, 0)
 
-    left = rows(owner_url, "SELECT message, replies_count FROM activities ORDER BY replies_count")
-    assert left == [("bystander", 0), ("bystander", 0), ("bystander", 1)]
+    remaining = rows(owner_url, "SELECT message, replies_count FROM activities ORDER BY replies_count")
+    assert remaining == [("bystander", 0), ("bystander", 0), ("bystander", 1)]
 
 
-def test_a_purge_leaves_rows_that_are_in_use(owner_url: str, make: Make) -> None:
+def test_purge_skips_locked_rows(owner_url: str, make: Make) -> None:
     author = make.user()
     make.activity(author, "free", age="1 hour", ttl="1 hour")
     locked = make.activity(author, "locked", age="1 hour", ttl="1 hour")
-    # It would go with its reply.
+    # Deleting the parent would delete its reply too.
     parent = make.activity(author, "parent of a locked one", age="1 hour", ttl="1 hour")
     reply = make.activity(author, "locked", age="59 minutes", ttl="59 minutes", reply_to=parent)
 
@@ -66,11 +66,11 @@ def test_a_purge_leaves_rows_that_are_in_use(owner_url: str, make: Make) -> None
         make.owner.execute("SELECT FROM activities WHERE uuid = ANY (%s) FOR UPDATE", [[locked.uuid, reply.uuid]])
         assert purge(owner_url) == (1, 0)
 
-    left = rows(owner_url, "SELECT message FROM activities ORDER BY message")
-    assert left == [("locked",), ("locked",), ("parent of a locked one",)]
+    remaining = rows(owner_url, "SELECT message FROM activities ORDER BY message")
+    assert remaining == [("locked",), ("locked",), ("parent of a locked one",)]
 
 
-def test_several_purges_at_once_take_turns(owner_url: str, make: Make) -> None:
+def test_concurrent_purges_take_turns(owner_url: str, make: Make) -> None:
     author = make.user()
     make.owner.execute(
         """
@@ -96,7 +96,7 @@ def test_several_purges_at_once_take_turns(owner_url: str, make: Make) -> None:
     assert rows(owner_url, "SELECT message FROM activities") == [("bystander",)] * 2
 
 
-def test_one_transaction_purges_at_a_time(service: Connection, owner: Connection, make: Make) -> None:
+def test_purge_runs_one_transaction_at_a_time(service: Connection, owner: Connection, make: Make) -> None:
     make.activity(make.user(), age="1 hour", ttl="1 hour")
     with owner.transaction():
         owner.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
@@ -106,15 +106,15 @@ def test_one_transaction_purges_at_a_time(service: Connection, owner: Connection
 
 
 def chain(make: Make, author: User, length: int, *, age: str, ttl: str) -> list[Activity]:
-    """A thread in which each activity replies to the one before, all of the same times."""
+    """Create a thread in which each activity replies to the previous one, all with the same times."""
     links = [make.activity(author, "0", age=age, ttl=ttl)]
     for number in range(1, length):
         links.append(make.activity(author, str(number), reply_to=links[-1], age=age, ttl=ttl))
     return links
 
 
-def test_a_batch_never_takes_more_along_than_its_rows(service: Connection, make: Make) -> None:
-    # What is answered expires first here: the order of the rows has no replies first.
+def test_batch_never_cascades_beyond_its_size(service: Connection, make: Make) -> None:
+    # Parents come first in the order of expiry here, before their replies.
     links = chain(make, make.user(), 30, age="1 hour", ttl="1 hour")
     deleted = []
     while batch := purge_batch(service, 7):
@@ -124,18 +124,18 @@ def test_a_batch_never_takes_more_along_than_its_rows(service: Connection, make:
 
     assert sum(deleted) == len(links)
     assert max(deleted) <= 7
-    assert left(make) == []
+    assert messages_left(make) == []
 
 
-def left(make: Make) -> list[str]:
-    """What the rows of activities say."""
+def messages_left(make: Make) -> list[str]:
+    """Return the messages of all activities."""
     return [message for (message,) in make.owner.execute("SELECT message FROM activities")]
 
 
-def test_what_replies_to_what_has_expired_ends_and_is_deleted_too(service: Connection, make: Make) -> None:
+def test_reply_to_an_expired_activity_is_expired_and_purged(service: Connection, make: Make) -> None:
     author = make.user()
     expired = make.activity(author, "expired", age="2 hours", ttl="1 hour")
-    # Such as a COPY may bring: the service gives a reply the end of what it answers.
+    # A state that COPY can create. The service gives a reply its parent's expiry.
     make.owner.execute("ALTER TABLE activities DISABLE TRIGGER activities_reply_made")
     reply = make.activity(author, "lives on", ttl=None, reply_to=expired)
     make.activity(author, "lives on", ttl=None, reply_to=reply)
@@ -146,7 +146,7 @@ def test_what_replies_to_what_has_expired_ends_and_is_deleted_too(service: Conne
     assert ended.ended == 2
     while purge_batch(service) != Purged(0, 0, 0, None):
         pass
-    assert left(make) == ["bystander", "bystander"]
+    assert messages_left(make) == ["bystander", "bystander"]
 
 
 KEYS = """
@@ -156,17 +156,17 @@ KEYS = """
 """
 
 
-def test_a_purge_deletes_keys_once_they_have_been_free_for_an_hour(owner_url: str, make: Make) -> None:
+def test_purge_deletes_keys_one_hour_after_their_expiry(owner_url: str, make: Make) -> None:
     ages = ["0 hours", "24 hours", "24:59:00", "25:00:00", "30 days"]
     make.owner.execute(KEYS, [make.user().uuid, ages])
 
     assert purge(owner_url) == (0, 2002)
 
-    left = rows(owner_url, "SELECT split_part(key, ' ', 1), count(*) FROM idempotency_keys GROUP BY 1 ORDER BY 1")
-    assert left == [("00:00:00", 1001), ("24:00:00", 1001), ("24:59:00", 1001)]
+    remaining = rows(owner_url, "SELECT split_part(key, ' ', 1), count(*) FROM idempotency_keys GROUP BY 1 ORDER BY 1")
+    assert remaining == [("00:00:00", 1001), ("24:00:00", 1001), ("24:59:00", 1001)]
 
 
-def test_a_purge_leaves_keys_that_are_in_use(owner_url: str, make: Make) -> None:
+def test_purge_skips_locked_keys(owner_url: str, make: Make) -> None:
     make.owner.execute(KEYS, [make.user().uuid, ["30 days"]])
 
     with make.owner.transaction():
@@ -176,12 +176,12 @@ def test_a_purge_leaves_keys_that_are_in_use(owner_url: str, make: Make) -> None
     assert rows(owner_url, "SELECT split_part(key, ' ', 3) FROM idempotency_keys") == [("7",)]
 
 
-def test_a_purge_touches_nothing_else(owner_url: str, bystander: User) -> None:
+def test_purge_leaves_live_rows_alone(owner_url: str, bystander: User) -> None:
     assert bystander
     assert purge(owner_url) == (0, 0)
 
 
-def test_the_service_purges_by_itself(service_url: str, owner_url: str, make: Make) -> None:
+def test_service_purges_in_the_background(service_url: str, owner_url: str, make: Make) -> None:
     author = make.user()
     for _ in range(20):
         make.activity(author, "expired", age="1 hour", ttl="1 hour")
@@ -194,11 +194,11 @@ def test_the_service_purges_by_itself(service_url: str, owner_url: str, make: Ma
 
 
 class Stopped(BaseException):
-    """The end of a purge, which goes on after every other exception."""
+    """An exception that ends the purge loop, which survives every other exception."""
 
 
 def run_purge(conninfo: Callable[[], str], batches: int) -> list[float]:
-    """Purge until so many pauses are made; for how many seconds each."""
+    """Run the purge loop for a number of pauses, and return their seconds."""
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -211,11 +211,11 @@ def run_purge(conninfo: Callable[[], str], batches: int) -> list[float]:
     return pauses
 
 
-# As a server is after a failover has made it a standby.
+# The state of a server that has become a standby after a failover.
 READ_ONLY = "-c default_transaction_read_only=on"
 
 
-def test_a_purge_that_fails_is_tried_again_and_told_once(
+def test_failed_purge_is_retried_and_logged_once(
     service_url: str, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     make.activity(make.user(), age="1 hour", ttl="1 hour")
@@ -223,7 +223,7 @@ def test_a_purge_that_fails_is_tried_again_and_told_once(
     answers = iter([away, away, standby, None, service_url])
 
     def conninfo() -> str:
-        """Give the next answer. There is not always one: a token of RDS's may be refused."""
+        """Return the next connection string, or fail as a refused RDS token does."""
         answer = next(answers)
         if answer is None:
             raise RuntimeError
@@ -237,12 +237,10 @@ def test_a_purge_that_fails_is_tried_again_and_told_once(
     assert [record.getMessage() for record in caplog.records] == [
         "the purge failed and is tried again: OperationalError "
     ]
-    assert left(make) == []
+    assert messages_left(make) == []
 
 
-def test_a_batch_that_takes_too_long_is_made_smaller_and_larger_again(
-    service: Connection, owner: Connection, make: Make
-) -> None:
+def test_slow_batch_shrinks_and_grows_again(service: Connection, owner: Connection, make: Make) -> None:
     make.activity(make.user(), age="1 hour", ttl="1 hour")
     service.execute("SET statement_timeout = '50 ms'")
     service.execute("SET lock_timeout = 0")
@@ -255,13 +253,13 @@ def test_a_batch_that_takes_too_long_is_made_smaller_and_larger_again(
             sizes.append(purge.batch)
 
     assert sizes == [250, 62, 15, SMALLEST_BATCH, SMALLEST_BATCH]
-    # On the same connection.
+    # The connection is still the same.
     service.execute("SET statement_timeout = '5 s'")
     purge.run(service)
-    assert (purge.batch, left(make)) == (20, [])
+    assert (purge.batch, messages_left(make)) == (20, [])
 
 
-def test_a_purge_that_does_not_keep_up_is_told_once_an_hour(
+def test_purge_backlog_is_logged_once_per_hour(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, purge, now = Clock(), Purge(), datetime.now(UTC)
@@ -277,7 +275,7 @@ def test_a_purge_that_does_not_keep_up_is_told_once_an_hour(
     assert [record.args for record in caplog.records] == [(61,), (90,)]
 
 
-def test_what_is_purged_is_a_metric(
+def test_purged_rows_are_a_metric(
     service: Connection, service_url: str, jwks_url: str, make: Make, collector: Collector
 ) -> None:
     watched(service_url, jwks_url, collector).extensions["database_pool"].close()
@@ -302,7 +300,7 @@ def test_what_is_purged_is_a_metric(
 
 
 def oldest_age(collector: Collector) -> float:
-    """How many seconds ago the oldest activity that is left over expired, as the metric tells."""
+    """Return the metric of the oldest expired activity's age in seconds."""
     flush()
     (figures,) = collector.last_metrics().values()
     (point,) = figures["app.purge.oldest.age"].gauge.data_points
@@ -310,7 +308,7 @@ def oldest_age(collector: Collector) -> float:
 
 
 def purged_rows(collector: Collector) -> dict[str, int]:
-    """How many rows of each table the metric counts."""
+    """Return the metric of purged rows by table."""
     flush()
     (figures,) = collector.last_metrics().values()
     if "app.purge.rows" not in figures:
