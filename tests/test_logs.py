@@ -1,4 +1,4 @@
-"""What the service says on standard error: its log, and traces for who looks at a terminal."""
+"""Logging on standard error: JSON and text lines, traces on a terminal, and an unwritable log."""
 
 import json
 import logging
@@ -31,43 +31,43 @@ from tests.service import RIGHT, get
 BACKEND = str(ROOT / "backend-flask")
 SERVE = ROOT / "bin" / "serve"
 HOME = "/api/activities/home"
-# What nobody must find in a log.
+# Text that must never appear in a log.
 MARKER = "f1nd-me"
 
 
 def post(port: str, author: User, message: str) -> int:
-    """The status of a POST of an activity."""
+    """Return the status of a POST of an activity."""
     headers = {"Content-Type": "application/json", **tokens.bearer(author.cognito_user_id)}
     with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
         connection.request("POST", "/api/activities", json.dumps({"message": message, "ttl": "1-day"}), headers)
         return connection.getresponse().status
 
 
-def pipelined(port: str, count: int) -> int:
-    """How many of so many requests on one connection, none of which waits for another's answer, are answered by 200."""
+def send_pipelined(port: str, count: int) -> int:
+    """Send `count` send_pipelined requests on one connection, and return the number of 200 responses."""
     request = f"GET {HOME} HTTP/1.1\r\nHost: localhost\r\n".encode()
     sent = (request + b"\r\n") * (count - 1) + request + b"Connection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as connection:
         sender = threading.Thread(target=connection.sendall, args=[sent])
         sender.start()
-        with connection.makefile("rb") as answers:
-            found = answers.read().count(b"HTTP/1.1 200 OK\r\n")
+        with connection.makefile("rb") as responses:
+            count_200 = responses.read().count(b"HTTP/1.1 200 OK\r\n")
         sender.join()
-    return found
+    return count_200
 
 
-def accounted(lines: list[dict[str, Any]]) -> tuple[int, int]:
-    """How many requests are in a log, and how many records it says were dropped."""
+def count_records(lines: list[dict[str, Any]]) -> tuple[int, int]:
+    """Return the number of requests in a log, and the number of records reported as dropped."""
     notices = [re.match(r"(\d+) log records were dropped: ", line["message"]) for line in lines]
     return sum(line["message"] == "request" for line in lines), sum(int(notice[1]) for notice in notices if notice)
 
 
 def record(message: str, *values: object) -> logging.LogRecord:
-    """A record of another library."""
+    """Return a log record of another library."""
     return logging.LogRecord("urllib3", logging.WARNING, __file__, 1, message, values, None)
 
 
-def test_the_log_has_one_object_a_line(service_url: str, owner: psycopg.Connection, make: Make) -> None:
+def test_json_log_has_one_object_per_line(service_url: str, owner: psycopg.Connection, make: Make) -> None:
     make.activity(make.user("lin"), MARKER)
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
@@ -90,7 +90,7 @@ def test_the_log_has_one_object_a_line(service_url: str, owner: psycopg.Connecti
     assert MARKER not in err
 
 
-def test_a_log_of_warnings_tells_of_no_request(service_url: str) -> None:
+def test_warning_level_logs_no_request(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port}
     with running("serve", **settings) as server:
@@ -100,7 +100,7 @@ def test_a_log_of_warnings_tells_of_no_request(service_url: str) -> None:
         assert server.communicate(timeout=30) == ("", "")
 
 
-def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
+def test_console_exporter_prints_a_span_tree(service_url: str, make: Make) -> None:
     author = make.user()
     port = free_port()
     settings = {"OTEL_TRACES_EXPORTER": "console"}
@@ -116,7 +116,7 @@ def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
 @pytest.mark.parametrize(
     "way", [UNWRITABLE[-1], *(pytest.param(way, marks=pytest.mark.slow) for way in UNWRITABLE[:-1])]
 )
-def test_a_log_that_is_not_taken_fails_no_request(
+def test_unwritable_log_fails_no_request(
     service_url: str, pool: dict[str, str], owner: psycopg.Connection, make: Make, way: str
 ) -> None:
     author = make.user()
@@ -125,7 +125,7 @@ def test_a_log_that_is_not_taken_fails_no_request(
     with unwritable(way) as stderr, started([SERVE], PIPE, stderr, **settings) as server:
         assert [get(port, HOME)[0] for _ in range(50)] == [200] * 50
         assert post(port, author, MARKER) == 200
-        # What is logged as an error is not waited for either.
+        # No request waits for an error's log record either.
         owner.execute("ALTER TABLE users DROP COLUMN bio")
         assert get(port, f"/api/activities/@{author.handle}")[0] == 500
         server.send_signal(signal.SIGTERM)
@@ -135,17 +135,15 @@ def test_a_log_that_is_not_taken_fails_no_request(
 
 
 @pytest.mark.slow
-def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
-    service_url: str, pool: dict[str, str], make: Make
-) -> None:
+def test_closed_standard_error_redirects_no_log_line(service_url: str, pool: dict[str, str], make: Make) -> None:
     author = make.user()
     port = free_port()
     settings = {**RIGHT, **pool, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
-    # Not by way of bin/serve, which bash would read by the descriptor that is free.
+    # Start Python directly: bash would read bin/serve by the free descriptor.
     with started(["bash", "-c", 'exec "$0" -m serve 2>&-', sys.executable], PYTHONPATH=BACKEND, **settings) as server:
         assert [get(port, HOME)[0] for _ in range(10)] == [200] * 10
         assert post(port, author, MARKER) == 200
-        # Its number is that of the memory in which the processes tell each other to stop.
+        # The free number is that of the memory in which the processes share their stop signal.
         assert get(port, "/readyz")[0] == 200
         server.send_signal(signal.SIGTERM)
         assert server.wait(STOP_SECONDS) == 0
@@ -154,7 +152,7 @@ def test_where_standard_error_is_closed_the_log_is_written_to_nothing_else(
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_replaced_where_nothing_printed_is_read(service_url: str) -> None:
+def test_killed_worker_is_replaced_with_unread_output(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}
     with unwritable("pipe not read") as output, started([SERVE], output, output, **settings) as server:
@@ -166,7 +164,7 @@ def test_a_worker_that_dies_is_replaced_where_nothing_printed_is_read(service_ur
         assert get(port, HOME)[0] == 200
 
 
-def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
+def test_main_process_logs_in_the_workers_format(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}
     with running("serve", **settings) as server:
@@ -185,30 +183,30 @@ def test_the_main_process_logs_as_its_workers_do(service_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_of_a_log_that_is_not_read_the_latest_lines_are_dropped_and_counted(service_url: str) -> None:
+def test_unread_log_drops_and_counts_records_beyond_the_queue(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, **UNLIMITED, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
     settings["WEB_CONCURRENCY"] = "1"
-    # More than the queue holds, and a pipe.
+    # More records than the queue and a pipe hold.
     count = QUEUE_SIZE + 2_000
     reader, writer = os.pipe()
     with os.fdopen(reader) as log, started([SERVE], PIPE, writer, **settings) as server:
         os.close(writer)
         assert get(port, HOME)[0] == 200
-        assert pipelined(port, count) == count
+        assert send_pipelined(port, count) == count
         lines = [json.loads(next(log)) for _ in range(QUEUE_SIZE)]
         assert get(port, HOME)[0] == 200
         server.send_signal(signal.SIGTERM)
         lines += [json.loads(line) for line in log]
 
-    written, dropped = accounted(lines)
+    written, dropped = count_records(lines)
     assert written + dropped == count + 2
-    # Those that fit into the pipe, the queue and the thread's hands; a line has more than 200 bytes.
+    # The records in the pipe, in the queue and in the writing thread. A line has more than 200 bytes.
     assert QUEUE_SIZE < written < QUEUE_SIZE + 400
 
 
 @pytest.mark.slow
-def test_a_log_whose_reader_comes_back_goes_on(service_url: str, tmp_path: Path) -> None:
+def test_log_continues_when_its_reader_returns(service_url: str, tmp_path: Path) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "LOG_LEVEL": "info"}
     fifo = tmp_path / "log"
@@ -224,13 +222,13 @@ def test_a_log_whose_reader_comes_back_goes_on(service_url: str, tmp_path: Path)
             server.send_signal(signal.SIGTERM)
             lines = [json.loads(line) for line in log]
 
-    written, dropped = accounted(lines)
+    written, dropped = count_records(lines)
     assert written + dropped == 40
     assert written > 0
     assert dropped > 0
 
 
-# A record of another library within a request, and what Python itself prints otherwise.
+# A record of another library within a request, and Python's own messages.
 PROGRAM = """
 import logging, threading, warnings
 from lib.logs import configure_logging
@@ -256,7 +254,7 @@ logging.getLogger("urllib3").info("not told")
 """
 
 
-def test_an_exceptions_text_is_not_in_the_log() -> None:
+def test_exception_text_is_not_logged() -> None:
     with started([ROOT / "bin" / "python", "-W", "always", "-c", PROGRAM]) as program:
         out, err = program.communicate(timeout=30)
     assert (program.returncode, out) == (0, "")
@@ -273,7 +271,7 @@ def test_an_exceptions_text_is_not_in_the_log() -> None:
     assert [set(line) for line in lines] == [keys | {"trace_id", "request_id", "route"}] * 4
 
 
-def test_a_record_has_the_context_of_its_own_thread() -> None:
+def test_record_has_the_context_of_its_own_thread() -> None:
     handler = BoundedQueueHandler(2)
     handler.addFilter(ContextFilter(lambda: {"route": threading.current_thread().name}))
 
@@ -284,7 +282,7 @@ def test_a_record_has_the_context_of_its_own_thread() -> None:
     assert json.loads(JSONFormatter().format(handler.records.get()))["route"] == "/livez"
 
 
-def test_what_does_not_fit_into_the_queue_is_dropped_and_counted() -> None:
+def test_full_queue_drops_and_counts_records() -> None:
     handler = BoundedQueueHandler(2)
 
     handler.handle(record("one"))
@@ -296,7 +294,7 @@ def test_what_does_not_fit_into_the_queue_is_dropped_and_counted() -> None:
     assert [handler.records.get().msg for _ in range(handler.records.qsize())] == ["one", "two"]
 
 
-def test_a_message_that_cannot_be_made_is_logged_as_it_is() -> None:
+def test_malformed_message_is_logged_unformatted() -> None:
     handler = BoundedQueueHandler(1)
 
     handler.handle(record("%d of %d", MARKER))
@@ -304,7 +302,7 @@ def test_a_message_that_cannot_be_made_is_logged_as_it_is() -> None:
     assert handler.records.get().getMessage() == "malformed log message: %d of %d"
 
 
-def test_what_a_message_is_made_of_may_change_once_it_is_logged() -> None:
+def test_arguments_may_change_after_logging() -> None:
     handler, names = BoundedQueueHandler(1), ["ann"]
     logged = record("names: %s", names)
 
@@ -312,11 +310,11 @@ def test_what_a_message_is_made_of_may_change_once_it_is_logged() -> None:
     names.append("bob")
 
     assert handler.records.get().getMessage() == "names: ['ann']"
-    # Other handlers get the record as it was.
+    # Other handlers get the unchanged record.
     assert logged.msg == "names: %s"
 
 
-def test_a_line_that_failed_halfway_does_not_swallow_the_next() -> None:
+def test_partly_written_line_does_not_corrupt_the_next() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     stream = Stream(writer)
@@ -332,7 +330,7 @@ def test_a_line_that_failed_halfway_does_not_swallow_the_next() -> None:
         assert log.read() == b"\nnext\nlast\n"
 
 
-def test_on_a_terminal_a_request_is_a_short_line() -> None:
+def test_text_format_is_one_short_line() -> None:
     request = logging.makeLogRecord(
         {"name": REQUESTS, "method": "GET", "route": "", "status": 404, "duration_ms": 1.25, "request_id": "0123456789"}
     )

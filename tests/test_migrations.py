@@ -1,4 +1,4 @@
-"""db/schema.sql and db/migrations: two ways to one schema."""
+"""db/schema.sql and db/migrations lead to the same schema."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def test_loading_the_schema_again_changes_nothing(owner: psycopg.Connection, own
 
 @pytest.fixture
 def empty_url(owner: psycopg.Connection, owner_url: str) -> Iterator[str]:
-    """A database without a schema."""
+    """Create a database without a schema, and yield its URL."""
     name = f"{owner.info.dbname}_empty"
     owner.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
     yield make_conninfo(owner_url, dbname=name)
@@ -37,16 +37,16 @@ def empty_url(owner: psycopg.Connection, owner_url: str) -> Iterator[str]:
 
 
 def dump(url: str) -> str:
-    """The schema as pg_dump writes it, without what differs from one run to the next."""
-    dumped = subprocess.run(
+    """Return the schema as pg_dump writes it, without the parts that differ per run."""
+    process = subprocess.run(
         [embedded.programs() / "pg_dump", "--schema-only", url], check=True, capture_output=True, text=True
     )
-    # A word that keeps a dump from being tampered with, and a mark that Postgres 15.20 puts on each column.
-    fresh = r"^\\(un)?restrict .*$|^ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);$"
-    return re.sub(fresh, "", dumped.stdout, flags=re.MULTILINE)
+    # A random word against tampering with the dump, and a mark of Postgres 15.20's on each column.
+    per_run = r"^\\(un)?restrict .*$|^ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);$"
+    return re.sub(per_run, "", process.stdout, flags=re.MULTILINE)
 
 
-def test_the_migrations_end_where_schema_sql_is(owner_url: str, empty_url: str) -> None:
+def test_migrations_and_schema_sql_give_the_same_schema(owner_url: str, empty_url: str) -> None:
     migrate(Database("CONNECTION_URL", empty_url))
 
     assert dump(empty_url) == dump(owner_url)
@@ -54,13 +54,13 @@ def test_the_migrations_end_where_schema_sql_is(owner_url: str, empty_url: str) 
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
 
 
-def test_the_newest_migration_is_the_one_that_the_code_needs() -> None:
+def test_newest_migration_is_the_required_schema_version() -> None:
     versions = sorted((ROOT / "db" / "migrations" / "versions").glob("*.py"))
 
     assert versions[-1].name.startswith(f"{SCHEMA}_")
 
 
-def test_a_migrated_database_is_not_touched_by_migrating_again(owner_url: str, make: Make) -> None:
+def test_migrating_again_changes_nothing(owner_url: str, make: Make) -> None:
     make.user("bystander")
     before = dump(owner_url)
 
@@ -92,10 +92,10 @@ MESSAGES = """
 """
 
 
-def test_texts_that_the_rules_refuse_now_are_mended_and_no_row_goes(empty_url: str) -> None:
+def test_migration_repairs_invalid_text_and_deletes_no_row(empty_url: str) -> None:
     migrate(Database("CONNECTION_URL", empty_url), "0004")
     with psycopg.connect(empty_url, autocommit=True) as connection:
-        # A build that was interrupted leaves its index behind.
+        # An interrupted build leaves its index behind.
         for statement in (
             PEOPLE,
             ACTIVITIES,
@@ -108,8 +108,10 @@ def test_texts_that_the_rules_refuse_now_are_mended_and_no_row_goes(empty_url: s
         migrate(Database("CONNECTION_URL", empty_url))
 
         names = connection.execute("SELECT handle, display_name FROM users ORDER BY 1").fetchall()
-        said = connection.execute("SELECT message, replies_count, count(*) FROM activities GROUP BY 1, 2 ORDER BY 1, 2")
+        activities = connection.execute(
+            "SELECT message, replies_count, count(*) FROM activities GROUP BY 1, 2 ORDER BY 1, 2"
+        )
         assert names == [("bell", "bell"), ("kofi", "Kofi"), ("lines", "a b")]
-        assert sorted(said) == [("kept\x07", 1, 1), ("\ufffd", 0, 2), ("\ufffd", 1, 1)]
+        assert sorted(activities) == [("kept\x07", 1, 1), ("\ufffd", 0, 2), ("\ufffd", 1, 1)]
         messages = connection.execute("SELECT message, count(*) FROM messages GROUP BY 1").fetchall()
         assert sorted(messages) == [("kept", 3), ("\ufffd", 3)]

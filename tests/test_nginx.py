@@ -1,4 +1,4 @@
-"""nginx in front of the service, by the configuration that docker-compose.yml gives it."""
+"""nginx in front of the service, configured as in docker-compose.yml."""
 
 import json
 import re
@@ -35,14 +35,14 @@ ACTIVITIES = "/api/activities"
 
 @pytest.fixture
 def url(service_url: str, jwks_url: str) -> Iterator[str]:
-    """Where nginx is, in front of the service."""
+    """Run nginx in front of the service, and yield its URL."""
     with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **BEHIND) as port, nginx(f"127.0.0.1:{port}") as front:
         yield front.url
 
 
 @pytest.fixture
 def prefixed(service_url: str, jwks_url: str) -> Iterator[str]:
-    """Where nginx is that has the service below `PREFIX`."""
+    """Run nginx with the service below `PREFIX`, and yield its URL."""
     with (
         serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **BEHIND) as port,
         nginx(f"127.0.0.1:{port}", changed=PREFIXED) as front,
@@ -51,7 +51,7 @@ def prefixed(service_url: str, jwks_url: str) -> Iterator[str]:
 
 
 class Answer(NamedTuple):
-    """What a client gets."""
+    """A response as the client gets it."""
 
     status: int
     headers: dict[str, str]
@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 
 def ask(url: str, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-    """Send a request, by its path as it is."""
+    """Send a request with the unchanged path."""
     connection = HTTPConnection(str(urlsplit(url).hostname), urlsplit(url).port, timeout=30)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
@@ -68,7 +68,7 @@ def ask(url: str, method: str, path: str, body: bytes | None = None, **headers: 
     return answer
 
 
-def test_slow_bodies_cost_the_service_nothing(url: str, make: Make) -> None:
+def test_slow_bodies_do_not_slow_the_service(url: str, make: Make) -> None:
     lin = make.user()
     token = tokens.token(lin.cognito_user_id)
     client = Client(url)
@@ -84,17 +84,17 @@ def test_slow_bodies_cost_the_service_nothing(url: str, make: Make) -> None:
 
 
 @pytest.mark.parametrize(("size", "status"), [(MAX_BYTES, 200), (MAX_BYTES + 1, 413)])
-def test_a_body_may_be_as_long_as_the_service_takes_it(url: str, make: Make, size: int, status: int) -> None:
+def test_body_limit_equals_the_services(url: str, make: Make, size: int, status: int) -> None:
     body = json.dumps({"message": "hello", "ttl": "1-day"}).encode()
     token = tokens.bearer(make.user().cognito_user_id)["Authorization"]
 
-    answer = ask(
+    response = ask(
         url, "POST", ACTIVITIES, body.ljust(size), Authorization=token, Content_Type="application/json", Origin=FRONTEND
     )
 
-    assert answer.status == status
-    assert answer.headers["access-control-allow-origin"] == FRONTEND
-    assert status == 200 or json.loads(answer.body) == ["payload_too_large"]
+    assert response.status == status
+    assert response.headers["access-control-allow-origin"] == FRONTEND
+    assert status == 200 or json.loads(response.body) == ["payload_too_large"]
     assert make.messages() == ["hello"] * (status == 200)
 
 
@@ -108,18 +108,18 @@ def test_a_body_may_be_as_long_as_the_service_takes_it(url: str, make: Make, siz
         ("/api/activities%2fhome?x=y", 404, False),
     ],
 )
-def test_a_path_goes_on_as_it_came(url: str, path: str, status: int, is_ours: bool) -> None:  # noqa: FBT001 - a case
-    answer = ask(url, "GET", path)
+def test_path_is_forwarded_unchanged(url: str, path: str, status: int, is_ours: bool) -> None:  # noqa: FBT001 - a case
+    response = ask(url, "GET", path)
 
-    assert (answer.status, "x-request-id" in answer.headers) == (status, is_ours)
-    assert status == 200 or json.loads(answer.body) == ["not_found"]
+    assert (response.status, "x-request-id" in response.headers) == (status, is_ours)
+    assert status == 200 or json.loads(response.body) == ["not_found"]
 
 
-def test_a_client_does_not_say_when_its_request_began(url: str) -> None:
+def test_clients_request_start_header_is_replaced(url: str) -> None:
     assert ask(url, "GET", HOME, X_Request_Start="t=1.000").status == 200
 
 
-def test_the_service_names_itself(url: str) -> None:
+def test_server_header_is_the_services(url: str) -> None:
     assert ask(url, "GET", HOME).headers["server"] == "cruddur"
 
 
@@ -136,24 +136,24 @@ def test_the_service_names_itself(url: str) -> None:
         ("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200),
     ],
 )
-def test_what_nginx_refuses_has_the_form_of_the_contract(url: str, head: str, status: int) -> None:
-    answer = exchange(url, head.encode(), 2)
+def test_request_refused_by_nginx_has_the_api_error_format(url: str, head: str, status: int) -> None:
+    response = exchange(url, head.encode(), 2)
 
-    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
-    assert status == 200 or isinstance(json.loads(answer.rpartition(b"\r\n\r\n")[2]), list)
+    assert response.startswith(f"HTTP/1.1 {status} ".encode())
+    assert status == 200 or isinstance(json.loads(response.rpartition(b"\r\n\r\n")[2]), list)
 
 
 def pages(url: str, path: str, relation: str, token: str) -> Iterator[tuple[str, bytes]]:
-    """The page at `path` and all to which its links lead by `relation`: the path of each, and its body."""
+    """Yield path and body of the page at `path` and of all pages linked by `relation`."""
     while path:
-        answer = ask(url, "GET", path, Authorization=token)
-        assert answer.status == 200
-        yield path, answer.body
-        found = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("link", ""))
-        path = next((urljoin(path, target) for target, rel in found if rel == relation), "")
+        response = ask(url, "GET", path, Authorization=token)
+        assert response.status == 200
+        yield path, response.body
+        links = re.findall(r'<([^>]*)>; rel="(\w+)"', response.headers.get("link", ""))
+        path = next((urljoin(path, target) for target, rel in links if rel == relation), "")
 
 
-def test_every_lists_links_lead_on_and_back_below_a_prefix(prefixed: str, make: Make) -> None:
+def test_pagination_links_work_below_a_prefix(prefixed: str, make: Make) -> None:
     me, other = make.user("me"), make.user("other")
     mine = make.activity(me, "hello", age="9 minutes")
     for n in range(2):
@@ -168,15 +168,15 @@ def test_every_lists_links_lead_on_and_back_below_a_prefix(prefixed: str, make: 
         *(f"{ACTIVITIES}/notifications", f"/api/messages/{group}"),
     ):
         first = f"{PREFIX}{path}{'&' if '?' in path else '?'}limit=1"
-        there = list(pages(prefixed, first, "next", token))
-        back = list(pages(prefixed, there[-1][0], "prev", token))
+        forwards = list(pages(prefixed, first, "next", token))
+        backwards = list(pages(prefixed, forwards[-1][0], "prev", token))
 
-        assert len({body for _, body in there}) == 3, path
-        assert [body for _, body in back] == [body for _, body in reversed(there)], path
+        assert len({body for _, body in forwards}) == 3, path
+        assert [body for _, body in backwards] == [body for _, body in reversed(forwards)], path
 
 
 @pytest.mark.parametrize("page", ["/", "/docs"])
-def test_what_a_page_links_to_is_there_below_a_prefix(prefixed: str, page: str) -> None:
+def test_links_of_a_page_work_below_a_prefix(prefixed: str, page: str) -> None:
     path = f"{PREFIX}{page}"
     targets = re.findall(r'(?:href|src)="([^"]+)"', ask(prefixed, "GET", path).body.decode())
 
@@ -184,10 +184,10 @@ def test_what_a_page_links_to_is_there_below_a_prefix(prefixed: str, page: str) 
     assert [ask(prefixed, "GET", urljoin(path, target)).status for target in targets] == [200] * 4
 
 
-def test_a_redirect_stays_below_a_prefix(prefixed: str) -> None:
-    answer = ask(prefixed, "GET", f"{PREFIX}/docs/")
+def test_redirect_stays_below_a_prefix(prefixed: str) -> None:
+    response = ask(prefixed, "GET", f"{PREFIX}/docs/")
 
-    assert (answer.status, urljoin(f"{PREFIX}/docs/", answer.headers["location"])) == (308, f"{PREFIX}/docs")
+    assert (response.status, urljoin(f"{PREFIX}/docs/", response.headers["location"])) == (308, f"{PREFIX}/docs")
 
 
 def echoed(request: StubRequest) -> StubResponse:
@@ -197,18 +197,18 @@ def echoed(request: StubRequest) -> StubResponse:
 
 @pytest.fixture
 def echo() -> Iterator[ExitStack]:
-    """A backend that tells what comes to it, until the stack is closed."""
+    """Provide the stack that ends the echo backend when it closes."""
     with ExitStack() as stack:
         yield stack
 
 
-def test_of_the_client_the_service_hears_what_nginx_knows(echo: ExitStack) -> None:
+def test_forwarded_headers_are_nginxs_own(echo: ExitStack) -> None:
     backend = urlsplit(echo.enter_context(http_stub(echoed))).netloc
     with nginx(backend) as front:
-        answer = ask(
+        response = ask(
             front.url, "GET", HOME, X_Forwarded_For="1.2.3.4", Forwarded="for=1.2.3.4", X_Request_Start="t=1.000"
         )
-    headers = json.loads(answer.body)
+    headers = json.loads(response.body)
 
     assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert "forwarded" not in headers
@@ -218,19 +218,21 @@ def test_of_the_client_the_service_hears_what_nginx_knows(echo: ExitStack) -> No
 @pytest.mark.parametrize(
     ("origin", "allowed"), [(FRONTEND, FRONTEND), ("https://b", "https://b"), ("https://evil", None), ("http://", None)]
 )
-def test_while_the_service_is_away_the_frontend_is_told(echo: ExitStack, origin: str, allowed: str | None) -> None:
+def test_unavailable_service_gives_a_503_readable_by_the_frontend(
+    echo: ExitStack, origin: str, allowed: str | None
+) -> None:
     backend = urlsplit(echo.enter_context(http_stub(echoed))).netloc
     with nginx(backend, frontend=f"https://b,{FRONTEND}") as front:
         echo.close()
-        answer = ask(front.url, "GET", HOME, Origin=origin)
+        response = ask(front.url, "GET", HOME, Origin=origin)
 
-    assert (answer.status, json.loads(answer.body)) == (503, ["service_unavailable"])
-    assert answer.headers["retry-after"] == "2"
-    assert answer.headers.get("access-control-allow-origin") == allowed
-    assert answer.headers["vary"] == "Origin"
+    assert (response.status, json.loads(response.body)) == (503, ["service_unavailable"])
+    assert response.headers["retry-after"] == "2"
+    assert response.headers.get("access-control-allow-origin") == allowed
+    assert response.headers["vary"] == "Origin"
 
 
-def test_browsers_are_told_to_stay_with_tls_where_there_is_tls(echo: ExitStack, tmp_path: Path) -> None:
+def test_hsts_header_is_sent_over_tls_only(echo: ExitStack, tmp_path: Path) -> None:
     certificate, port = signed("localhost"), free_port()
     (tmp_path / "pem").write_bytes(certificate.pem() + certificate.key_pem())
     pem = tmp_path / "pem"

@@ -1,4 +1,4 @@
-"""The network of the drills: that it does to a connection what it is told to."""
+"""The drills' network proxy: lost, delayed and reset connections."""
 
 import socket
 import threading
@@ -9,17 +9,17 @@ import pytest
 
 from harness.proxy import Proxy, proxy
 
-# Longer than an echo takes, and short enough to be waited for.
+# Longer than an echo takes, and short enough for a test.
 SOON = 0.5
 
 
 @contextmanager
 def echo() -> Iterator[str]:
-    """A server that sends back what it gets, and hangs up after `bye`. Its port."""
+    """Run a server that echoes, and closes the connection after `bye`. Yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve(connection: socket.socket) -> None:
-            # A connection that is cut off is no fault of this server's.
+            # A reset connection is not the server's fault.
             with closing(connection), suppress(OSError):
                 while (data := connection.recv(100)) and data != b"bye":
                     connection.sendall(data)
@@ -39,78 +39,76 @@ def echo() -> Iterator[str]:
 
 @pytest.fixture
 def network() -> Iterator[Proxy]:
-    """A proxy to a server that sends back what it gets."""
+    """Run a proxy to an echo server."""
     with echo() as port, proxy(port) as network:
         yield network
 
 
 @pytest.fixture
 def connection(network: Proxy) -> Iterator[socket.socket]:
-    """A connection through the proxy, which hears an answer soon or not at all."""
+    """Open a connection through the proxy, with a short timeout."""
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as connection:
-        assert heard(connection, b"hello") == b"hello"
+        assert exchange(connection, b"hello") == b"hello"
         yield connection
 
 
-def heard(connection: socket.socket, said: bytes) -> bytes | None:
-    """What is answered, soon; None if nothing is."""
-    connection.sendall(said)
+def exchange(connection: socket.socket, data: bytes) -> bytes | None:
+    """Send data and return the response, or None after the timeout."""
+    connection.sendall(data)
     try:
         return connection.recv(100)
     except TimeoutError:
         return None
 
 
-def test_what_is_swallowed_arrives_when_the_network_is_well(network: Proxy, connection: socket.socket) -> None:
+def test_blackholed_data_arrives_after_recovery(network: Proxy, connection: socket.socket) -> None:
     network.blackhole()
-    assert heard(connection, b"anybody?") is None
+    assert exchange(connection, b"anybody?") is None
 
     network.recover()
 
     assert connection.recv(100) == b"anybody?"
 
 
-def test_a_new_connection_is_accepted_and_hears_nothing_while_all_is_swallowed(network: Proxy) -> None:
+def test_new_connection_is_accepted_but_silent_in_a_blackhole(network: Proxy) -> None:
     network.blackhole()
 
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as connection:
-        assert heard(connection, b"anybody?") is None
+        assert exchange(connection, b"anybody?") is None
 
 
-def test_a_network_that_comes_back_may_know_nothing_of_old_connections(
-    network: Proxy, connection: socket.socket
-) -> None:
+def test_recovery_may_drop_old_connections(network: Proxy, connection: socket.socket) -> None:
     network.blackhole()
-    assert heard(connection, b"anybody?") is None
+    assert exchange(connection, b"anybody?") is None
 
     network.recover_for_new()
 
-    assert heard(connection, b"anybody?") is None
+    assert exchange(connection, b"anybody?") is None
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as another:
-        assert heard(another, b"hello") == b"hello"
+        assert exchange(another, b"hello") == b"hello"
 
 
-def test_answers_may_be_swallowed_alone(network: Proxy, connection: socket.socket) -> None:
+def test_responses_alone_may_be_blackholed(network: Proxy, connection: socket.socket) -> None:
     network.drop_responses()
-    assert heard(connection, b"anybody?") is None
+    assert exchange(connection, b"anybody?") is None
 
     network.recover()
 
     assert connection.recv(100) == b"anybody?"
 
 
-def test_an_answer_that_is_late_is_so_until_the_network_is_well(network: Proxy, connection: socket.socket) -> None:
+def test_delayed_response_arrives_after_recovery(network: Proxy, connection: socket.socket) -> None:
     network.delay(60)
-    assert heard(connection, b"hurry") is None
+    assert exchange(connection, b"hurry") is None
 
     network.recover()
 
     assert connection.recv(100) == b"hurry"
 
 
-def test_what_is_cut_is_reset_and_refused_and_lost(network: Proxy, connection: socket.socket) -> None:
+def test_reset_connection_is_closed_refused_and_lost(network: Proxy, connection: socket.socket) -> None:
     network.drop_responses()
-    assert heard(connection, b"anybody?") is None
+    assert exchange(connection, b"anybody?") is None
 
     network.reset()
 
@@ -120,15 +118,15 @@ def test_what_is_cut_is_reset_and_refused_and_lost(network: Proxy, connection: s
         socket.create_connection(("127.0.0.1", int(network.port)))
     network.recover()
     with socket.create_connection(("127.0.0.1", int(network.port)), timeout=SOON) as another:
-        assert heard(another, b"hello") == b"hello"
+        assert exchange(another, b"hello") == b"hello"
 
 
-def test_a_farewell_is_heard(connection: socket.socket) -> None:
-    assert heard(connection, b"bye") == b""
+def test_close_is_forwarded(connection: socket.socket) -> None:
+    assert exchange(connection, b"bye") == b""
 
 
-def test_a_farewell_may_be_swallowed(network: Proxy, connection: socket.socket) -> None:
+def test_close_may_be_dropped(network: Proxy, connection: socket.socket) -> None:
     network.drop_fin()
 
-    assert heard(connection, b"bye") is None
-    assert heard(connection, b"still there?") is None
+    assert exchange(connection, b"bye") is None
+    assert exchange(connection, b"still there?") is None

@@ -10,15 +10,15 @@ from tests.processes import succeeds
 pytestmark = pytest.mark.slow
 
 
-def test_it_lists_what_the_image_installs() -> None:
-    printed = succeeds("sbom")
-    bill = json.loads(printed)
+def test_sbom_lists_the_packages_of_the_image() -> None:
+    output = succeeds("sbom")
+    bill = json.loads(output)
 
     assert bill["bomFormat"] == "CycloneDX"
     assert {(each["name"], each["version"]) for each in bill["components"]} == {
         (pin.name, str(pin.specifier).removeprefix("==")) for pin in lines()
     }
-    hashed = [component for component in bill["components"] if component["externalReferences"][0]["hashes"]]
-    assert len(hashed) == len(bill["components"])
-    # So that two of one lock can be compared.
-    assert succeeds("sbom") == printed
+    with_hashes = [component for component in bill["components"] if component["externalReferences"][0]["hashes"]]
+    assert len(with_hashes) == len(bill["components"])
+    # Two bills of one lock file must be comparable.
+    assert succeeds("sbom") == output
