@@ -1,4 +1,4 @@
-"""Rate limits: how many requests a minute a user or a network has, and what a client beyond them is told."""
+"""Rate limits: requests per minute and user or network, and the response beyond the limit."""
 
 import re
 import signal
@@ -41,7 +41,7 @@ Limited = Callable[..., Flask]
 
 @pytest.fixture
 def limited(service_url: str, jwks_url: str) -> Iterator[Limited]:
-    """What makes applications with limits of their own."""
+    """Return a factory of applications with other limits."""
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Flask:
@@ -59,7 +59,7 @@ def limited(service_url: str, jwks_url: str) -> Iterator[Limited]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of windows. The time of day goes with it."""
+    """Replace the clock of the windows, and the time of day with it."""
     clock = Clock()
     monkeypatch.setattr(rate_limit_storage, "time", SimpleNamespace(monotonic=clock.monotonic, time=clock.monotonic))
     monkeypatch.setattr("lib.rate_limits.time", SimpleNamespace(time=clock.monotonic))
@@ -68,13 +68,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def redis_port(tmp_path: Path) -> Iterator[str]:
-    """The port of a Redis of this test's."""
+    """Run a Redis for this test, and yield its port."""
     with redis(free_port(), tmp_path) as server:
         yield server.port
 
 
 class redis:  # noqa: N801 - a context manager
-    """A Redis that keeps nothing on disk, and answers."""
+    """A running Redis without persistence."""
 
     def __init__(self, port: str, folder: Path) -> None:
         program = which("redis-server")
@@ -86,7 +86,7 @@ class redis:  # noqa: N801 - a context manager
         wait_until(lambda: is_listening(port))
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the server."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -98,7 +98,7 @@ class redis:  # noqa: N801 - a context manager
 
 
 def statuses(count: int, send: Callable[[], TestResponse]) -> list[int]:
-    """The statuses of so many requests, one after the other."""
+    """Return the statuses of consecutive requests."""
     return [send().status_code for _ in range(count)]
 
 
@@ -108,19 +108,19 @@ def from_address(app: Flask, address: str, **headers: str) -> TestResponse:
 
 
 def as_user(app: Flask, user: User) -> FlaskClient:
-    """A client with the user's token."""
+    """Return a client with the user's token."""
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = tokens.bearer(user.cognito_user_id)["Authorization"]
     return client
 
 
 def quota(response: TestResponse) -> tuple[str, int]:
-    """The policy that a response names, and what is left of it."""
+    """Return the policy that a response names, and the remaining quota."""
     name, remaining = re.fullmatch(r'"([a-z-]+)";r=(\d+);t=\d+', response.headers["RateLimit"]).groups()
     return name, int(remaining)
 
 
-def test_anonymous_reads_are_limited_also_those_from_the_cache(limited: Limited, make: Make) -> None:
+def test_anonymous_reads_are_limited_including_cached_pages(limited: Limited, make: Make) -> None:
     client = limited(anonymous_reads=3).test_client()
     user = make.user("lin")
 
@@ -130,16 +130,14 @@ def test_anonymous_reads_are_limited_also_those_from_the_cache(limited: Limited,
 
 
 @pytest.mark.parametrize("authorization", ["Bearer null", "Bearer a.b.c", "Basic eDp5", "Bearer"])
-def test_an_invalid_token_where_none_is_required_makes_an_anonymous_read(limited: Limited, authorization: str) -> None:
+def test_invalid_token_on_a_public_route_counts_as_an_anonymous_read(limited: Limited, authorization: str) -> None:
     app = limited(anonymous_reads=2, rejected_tokens=1)
     headers = {"Authorization": authorization}
 
     assert statuses(3, lambda: app.test_client().get(HOME, headers=headers)) == [200, 200, 429]
 
 
-def test_the_reads_of_a_user_are_limited_from_whatever_address_and_those_of_another_are_not(
-    limited: Limited, make: Make
-) -> None:
+def test_reads_are_limited_per_user_at_any_address(limited: Limited, make: Make) -> None:
     app = limited(user_reads=3, anonymous_reads=1)
     lin, mira = as_user(app, make.user()), as_user(app, make.user())
 
@@ -148,12 +146,12 @@ def test_the_reads_of_a_user_are_limited_from_whatever_address_and_those_of_anot
         response = lin.get(NOTIFICATIONS, environ_overrides={"REMOTE_ADDR": address})
         assert response.status_code == (429 if address == "192.0.2.3" else 200)
     assert statuses(4, lambda: mira.get(HOME)) == [200, 200, 200, 429]
-    # Neither has read as an anonymous client.
+    # Neither user's requests counted as anonymous reads.
     assert statuses(2, lambda: app.test_client().get(HOME)) == [200, 429]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_the_writes_of_a_user_are_limited_and_their_reads_go_on(limited: Limited, make: Make) -> None:
+def test_writes_are_limited_per_user_apart_from_reads(limited: Limited, make: Make) -> None:
     app = limited(user_writes=2, user_reads=10)
     lin, mira = as_user(app, make.user()), as_user(app, make.user())
     own = lin.post("/api/activities", json=ACTIVITY).json["uuid"]
@@ -166,18 +164,18 @@ def test_the_writes_of_a_user_are_limited_and_their_reads_go_on(limited: Limited
     assert mira.post("/api/activities", json=ACTIVITY).status_code == 200
 
 
-def test_searches_are_limited_by_network_apart_from_other_reads(limited: Limited, make: Make) -> None:
+def test_searches_are_limited_per_network_apart_from_reads(limited: Limited, make: Make) -> None:
     app = limited(searches=2, anonymous_reads=1)
     lin = as_user(app, make.user())
 
     assert statuses(2, lambda: app.test_client().get(SEARCH)) == [200, 200]
-    # The route is the same for everyone, and looks at no token.
+    # The route is public and never verifies a token.
     assert lin.get(SEARCH).status_code == 429
     assert app.test_client().get(HOME).status_code == 200
     assert from_address(app, "192.0.2.9").status_code == 200
 
 
-def test_rejected_tokens_are_limited_before_one_is_verified(
+def test_rejected_tokens_are_limited_before_verification(
     limited: Limited, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = limited(rejected_tokens=2)
@@ -185,11 +183,11 @@ def test_rejected_tokens_are_limited_before_one_is_verified(
     verified: list[str] = []
     verify = Cognito.verify
 
-    def noted(self: Cognito, text: str) -> Any:
+    def verify_and_record(self: Cognito, text: str) -> Any:
         verified.append(text)
         return verify(self, text)
 
-    monkeypatch.setattr(Cognito, "verify", noted)
+    monkeypatch.setattr(Cognito, "verify", verify_and_record)
 
     assert client.get(NOTIFICATIONS, headers=good).status_code == 200
     rejected = [client.get(NOTIFICATIONS, headers=bad) for _ in range(2)]
@@ -202,13 +200,13 @@ def test_rejected_tokens_are_limited_before_one_is_verified(
         assert quota(response) == ("rejected-tokens", 0)
     assert verified == []
     assert make.messages() == []
-    # Others are not refused, and neither is this client where no token is required.
+    # Other addresses are not refused, nor is this client on a public route.
     assert client.get(NOTIFICATIONS, headers=good, environ_overrides={"REMOTE_ADDR": "192.0.2.9"}).status_code == 200
     assert client.get(HOME, headers=bad).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer null"}])
-def test_a_request_without_a_token_rejects_none(limited: Limited, headers: dict[str, str]) -> None:
+def test_missing_token_does_not_count_as_rejected(limited: Limited, headers: dict[str, str]) -> None:
     client = limited(rejected_tokens=1).test_client()
 
     assert statuses(3, lambda: client.get(NOTIFICATIONS, headers=headers)) == [401, 401, 401]
@@ -217,7 +215,7 @@ def test_a_request_without_a_token_rejects_none(limited: Limited, headers: dict[
 @pytest.mark.parametrize(
     "path", ["/livez", "/readyz", "/api/health-check", "/", "/docs", "/docs/start.js", "/openapi.json"]
 )
-def test_health_checks_and_the_documentation_are_not_limited(limited: Limited, path: str) -> None:
+def test_health_checks_and_documentation_are_not_limited(limited: Limited, path: str) -> None:
     client = limited(anonymous_reads=1).test_client()
 
     responses = [client.get(path) for _ in range(3)]
@@ -228,7 +226,7 @@ def test_health_checks_and_the_documentation_are_not_limited(limited: Limited, p
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": FRONTEND, "Access-Control-Request-Method": "GET"}])
-def test_options_are_not_limited(limited: Limited, headers: dict[str, str]) -> None:
+def test_options_requests_are_not_limited(limited: Limited, headers: dict[str, str]) -> None:
     client = limited(anonymous_reads=1, rejected_tokens=1).test_client()
     token = {"Authorization": "Bearer a.b.c"}
 
@@ -237,7 +235,7 @@ def test_options_are_not_limited(limited: Limited, headers: dict[str, str]) -> N
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_replay_costs_no_write(limited: Limited, make: Make) -> None:
+def test_replay_costs_no_write(limited: Limited, make: Make) -> None:
     lin = as_user(limited(user_writes=2), make.user())
     key = {"Idempotency-Key": str(uuid4())}
 
@@ -249,19 +247,19 @@ def test_a_replay_costs_no_write(limited: Limited, make: Make) -> None:
     assert len(make.messages()) == 2
 
 
-def test_an_invalid_write_costs_one_and_a_failure_of_the_service_does_not(limited: Limited, make: Make) -> None:
+def test_invalid_write_counts_and_a_failed_one_does_not(limited: Limited, make: Make) -> None:
     app = limited(user_writes=2)
     lin = as_user(app, make.user())
 
     assert lin.post("/api/activities", json={"message": ""}).status_code == 422
     app.extensions["database_pool"].close()
-    failed = lin.post("/api/activities", json=ACTIVITY)
-    assert (failed.status_code, quota(failed)) == (503, ("user-writes", 1))
+    failure = lin.post("/api/activities", json=ACTIVITY)
+    assert (failure.status_code, quota(failure)) == (503, ("user-writes", 1))
     assert lin.post("/api/activities", json={"message": ""}).status_code == 422
     assert lin.post("/api/activities", json={"message": ""}).status_code == 429
 
 
-def test_a_client_is_told_its_quota_and_when_to_come_back(limited: Limited, clock: Clock) -> None:
+def test_response_has_quota_and_retry_after_headers(limited: Limited, clock: Clock) -> None:
     client = limited(anonymous_reads=1).test_client()
     headers = {"Origin": FRONTEND, "X-Request-Id": "mine"}
 
@@ -273,13 +271,13 @@ def test_a_client_is_told_its_quota_and_when_to_come_back(limited: Limited, cloc
     clock.now += 12.5
     refused = client.get(HOME, headers=headers)
     assert (refused.status_code, refused.json) == (429, ["too_many_requests"])
-    told = dict(refused.headers)
-    assert re.fullmatch(r"auth;dur=\S+, pool;dur=0.00, db;dur=0.00, total;dur=\S+", told.pop("Server-Timing"))
-    exposed = set(told.pop("Access-Control-Expose-Headers").split(", "))
-    assert exposed >= {"RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"}
+    headers_left = dict(refused.headers)
+    assert re.fullmatch(r"auth;dur=\S+, pool;dur=0.00, db;dur=0.00, total;dur=\S+", headers_left.pop("Server-Timing"))
+    exposed_headers = set(headers_left.pop("Access-Control-Expose-Headers").split(", "))
+    assert exposed_headers >= {"RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"}
     assert set(refused.headers.getlist("Vary")) == {"Origin", "Accept", "Authorization"}
-    told.pop("Vary")
-    assert told == {
+    headers_left.pop("Vary")
+    assert headers_left == {
         "Content-Type": "application/json",
         "Content-Length": str(len(refused.data)),
         "Retry-After": "48",
@@ -295,7 +293,7 @@ def test_a_client_is_told_its_quota_and_when_to_come_back(limited: Limited, cloc
     problem = client.get(HOME, headers={"Accept": "application/problem+json"})
     assert (problem.status_code, problem.json["codes"]) == (429, ["too_many_requests"])
 
-    # Retry-After told the truth: a second earlier is too early, also for a client that goes on asking.
+    # A request one second before the end of Retry-After is too early, even for a client that keeps sending.
     clock.now += 47
     assert client.get(HOME).status_code == 429
     clock.now += 0.5
@@ -313,7 +311,7 @@ def test_a_client_is_told_its_quota_and_when_to_come_back(limited: Limited, cloc
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
     ],
 )
-def test_an_ipv6_subscriber_has_one_quota(limited: Limited, one: str, other: str, is_shared: object) -> None:
+def test_ipv6_prefix_shares_one_quota(limited: Limited, one: str, other: str, is_shared: object) -> None:
     app = limited(anonymous_reads=1)
 
     assert from_address(app, one).status_code == 200
@@ -321,7 +319,7 @@ def test_an_ipv6_subscriber_has_one_quota(limited: Limited, one: str, other: str
     assert from_address(app, other).status_code == (429 if is_shared else 200)
 
 
-def test_without_a_trusted_proxy_a_forged_address_does_not_help(limited: Limited) -> None:
+def test_forged_forwarded_header_is_ignored_without_a_trusted_proxy(limited: Limited) -> None:
     app = limited(anonymous_reads=1)
 
     responses = [from_address(app, "192.0.2.1", **{"X-Forwarded-For": f"198.51.100.{n}"}) for n in range(3)]
@@ -330,9 +328,7 @@ def test_without_a_trusted_proxy_a_forged_address_does_not_help(limited: Limited
 
 
 @pytest.mark.parametrize(("trusted", "counts"), [(1, "203.0.113.1"), (2, "198.51.100.1")])
-def test_behind_proxies_the_address_that_the_outermost_trusted_one_saw_counts(
-    limited: Limited, trusted: int, counts: str
-) -> None:
+def test_address_seen_by_the_outermost_trusted_proxy_counts(limited: Limited, trusted: int, counts: str) -> None:
     app = limited(anonymous_reads=1, trusted_proxies=trusted)
     forged = {"X-Forwarded-For": "192.0.2.{}, 198.51.100.1, 203.0.113.1"}
 
@@ -341,15 +337,15 @@ def test_behind_proxies_the_address_that_the_outermost_trusted_one_saw_counts(
         return from_address(app, PROXY, **header).status_code
 
     assert [read(1), read(2)] == [200, 429]
-    # The same client by way of a header with nothing forged in it, and another client.
-    told = [counts, *(["203.0.113.1"] if trusted == 2 else [])]
-    assert from_address(app, PROXY, **{"X-Forwarded-For": ", ".join(told)}).status_code == 429
-    other = ["192.0.2.77", *told[1:]]
+    # The same client without a forged address in the header, and another client.
+    addresses = [counts, *(["203.0.113.1"] if trusted == 2 else [])]
+    assert from_address(app, PROXY, **{"X-Forwarded-For": ", ".join(addresses)}).status_code == 429
+    other = ["192.0.2.77", *addresses[1:]]
     assert from_address(app, PROXY, **{"X-Forwarded-For": ", ".join(other)}).status_code == 200
 
 
 @pytest.mark.parametrize("header", [None, "", "unknown", "'; DROP TABLE users", "192.0.2.1:1234", "999.0.0.1", "☃"])
-def test_a_header_that_holds_no_address_leaves_the_peers(limited: Limited, header: str | None) -> None:
+def test_malformed_forwarded_header_falls_back_to_the_peers_address(limited: Limited, header: str | None) -> None:
     app = limited(anonymous_reads=1, trusted_proxies=1)
     headers = {} if header is None else {"X-Forwarded-For": header.encode().decode("latin-1")}
 
@@ -358,14 +354,14 @@ def test_a_header_that_holds_no_address_leaves_the_peers(limited: Limited, heade
     assert from_address(app, "10.0.0.2", **headers).status_code == 200
 
 
-def test_each_process_counts_by_itself_without_a_redis(limited: Limited) -> None:
+def test_processes_count_separately_without_redis(limited: Limited) -> None:
     one, other = limited(anonymous_reads=1), limited(anonymous_reads=1)
 
     assert statuses(2, lambda: one.test_client().get(HOME)) == [200, 429]
     assert statuses(2, lambda: other.test_client().get(HOME)) == [200, 429]
 
 
-def test_processes_share_their_counts_in_a_redis(limited: Limited, redis_port: str, make: Make) -> None:
+def test_processes_share_counts_in_redis(limited: Limited, redis_port: str, make: Make) -> None:
     url = f"redis://127.0.0.1:{redis_port}/1"
     one, other = (limited(anonymous_reads=2, user_writes=2, rejected_tokens=1, storage_url=url) for _ in range(2))
     user = make.user()
@@ -384,45 +380,45 @@ def test_processes_share_their_counts_in_a_redis(limited: Limited, redis_port: s
     assert [app.test_client().get(NOTIFICATIONS, headers=bad).status_code for app in (one, other)] == [401, 429]
 
 
-def test_without_its_redis_each_process_counts_by_itself_and_asks_again_after_a_pause(
+def test_redis_outage_falls_back_to_local_counts_and_retries_after_a_pause(
     limited: Limited,
     tmp_path: Path,
     clock: Clock,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[str] = []
+    keys: list[str] = []
     incr = RedisStorage.incr
 
-    def noted(self: RedisStorage, key: str, *given: int) -> int:
-        asked.append(key)
-        return incr(self, key, *given)
+    def incr_and_record(self: RedisStorage, key: str, *args: int) -> int:
+        keys.append(key)
+        return incr(self, key, *args)
 
-    monkeypatch.setattr(RedisStorage, "incr", noted)
+    monkeypatch.setattr(RedisStorage, "incr", incr_and_record)
     port = free_port()
     with redis(port, tmp_path) as server:
         app = limited(anonymous_reads=2, storage_url=f"redis://127.0.0.1:{port}")
         assert from_address(app, "192.0.2.1").status_code == 200
         server.stop()
-        del asked[:]
+        del keys[:]
 
-        # It fails open, and the limit holds within the process.
+        # The storage fails open, and each process enforces the limit by itself.
         assert statuses(4, lambda: from_address(app, "192.0.2.1")) == [200, 200, 429, 429]
-        assert len(asked) == 1
+        assert len(keys) == 1
         clock.now += rate_limit_storage.PAUSE_SECONDS
         assert from_address(app, "192.0.2.2").status_code == 200
-        assert len(asked) == 2
+        assert len(keys) == 2
         assert [record.levelname for record in caplog.records if "rate limits" in record.message] == ["WARNING"]
         assert port not in caplog.text
 
     with redis(port, tmp_path):
         clock.now += rate_limit_storage.PAUSE_SECONDS
         assert statuses(3, lambda: from_address(app, "192.0.2.3")) == [200, 200, 429]
-        assert len(asked) == 5
+        assert len(keys) == 5
     assert "answers again" in caplog.text
 
 
-def test_a_redis_that_hangs_delays_one_request_in_a_pause(limited: Limited, clock: Clock) -> None:
+def test_hanging_redis_delays_one_request_per_pause(limited: Limited, clock: Clock) -> None:
     with silent() as server:
         app = limited(anonymous_reads=2, storage_url=server.url.replace("http", "redis"))
 
@@ -435,7 +431,7 @@ def test_a_redis_that_hangs_delays_one_request_in_a_pause(limited: Limited, cloc
         assert len(server.connections) == 2
 
 
-def test_failures_of_the_redis_are_a_metric(service_url: str, jwks_url: str, collector: Collector) -> None:
+def test_redis_errors_are_a_metric(service_url: str, jwks_url: str, collector: Collector) -> None:
     app = watched(service_url, jwks_url, collector, rate_limit_storage_url=f"redis://127.0.0.1:{free_port()}")
     watch = Watched(app, collector)
 
@@ -447,18 +443,18 @@ def test_failures_of_the_redis_are_a_metric(service_url: str, jwks_url: str, col
     app.extensions["database_pool"].close()
 
 
-def test_the_memory_of_a_process_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_process_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit_storage, "MAX_WINDOWS", 100)
     storage = BoundedMemoryStorage()
     clients = [f"client {n}" for n in range(101)]
 
     assert [storage.incr(client, 60) for client in clients[:100]] == [1] * 100
     assert storage.incr(clients[0], 60) == 2
-    # The window that began first makes room for one more.
+    # The oldest window makes room for a new one.
     storage.incr(clients[100], 60)
     assert [client for client in clients if not storage.get(client)] == [clients[0]]
 
-    # Windows that have ended go, two for each that begins.
+    # Each new window removes two ended ones.
     clock.now += 60
     assert not any(storage.get(client) for client in clients)
     for n in range(60):
@@ -466,7 +462,7 @@ def test_the_memory_of_a_process_is_bounded(clock: Clock, monkeypatch: pytest.Mo
     assert storage.reset() == 60
 
 
-def test_the_log_does_not_name_the_client(limited: Limited, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_never_contains_the_clients_address(limited: Limited, caplog: pytest.LogCaptureFixture) -> None:
     app = limited(anonymous_reads=1)
 
     assert [from_address(app, "192.0.2.1").status_code for _ in range(2)] == [200, 429]

@@ -1,4 +1,4 @@
-"""The database's own rules."""
+"""The schema's constraints, triggers and privileges."""
 
 from uuid import UUID, uuid4
 
@@ -10,8 +10,8 @@ from tests.factories import Make, User
 MESSAGE_CHARS, REPLY_CHARS = 280, 1024
 
 
-def refuses(owner: psycopg.Connection, constraint: str, statement: str, *parameters: object) -> None:
-    """Expect that `constraint` keeps a statement from happening."""
+def assert_violates(owner: psycopg.Connection, constraint: str, statement: str, *parameters: object) -> None:
+    """Expect a statement to violate `constraint`."""
     with pytest.raises(psycopg.errors.IntegrityError) as refusal:
         owner.execute(statement.encode(), parameters)
     assert refusal.value.diag.constraint_name == constraint
@@ -21,28 +21,28 @@ USER = "INSERT INTO users (handle, display_name, cognito_user_id, bio) VALUES (%
 
 
 @pytest.mark.parametrize("handle", ["a", "A_9", "a" * 30])
-def test_a_handle_is_of_thirty_word_characters_at_most(owner: psycopg.Connection, handle: str) -> None:
+def test_handle_has_up_to_30_word_characters(owner: psycopg.Connection, handle: str) -> None:
     owner.execute(USER, [handle, "Name", "sub", None])
 
 
 @pytest.mark.parametrize("handle", ["", "a" * 31, "a b", "é", "a\n", "@a", "a-b"])
-def test_any_other_handle_is_refused(owner: psycopg.Connection, handle: str) -> None:
-    refuses(owner, "users_handle_check", USER, handle, "Name", "sub", None)
+def test_invalid_handle_violates_its_check(owner: psycopg.Connection, handle: str) -> None:
+    assert_violates(owner, "users_handle_check", USER, handle, "Name", "sub", None)
 
 
-def test_a_handle_and_a_sub_are_one_persons(owner: psycopg.Connection) -> None:
+def test_handle_and_sub_are_unique(owner: psycopg.Connection) -> None:
     owner.execute(USER, ["LinYue", "Lin", "sub", None])
 
-    refuses(owner, "users_handle_key", USER, "LINYUE", "Other", "sub2", None)
-    refuses(owner, "users_cognito_user_id_key", USER, "other", "Other", "sub", None)
+    assert_violates(owner, "users_handle_key", USER, "LINYUE", "Other", "sub2", None)
+    assert_violates(owner, "users_cognito_user_id_key", USER, "other", "Other", "sub", None)
 
 
-def test_names_and_bios_have_their_limits(owner: psycopg.Connection) -> None:
+def test_display_name_and_bio_have_limits(owner: psycopg.Connection) -> None:
     owner.execute(USER, ["a", "é" * 50, "sub", "é" * 160])
 
-    refuses(owner, "users_display_name_check", USER, "b", "é" * 51, "sub2", None)
-    refuses(owner, "users_display_name_check", USER, "b", " \t\n", "sub2", None)
-    refuses(owner, "users_bio_check", USER, "b", "Name", "sub2", "é" * 161)
+    assert_violates(owner, "users_display_name_check", USER, "b", "é" * 51, "sub2", None)
+    assert_violates(owner, "users_display_name_check", USER, "b", " \t\n", "sub2", None)
+    assert_violates(owner, "users_bio_check", USER, "b", "Name", "sub2", "é" * 161)
 
 
 ACTIVITY_ROW = "INSERT INTO activities (user_uuid, message) VALUES (%s, %s)"
@@ -51,29 +51,33 @@ REPLY_ROW = """
 """
 
 
-def test_messages_have_their_limits(owner: psycopg.Connection, make: Make) -> None:
+def test_message_length_reply_columns_and_counts_have_checks(owner: psycopg.Connection, make: Make) -> None:
     author = make.user()
     parent = make.activity(author, "é" * MESSAGE_CHARS)
     make.activity(author, "é" * REPLY_CHARS, reply_to=parent)
     reply = (parent.uuid, author.uuid)
 
-    refuses(owner, "activities_message_check", ACTIVITY_ROW, author.uuid, "é" * (MESSAGE_CHARS + 1))
-    refuses(owner, "activities_message_check", ACTIVITY_ROW, author.uuid, " \t\r\n ")
-    refuses(owner, "activities_message_check", REPLY_ROW, author.uuid, "é" * (REPLY_CHARS + 1), *reply)
-    refuses(owner, "activities_reply_to_check", REPLY_ROW, author.uuid, "hello", parent.uuid, None)
-    refuses(owner, "activities_reply_to_check", REPLY_ROW, author.uuid, "hello", None, author.uuid)
-    refuses(owner, "activities_reply_to_activity_uuid_fkey", REPLY_ROW, author.uuid, "hello", uuid4(), author.uuid)
-    refuses(owner, "activities_user_uuid_fkey", ACTIVITY_ROW, uuid4(), "hello")
-    refuses(owner, "activities_expires_at_check", "UPDATE activities SET expires_at = created_at - interval '1 us'")
-    refuses(owner, "activities_counts_check", "UPDATE activities SET likes_count = -1")
+    assert_violates(owner, "activities_message_check", ACTIVITY_ROW, author.uuid, "é" * (MESSAGE_CHARS + 1))
+    assert_violates(owner, "activities_message_check", ACTIVITY_ROW, author.uuid, " \t\r\n ")
+    assert_violates(owner, "activities_message_check", REPLY_ROW, author.uuid, "é" * (REPLY_CHARS + 1), *reply)
+    assert_violates(owner, "activities_reply_to_check", REPLY_ROW, author.uuid, "hello", parent.uuid, None)
+    assert_violates(owner, "activities_reply_to_check", REPLY_ROW, author.uuid, "hello", None, author.uuid)
+    assert_violates(
+        owner, "activities_reply_to_activity_uuid_fkey", REPLY_ROW, author.uuid, "hello", uuid4(), author.uuid
+    )
+    assert_violates(owner, "activities_user_uuid_fkey", ACTIVITY_ROW, uuid4(), "hello")
+    assert_violates(
+        owner, "activities_expires_at_check", "UPDATE activities SET expires_at = created_at - interval '1 us'"
+    )
+    assert_violates(owner, "activities_counts_check", "UPDATE activities SET likes_count = -1")
 
 
 def counts(owner: psycopg.Connection) -> dict[str, int]:
-    """Each activity's replies, by its message."""
+    """Return each activity's count of replies by its message."""
     return dict(owner.execute("SELECT message, replies_count FROM activities").fetchall())
 
 
-def test_replies_are_counted_when_they_come_and_when_they_go(owner: psycopg.Connection, make: Make) -> None:
+def test_replies_are_counted_on_insert_and_delete(owner: psycopg.Connection, make: Make) -> None:
     author = make.user()
     question = make.activity(author, "question")
     make.activity(make.user(), "bystander's reply", reply_to=make.activity(author, "bystander"))
@@ -96,12 +100,12 @@ def test_replies_are_counted_when_they_come_and_when_they_go(owner: psycopg.Conn
     assert counts(owner) == {"bystander": 1, "bystander's reply": 0}
 
 
-def test_the_services_role_has_its_limits_and_its_time_zone(service_url: str) -> None:
+def test_service_role_has_timeouts_and_utc(service_url: str) -> None:
     with psycopg.connect(service_url) as service:
         limits = "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone"
-        shown = [service.execute(f"SHOW {name}".encode()).fetchone() for name in limits]
+        values = [service.execute(f"SHOW {name}".encode()).fetchone() for name in limits]
 
-    assert shown == [("1800ms",), ("1s",), ("5s",), ("UTC",)]
+    assert values == [("1800ms",), ("1s",), ("5s",), ("UTC",)]
 
 
 GROUP_ROW = """
@@ -110,20 +114,20 @@ GROUP_ROW = """
 """
 
 
-def test_a_conversation_is_of_two_people_and_they_have_one(owner: psycopg.Connection, make: Make) -> None:
+def test_conversation_has_two_members_and_is_unique(owner: psycopg.Connection, make: Make) -> None:
     lesser, greater = sorted([make.user(), make.user()], key=lambda user: user.uuid)
 
-    refuses(owner, "message_groups_members_check", GROUP_ROW, greater.uuid, lesser.uuid)
-    refuses(owner, "message_groups_members_check", GROUP_ROW, lesser.uuid, lesser.uuid)
+    assert_violates(owner, "message_groups_members_check", GROUP_ROW, greater.uuid, lesser.uuid)
+    assert_violates(owner, "message_groups_members_check", GROUP_ROW, lesser.uuid, lesser.uuid)
     underived = GROUP_ROW.replace("message_group_uuid(one, other)", "gen_random_uuid()")
-    refuses(owner, "message_groups_uuid_check", underived, lesser.uuid, greater.uuid)
-    refuses(owner, "message_groups_lesser_user_uuid_fkey", GROUP_ROW, UUID(int=0), greater.uuid)
-    refuses(owner, "message_groups_greater_user_uuid_fkey", GROUP_ROW, lesser.uuid, UUID(int=2**128 - 1))
+    assert_violates(owner, "message_groups_uuid_check", underived, lesser.uuid, greater.uuid)
+    assert_violates(owner, "message_groups_lesser_user_uuid_fkey", GROUP_ROW, UUID(int=0), greater.uuid)
+    assert_violates(owner, "message_groups_greater_user_uuid_fkey", GROUP_ROW, lesser.uuid, UUID(int=2**128 - 1))
     owner.execute(GROUP_ROW.encode(), [lesser.uuid, greater.uuid])
-    refuses(owner, "message_groups_pkey", GROUP_ROW, lesser.uuid, greater.uuid)
+    assert_violates(owner, "message_groups_pkey", GROUP_ROW, lesser.uuid, greater.uuid)
 
 
-def test_a_conversations_uuid_is_one_and_does_not_ask_who_begins(owner: psycopg.Connection) -> None:
+def test_conversation_uuid_is_unique_and_symmetric(owner: psycopg.Connection) -> None:
     pairs = """
         SELECT
             count(DISTINCT message_group_uuid(a, b)),
@@ -138,17 +142,17 @@ def test_a_conversations_uuid_is_one_and_does_not_ask_who_begins(owner: psycopg.
 MESSAGE_ROW = "INSERT INTO messages (message_group_uuid, user_uuid, message) VALUES (%s, %s, %s)"
 
 
-def test_direct_messages_have_their_limits(owner: psycopg.Connection, make: Make) -> None:
+def test_direct_message_has_limits(owner: psycopg.Connection, make: Make) -> None:
     lin = make.user()
     group = make.conversation(lin, make.user(), "é" * REPLY_CHARS)
 
-    refuses(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, "é" * (REPLY_CHARS + 1))
-    refuses(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, " \t\r\n ")
-    refuses(owner, "messages_message_group_uuid_fkey", MESSAGE_ROW, uuid4(), lin.uuid, "hello")
-    refuses(owner, "messages_user_uuid_fkey", MESSAGE_ROW, group, uuid4(), "hello")
+    assert_violates(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, "é" * (REPLY_CHARS + 1))
+    assert_violates(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, " \t\r\n ")
+    assert_violates(owner, "messages_message_group_uuid_fkey", MESSAGE_ROW, uuid4(), lin.uuid, "hello")
+    assert_violates(owner, "messages_user_uuid_fkey", MESSAGE_ROW, group, uuid4(), "hello")
 
 
-def test_a_conversation_knows_when_its_last_message_was(owner: psycopg.Connection, make: Make) -> None:
+def test_conversation_stores_the_time_of_its_last_message(owner: psycopg.Connection, make: Make) -> None:
     lin = make.user()
     group = make.conversation(lin, make.user(), "hello")
     last = "SELECT last_message_at = (SELECT max(created_at) FROM messages) FROM message_groups WHERE uuid = %s"
@@ -161,7 +165,7 @@ def test_a_conversation_knows_when_its_last_message_was(owner: psycopg.Connectio
     assert owner.execute(last, [group]).fetchone() == (True,)
 
 
-def test_who_goes_takes_their_conversations_along_and_no_others(
+def test_deleting_a_user_deletes_only_their_conversations(
     owner: psycopg.Connection, make: Make, bystander: User
 ) -> None:
     lin = make.user()
@@ -177,14 +181,14 @@ def test_who_goes_takes_their_conversations_along_and_no_others(
 KEY_ROW = "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, %s, '', gen_random_uuid())"
 
 
-def test_a_key_is_one_persons_and_printable(owner: psycopg.Connection, make: Make) -> None:
+def test_idempotency_key_is_unique_per_user_and_printable(owner: psycopg.Connection, make: Make) -> None:
     lin, kofi = make.user(), make.user()
     for user in (lin, kofi):
         owner.execute(KEY_ROW.encode(), [user.uuid, "k" * 255])
 
-    refuses(owner, "idempotency_keys_pkey", KEY_ROW, lin.uuid, "k" * 255)
+    assert_violates(owner, "idempotency_keys_pkey", KEY_ROW, lin.uuid, "k" * 255)
     for key in ("", "k" * 256, "é", "a\n"):
-        refuses(owner, "idempotency_keys_key_check", KEY_ROW, lin.uuid, key)
+        assert_violates(owner, "idempotency_keys_key_check", KEY_ROW, lin.uuid, key)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +200,6 @@ def test_a_key_is_one_persons_and_printable(owner: psycopg.Connection, make: Mak
         "DELETE FROM message_groups",
     ],
 )
-def test_the_service_cannot_take_back_what_was_said(service_url: str, statement: str) -> None:
+def test_service_cannot_delete_or_change_messages_and_keys(service_url: str, statement: str) -> None:
     with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.InsufficientPrivilege):
         service.execute(statement.encode())
