@@ -1,4 +1,4 @@
-"""The instance on Amazon RDS once it is there: stopped, started and deleted, and nobody else's touched."""
+"""Commands for an existing RDS instance: stop, start and delete, without touching other instances."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ PROTECTED = (
 
 
 def make(aws: Aws, name: str, *, protected: bool = True) -> None:
-    """An instance of that name."""
+    """Create an instance."""
     aws.client("rds").create_db_instance(
         DBInstanceIdentifier=name,
         DBInstanceClass="db.t4g.micro",
@@ -33,55 +33,55 @@ def make(aws: Aws, name: str, *, protected: bool = True) -> None:
 
 @pytest.fixture(autouse=True)
 def another(aws: Aws) -> Iterator[None]:
-    """Somebody else's instance, not protected by anything but us. A test that touches it fails at its end."""
+    """Create an unprotected instance of another owner. A test that touches it fails at its end."""
 
-    def seen() -> Any:
-        found = instance(aws, "another")
+    def description() -> Any:
+        instance_ = instance(aws, "another")
         return {
-            name: value for name, value in found.items() if name not in {"LatestRestorableTime", "MasterUserSecret"}
+            name: value for name, value in instance_.items() if name not in {"LatestRestorableTime", "MasterUserSecret"}
         }
 
     make(aws, "another", protected=False)
-    before = seen()
+    before = description()
     yield
-    assert seen() == before
+    assert description() == before
 
 
 def status(aws: Aws) -> str:
-    """The instance's state."""
+    """Return the instance's state."""
     return str(instance(aws)["DBInstanceStatus"])
 
 
 def snapshots(aws: Aws) -> list[str]:
-    """The snapshots that somebody has asked for."""
-    found = aws.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
-    return [snapshot["DBSnapshotIdentifier"] for snapshot in found]
+    """Return the names of the manual snapshots."""
+    manual = aws.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
+    return [snapshot["DBSnapshotIdentifier"] for snapshot in manual]
 
 
-def test_an_instance_stops_and_says_when_it_starts_again(aws: Aws) -> None:
+def test_stopped_instance_reports_its_automatic_restart(aws: Aws) -> None:
     make(aws, NAME)
     in_a_week = [f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}"]
-    said = succeeds("rds-stop", **aws.settings)
+    output = succeeds("rds-stop", **aws.settings)
     in_a_week.append(f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}")
 
     assert status(aws) == "stopped"
-    assert any(f"AWS starts it again by itself after 7 days, on {day}" in said for day in in_a_week)
+    assert any(f"AWS starts it again by itself after 7 days, on {day}" in output for day in in_a_week)
     assert succeeds("rds-stop", **aws.settings) == f"{NAME} is stopped already\n"
     assert len(aws.asked("StopDBInstance")) == 1
 
 
-def test_an_instance_starts(aws: Aws) -> None:
+def test_stopped_instance_is_started(aws: Aws) -> None:
     make(aws, NAME)
     aws.client("rds").stop_db_instance(DBInstanceIdentifier=NAME)
-    said = succeeds("rds-start", **aws.settings)
+    output = succeeds("rds-start", **aws.settings)
 
     assert status(aws) == "available"
-    assert said.startswith(f"{NAME} is starting")
+    assert output.startswith(f"{NAME} is starting")
     assert succeeds("rds-start", **aws.settings) == f"{NAME} is available already\n"
     assert len(aws.asked("StartDBInstance")) == 1
 
 
-def test_what_the_state_forbids_names_the_way_out(aws: Aws) -> None:
+def test_error_of_an_invalid_state_names_the_remedy(aws: Aws) -> None:
     with (
         pytest.raises(
             CommandError, match=r"AWS refused StartDBInstance: .* \(InvalidDBInstanceState\): try again when bin/"
@@ -92,13 +92,13 @@ def test_what_the_state_forbids_names_the_way_out(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("name", ["rds-start", "rds-stop", "rds-status", "rds-delete"])
-def test_an_instance_that_is_missing_is_one_line(aws: Aws, name: str) -> None:
+def test_missing_instance_is_one_error_line(aws: Aws, name: str) -> None:
     line = fails(name, "none", **aws.settings)
 
     assert line == "cruddur: there is no instance none in eu-west-1: bin/rds-create makes one"
 
 
-def test_a_protected_instance_is_not_deleted_by_its_name_alone(aws: Aws) -> None:
+def test_protected_instance_needs_another_option_to_be_deleted(aws: Aws) -> None:
     make(aws, NAME)
 
     assert fails("rds-delete", "--confirm", NAME, **aws.settings).startswith(PROTECTED)
@@ -107,7 +107,7 @@ def test_a_protected_instance_is_not_deleted_by_its_name_alone(aws: Aws) -> None
 
 
 @pytest.mark.parametrize("answer", ["", "cruddur\n", f"{NAME.upper()}\n"])
-def test_an_instance_is_not_deleted_without_its_name(aws: Aws, answer: str) -> None:
+def test_wrong_name_deletes_nothing(aws: Aws, answer: str) -> None:
     make(aws, NAME)
     line = fails("rds-delete", "--remove-protection", answer=answer, **aws.settings)
 
@@ -117,23 +117,23 @@ def test_an_instance_is_not_deleted_without_its_name(aws: Aws, answer: str) -> N
     assert snapshots(aws) == []
 
 
-def test_whoever_types_its_name_deletes_it_after_a_snapshot(aws: Aws) -> None:
+def test_typed_name_deletes_the_instance_after_a_snapshot(aws: Aws) -> None:
     make(aws, NAME)
-    done = script("rds-delete", "--remove-protection", answer=f"{NAME}\n", **aws.settings)
+    result = script("rds-delete", "--remove-protection", answer=f"{NAME}\n", **aws.settings)
 
-    assert done.returncode == 0
-    assert done.stderr.startswith(f"This deletes the instance {NAME} in eu-west-1, with every database in it.\n")
-    (kept,) = snapshots(aws)
-    assert kept.startswith(f"{NAME}-final-20")
-    assert f"in the snapshot {kept} until somebody deletes that" in done.stdout
-    assert "in its automated backups for 7 days" in done.stdout
-    (asked,) = aws.asked("DeleteDBInstance")
-    assert (asked["SkipFinalSnapshot"], asked["DeleteAutomatedBackups"]) == ("false", "false")
-    left = aws.client("rds").describe_db_instances()["DBInstances"]
-    assert [each["DBInstanceIdentifier"] for each in left] == ["another"]
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"This deletes the instance {NAME} in eu-west-1, with every database in it.\n")
+    (snapshot,) = snapshots(aws)
+    assert snapshot.startswith(f"{NAME}-final-20")
+    assert f"in the snapshot {snapshot} until somebody deletes that" in result.stdout
+    assert "in its automated backups for 7 days" in result.stdout
+    (request,) = aws.asked("DeleteDBInstance")
+    assert (request["SkipFinalSnapshot"], request["DeleteAutomatedBackups"]) == ("false", "false")
+    remaining = aws.client("rds").describe_db_instances()["DBInstances"]
+    assert [each["DBInstanceIdentifier"] for each in remaining] == ["another"]
 
 
-def test_the_name_may_be_an_argument(aws: Aws) -> None:
+def test_name_may_be_confirmed_by_an_argument(aws: Aws) -> None:
     make(aws, NAME, protected=False)
     assert "nothing was done" in fails("rds-delete", "--confirm", "another", **aws.settings)
 

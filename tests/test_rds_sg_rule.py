@@ -1,4 +1,4 @@
-"""Which address comes in to the database: one rule of one security group is changed, and no other."""
+"""bin/rds-update-sg-rule: the update of one rule of one security group, and of no other."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,55 +15,55 @@ OURS = "203.0.114.7"
 
 
 def rules(aws: Aws) -> dict[str, Any]:
-    """Every rule of every security group, by its id."""
-    found = aws.client("ec2").describe_security_group_rules()["SecurityGroupRules"]
-    return {rule["SecurityGroupRuleId"]: rule for rule in found}
+    """Return every rule of every security group by its id."""
+    rules_ = aws.client("ec2").describe_security_group_rules()["SecurityGroupRules"]
+    return {rule["SecurityGroupRuleId"]: rule for rule in rules_}
 
 
 def allow(aws: Aws, security_group: str, **rule: Any) -> str:
-    """A rule of the group: to Postgres, for an address, unless told otherwise. Its id."""
+    """Add a rule to the group, by default for Postgres and one address, and return its id."""
     usual = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "198.51.100.1/32"}]}
-    answer = aws.client("ec2").authorize_security_group_ingress(GroupId=security_group, IpPermissions=[usual | rule])
-    return str(answer["SecurityGroupRules"][0]["SecurityGroupRuleId"])
+    response = aws.client("ec2").authorize_security_group_ingress(GroupId=security_group, IpPermissions=[usual | rule])
+    return str(response["SecurityGroupRules"][0]["SecurityGroupRuleId"])
 
 
 @pytest.fixture
 def ours(aws: Aws) -> Iterator[tuple[str, str]]:
-    """A security group and its rule for this machine, among other rules. A test that touches those fails at its end."""
+    """Create a security group with this machine's rule and other rules. A test that touches the others fails."""
     security_group = group(aws, "198.51.100.2/32")
     allow(aws, group(aws), IpRanges=[{"CidrIp": "198.51.100.3/32"}])
     before = rules(aws)
     rule = allow(aws, security_group, IpRanges=[{"CidrIp": "0.0.0.0/0", "Description": "Ada's workspace"}])
     yield security_group, rule
-    assert {rule: found for rule, found in rules(aws).items() if rule in before} == before
+    assert {rule: now for rule, now in rules(aws).items() if rule in before} == before
 
 
 def settings(aws: Aws, security_group: str, rule: str, address: str = OURS) -> dict[str, str]:
-    """What bin/rds-update-sg-rule wants to know."""
+    """Return the settings of bin/rds-update-sg-rule."""
     return {**aws.settings, "DB_SG_ID": security_group, "DB_SG_RULE_ID": rule, "GITPOD_IP": address}
 
 
-def test_the_rule_lets_in_this_machine_and_nobody_else(aws: Aws, ours: tuple[str, str]) -> None:
+def test_rule_allows_this_machine_only(aws: Aws, ours: tuple[str, str]) -> None:
     _, rule = ours
     before = rules(aws)[rule]
-    said = succeeds("rds-update-sg-rule", **settings(aws, *ours))
+    output = succeeds("rds-update-sg-rule", **settings(aws, *ours))
 
     assert rules(aws)[rule] == before | {"CidrIpv4": f"{OURS}/32"}
     assert before["Description"] == "Ada's workspace"
-    assert said == f"{rule} lets in {OURS}/32, and nobody else\n"
-    assert succeeds("rds-update-sg-rule", **settings(aws, *ours)) == said
+    assert output == f"{rule} lets in {OURS}/32, and nobody else\n"
+    assert succeeds("rds-update-sg-rule", **settings(aws, *ours)) == output
 
 
-def test_a_rule_without_a_description_gets_one(aws: Aws, ours: tuple[str, str]) -> None:
+def test_rule_without_a_description_gets_one(aws: Aws, ours: tuple[str, str]) -> None:
     bare = allow(aws, ours[0])
     update(aws.client("ec2"), ours[0], bare, OURS)
 
-    found = rules(aws)[bare]
-    assert (found["CidrIpv4"], found["Description"]) == (f"{OURS}/32", "GITPOD")
+    updated = rules(aws)[bare]
+    assert (updated["CidrIpv4"], updated["Description"]) == (f"{OURS}/32", "GITPOD")
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "203.0.114.7", "100.63.255.255", "100.128.0.0", "223.255.255.254"])
-def test_a_public_address_is_right(address: str) -> None:
+def test_public_address_is_accepted(address: str) -> None:
     assert public_address(address) == address
 
 
@@ -76,12 +76,12 @@ def test_a_public_address_is_right(address: str) -> None:
         *("::1", "2606:4700::1111", "::ffff:1.1.1.1", "one.example", "16843009", "0x01010101"),
     ],
 )
-def test_any_other_address_is_refused(address: str) -> None:
+def test_non_public_address_is_refused(address: str) -> None:
     with pytest.raises(CommandError, match="GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP="):
         public_address(address)
 
 
-def test_a_refused_address_changes_nothing(aws: Aws, ours: tuple[str, str]) -> None:
+def test_refused_address_changes_nothing(aws: Aws, ours: tuple[str, str]) -> None:
     before = rules(aws)
     line = fails("rds-update-sg-rule", **settings(aws, *ours, "0.0.0.0/0"))
 
@@ -90,7 +90,7 @@ def test_a_refused_address_changes_nothing(aws: Aws, ours: tuple[str, str]) -> N
 
 
 @pytest.mark.parametrize("missing", ["DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"])
-def test_a_setting_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_missing_setting_is_reported(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr("sys.argv", ["rds_update_sg_rule.py"])
     for name in ("DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"):
         monkeypatch.setenv(name, "" if name == missing else OURS)
@@ -109,7 +109,7 @@ def test_a_setting_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, miss
         {"IpRanges": [], "Ipv6Ranges": [{"CidrIpv6": "2606:4700::1111/128"}]},
     ],
 )
-def test_a_rule_for_something_else_stays_as_it_is(aws: Aws, ours: tuple[str, str], other: dict[str, Any]) -> None:
+def test_rule_for_another_port_or_protocol_is_refused(aws: Aws, ours: tuple[str, str], other: dict[str, Any]) -> None:
     wrong = allow(aws, ours[0], **other)
     before = rules(aws)
 
@@ -118,17 +118,17 @@ def test_a_rule_for_something_else_stays_as_it_is(aws: Aws, ours: tuple[str, str
     assert rules(aws) == before
 
 
-def test_a_rule_for_going_out_stays_as_it_is(aws: Aws, ours: tuple[str, str]) -> None:
+def test_egress_rule_is_refused(aws: Aws, ours: tuple[str, str]) -> None:
     usual = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "198.51.100.1/32"}]}
-    answer = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
+    response = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
     before = rules(aws)
 
     with pytest.raises(CommandError, match="is not for an IPv4 address that comes in"):
-        update(aws.client("ec2"), ours[0], answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
+        update(aws.client("ec2"), ours[0], response["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
     assert rules(aws) == before
 
 
-def test_a_rule_of_another_group_stays_as_it_is(aws: Aws, ours: tuple[str, str]) -> None:
+def test_rule_of_another_group_is_refused(aws: Aws, ours: tuple[str, str]) -> None:
     strangers = group(aws, "198.51.100.4/32", "198.51.100.5/32")
     rule = allow(aws, strangers)
     before = rules(aws)
@@ -138,15 +138,15 @@ def test_a_rule_of_another_group_stays_as_it_is(aws: Aws, ours: tuple[str, str])
     assert rules(aws) == before
 
 
-def test_a_rule_that_is_missing_is_one_line(aws: Aws, ours: tuple[str, str]) -> None:
+def test_missing_rule_is_one_error_line(aws: Aws, ours: tuple[str, str]) -> None:
     line = fails("rds-update-sg-rule", **settings(aws, ours[0], "sgr-0123456789abcdef0"))
 
     assert line.startswith("cruddur: AWS refused DescribeSecurityGroupRules: The security group rule ID 'sgr-0123")
 
 
-def test_a_change_that_does_not_hold_is_told(aws: Aws, ours: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ineffective_change_is_reported(aws: Aws, ours: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     ec2 = aws.client("ec2")
-    # AWS says yes, and does nothing.
+    # AWS reports success and changes nothing.
     monkeypatch.setattr(ec2, "modify_security_group_rules", lambda **_: {"Return": True})
     monkeypatch.setattr(rds_update_sg_rule, "READINGS", 1)
 

@@ -1,4 +1,4 @@
-"""What bin/rds-status tells of an instance on Amazon RDS: how to connect, and each thing that is weak."""
+"""bin/rds-status: the connection string of an RDS instance, and each weak setting."""
 
 from argparse import Namespace
 from typing import Any
@@ -28,29 +28,29 @@ WEAKER = [
 
 
 @pytest.fixture
-def made(aws: Aws) -> Any:
-    """The instance as bin/rds-create makes it and AWS describes it."""
-    given = Namespace(name=NAME, dev=False, postgres="18", instance_class="db.t4g.micro", subnet_group=None)
-    create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), given, group(aws, "203.0.114.7/32"))
-    # The one thing that moto does not keep.
+def created(aws: Aws) -> Any:
+    """Create the instance with bin/rds-create, and return AWS's description."""
+    args = Namespace(name=NAME, dev=False, postgres="18", instance_class="db.t4g.micro", subnet_group=None)
+    create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), args, group(aws, "203.0.114.7/32"))
+    # moto does not store this setting.
     return instance(aws) | {"PerformanceInsightsEnabled": True}
 
 
 def weak(aws: Aws, described: Any) -> list[str]:
-    """The names of what is weak in an instance."""
-    found = checks(aws.client("rds"), aws.client("ec2"), described)
-    return [check.name for check in found if not check.holds]
+    """Return the names of an instance's weak settings."""
+    all_checks = checks(aws.client("rds"), aws.client("ec2"), described)
+    return [check.name for check in all_checks if not check.holds]
 
 
-def test_what_is_weak_fails_with_a_line_for_each(aws: Aws, made: Any) -> None:
+def test_weak_instance_fails_with_a_line_per_weakness(aws: Aws, created: Any) -> None:
     aws.client("rds").modify_db_instance(DBInstanceIdentifier=NAME, MultiAZ=False, ApplyImmediately=True)
-    done = script("rds-status", **aws.settings)
+    result = script("rds-status", **aws.settings)
 
-    assert done.stdout.splitlines() == [
+    assert result.stdout.splitlines() == [
         f"{NAME}: available, in eu-west-1",
         "Postgres 18 on db.t4g.micro, 20 GiB of gp3",
         f"PROD_CONNECTION_URL={URL}",
-        f"password of cruddur_owner: {made['MasterUserSecret']['SecretArn']}",
+        f"password of cruddur_owner: {created['MasterUserSecret']['SecretArn']}",
         "encrypted storage: yes",
         "private address: yes",
         "deletion protection: yes",
@@ -63,58 +63,58 @@ def test_what_is_weak_fails_with_a_line_for_each(aws: Aws, made: Any) -> None:
         "forced TLS: yes",
         "closed security group: yes",
     ]
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
         f"cruddur: {NAME} has no standby in another zone (MultiAZ=False)",
         f"cruddur: {NAME} has no performance insights (PerformanceInsightsEnabled=None)",
     ]
 
 
-def test_each_weakness_is_found_and_no_other(aws: Aws, made: Any) -> None:
-    assert weak(aws, made) == []
+def test_each_weak_setting_is_reported(aws: Aws, created: Any) -> None:
+    assert weak(aws, created) == []
     for name, key, value in WEAKER:
-        assert weak(aws, made | {key: value}) == [name]
+        assert weak(aws, created | {key: value}) == [name]
 
 
-def test_more_than_we_ask_for_is_not_weak(aws: Aws, made: Any) -> None:
+def test_stronger_settings_are_accepted(aws: Aws, created: Any) -> None:
     more = {"BackupRetentionPeriod": 8, "EnabledCloudwatchLogsExports": ["upgrade", "iam-db-auth-error", "postgresql"]}
 
-    assert weak(aws, made | more) == []
+    assert weak(aws, created | more) == []
 
 
-def test_tls_is_forced_once_the_parameter_is_in_force(aws: Aws, made: Any) -> None:
+def test_forced_tls_needs_an_applied_parameter(aws: Aws, created: Any) -> None:
     rds = aws.client("rds")
-    waiting = made["DBParameterGroups"][0] | {"ParameterApplyStatus": "pending-reboot"}
-    assert weak(aws, made | {"DBParameterGroups": [waiting]}) == ["forced TLS"]
+    waiting = created["DBParameterGroups"][0] | {"ParameterApplyStatus": "pending-reboot"}
+    assert weak(aws, created | {"DBParameterGroups": [waiting]}) == ["forced TLS"]
 
     off = {"ParameterName": "rds.force_ssl", "ParameterValue": "0", "ApplyMethod": "immediate"}
     rds.modify_db_parameter_group(DBParameterGroupName="cruddur-postgres18", Parameters=[off])
-    assert weak(aws, made) == ["forced TLS"]
+    assert weak(aws, created) == ["forced TLS"]
 
     rds.create_db_parameter_group(DBParameterGroupName="bare", DBParameterGroupFamily="postgres14", Description="-")
-    bare = made["DBParameterGroups"][0] | {"DBParameterGroupName": "bare"}
-    assert weak(aws, made | {"DBParameterGroups": [bare]}) == ["forced TLS"]
+    bare = created["DBParameterGroups"][0] | {"DBParameterGroupName": "bare"}
+    assert weak(aws, created | {"DBParameterGroups": [bare]}) == ["forced TLS"]
 
 
 @pytest.mark.parametrize("everyone", ["0.0.0.0/0", "::/0", "0.0.0.0/1"])
-def test_a_group_that_was_opened_to_everyone_is_named(aws: Aws, made: Any, everyone: str) -> None:
-    groups = [*made["VpcSecurityGroups"], {"VpcSecurityGroupId": group(aws, everyone), "Status": "active"}]
-    *_, check = checks(aws.client("rds"), aws.client("ec2"), made | {"VpcSecurityGroups": groups})
+def test_security_group_open_to_everyone_is_reported(aws: Aws, created: Any, everyone: str) -> None:
+    groups = [*created["VpcSecurityGroups"], {"VpcSecurityGroupId": group(aws, everyone), "Status": "active"}]
+    *_, check = checks(aws.client("rds"), aws.client("ec2"), created | {"VpcSecurityGroups": groups})
 
     assert (check.name, check.holds) == ("closed security group", False)
     assert check.found.startswith("everyone comes in by sgr-")
 
 
-def test_the_url_is_one_that_our_scripts_take(made: Any) -> None:
-    assert url(made) == URL
+def test_reported_url_is_a_valid_connection_url(created: Any) -> None:
+    assert url(created) == URL
     assert check_connection_url(URL) == URL
 
 
-def test_while_it_is_made_nothing_is_said_of_what_aws_tells_later(
-    aws: Aws, made: Any, capsys: pytest.CaptureFixture[str]
+def test_status_of_an_instance_in_creation_omits_later_values(
+    aws: Aws, created: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     later = {"Endpoint", "MasterUserSecret"}
-    making = {name: value for name, value in made.items() if name not in later}
+    making = {name: value for name, value in created.items() if name not in later}
     report(aws.client("rds"), aws.client("ec2"), making | {"DBInstanceStatus": "creating", "MultiAZ": False})
 
     assert capsys.readouterr().out.splitlines() == [

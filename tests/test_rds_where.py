@@ -1,4 +1,4 @@
-"""What the scripts for Amazon RDS share: the regions, an instance's name, and an AWS that does not do as asked."""
+"""Parts shared by the RDS commands: regions, instance names and errors of AWS."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.in_process import fails
 
 
 @pytest.mark.parametrize("region", ["eu-west-2", "eu-central-2", "us-east-1", "EU-WEST-1", ""])
-def test_a_region_outside_the_european_union_is_refused(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+def test_region_outside_the_european_union_is_refused(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
     for name, value in {**ALONE, **KEYS, "AWS_DEFAULT_REGION": region}.items():
         monkeypatch.setenv(name, value)
 
@@ -19,7 +19,7 @@ def test_a_region_outside_the_european_union_is_refused(monkeypatch: pytest.Monk
         client("rds")
 
 
-def test_the_regions_of_the_european_union_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regions_of_the_european_union_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**ALONE, **KEYS}.items():
         monkeypatch.setenv(name, value)
 
@@ -28,7 +28,7 @@ def test_the_regions_of_the_european_union_are_allowed(monkeypatch: pytest.Monke
         assert client("sts").meta.region_name == region
 
 
-def test_a_region_is_refused_before_anything_is_asked(aws: Aws) -> None:
+def test_region_is_refused_before_any_request_to_aws(aws: Aws) -> None:
     settings = aws.settings | {"AWS_DEFAULT_REGION": "us-east-1"}
     line = fails("rds-create", **settings, DB_SG_ID="sg-1")
 
@@ -39,17 +39,17 @@ def test_a_region_is_refused_before_anything_is_asked(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "a-b", "cruddur-db-instance", "a" * 63])
-def test_a_name_that_rds_keeps_is_right(name: str) -> None:
+def test_valid_instance_name_is_accepted(name: str) -> None:
     assert identifier(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-", "a--b", "a_b", "A", "a\n", "a" * 64])
-def test_a_name_that_rds_would_change_or_refuse_is_not(name: str) -> None:
+def test_invalid_instance_name_is_refused(name: str) -> None:
     with pytest.raises(Exception, match="is no instance's name"):
         identifier(name)
 
 
-def test_without_credentials_it_is_one_line(aws: Aws) -> None:
+def test_missing_credentials_are_one_error_line(aws: Aws) -> None:
     line = fails("rds-status", **ALONE, AWS_DEFAULT_REGION="eu-west-1", AWS_ENDPOINT_URL=aws.url)
 
     assert line == (
@@ -57,7 +57,7 @@ def test_without_credentials_it_is_one_line(aws: Aws) -> None:
     )
 
 
-def test_without_the_right_it_is_one_line(aws: Aws) -> None:
+def test_missing_permission_is_one_error_line(aws: Aws) -> None:
     iam = aws.client("iam")
     iam.create_user(UserName="guest")
     key = iam.create_access_key(UserName="guest")["AccessKey"]
@@ -67,20 +67,16 @@ def test_without_the_right_it_is_one_line(aws: Aws) -> None:
     }
     aws.tell("reset-auth", b"0")
     try:
-        refused = [fails("rds-status", **settings), fails("rds-status", **aws.settings)]
+        lines = [fails("rds-status", **settings), fails("rds-status", **aws.settings)]
     finally:
         aws.tell("reset-auth", b"inf")
 
-    assert refused[0].startswith(
-        "cruddur: AWS refused DescribeDBInstances: User: arn:aws:iam::123456789012:user/guest "
-    )
-    assert refused[0].endswith("(AccessDenied): give the credentials that right, or take others")
-    assert refused[1].endswith(
-        "(InvalidClientTokenId): sign in to AWS again, and see that this machine's clock is right"
-    )
+    assert lines[0].startswith("cruddur: AWS refused DescribeDBInstances: User: arn:aws:iam::123456789012:user/guest ")
+    assert lines[0].endswith("(AccessDenied): give the credentials that right, or take others")
+    assert lines[1].endswith("(InvalidClientTokenId): sign in to AWS again, and see that this machine's clock is right")
 
 
-def test_an_aws_that_is_away_is_one_line(aws: Aws) -> None:
+def test_unreachable_aws_is_one_error_line(aws: Aws) -> None:
     line = fails("rds-status", **aws.settings | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
 
     assert line == 'cruddur: AWS was not asked: Could not connect to the endpoint URL: "http://127.0.0.1:1/"'
