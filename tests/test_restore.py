@@ -1,4 +1,4 @@
-"""bin/db-restore: a new database that is what was backed up, or a line and no database."""
+"""bin/db-restore: a new database equal to the backed up one, or one error line and no database."""
 
 import json
 import signal
@@ -31,8 +31,8 @@ EVERYTHING = """
 
 
 @pytest.fixture
-def taken(tmp_path: Path, owner_url: str, bystander: User, new_url: str) -> Iterator[Path]:
-    """A backup of a database in which the bystander has one of everything, and no database to restore into yet."""
+def backup_file(tmp_path: Path, owner_url: str, bystander: User, new_url: str) -> Iterator[Path]:
+    """Back up a database in which the bystander has a row in every table. The database to restore to is missing."""
     file = tmp_path / "a backup"
     succeeds("db-backup", str(file), CONNECTION_URL=owner_url)
     yield file
@@ -40,23 +40,23 @@ def taken(tmp_path: Path, owner_url: str, bystander: User, new_url: str) -> Iter
     assert new_url
 
 
-def is_there(server_url: str) -> bool:
-    """Whether there is a database of the name `NEW`."""
+def exists(server_url: str) -> bool:
+    """Return whether the database `NEW` exists."""
     return rows(server_url, f"SELECT FROM pg_database WHERE datname = '{NEW}'") != []
 
 
-def test_what_is_restored_is_what_there_was(taken: Path, owner_url: str, new_url: str) -> None:
-    said = succeeds("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
+def test_restored_rows_equal_the_backed_up_rows(backup_file: Path, owner_url: str, new_url: str) -> None:
+    output = succeeds("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
     assert rows(new_url, EVERYTHING) == rows(owner_url, EVERYTHING) != []
-    lines = said.splitlines()
+    lines = output.splitlines()
     assert lines[0] == f"{NEW}: every row as it was backed up, schema {SCHEMA}"
     assert ["public.activities", "4"] in [line.split() for line in lines]
     assert lines[-1].startswith("To switch to it, name it in CONNECTION_URL, and in SERVICE_CONNECTION_URL")
 
 
-def test_a_restored_database_serves(taken: Path, owner_url: str, new_url: str) -> None:
-    succeeds("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
+def test_restored_database_is_ready_for_the_service(backup_file: Path, owner_url: str, new_url: str) -> None:
+    succeeds("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
     service = make_conninfo(new_url, user="cruddur_service", password=SERVICE_PASSWORD)
     assert rows(service, "SHOW timezone") == [("UTC",)]
@@ -67,79 +67,81 @@ def test_a_restored_database_serves(taken: Path, owner_url: str, new_url: str) -
     assert succeeds("db-migrate", CONNECTION_URL=new_url).endswith(" is the newest already\n")
 
 
-def test_a_database_that_is_there_is_left_as_it_is(taken: Path, owner: psycopg.Connection, owner_url: str) -> None:
+def test_existing_database_is_left_alone(backup_file: Path, owner: psycopg.Connection, owner_url: str) -> None:
     in_use = owner.info.dbname
 
-    line = fails("db-restore", str(taken), in_use, CONNECTION_URL=owner_url)
+    line = fails("db-restore", str(backup_file), in_use, CONNECTION_URL=owner_url)
 
     assert f"there is a database {in_use} already" in line
 
 
 @pytest.mark.parametrize("kept", [0, 3000, -1], ids=["nothing", "the beginning", "all but the last byte"])
-def test_a_broken_file_leaves_no_database(taken: Path, owner_url: str, server_url: str, kept: int) -> None:
-    taken.write_bytes(taken.read_bytes()[:kept])
+def test_broken_backup_leaves_no_database(backup_file: Path, owner_url: str, server_url: str, kept: int) -> None:
+    backup_file.write_bytes(backup_file.read_bytes()[:kept])
 
-    line = fails("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
+    line = fails("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
-    assert f"{taken} can't be restored: pg_restore: error: " in line
-    assert not is_there(server_url)
+    assert f"{backup_file} can't be restored: pg_restore: error: " in line
+    assert not exists(server_url)
 
 
-def test_a_row_that_is_not_as_it_was_is_found(taken: Path, owner_url: str, server_url: str) -> None:
-    written = json.loads(beside(taken).read_text())
-    checksum = written["tables"]["public.messages"]["checksum"]
-    written["tables"]["public.messages"]["checksum"] = str(int(checksum) + 1)
-    beside(taken).write_text(json.dumps(written))
+def test_changed_row_is_detected_by_its_checksum(backup_file: Path, owner_url: str, server_url: str) -> None:
+    manifest = json.loads(beside(backup_file).read_text())
+    checksum = manifest["tables"]["public.messages"]["checksum"]
+    manifest["tables"]["public.messages"]["checksum"] = str(int(checksum) + 1)
+    beside(backup_file).write_text(json.dumps(manifest))
 
-    done = script("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
+    result = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
-    backed_up, written_down = (f"2 rows of checksum {number}" for number in (checksum, int(checksum) + 1))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == [
+    backed_up, in_manifest = (f"2 rows of checksum {number}" for number in (checksum, int(checksum) + 1))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [
         "cruddur: what was restored is not what was backed up, and was dropped:",
-        f"cruddur: public.messages has {backed_up}, and the manifest says {written_down}",
+        f"cruddur: public.messages has {backed_up}, and the manifest says {in_manifest}",
     ]
-    assert not is_there(server_url)
+    assert not exists(server_url)
 
 
-def test_a_table_and_a_revision_that_are_not_as_they_were_are_found(taken: Path, owner_url: str) -> None:
-    written = json.loads(beside(taken).read_text())
-    del written["tables"]["public.users"]
-    beside(taken).write_text(json.dumps(written | {"revision": "9999"}))
+def test_missing_table_and_wrong_revision_are_detected(backup_file: Path, owner_url: str) -> None:
+    manifest = json.loads(beside(backup_file).read_text())
+    del manifest["tables"]["public.users"]
+    beside(backup_file).write_text(json.dumps(manifest | {"revision": "9999"}))
 
-    done = script("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
+    result = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
-    assert f"the schema has revision {SCHEMA}, and the manifest says 9999" in done.stderr
-    assert "public.users has 2 rows of checksum " in done.stderr
-    assert "and the manifest says no table" in done.stderr
+    assert f"the schema has revision {SCHEMA}, and the manifest says 9999" in result.stderr
+    assert "public.users has 2 rows of checksum " in result.stderr
+    assert "and the manifest says no table" in result.stderr
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"revision": "1", "tables": {"a": {}}}'])
-def test_without_its_manifest_nothing_is_restored(
-    taken: Path, owner_url: str, server_url: str, content: str | None
+def test_missing_or_malformed_manifest_restores_nothing(
+    backup_file: Path, owner_url: str, server_url: str, content: str | None
 ) -> None:
-    beside(taken).unlink()
+    beside(backup_file).unlink()
     if content is not None:
-        beside(taken).write_text(content)
+        beside(backup_file).write_text(content)
 
-    line = fails("db-restore", str(taken), NEW, CONNECTION_URL=owner_url)
+    line = fails("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
-    assert f"{beside(taken)} " in line
+    assert f"{beside(backup_file)} " in line
     assert "bin/db-backup" in line
-    assert not is_there(server_url)
+    assert not exists(server_url)
 
 
-def test_a_manifest_without_its_backup_is_one_line(taken: Path, owner_url: str) -> None:
-    taken.unlink()
+def test_manifest_without_its_backup_is_one_error_line(backup_file: Path, owner_url: str) -> None:
+    backup_file.unlink()
 
-    assert fails("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) == f"cruddur: {taken} is not there"
+    assert (
+        fails("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url) == f"cruddur: {backup_file} is not there"
+    )
 
 
-def test_a_restore_that_is_stopped_leaves_no_database(taken: Path, owner_url: str, server_url: str) -> None:
-    with psycopg.connect(make_conninfo(server_url, dbname="postgres"), autocommit=True) as somebody:
-        somebody.execute("SELECT pg_advisory_lock(%s)", [CREATING])
-        with running("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) as restore:
-            wait_until(lambda: is_there(server_url) and waits(server_url))
+def test_interrupted_restore_leaves_no_database(backup_file: Path, owner_url: str, server_url: str) -> None:
+    with psycopg.connect(make_conninfo(server_url, dbname="postgres"), autocommit=True) as blocker:
+        blocker.execute("SELECT pg_advisory_lock(%s)", [CREATING])
+        with running("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url) as restore:
+            wait_until(lambda: exists(server_url) and waits(server_url))
             restore.send_signal(signal.SIGTERM)
             assert restore.wait(SECONDS) == 130
-    assert not is_there(server_url)
+    assert not exists(server_url)

@@ -1,4 +1,4 @@
-"""The scripts for the database: what destroys rows asks for the database's name."""
+"""Confirmation: commands that destroy rows ask for the database's name."""
 
 from io import StringIO
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from tests.processes import NOWHERE
 
 @pytest.mark.parametrize("name", ["drop", "seed", "setup"])
 @pytest.mark.parametrize("answer", ["", "tests\n", f"{NEW.upper()}\n"], ids=["nothing", "a part", "capitals"])
-def test_production_is_not_touched_without_its_name(new_url: str, name: str, answer: str) -> None:
+def test_production_is_untouched_without_its_name(new_url: str, name: str, answer: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
 
@@ -27,20 +27,20 @@ def test_production_is_not_touched_without_its_name(new_url: str, name: str, ans
     assert rows(new_url, "SELECT count(*) FROM users") == [(4,)]
 
 
-def test_production_is_made_anew_by_whoever_types_its_name(new_url: str) -> None:
+def test_typed_name_confirms_a_new_production_database(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
 
-    done = script("db-setup", "prod", answer=f"{NEW}\n", PROD_CONNECTION_URL=new_url)
-    assert done.returncode == 0
-    assert done.stderr.startswith(f"This drops the database {NEW} on ")
+    result = script("db-setup", "prod", answer=f"{NEW}\n", PROD_CONNECTION_URL=new_url)
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"This drops the database {NEW} on ")
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
     succeeds("db-seed", "prod", "--confirm", NEW, PROD_CONNECTION_URL=new_url)
     succeeds("db-purge", "prod", PROD_CONNECTION_URL=new_url)
 
 
-def test_a_name_that_was_typed_for_nothing_has_to_be_right_as_well(new_url: str) -> None:
+def test_needless_confirmation_must_still_match(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
 
     assert "nothing was done" in fails("db-drop", "--confirm", "another", CONNECTION_URL=new_url)
@@ -48,16 +48,16 @@ def test_a_name_that_was_typed_for_nothing_has_to_be_right_as_well(new_url: str)
 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1", "127.9.9.9", "::1"])
-def test_a_socket_and_loopback_are_this_machine(address: str) -> None:
+def test_socket_and_loopback_are_local(address: str) -> None:
     assert is_local(address)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.5", "203.0.113.9", "2001:db8::1", "::"])
-def test_any_other_address_is_beyond_this_machine(address: str) -> None:
+def test_other_address_is_remote(address: str) -> None:
     assert not is_local(address)
 
 
-def test_what_destroys_asks_for_the_name_beyond_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_database_needs_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     remote = SimpleNamespace(info=SimpleNamespace(host="db.example", hostaddr="203.0.113.9"))
     monkeypatch.setattr("sys.stdin", StringIO("cruddur\nother\n"))
 

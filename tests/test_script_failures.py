@@ -1,4 +1,4 @@
-"""The scripts for the database: each says in a line what is missing."""
+"""Errors of the database commands: one line with the missing part and the remedy."""
 
 import psycopg
 import pytest
@@ -26,14 +26,14 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_server_that_is_away_is_one_line(name: str) -> None:
-    done = script(f"db-{name}", CONNECTION_URL=NOWHERE)
+def test_unreachable_server_is_one_error_line(name: str) -> None:
+    result = script(f"db-{name}", CONNECTION_URL=NOWHERE)
 
-    assert done.returncode != 0
-    assert "port 1 failed: Connection refused" in done.stderr
-    assert "s3cret" not in done.stdout + done.stderr
+    assert result.returncode != 0
+    assert "port 1 failed: Connection refused" in result.stderr
+    assert "s3cret" not in result.stdout + result.stderr
     if name not in {"connect", "sessions"}:
-        (line,) = done.stderr.splitlines()
+        (line,) = result.stderr.splitlines()
         assert line.startswith("cruddur: CONNECTION_URL: ")
         assert "bin/db-create" in line
 
@@ -41,7 +41,7 @@ def test_a_server_that_is_away_is_one_line(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [name for name in COMMANDS if name not in {"create", "drop", "setup", "connect", "sessions"}]
 )
-def test_a_database_that_is_missing_is_one_line(new_url: str, name: str) -> None:
+def test_missing_database_is_one_error_line(new_url: str, name: str) -> None:
     line = fails(f"db-{name}", CONNECTION_URL=new_url)
 
     assert f'database "{NEW}" does not exist' in line
@@ -49,7 +49,7 @@ def test_a_database_that_is_missing_is_one_line(new_url: str, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["seed", "purge", "plans", "backup", "lambda-role"])
-def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> None:
+def test_missing_schema_is_one_error_line(new_url: str, name: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
     assert fails(f"db-{name}", CONNECTION_URL=new_url) == "cruddur: the database has no schema: run bin/db-schema-load"
@@ -59,15 +59,15 @@ def test_a_schema_that_was_never_loaded_is_one_line(new_url: str, name: str) -> 
 @pytest.mark.parametrize(
     "words", [["production"], ["production", "a file", "a name"], ["prod", "production", "a file", "a name"]]
 )
-def test_a_mistyped_prod_is_refused_with_usage(name: str, words: list[str]) -> None:
-    done = script(f"db-{name}", *words, CONNECTION_URL=NOWHERE, PROD_CONNECTION_URL=NOWHERE)
+def test_mistyped_prod_is_refused_with_usage(name: str, words: list[str]) -> None:
+    result = script(f"db-{name}", *words, CONNECTION_URL=NOWHERE, PROD_CONNECTION_URL=NOWHERE)
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"usage: bin/db-{name} ")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"usage: bin/db-{name} ")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_prod_means_the_url_of_production(name: str) -> None:
+def test_prod_selects_the_production_url(name: str) -> None:
     line = fails(f"db-{name}", "prod", CONNECTION_URL=NOWHERE)
 
     assert line.startswith("cruddur: PROD_CONNECTION_URL is not set; it is ")
@@ -84,7 +84,7 @@ def test_prod_means_the_url_of_production(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("target", "setting"), [((), "CONNECTION_URL"), (("prod",), "PROD_CONNECTION_URL")])
-def test_a_malformed_url_is_one_line(target: tuple[str, ...], setting: str, malformed: str, reason: str) -> None:
+def test_malformed_url_is_one_error_line(target: tuple[str, ...], setting: str, malformed: str, reason: str) -> None:
     line = fails("db-create", *target, **{setting: malformed})
 
     assert line.startswith(f"cruddur: {setting} is malformed: {reason}")
@@ -102,7 +102,7 @@ def test_a_malformed_url_is_one_line(target: tuple[str, ...], setting: str, malf
         ),
     ],
 )
-def test_a_wrong_url_of_the_services_is_told_before_anything_is_made(new_url: str, service: str, said: str) -> None:
+def test_invalid_service_url_is_reported_before_any_change(new_url: str, service: str, said: str) -> None:
     line = fails("db-create", CONNECTION_URL=new_url, SERVICE_CONNECTION_URL=service)
 
     assert line.startswith(f"cruddur: {said}")
@@ -111,7 +111,7 @@ def test_a_wrong_url_of_the_services_is_told_before_anything_is_made(new_url: st
         rows(new_url, "SELECT 1")
 
 
-def test_another_revision_of_the_schema_is_left_alone(owner_url: str, make: Make) -> None:
+def test_another_schema_revision_is_left_alone(owner_url: str, make: Make) -> None:
     make.user("bystander")
     rows(owner_url, "UPDATE alembic_version SET version_num = '0000' RETURNING 1")
 
@@ -119,7 +119,7 @@ def test_another_revision_of_the_schema_is_left_alone(owner_url: str, make: Make
     assert rows(owner_url, "SELECT handle FROM users") == [("bystander",)]
 
 
-def test_a_migration_that_can_not_be_is_one_line(owner_url: str, make: Make) -> None:
+def test_failed_migration_is_one_error_line(owner_url: str, make: Make) -> None:
     with make.owner.transaction():
         make.owner.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
         assert fails("db-migrate", CONNECTION_URL=owner_url).startswith("cruddur: not all was migrated: canceling")

@@ -1,4 +1,4 @@
-"""The scripts for the database: each works, and works twice."""
+"""The database commands: results, idempotency and options."""
 
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.in_process import PSQL, fails, script, succeeds
 
 
-def test_each_step_works_and_works_twice(new_url: str) -> None:
+def test_each_command_succeeds_twice(new_url: str) -> None:
     for step, deed in (
         ("create", "created, with the role cruddur_service"),
         ("create", "was there already, with the role cruddur_service"),
@@ -43,14 +43,14 @@ OPS = sorted(path.name for path in (ROOT / "bin").iterdir() if "-m ops." in path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPS if name not in PSQL])
-def test_each_script_runs_the_command_that_other_tests_run_in_their_own_process(name: str) -> None:
-    done, called = processes.script(name, "--help"), script(name, "--help")
+def test_script_behaves_like_its_command_called_in_process(name: str) -> None:
+    process, call = processes.script(name, "--help"), script(name, "--help")
 
-    assert (done.returncode, done.stdout, done.stderr) == (called.returncode, called.stdout, called.stderr)
-    assert done.stdout.startswith(f"usage: bin/{name} ") or "AWS_DEFAULT_REGION" in done.stderr
+    assert (process.returncode, process.stdout, process.stderr) == (call.returncode, call.stdout, call.stderr)
+    assert process.stdout.startswith(f"usage: bin/{name} ") or "AWS_DEFAULT_REGION" in process.stderr
 
 
-def test_setup_makes_the_database_anew(new_url: str) -> None:
+def test_setup_creates_the_database_anew(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
 
@@ -63,8 +63,8 @@ def test_setup_makes_the_database_anew(new_url: str) -> None:
 
 def test_setup_stops_at_the_first_failure(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
-    with psycopg.connect(new_url, autocommit=True) as somebody:
-        somebody.execute("UPDATE users SET handle = 'still_here' WHERE handle = 'bayko'")
+    with psycopg.connect(new_url, autocommit=True) as session:
+        session.execute("UPDATE users SET handle = 'still_here' WHERE handle = 'bayko'")
 
         line = fails("db-setup", CONNECTION_URL=new_url)
 
@@ -73,9 +73,9 @@ def test_setup_stops_at_the_first_failure(new_url: str) -> None:
     assert rows(new_url, "SELECT count(*) FROM users WHERE handle = 'still_here'") == [(1,)]
 
 
-def test_the_seed_holds_the_journals_row_once_and_renews_its_times(new_url: str) -> None:
+def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
-    seeded = """
+    seed_row = """
         SELECT
             users.handle,
             expires_at - activities.created_at = interval '10 days',
@@ -86,7 +86,7 @@ def test_the_seed_holds_the_journals_row_once_and_renews_its_times(new_url: str)
 
     succeeds("db-seed", CONNECTION_URL=new_url)
 
-    assert rows(new_url, seeded) == [("andrewbrown", True, True)]
+    assert rows(new_url, seed_row) == [("andrewbrown", True, True)]
     states = """
         SELECT
             count(*) FILTER (WHERE expires_at <= now()),
@@ -99,16 +99,17 @@ def test_the_seed_holds_the_journals_row_once_and_renews_its_times(new_url: str)
     assert rows(new_url, states) == [(1, 2, 1, 3, True)]
 
 
-def test_made_up_data_come_as_many_as_asked_half_of_them_expired(new_url: str) -> None:
+def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     seeded = rows(new_url, "SELECT uuid FROM activities")
 
-    done = succeeds("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
+    output = succeeds("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
 
-    assert done.endswith("; added 2000 made-up activities, 100 made-up users\n")
-    made = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
+    assert output.endswith("; added 2000 made-up activities, 100 made-up users\n")
+    from_fake_data = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
-        new_url, f"SELECT count(*), count(*) FILTER (WHERE expires_at <= now()), count(reply_to_activity_uuid) {made}"
+        new_url,
+        f"SELECT count(*), count(*) FILTER (WHERE expires_at <= now()), count(reply_to_activity_uuid) {from_fake_data}",
     )
     assert (count, rows(new_url, "SELECT count(*) FROM users WHERE handle LIKE 'person_%'")) == (2000, [(100,)])
     assert isinstance(expired, int)
@@ -123,54 +124,54 @@ def test_made_up_data_come_as_many_as_asked_half_of_them_expired(new_url: str) -
     assert "there already" in fails("db-seed", "--activities", "1", "--users", "1", CONNECTION_URL=new_url)
 
 
-def test_sessions_are_shown_with_ours_among_them(
-    client: FlaskClient, owner: psycopg.Connection, owner_url: str
-) -> None:
+def test_sessions_list_the_services_connections(client: FlaskClient, owner: psycopg.Connection, owner_url: str) -> None:
     client.get("/api/activities/home")
 
-    shown = succeeds("db-sessions", CONNECTION_URL=owner_url).splitlines()
+    output = succeeds("db-sessions", CONNECTION_URL=owner_url).splitlines()
 
-    table = [[cell.strip() for cell in line.split("|")] for line in shown]
+    table = [[cell.strip() for cell in line.split("|")] for line in output]
     assert table[0] == ["process", "user", "database", "address", "application", "state"]
     assert ["cruddur_service", owner.info.dbname, "cruddur", "idle"] in [[*row[1:3], *row[4:]] for row in table]
 
 
-def test_connect_is_psql_on_the_database(owner: psycopg.Connection, owner_url: str) -> None:
-    shown = succeeds("db-connect", "-XAtc", "SELECT current_database(), 1 + 1", CONNECTION_URL=owner_url)
+def test_connect_runs_psql_on_the_database(owner: psycopg.Connection, owner_url: str) -> None:
+    output = succeeds("db-connect", "-XAtc", "SELECT current_database(), 1 + 1", CONNECTION_URL=owner_url)
 
-    assert shown == f"{owner.info.dbname}|2\n"
+    assert output == f"{owner.info.dbname}|2\n"
     assert script("db-connect", "-XAtc", "SELECT nothing", CONNECTION_URL=owner_url).returncode == 1
 
 
-def test_connect_shows_the_password_to_psql_alone(owner: psycopg.Connection, owner_url: str) -> None:
+def test_connect_passes_the_password_to_psql_only(owner: psycopg.Connection, owner_url: str) -> None:
     password = owner.info.password or "p/w ?#@%'"
     url = make_conninfo(owner_url, password=password)
 
-    shown = succeeds("db-connect", "-Xc", r"\! echo $PGPASSWORD; tr '\0' ' ' < /proc/$PPID/cmdline", CONNECTION_URL=url)
+    output = succeeds(
+        "db-connect", "-Xc", r"\! echo $PGPASSWORD; tr '\0' ' ' < /proc/$PPID/cmdline", CONNECTION_URL=url
+    )
 
-    told, command_line = shown.splitlines()
-    assert told == password
+    pgpassword, command_line = output.splitlines()
+    assert pgpassword == password
     assert f"dbname={owner.info.dbname}" in command_line
     assert password not in command_line
 
 
-def test_plans_tell_what_each_read_costs(new_url: str) -> None:
+def test_plans_show_the_cost_of_each_read(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
     succeeds("db-schema-load", CONNECTION_URL=new_url)
     assert "run bin/db-seed" in fails("db-plans", CONNECTION_URL=new_url)
     succeeds("db-seed", CONNECTION_URL=new_url)
 
-    shown = succeeds("db-plans", CONNECTION_URL=new_url).splitlines()
+    output = succeeds("db-plans", CONNECTION_URL=new_url).splitlines()
 
-    assert shown[0].split() == ["read", "rows", "buffers", "ms", "indexes"]
-    assert [line.split("  ")[0] for line in shown[1:5]] == [
+    assert output[0].split() == ["read", "rows", "buffers", "ms", "indexes"]
+    assert [line.split("  ")[0] for line in output[1:5]] == [
         *("home", "home, a page in the middle", "home, the page before it", "profile")
     ]
 
 
-def test_urls_with_several_hosts_options_and_encoded_passwords_work(owner: psycopg.Connection) -> None:
+def test_url_may_have_several_hosts_options_and_an_encoded_password(owner: psycopg.Connection) -> None:
     info = owner.info
-    # A server that trusts us takes any password, so it may as well be a difficult one.
+    # A server with trust authentication accepts any password, so the test uses a difficult one.
     password = quote(info.password or "a/b?#@% !", safe="")
     url = (
         f"postgresql://{info.user}:{password}@127.0.0.1:1,{quote(info.host, safe='')}:{info.port}/{info.dbname}"
@@ -183,27 +184,27 @@ def test_urls_with_several_hosts_options_and_encoded_passwords_work(owner: psyco
     assert succeeds("db-connect", "-XAtc", "SHOW search_path", CONNECTION_URL=url) == "public\n"
 
 
-def test_the_service_gets_the_password_of_its_url(new_url: str, server_url: str) -> None:
+def test_create_sets_the_service_roles_password(new_url: str, server_url: str) -> None:
     service = make_conninfo(new_url, user="cruddur_service", password=SERVICE_PASSWORD)
     secret = "SELECT rolpassword FROM pg_authid WHERE rolname = 'cruddur_service'"
     before = rows(server_url, secret)
 
-    said = succeeds("db-create", CONNECTION_URL=new_url, SERVICE_CONNECTION_URL=service)
+    output = succeeds("db-create", CONNECTION_URL=new_url, SERVICE_CONNECTION_URL=service)
 
-    assert said == f"database {NEW}: created, with the role cruddur_service and its password\n"
-    # The same password, with a salt of its own.
+    assert output == f"database {NEW}: created, with the role cruddur_service and its password\n"
+    # The same password gets a new salt.
     ((after,),) = rows(server_url, secret)
     assert str(after).startswith("SCRAM-SHA-256$")
     assert [(after,)] != before
 
 
-def test_several_migrate_at_once(new_url: str) -> None:
+def test_concurrent_migrations_apply_each_revision_once(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
     with ThreadPoolExecutor() as pool:
-        done = list(pool.map(lambda _: processes.succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
+        outputs = list(pool.map(lambda _: processes.succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
 
     newest = f"database {NEW}: schema {SCHEMA} is the newest already\n"
     revisions = ", ".join(f"{number:04}" for number in range(1, int(SCHEMA) + 1))
-    assert sorted(done) == [f"database {NEW}: applied {revisions}\n", newest, newest]
+    assert sorted(outputs) == [f"database {NEW}: applied {revisions}\n", newest, newest]
     assert rows(new_url, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
