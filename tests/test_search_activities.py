@@ -1,4 +1,4 @@
-"""Search."""
+"""Search: matching, limits, pagination and concurrency."""
 
 import threading
 import unicodedata
@@ -17,11 +17,11 @@ from tests.factories import Make
 SEARCH = "/api/activities/search"
 
 
-def found(client: FlaskClient, term: str) -> list[str]:
-    """What a search for `term` finds."""
-    answer = client.get(SEARCH, query_string={"term": term})
-    assert answer.status_code == 200
-    return [shown["message"] for shown in answer.json]
+def search_messages(client: FlaskClient, term: str) -> list[str]:
+    """Return the messages that a search for `term` finds."""
+    response = client.get(SEARCH, query_string={"term": term})
+    assert response.status_code == 200
+    return [shown["message"] for shown in response.json]
 
 
 @pytest.mark.parametrize(
@@ -38,36 +38,34 @@ def found(client: FlaskClient, term: str) -> list[str]:
         "this was imported as seed data!",
     ],
 )
-def test_search_finds_words_and_parts_of_words_in_any_case_and_order(
-    client: FlaskClient, make: Make, term: str
-) -> None:
+def test_search_matches_words_and_parts_in_any_case_and_order(client: FlaskClient, make: Make, term: str) -> None:
     make.activity(make.user(), "This was imported as seed data!")
     make.activity(make.user(), "A bystander")
 
-    assert found(client, term) == ["This was imported as seed data!"]
+    assert search_messages(client, term) == ["This was imported as seed data!"]
 
 
-def test_search_wants_every_word(client: FlaskClient, make: Make) -> None:
+def test_search_requires_every_word(client: FlaskClient, make: Make) -> None:
     make.activity(make.user(), "This was imported as seed data!")
 
     for term in ("seed nothing", "nothing seed", "imported no", "no imported"):
-        assert found(client, term) == []
+        assert search_messages(client, term) == []
 
 
-def test_search_knows_upper_and_lower_case_beyond_ascii(client: FlaskClient, make: Make) -> None:
+def test_search_is_case_insensitive_beyond_ascii(client: FlaskClient, make: Make) -> None:
     make.activity(make.user(), "Un CAFFÈ, ☕ per favore")
 
-    assert found(client, "caffè") == ["Un CAFFÈ, ☕ per favore"]
-    assert found(client, "☕") == ["Un CAFFÈ, ☕ per favore"]
+    assert search_messages(client, "caffè") == ["Un CAFFÈ, ☕ per favore"]
+    assert search_messages(client, "☕") == ["Un CAFFÈ, ☕ per favore"]
 
 
 def post(client: FlaskClient, message: str) -> None:
-    """Publish an activity."""
+    """Create an activity."""
     assert client.post("/api/activities", json={"message": message, "ttl": "1-day"}).status_code == 200
 
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
-# Compared as Postgres can, where something else than the service wrote the row: NFKC, and lower case.
+# Equal as Postgres compares rows that another program than the service wrote: NFKC, and lower case.
 ALIKE = [
     *((NFC, NFD), (NFD, NFC), (NFC, NFD.upper()), ("한글", unicodedata.normalize("NFD", "한글"))),
     *(
@@ -78,7 +76,7 @@ ALIKE = [
         ("x²", "X2"),
     ),
 ]
-# Full case folding, and what Unicode calls ignorable left out.
+# Equal after full case folding, and without the characters that Unicode calls default-ignorable.
 FOLDED = [
     *(("STRASSE", "Straße"), ("Straße", "STRASSE"), ("ΜΈΓΑΣ", "μέγας"), ("μέγας", "μέγαΣ"), ("ŉ", "ʼn"), ("Ǆ", "ǆ")),
     *(("❤", "❤️"), ("❤️", "❤"), ("co\u00adop", "coop"), ("coop", "co\u00adop"), ("می‌خواهم", "میخواهم")),
@@ -86,74 +84,74 @@ FOLDED = [
 
 
 @pytest.mark.parametrize(("message", "term"), ALIKE + FOLDED, ids=ascii)
-def test_search_takes_equivalent_text_for_the_same(sign_in: SignIn, make: Make, message: str, term: str) -> None:
+def test_search_matches_equivalent_text(sign_in: SignIn, make: Make, message: str, term: str) -> None:
     client = sign_in(make.user())
     post(client, "A bystander")
     post(client, message)
 
-    # As it was sent.
-    assert found(client, term) == [message]
+    # The message is returned as sent.
+    assert search_messages(client, term) == [message]
 
 
 @pytest.mark.parametrize(("message", "term"), ALIKE, ids=ascii)
-def test_search_finds_text_that_something_else_has_written(
+def test_search_matches_rows_written_by_another_program(
     client: FlaskClient, make: Make, message: str, term: str
 ) -> None:
     make.activity(make.user(), message)
     make.activity(make.user(), "A bystander")
 
-    assert found(client, term) == [message]
+    assert search_messages(client, term) == [message]
 
 
-def test_search_looks_at_replies_in_the_same_form(sign_in: SignIn, make: Make) -> None:
+def test_search_normalises_replies_too(sign_in: SignIn, make: Make) -> None:
     client = sign_in(make.user())
     question = make.activity(make.user())
     client.post(f"/api/activities/{question.uuid}/reply", json={"message": "Straße"})
 
-    assert found(client, "STRASSE") == ["Straße"]
+    assert search_messages(client, "STRASSE") == ["Straße"]
 
 
 @pytest.mark.parametrize("term", ["100%", "a_b", "c\\d", "'; DROP TABLE users --", "%", "_", "\\"])
-def test_search_takes_every_sign_for_itself(client: FlaskClient, make: Make, term: str) -> None:
+def test_search_takes_like_and_sql_characters_literally(client: FlaskClient, make: Make, term: str) -> None:
     make.activity(make.user(), f"before {term} after")
     make.activity(make.user(), "axb 1000 cd bystander")
 
-    assert found(client, term) == [f"before {term} after"]
+    assert search_messages(client, term) == [f"before {term} after"]
 
 
-def test_search_finds_what_is_live_newest_first_replies_too(client: FlaskClient, make: Make) -> None:
+def test_search_returns_live_activities_and_replies_newest_first(client: FlaskClient, make: Make) -> None:
     author = make.user()
     question = make.activity(author, "a word", age="2 minutes")
     make.activity(author, "words in a reply", age="1 minute", reply_to=question)
     make.activity(author, "last words", age="1 hour", ttl="1 hour")
 
-    assert found(client, "word") == ["words in a reply", "a word"]
+    assert search_messages(client, "word") == ["words in a reply", "a word"]
 
 
 @pytest.mark.parametrize("query", ["", "?term=", "?term=%20%09%C2%A0", "?other=x"])
-def test_search_for_nothing_is_refused(client: FlaskClient, query: str) -> None:
-    answer = client.get(SEARCH + query)
+def test_blank_search_term_is_refused(client: FlaskClient, query: str) -> None:
+    response = client.get(SEARCH + query)
 
-    assert (answer.status_code, answer.json) == (422, ["search_term_blank"])
+    assert (response.status_code, response.json) == (422, ["search_term_blank"])
 
 
-def test_search_takes_a_hundred_characters_and_no_more(client: FlaskClient, make: Make) -> None:
+def test_search_term_is_limited_to_100_characters(client: FlaskClient, make: Make) -> None:
     make.activity(make.user(), "é" * 100)
 
-    assert found(client, "é" * 100) == ["é" * 100]
+    assert search_messages(client, "é" * 100) == ["é" * 100]
     for term in ("é" * 101, "x" * 10_000):
-        answer = client.get(SEARCH, query_string={"term": term})
-        assert (answer.status_code, answer.json) == (422, ["search_term_exceed_max_chars"])
+        response = client.get(SEARCH, query_string={"term": term})
+        assert (response.status_code, response.json) == (422, ["search_term_exceed_max_chars"])
 
 
 @pytest.mark.parametrize("query", ["term=a%00b", "term=%FF", "term=%ED%A0%80", "term=a&x=%00", "%00=a&term=b"])
-def test_search_refuses_what_is_no_text(client: FlaskClient, query: str) -> None:
-    answer = client.get(f"{SEARCH}?{query}")
+def test_malformed_search_term_is_refused(client: FlaskClient, query: str) -> None:
+    response = client.get(f"{SEARCH}?{query}")
 
-    assert (answer.status_code, answer.json) == (400, ["json_invalid"])
+    assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
-def test_search_is_paged_and_keeps_its_term(client: FlaskClient, make: Make) -> None:
+def test_search_pages_keep_the_term(client: FlaskClient, make: Make) -> None:
     for n in range(5):
         make.activity(make.user(), f"R&D {n}", age=f"{n + 1} minutes")
         make.activity(make.user(), "a bystander", age=f"{n + 1} minutes")
@@ -165,9 +163,9 @@ def test_search_is_paged_and_keeps_its_term(client: FlaskClient, make: Make) -> 
     assert [shown["message"] for shown in second.json] == ["R&D 3", "R&D 4"]
 
 
-# What a page of a search visits at most.
+# The maximum number of activities that a page of a search visits.
 VISITS = 20_000
-# Of one author, a second apart, from a second ago on; every second one has expired.
+# Activities of one author, a second apart, the newest a second old. Every other activity has expired.
 CROWD = """
     INSERT INTO activities (user_uuid, message, expires_at, created_at)
     SELECT %(author)s, %(message)s, CASE n %% 2 WHEN 0 THEN now() - interval '1 ms' END, now() - n * interval '1 s'
@@ -176,17 +174,17 @@ CROWD = """
 
 
 def make_crowd(make: Make, count: int, message: str = "of the crowd") -> None:
-    """So many activities, the newest a second old."""
+    """Create `count` activities, the newest a second old."""
     make.owner.execute(CROWD, {"author": make.user().uuid, "message": message, "count": count})
 
 
 def search(client: FlaskClient, term: str, **args: str) -> TestResponse:
-    """A page of a search."""
+    """Return a page of a search."""
     return client.get(SEARCH, query_string={"term": term, **args})
 
 
 def pages(client: FlaskClient, page: TestResponse, relation: str) -> Iterator[TestResponse]:
-    """The page, and all that follow it by `relation`."""
+    """Yield the page, and all that follow it by `relation`."""
     yield page
     while relation in links(page):
         page = client.get(links(page)[relation])
@@ -195,15 +193,13 @@ def pages(client: FlaskClient, page: TestResponse, relation: str) -> Iterator[Te
 
 
 def messages(found_pages: list[TestResponse]) -> list[list[str]]:
-    """What each page shows."""
+    """Return the messages of each page."""
     return [[shown["message"] for shown in page.json] for page in found_pages]
 
 
-# None has a trigram that pg_trgm would find in every match.
+# No term has a trigram that pg_trgm would find in every match.
 @pytest.mark.parametrize("term", ["zq", "z q", "%%", "!!!", "-z", "a-z a_z"])
-def test_a_search_without_an_index_visits_twenty_thousand_activities_a_page(
-    client: FlaskClient, make: Make, term: str
-) -> None:
+def test_search_without_an_index_visits_20000_activities_per_page(client: FlaskClient, make: Make, term: str) -> None:
     make_crowd(make, VISITS)
     make.activity(make.user(), f"holds {term}", age="1 day")
 
@@ -217,7 +213,7 @@ def test_a_search_without_an_index_visits_twenty_thousand_activities_a_page(
     assert "next" not in links(second)
 
 
-def test_the_last_activity_that_a_page_visits_is_found(client: FlaskClient, make: Make) -> None:
+def test_last_activity_visited_by_a_page_is_found(client: FlaskClient, make: Make) -> None:
     make_crowd(make, VISITS - 1)
     make.activity(make.user(), "the last zq", age="1 day")
     make.activity(make.user(), "one beyond zq", age="2 days")
@@ -225,7 +221,7 @@ def test_the_last_activity_that_a_page_visits_is_found(client: FlaskClient, make
     assert messages(list(pages(client, search(client, "zq"), "next"))) == [["the last zq"], ["one beyond zq"]]
 
 
-def test_a_search_that_visits_all_there_are_is_at_its_end(client: FlaskClient, make: Make) -> None:
+def test_search_that_visits_all_activities_has_no_links(client: FlaskClient, make: Make) -> None:
     make_crowd(make, VISITS - 2)
     make.activity(make.user(), "the last zq", age="1 day")
 
@@ -235,39 +231,39 @@ def test_a_search_that_visits_all_there_are_is_at_its_end(client: FlaskClient, m
     assert "Link" not in page.headers
 
 
-def test_pages_that_are_short_lead_to_every_match_both_ways(client: FlaskClient, make: Make) -> None:
+def test_short_pages_lead_to_every_match_in_both_directions(client: FlaskClient, make: Make) -> None:
     author = make.user()
     make_crowd(make, 2 * VISITS + 5_000)
-    # Among them, of one instant some, and at both ends.
+    # Matches among the crowd: two of one instant, and one at each end.
     ages = ["0 s", "1.5 s", "19990 s", "20010 s", "20010 s", "44000 s", "44000.5 s", "2 days"]
     expected = [f"{n} zq" for n in range(len(ages))]
     for message, age in zip(expected, ages, strict=True):
         make.activity(author, message, age=age)
     make.activity(author, "zq expired", age="1 hour", ttl="1 minute")
 
-    there = list(pages(client, search(client, "zq", limit="2"), "next"))
-    back = list(pages(client, there[-1], "prev"))
+    forwards = list(pages(client, search(client, "zq", limit="2"), "next"))
+    backwards = list(pages(client, forwards[-1], "prev"))
 
-    # The two of one instant may be in either order.
-    found_there = [message for page in messages(there) for message in page]
-    found_back = [message for page in reversed(messages(back)) for message in page]
-    assert sorted(found_there) == expected
-    # Short pages are among them, and are not the end.
-    assert any(len(page) < 2 for page in messages(there)[:-1])
-    assert found_back == found_there
+    # The two matches of one instant may be in either order.
+    found_forwards = [message for page in messages(forwards) for message in page]
+    found_backwards = [message for page in reversed(messages(backwards)) for message in page]
+    assert sorted(found_forwards) == expected
+    # Some pages before the last are short.
+    assert any(len(page) < 2 for page in messages(forwards)[:-1])
+    assert found_backwards == found_forwards
 
 
-def test_a_search_for_a_word_of_many_activities_fills_its_pages(client: FlaskClient, make: Make) -> None:
+def test_search_for_a_frequent_word_fills_its_pages(client: FlaskClient, make: Make) -> None:
     make_crowd(make, 5_000, "ordinary words")
     make.activity(make.user(), "extraordinary words", age="1 day")
 
-    there = list(pages(client, search(client, "ordinary words", limit="100"), "next"))
+    forwards = list(pages(client, search(client, "ordinary words", limit="100"), "next"))
 
-    assert [len(page) for page in messages(there)] == [100] * 25 + [1]
-    assert messages(there)[-1] == ["extraordinary words"]
+    assert [len(page) for page in messages(forwards)] == [100] * 25 + [1]
+    assert messages(forwards)[-1] == ["extraordinary words"]
 
 
-def test_a_rare_word_is_found_beyond_twenty_thousand_activities(client: FlaskClient, make: Make) -> None:
+def test_rare_word_is_found_beyond_20000_activities(client: FlaskClient, make: Make) -> None:
     make_crowd(make, VISITS + 1)
     make.activity(make.user(), "a quokka is up", age="1 day")
 
@@ -277,7 +273,7 @@ def test_a_rare_word_is_found_beyond_twenty_thousand_activities(client: FlaskCli
     assert "Link" not in page.headers
 
 
-def test_one_search_runs_at_a_time_and_the_next_is_refused_at_once(
+def test_second_concurrent_search_is_refused_at_once(
     app: Flask, client: FlaskClient, make: Make, owner: Connection, owner_url: str
 ) -> None:
     make.activity(make.user("LinYue"), "a zq")
@@ -297,20 +293,20 @@ def test_one_search_runs_at_a_time_and_the_next_is_refused_at_once(
 
     assert (refused.status_code, refused.json) == (503, ["service_unavailable"])
     assert int(refused.headers["Retry-After"]) > 0
-    # What needs no turn is answered.
+    # Requests that need no turn succeed.
     assert (invalid.status_code, short.status_code) == (422, 200)
     assert messages(first) == [["a zq"]]
-    assert found(client, "zq") == ["a zq"]
+    assert search_messages(client, "zq") == ["a zq"]
 
 
-def test_a_search_that_fails_gives_its_turn_back(client: FlaskClient, make: Make, owner: Connection) -> None:
+def test_failed_search_releases_its_turn(client: FlaskClient, make: Make, owner: Connection) -> None:
     make.activity(make.user(), "a zq")
     owner.execute("ALTER TABLE activities RENAME TO away")
-    failed = search(client, "zq")
+    failure = search(client, "zq")
     owner.execute("ALTER TABLE away RENAME TO activities")
 
-    assert failed.status_code == 500
-    assert found(client, "zq") == ["a zq"]
+    assert failure.status_code == 500
+    assert search_messages(client, "zq") == ["a zq"]
 
 
 def wait_for_lock(owner: Connection) -> None:

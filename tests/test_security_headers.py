@@ -1,4 +1,4 @@
-"""Headers that tell browsers what to leave alone: on every response, whichever part of the service makes it."""
+"""Security headers: on every response, of any part of the service."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -27,7 +27,7 @@ HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"
         ("PATCH /livez", {}, 405),
     ],
 )
-def test_each_response_has_them_once(
+def test_response_has_each_security_header_once(
     client: FlaskClient, request_line: str, headers: dict[str, str], status: int
 ) -> None:
     method, path = request_line.split()
@@ -37,7 +37,7 @@ def test_each_response_has_them_once(
     assert {name: response.headers.getlist(name) for name in HEADERS} == {name: [HEADERS[name]] for name in HEADERS}
 
 
-def test_a_failure_of_the_service_has_them_too(client: FlaskClient, owner: Connection) -> None:
+def test_internal_error_has_security_headers_too(client: FlaskClient, owner: Connection) -> None:
     owner.execute("ALTER TABLE users DROP COLUMN bio")
     response = client.get("/api/activities/@andrewbrown")
 

@@ -1,4 +1,4 @@
-"""Signing in for the first time: a person whose row the trigger of Cognito has not made."""
+"""The first request of a user: the service creates the row that Cognito's trigger has not created."""
 
 import json
 import re
@@ -26,14 +26,14 @@ LIN = {"preferred_username": "LinYue", "name": "Lin Yue", "email": "lin@example.
 
 @pytest.fixture
 def cognito() -> Iterator[FakeCognito]:
-    """Cognito on this machine."""
+    """Run a fake Cognito on this machine."""
     with fake_cognito() as cognito:
         yield cognito
 
 
 @pytest.fixture
 def app(service_url: str, cognito: FakeCognito) -> Iterator[Flask]:
-    """The application, with that Cognito."""
+    """Create the application with the fake Cognito."""
     app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **cognito.pool))
     yield app
     app.extensions["database_pool"].close()
@@ -41,7 +41,7 @@ def app(service_url: str, cognito: FakeCognito) -> Iterator[Flask]:
 
 @pytest.fixture
 def ask(app: Flask) -> Callable[[str], TestResponse]:
-    """What somebody is answered who wants what only the signed in are told."""
+    """Return a function that requests a route with login required, as the user with the given sub."""
     return lambda sub: app.test_client().get("/api/message_groups", headers=bearer(sub))
 
 
@@ -49,7 +49,7 @@ Ask = Callable[[str], TestResponse]
 
 
 def people(owner: Connection) -> list[tuple[object, ...]]:
-    """Everybody but the bystander and their friend."""
+    """Return all users except the bystander and friend."""
     return owner.execute(PEOPLE).fetchall()
 
 
@@ -67,7 +67,7 @@ def people(owner: Connection) -> list[tuple[object, ...]]:
         *(("\u200b", "LinYue"), ("\x07", "LinYue"), ("\u3164", "LinYue"), ("\u202e\u2066", "LinYue"), ("", "LinYue")),
     ],
 )
-def test_a_name_that_the_rules_refuse_is_cleaned(
+def test_display_name_is_cleaned(
     ask: Ask, owner: Connection, cognito: FakeCognito, name: str, display_name: str
 ) -> None:
     cognito.people["sub-lin"] = LIN | {"name": name}
@@ -77,7 +77,7 @@ def test_a_name_that_the_rules_refuse_is_cleaned(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_new_person_is_made_as_cognito_knows_them_and_once(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
+def test_new_user_is_created_once_with_cognitos_attributes(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
     cognito.people["sub-lin"] = LIN
 
     for _ in range(3):
@@ -88,25 +88,25 @@ def test_a_new_person_is_made_as_cognito_knows_them_and_once(ask: Ask, owner: Co
 
 
 @pytest.mark.usefixtures("bystander")
-def test_32_requests_of_a_new_person_at_once_make_one(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
+def test_32_concurrent_first_requests_create_one_user(ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
     cognito.people["sub-lin"] = LIN
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(ask, ["sub-lin"] * 32))
+        responses = list(pool.map(ask, ["sub-lin"] * 32))
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     assert people(owner) == [("LinYue", "Lin Yue", "lin@example.com", "sub-lin")]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_new_person_writes_at_once(app: Flask, cognito: FakeCognito) -> None:
+def test_new_user_may_write_at_once(app: Flask, cognito: FakeCognito) -> None:
     cognito.people["sub-lin"] = LIN
 
-    made = app.test_client().post(
+    response = app.test_client().post(
         "/api/activities", json={"message": "hello", "ttl": "1-day"}, headers=bearer("sub-lin")
     )
 
-    assert (made.status_code, made.json["handle"]) == (200, "LinYue")
+    assert (response.status_code, response.json["handle"]) == (200, "LinYue")
 
 
 @pytest.mark.usefixtures("bystander")
@@ -119,7 +119,7 @@ def test_a_new_person_writes_at_once(app: Flask, cognito: FakeCognito) -> None:
         *(("lin\0", "lin_HHHH"), ("lin\n", "lin_HHHH"), ("\ud800", "user_HHHH"), (None, "user_HHHH")),
     ],
 )
-def test_a_handle_that_is_taken_or_invalid_gets_an_ending(
+def test_taken_or_invalid_handle_gets_a_suffix(
     ask: Ask, make: Make, cognito: FakeCognito, wanted: str | None, given: str
 ) -> None:
     make.user("Taken")
@@ -139,7 +139,9 @@ def test_a_handle_that_is_taken_or_invalid_gets_an_ending(
         ("\0", "LinYue"),
     ],
 )
-def test_a_name_is_made_to_fit(ask: Ask, owner: Connection, cognito: FakeCognito, name: str, shown: str) -> None:
+def test_display_name_is_shortened_or_replaced_to_be_valid(
+    ask: Ask, owner: Connection, cognito: FakeCognito, name: str, shown: str
+) -> None:
     cognito.people["sub-lin"] = {**LIN, "name": name, "email": ""}
 
     assert ask("sub-lin").status_code == 200
@@ -148,22 +150,22 @@ def test_a_name_is_made_to_fit(ask: Ask, owner: Connection, cognito: FakeCognito
 
 
 @pytest.mark.usefixtures("bystander")
-def test_16_people_who_want_one_handle_at_once_are_all_let_in(
+def test_16_concurrent_new_users_with_one_handle_are_all_created(
     ask: Ask, owner: Connection, cognito: FakeCognito
 ) -> None:
     cognito.people = {f"new-{n}": LIN for n in range(16)}
 
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask, cognito.people))
+        responses = list(pool.map(ask, cognito.people))
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {response.status_code for response in responses} == {200}
     handles = [str(handle) for handle, *_ in people(owner)]
     assert handles.count("LinYue") == 1
     assert len([handle for handle in handles if re.fullmatch("LinYue_[0-9a-f]{4}", handle)]) == 15
 
 
-def refusal(name: str) -> tuple[int, bytes]:
-    """An answer of Cognito's API that is a fault."""
+def error_response(name: str) -> tuple[int, bytes]:
+    """Return an error response of Cognito's API."""
     return 400, json.dumps({"__type": name, "message": "secret"}).encode()
 
 
@@ -171,22 +173,22 @@ def refusal(name: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize(
     "fault",
     [
-        refusal("NotAuthorizedException"),
-        refusal("com.amazonaws.cognito#UserNotFoundException"),
-        refusal("PasswordResetRequiredException"),
-        refusal("UserNotConfirmedException"),
-        refusal("InvalidParameterException"),
+        error_response("NotAuthorizedException"),
+        error_response("com.amazonaws.cognito#UserNotFoundException"),
+        error_response("PasswordResetRequiredException"),
+        error_response("UserNotConfirmedException"),
+        error_response("InvalidParameterException"),
     ],
 )
-def test_whom_cognito_refuses_is_not_signed_in(
+def test_user_refused_by_cognito_is_rejected(
     ask: Ask, owner: Connection, cognito: FakeCognito, fault: tuple[int, bytes]
 ) -> None:
     cognito.people["sub-lin"] = LIN
     cognito.faults[GET_USER] = fault
 
-    answer = ask("sub-lin")
+    response = ask("sub-lin")
 
-    assert (answer.status_code, answer.json) == (401, ["generic_401"])
+    assert (response.status_code, response.json) == (401, ["generic_401"])
     assert people(owner) == []
 
 
@@ -194,28 +196,32 @@ def test_whom_cognito_refuses_is_not_signed_in(
 @pytest.mark.parametrize(
     "fault",
     [
-        *(refusal("TooManyRequestsException"), refusal("InternalErrorException"), refusal("ResourceNotFoundException")),
+        *(
+            error_response("TooManyRequestsException"),
+            error_response("InternalErrorException"),
+            error_response("ResourceNotFoundException"),
+        ),
         *((200, b""), (200, b"{}"), (200, b"null"), (200, b"[]"), (200, b'"UserAttributes"'), (200, b"\xff")),
         *((200, b'{"UserAttributes": 1}'), (200, b'{"UserAttributes": [1]}'), (200, b'{"UserAttributes": [{}]}')),
         *((302, b""), (403, b"<html>"), (500, b"oops"), (503, b'{"message": "no type"}')),
     ],
 )
-def test_a_cognito_that_is_in_trouble_is_told_as_unavailable(
+def test_invalid_response_of_cognito_is_service_unavailable(
     ask: Ask, owner: Connection, cognito: FakeCognito, fault: tuple[int, bytes]
 ) -> None:
     cognito.people["sub-lin"] = LIN
     cognito.faults[GET_USER] = fault
 
-    answer = ask("sub-lin")
+    response = ask("sub-lin")
 
-    assert (answer.status_code, answer.json) == (503, ["service_unavailable"])
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status_code, response.json) == (503, ["service_unavailable"])
+    assert int(response.headers["Retry-After"]) > 0
     assert people(owner) == []
     cognito.faults.clear()
     assert ask("sub-lin").status_code == 200
 
 
-def test_a_cognito_that_is_away_or_silent_keeps_only_new_people_out(
+def test_unreachable_cognito_affects_new_users_only(
     ask: Ask, app: Flask, cognito: FakeCognito, bystander: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert ask(bystander.cognito_user_id).status_code == 200
@@ -230,7 +236,7 @@ def test_a_cognito_that_is_away_or_silent_keeps_only_new_people_out(
     assert visitor.status_code == 200
 
 
-def test_a_silent_cognito_is_not_waited_for_again_for_a_while(
+def test_cognito_timeout_is_remembered_for_a_while(
     ask: Ask, cognito: FakeCognito, bystander: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -250,10 +256,10 @@ def test_a_silent_cognito_is_not_waited_for_again_for_a_while(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_no_token_and_no_answer_of_cognitos_is_logged(
+def test_log_contains_no_token_and_no_message_of_cognitos(
     ask: Ask, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cognito.faults[GET_USER] = refusal("InternalErrorException")
+    cognito.faults[GET_USER] = error_response("InternalErrorException")
 
     assert ask("sub-lin").status_code == 503
 
