@@ -1,4 +1,4 @@
-"""bin/serve: production's way to run, and what keeps it from starting."""
+"""bin/serve: the production server, the checks at its start, and its graceful shutdown."""
 
 import json
 import signal
@@ -32,9 +32,7 @@ ELLIPTIC = {
 }
 
 
-def test_it_serves_the_feed_with_several_processes_until_sigterm(
-    service_url: str, owner: psycopg.Connection, make: Make
-) -> None:
+def test_serve_runs_several_processes_until_sigterm(service_url: str, owner: psycopg.Connection, make: Make) -> None:
     make.activity(make.user("LinYue"), "served")
 
     with serving(service_url, WEB_CONCURRENCY="2") as port:
@@ -43,7 +41,7 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
         sessions = """
             SELECT count(*) FROM pg_stat_activity WHERE usename = 'cruddur_service' AND datname = current_database()
         """
-        # Each process has a pool of four, and the purge's.
+        # Each process has a pool of four connections, and one for the purge.
         wait_until(lambda: owner.execute(sessions.encode()).fetchone() == (10,), "the number of sessions", 10)
 
     with pytest.raises(ConnectionRefusedError):
@@ -51,7 +49,7 @@ def test_it_serves_the_feed_with_several_processes_until_sigterm(
     assert owner.execute("SELECT count(*) FROM activities").fetchone() == (1,)
 
 
-def test_every_missing_setting_is_a_line_of_its_own() -> None:
+def test_every_invalid_setting_has_a_line() -> None:
     lines = process_fails(CONNECTION_URL="", FRONTEND_URL="", AWS_COGNITO_USER_POOL_ID="", PORT="http")
 
     assert [line.partition(";")[0] for line in lines] == [
@@ -62,7 +60,7 @@ def test_every_missing_setting_is_a_line_of_its_own() -> None:
     ]
 
 
-def test_a_port_in_use_is_told() -> None:
+def test_port_in_use_is_reported() -> None:
     with silent() as server:
         port = server.url.rpartition(":")[2]
 
@@ -84,7 +82,7 @@ def test_a_port_in_use_is_told() -> None:
     ],
     ids=["no file", "nothing", "no key set", "no key", "no RSA key"],
 )
-def test_a_key_set_that_is_not_in_its_file_is_told(tmp_path: Path, content: str | None, said: str) -> None:
+def test_missing_or_invalid_key_set_file_is_reported(tmp_path: Path, content: str | None, said: str) -> None:
     file = tmp_path / "a key set.json"
     if content is not None:
         file.write_text(content)
@@ -94,7 +92,7 @@ def test_a_key_set_that_is_not_in_its_file_is_told(tmp_path: Path, content: str 
     assert line == f"cruddur: AWS_COGNITO_JWKS_URL: {said.format(url=file.as_uri())}: {KEY_SET_REMEDY}"
 
 
-def test_a_key_set_of_another_pool_is_told(tmp_path: Path) -> None:
+def test_key_set_of_another_pool_is_reported(tmp_path: Path) -> None:
     url = tokens.write_key_set(tmp_path / "eu-west-1_development.json")
 
     (line,) = fails(AWS_COGNITO_JWKS_URL=url)
@@ -105,14 +103,14 @@ def test_a_key_set_of_another_pool_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_with_a_key_set_in_a_file_it_goes_on(tmp_path: Path) -> None:
+def test_valid_key_set_file_passes_the_check(tmp_path: Path) -> None:
     (line,) = fails(AWS_COGNITO_JWKS_URL=tokens.write_key_set(tmp_path / "a key set.json"))
 
     assert line.startswith("cruddur: CONNECTION_URL: ")
 
 
 @pytest.mark.parametrize(("files", "starts"), [(MIN_DESCRIPTORS - 1, False), (MIN_DESCRIPTORS, True)])
-def test_a_limit_of_open_files_that_is_too_low_is_told(
+def test_limit_of_open_files_has_a_minimum(
     service_url: str,
     files: int,
     starts: bool,  # noqa: FBT001 - a case
@@ -127,8 +125,8 @@ def test_a_limit_of_open_files_that_is_too_low_is_told(
         _, err = server.communicate(timeout=STOP_SECONDS)
 
     assert server.returncode == int(not starts)
-    told = f"cruddur: the limit of open files is {files}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more\n"
-    assert err == ("" if starts else told)
+    error = f"cruddur: the limit of open files is {files}: raise it (ulimit -Hn) to {MIN_DESCRIPTORS} or more\n"
+    assert err == ("" if starts else error)
 
 
 @pytest.mark.parametrize(("files", "connections"), [(256, 128), (2047, 1023), (2048, 1024), (65_536, 1024)])
@@ -136,27 +134,27 @@ def test_half_of_the_open_files_are_for_connections(files: int, connections: int
     assert max_connections(files) == connections
 
 
-def test_a_server_that_is_away_is_told() -> None:
+def test_unreachable_server_is_reported() -> None:
     (line,) = fails()
 
     assert line.startswith("cruddur: CONNECTION_URL: ")
     assert "port 1 failed: Connection refused" in line
 
 
-def test_a_database_that_is_not_there_is_told(owner_url: str) -> None:
+def test_missing_database_is_reported(owner_url: str) -> None:
     (line,) = fails(CONNECTION_URL=make_conninfo(owner_url, dbname="nowhere"))
 
     assert 'database "nowhere" does not exist' in line
     assert "bin/db-create" in line
 
 
-def test_a_schema_that_was_never_loaded_is_told(owner_url: str) -> None:
+def test_missing_schema_is_reported(owner_url: str) -> None:
     (line,) = fails(CONNECTION_URL=make_conninfo(owner_url, dbname="postgres"))
 
     assert line == "cruddur: the database has no schema: run bin/db-schema-load"
 
 
-def test_a_schema_that_is_too_old_is_told_and_a_newer_one_is_taken(service_url: str, owner: psycopg.Connection) -> None:
+def test_older_schema_is_refused_and_a_newer_one_accepted(service_url: str, owner: psycopg.Connection) -> None:
     owner.execute("UPDATE alembic_version SET version_num = '0000'")
     (line,) = fails(CONNECTION_URL=service_url)
     assert line == f"cruddur: the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate"
@@ -166,7 +164,7 @@ def test_a_schema_that_is_too_old_is_told_and_a_newer_one_is_taken(service_url: 
         assert get(port, "/api/activities/home") == (200, b"[]")
 
 
-def test_a_time_zone_that_is_not_utc_is_told(owner_url: str, owner: psycopg.Connection) -> None:
+def test_time_zone_other_than_utc_is_refused(owner_url: str, owner: psycopg.Connection) -> None:
     owner.execute(f"ALTER DATABASE {owner.info.dbname} SET timezone TO 'Europe/Rome'".encode())
 
     (line,) = fails(CONNECTION_URL=owner_url)
@@ -177,9 +175,9 @@ def test_a_time_zone_that_is_not_utc_is_told(owner_url: str, owner: psycopg.Conn
         assert get(port, "/api/activities/home") == (200, b"[]")
 
 
-def test_more_processes_than_there_are_connections_for_are_told(service_url: str, owner: psycopg.Connection) -> None:
+def test_processes_must_fit_the_connection_limit(service_url: str, owner: psycopg.Connection) -> None:
     limit = f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT"
-    # Two processes, each with a pool of four, one that asks whether the server is back, and the purge's.
+    # Two processes, each with a pool of four connections, one for the probe, and one for the purge.
     owner.execute(f"{limit} 11".encode())
     (line,) = fails(CONNECTION_URL=service_url, WEB_CONCURRENCY="2")
     assert line == (
@@ -192,19 +190,22 @@ def test_more_processes_than_there_are_connections_for_are_told(service_url: str
         assert get(port, "/readyz")[0] == HTTPStatus.OK
 
 
-def test_on_sigterm_it_sends_everybody_elsewhere_before_it_stops(service_url: str) -> None:
+def test_sigterm_drains_before_the_server_stops(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "DRAIN_SECONDS": "2"}
-    with running("serve", **settings) as server, closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as kept:
+    with (
+        running("serve", **settings) as server,
+        closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as keep_alive,
+    ):
         assert get(port, "/readyz")[0] == HTTPStatus.OK
-        kept.request("GET", "/api/activities/home")
-        assert kept.getresponse().read() == b"[]"
+        keep_alive.request("GET", "/api/activities/home")
+        assert keep_alive.getresponse().read() == b"[]"
         server.send_signal(signal.SIGTERM)
 
         wait_until(lambda: get(port, "/readyz") == (503, b'["draining"]'))
-        kept.request("GET", "/api/activities/home")
-        answer = kept.getresponse()
-        assert (answer.status, answer.read(), answer.headers["Connection"]) == (200, b"[]", "close")
+        keep_alive.request("GET", "/api/activities/home")
+        response = keep_alive.getresponse()
+        assert (response.status, response.read(), response.headers["Connection"]) == (200, b"[]", "close")
         assert get(port, "/livez")[0] == HTTPStatus.OK
         out, err = server.communicate(timeout=30)
 
@@ -212,7 +213,7 @@ def test_on_sigterm_it_sends_everybody_elsewhere_before_it_stops(service_url: st
 
 
 @pytest.mark.parametrize("hurry", [signal.SIGTERM, signal.SIGINT])
-def test_told_twice_it_does_not_wait(service_url: str, hurry: signal.Signals) -> None:
+def test_second_signal_ends_the_drain(service_url: str, hurry: signal.Signals) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "DRAIN_SECONDS": "10"}
     with running("serve", **settings) as server:
@@ -220,5 +221,5 @@ def test_told_twice_it_does_not_wait(service_url: str, hurry: signal.Signals) ->
         server.send_signal(signal.SIGTERM)
         wait_until(lambda: get(port, "/readyz")[0] == HTTPStatus.SERVICE_UNAVAILABLE)
         server.send_signal(hurry)
-        # Far less than it would have drained for.
+        # The limit is far below DRAIN_SECONDS.
         assert server.wait(timeout=8) == 0

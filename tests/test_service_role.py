@@ -1,4 +1,4 @@
-"""The two roles: everything that they may do stands in docs/database.md. What the service's may not is refused."""
+"""The roles of service and Lambda: docs/database.md lists all their privileges, and Postgres refuses the rest."""
 
 import re
 
@@ -15,8 +15,8 @@ from ops.roles import creating
 from ops.schema_load import schema_load
 from tests.factories import Make
 
-# Each relation, function and schema of ours, the databases that every server has, and the role itself: what the role
-# may do with it, by itself or as everybody may. The last two catch whatever object is of another kind.
+# The privileges of a role, own or through PUBLIC, on our relations, functions and schemas, on every server's
+# databases, and the role's own attributes. The last two parts cover objects of any other kind.
 RIGHTS = r"""
     WITH relations AS (
         SELECT pg_class.oid, pg_class.relname
@@ -113,32 +113,30 @@ RIGHTS = r"""
         )
 """
 PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
-# MAINTAIN came with this version.
+# The privilege MAINTAIN exists since this version.
 MAINTAIN_VERSION = 170_000
 
 
-def documented(role: str) -> set[tuple[str, str]]:
-    """What docs/database.md says of `role`: each object with each of its privileges."""
+def documented_privileges(role: str) -> set[tuple[str, str]]:
+    """Return the privileges of `role` that docs/database.md lists, by object."""
     section = (ROOT / "docs" / "database.md").read_text().partition(f"### What `{role}` may do\n")[2]
     rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", re.split(r"\n##+ ", section)[0], re.MULTILINE)
     return {(name, privilege) for name, cell in rows for privilege in re.findall("`([^`]+)`", cell)}
 
 
 @pytest.mark.parametrize("role", [ROLE, LAMBDA_ROLE])
-def test_the_document_lists_everything_that_a_role_may_do(owner: Connection, owner_url: str, role: str) -> None:
+def test_documentation_lists_every_privilege_of_a_role(owner: Connection, owner_url: str, role: str) -> None:
     create(Database("CONNECTION_URL", owner_url))
     lambda_role(Database("CONNECTION_URL", owner_url))
     maintain = ["MAINTAIN"] if owner.info.server_version >= MAINTAIN_VERSION else []
 
-    found = owner.execute(RIGHTS.encode(), {"role": role, "privileges": PRIVILEGES + maintain}).fetchall()
+    privileges = owner.execute(RIGHTS.encode(), {"role": role, "privileges": PRIVILEGES + maintain}).fetchall()
 
-    assert set(found) == documented(role)
+    assert set(privileges) == documented_privileges(role)
 
 
-def test_what_every_role_could_do_in_an_older_database_is_taken_back(
-    owner: Connection, owner_url: str, service_url: str
-) -> None:
-    # As Postgres 14 made it.
+def test_schema_load_revokes_privileges_of_public(owner: Connection, owner_url: str, service_url: str) -> None:
+    # The default privileges of Postgres 14.
     owner.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
 
     schema_load(Database("CONNECTION_URL", owner_url))
@@ -147,7 +145,7 @@ def test_what_every_role_could_do_in_an_older_database_is_taken_back(
         service.execute("CREATE TABLE mine (n integer)")
 
 
-# What somebody would try who has got hold of the role.
+# Statements that an attacker with the role's password might try.
 FORBIDDEN = [
     *("SELECT email FROM users", "SELECT * FROM users", "SELECT users FROM users", "COPY users (email) TO STDOUT"),
     "INSERT INTO users (handle, display_name, email, cognito_user_id) VALUES ('a', 'a', 'a', 'a') RETURNING email",
@@ -178,7 +176,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_the_role_may_do_nothing_that_the_service_does_not(
+def test_role_is_refused_all_other_statements(
     service_url: str, owner: Connection, owner_url: str, make: Make, statement: str
 ) -> None:
     create(Database("CONNECTION_URL", owner_url))
@@ -194,26 +192,26 @@ def test_the_role_may_do_nothing_that_the_service_does_not(
 
 
 @pytest.mark.parametrize("setting", ["role", "session_authorization"])
-def test_the_role_may_become_no_other(service_url: str, owner: Connection, setting: str) -> None:
+def test_role_cannot_become_another_role(service_url: str, owner: Connection, setting: str) -> None:
     with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.InsufficientPrivilege):
         service.execute("SELECT set_config(%s, %s, false)", [setting, owner.info.user])
 
 
-def test_the_role_may_not_end_what_others_run(service_url: str, owner: Connection) -> None:
+def test_role_cannot_end_sessions_of_others(service_url: str, owner: Connection) -> None:
     with psycopg.connect(service_url, autocommit=True) as service:
         for function in ("pg_cancel_backend", "pg_terminate_backend"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 service.execute(f"SELECT {function}(%s)".encode(), [owner.info.backend_pid])
 
 
-def test_a_conversation_keeps_its_uuid(service_url: str, make: Make) -> None:
+def test_conversation_uuid_cannot_change(service_url: str, make: Make) -> None:
     make.conversation(make.user(), make.user())
 
     with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.CheckViolation):
         service.execute("UPDATE message_groups SET uuid = gen_random_uuid()")
 
 
-# What docs/database.md says that Postgres cannot forbid.
+# The statements that Postgres cannot forbid, according to docs/database.md.
 ALLOWED = [
     *(
         "SET statement_timeout TO 0",
@@ -225,9 +223,11 @@ ALLOWED = [
 
 
 @pytest.mark.parametrize("statement", ALLOWED)
-def test_what_postgres_cannot_forbid_is_in_the_document(service_url: str, owner_url: str, statement: str) -> None:
+def test_statements_that_postgres_cannot_forbid_are_documented(
+    service_url: str, owner_url: str, statement: str
+) -> None:
     with (
-        # Roles are the whole server's.
+        # Roles belong to the whole server.
         creating(Database("CONNECTION_URL", owner_url)),
         psycopg.connect(service_url) as service,
         service.transaction(force_rollback=True),
@@ -236,12 +236,12 @@ def test_what_postgres_cannot_forbid_is_in_the_document(service_url: str, owner_
 
 
 @pytest.mark.parametrize("database", ["postgres", "template1"])
-def test_the_role_may_connect_nowhere_else(service_url: str, database: str) -> None:
+def test_role_cannot_connect_to_another_database(service_url: str, database: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         psycopg.connect(make_conninfo(service_url, dbname=database))
 
 
-def test_another_role_may_not_connect_to_the_database(service_url: str, owner: Connection, owner_url: str) -> None:
+def test_another_role_cannot_connect_to_the_database(service_url: str, owner: Connection, owner_url: str) -> None:
     create(Database("CONNECTION_URL", owner_url))
     owner.execute("DROP ROLE IF EXISTS cruddur_stranger")
     owner.execute("CREATE ROLE cruddur_stranger LOGIN PASSWORD 'cruddur'")
@@ -253,7 +253,7 @@ def test_another_role_may_not_connect_to_the_database(service_url: str, owner: C
         owner.execute("DROP ROLE cruddur_stranger")
 
 
-def test_what_others_run_is_not_shown_to_the_role(service_url: str, owner: Connection) -> None:
+def test_queries_of_others_are_hidden_from_the_role(service_url: str, owner: Connection) -> None:
     owner.execute("SELECT 'secret'")
 
     with psycopg.connect(service_url) as service:

@@ -1,4 +1,4 @@
-"""Which requests are sampled, what metrics count, and what leaves a process and when."""
+"""OpenTelemetry: sampling, metrics, the export at the end of a process, and invalid settings."""
 
 import re
 import signal
@@ -23,19 +23,19 @@ MARKER = "f1nd-me"
 @pytest.mark.parametrize(
     ("sampler", "sampled"),
     [
-        # Without a parent, below one that is sampled, and below one that is not.
+        # Without a parent, with a sampled parent, and with an unsampled parent.
         (("parentbased_always_on", 1.0), (True, True, False)),
         (("always_on", 1.0), (True, True, True)),
         (("always_off", 1.0), (False, False, False)),
         (("parentbased_always_off", 1.0), (False, True, False)),
-        # A stranger's flag does not decide: the trace's id, which is high here, does.
+        # The client's sampled flag does not decide. The trace id does, and is high here.
         (("traceidratio", 0.5), (None, False, False)),
         (("parentbased_traceidratio", 0.0), (False, True, False)),
         (("traceidratio", 0.0), (False, False, False)),
         (("traceidratio", 1.0), (True, True, True)),
     ],
 )
-def test_the_sampler_is_the_one_that_is_named(
+def test_sampler_is_selected_by_its_name(
     service_url: str, jwks_url: str, collector: Collector, sampler: tuple[str, float], sampled: tuple[bool | None, ...]
 ) -> None:
     app = watched(service_url, jwks_url, collector, otel_traces_sampler=sampler[0], otel_traces_sampler_arg=sampler[1])
@@ -50,7 +50,7 @@ def test_the_sampler_is_the_one_that_is_named(
 
 
 @pytest.mark.parametrize("length", [512, 513])
-def test_a_long_tracestate_is_dropped(service: Watched, length: int) -> None:
+def test_long_tracestate_is_dropped(service: Watched, length: int) -> None:
     state = ",".join(f"v{n}={'x' * 60}" for n in range(7))
     state += f",last={'y' * (length - len(state) - 6)}"
     assert len(state) == length
@@ -63,7 +63,7 @@ def test_a_long_tracestate_is_dropped(service: Watched, length: int) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["always_on", "always_off"])
-def test_the_duration_metric_counts_each_request_once(
+def test_duration_metric_counts_each_request_once(
     service_url: str, jwks_url: str, collector: Collector, make: Make, sampler: str
 ) -> None:
     make.user("lin")
@@ -84,18 +84,18 @@ def test_the_duration_metric_counts_each_request_once(
         client.get(path, headers={"User-Agent": MARKER})
     after = count()
 
-    is_default_limit = {"http.request.method": "GET", "url.scheme": "http"}
+    common = {"http.request.method": "GET", "url.scheme": "http"}
     route = {"http.route": "/api/activities/@<handle>"}
     expected = [{**route, "http.response.status_code": status} for status in (200, 404)]
     expected.append({"http.response.status_code": 404})
-    keys = [tuple(sorted({**is_default_limit, **each}.items())) for each in expected]
+    keys = [tuple(sorted({**common, **each}.items())) for each in expected]
     assert {
         key: count - before.get(key, 0) for key, count in after.items() if count != before.get(key)
     } == dict.fromkeys(keys, 1)
     app.extensions["database_pool"].close()
 
 
-def test_a_malformed_header_setting_is_logged_without_its_value(
+def test_malformed_header_setting_is_logged_without_its_value(
     service: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert service.app.name == "app"
@@ -106,7 +106,7 @@ def test_a_malformed_header_setting_is_logged_without_its_value(
     assert "s3cret" not in caplog.text
 
 
-def test_two_processes_lose_nothing_at_sigterm(service_url: str, make: Make) -> None:
+def test_two_processes_export_everything_at_sigterm(service_url: str, make: Make) -> None:
     author = make.user()
     with collecting() as collector:
         port = free_port()
@@ -142,7 +142,7 @@ def test_two_processes_lose_nothing_at_sigterm(service_url: str, make: Make) -> 
             assert connections.keys() <= {"idle", "used"}
 
 
-def test_without_an_exporter_nothing_is_installed(app: Flask) -> None:
+def test_without_exporter_no_hook_is_installed(app: Flask) -> None:
     assert "wsgi_app" not in vars(app)
     hooks = [*app.before_request_funcs[None], *app.after_request_funcs[None], *app.teardown_request_funcs.get(None, [])]
     assert [hook.__module__ for hook in hooks if re.search("telemetry", hook.__module__)] == []
@@ -152,11 +152,11 @@ def test_without_an_exporter_nothing_is_installed(app: Flask) -> None:
 @pytest.mark.parametrize(
     "status", [302, *(pytest.param(code, marks=pytest.mark.slow) for code in (301, 304, 307, 308))]
 )
-def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(service_url: str, status: int) -> None:
-    asked: list[str] = []
+def test_redirecting_collector_is_logged_as_a_failed_export(service_url: str, status: int) -> None:
+    paths: list[str] = []
 
     def redirect(request: StubRequest) -> StubResponse:
-        asked.append(request.path)
+        paths.append(request.path)
         return StubResponse(status, headers={"Location": f"https://{MARKER}.example{request.path}"})
 
     port = free_port()
@@ -167,10 +167,10 @@ def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(s
             server.send_signal(signal.SIGTERM)
             _, err = server.communicate(timeout=30)
 
-    assert set(asked) == {"/v1/traces", "/v1/metrics"}
-    told = f"the collector answers {status}, a redirect: set the endpoint to where it leads"
+    assert set(paths) == {"/v1/traces", "/v1/metrics"}
+    reason = f"the collector answers {status}, a redirect: set the endpoint to where it leads"
     assert sorted(faults(err)) == [
-        f"Failed to export {kind} batch code: None, reason: {told}" for kind in ("metrics", "spans")
+        f"Failed to export {kind} batch code: None, reason: {reason}" for kind in ("metrics", "spans")
     ]
 
 
@@ -189,7 +189,7 @@ def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(s
             "s",
             "OTEL_METRICS_EXEMPLAR_FILTER is malformed: it is none of the choices",
         ),
-        # The SDK reads its own when it is loaded.
+        # The SDK reads this setting at its import.
         (
             process_fails,
             "OTEL_PROPAGATORS",
@@ -204,7 +204,7 @@ def test_a_collector_that_redirects_is_logged_and_not_taken_for_one_that_takes(s
         ),
     ],
 )
-def test_what_the_sdk_would_drop_or_end_a_worker_with_is_refused_at_the_start(
+def test_setting_that_the_sdk_would_drop_or_fail_on_is_refused(
     fails: Callable[..., list[str]], name: str, value: str, said: str
 ) -> None:
     (line,) = fails(**{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", name: value})
@@ -213,7 +213,7 @@ def test_what_the_sdk_would_drop_or_end_a_worker_with_is_refused_at_the_start(
     assert "s3cret" not in line
 
 
-def test_an_empty_variable_of_the_sdks_counts_as_not_set(service_url: str) -> None:
+def test_empty_sdk_variable_counts_as_unset(service_url: str) -> None:
     empty = dict.fromkeys(
         [
             "OTEL_BSP_MAX_QUEUE_SIZE",
