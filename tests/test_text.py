@@ -1,4 +1,4 @@
-"""What text is: one table for the service and for the schema, which names where the schema takes more."""
+"""Valid text: one table of cases for the service and for the schema, which accepts more in places."""
 
 from typing import NamedTuple
 
@@ -15,21 +15,21 @@ BLANK, INVALID = "blank", "invalid"
 
 
 class Case(NamedTuple):
-    """A text: what is wrong with it as a message or a search term, and as a name; what of that the schema takes."""
+    """A text, its error as a message or search term, its error as a name, and the errors that the schema misses."""
 
     text: str
     message: str | None = None
     name: str | None = None
-    # Where SQL cannot say it: "message", "name".
+    # The uses for which SQL cannot express the rule: "message", "name".
     schema_takes: tuple[str, ...] = ()
 
 
 BOTH = ("message", "name")
 CASES = [
     *(Case(text) for text in ("x", " x ", "\u00e9", "e\u0301", "\u0301", "0", "\ufffd", "\U0010fffd", "한글")),
-    # Signs of the category Cf, and a character that Unicode does not have yet, are seen.
+    # Visible: characters of the category Cf, and a code point that Unicode has not assigned yet.
     *(Case(text) for text in ("\u06dd", "\u0600", "\U000e1000", "\u0378")),
-    # Joiners, variation selectors and directional marks belong to what they stand beside.
+    # Joiners, variation selectors and directional marks belong to their neighbouring characters.
     *(
         Case(text)
         for text in ("👩‍👩‍👧‍👦", "❤️", "می‌خواهم", "\u200fשלום\u200f", "co\u00adop", "a\u200b", "\ufeffa", "🏴󠁧󠁢󠁥󠁮󠁧󠁿")
@@ -46,7 +46,7 @@ CASES = [
     *(Case(text, BLANK, BLANK, BOTH) for text in ("\u3164", "\u115f\u1160", "\uffa0", "\ufe0f", "\u034f", "\u180e")),
     *(Case(text, BLANK, BLANK, BOTH) for text in ("\ufdd0", "\U0010ffff", "\U000e0041", "\ufff9", "\u2066\u2069")),
     *(Case(text, BLANK, BLANK, ("message",)) for text in ("\u2028", "\u2029")),
-    # In a message a control is kept. In a name it would reach beyond the name.
+    # A control character is valid in a message. In a name it would affect text beyond the name.
     *(Case(text, None, INVALID) for text in ("a\nb", "a\r", "\ta", "\x1b[31ma", "a\x07", "a\x7f", "a\x85", "a\x9bb")),
     *(Case(text, None, INVALID) for text in ("a\u2028b", "a\u2029")),
     *(
@@ -56,40 +56,40 @@ CASES = [
 ]
 
 
-def taken_or(answer: TestResponse, *codes: str) -> None:
+def assert_accepted_or_refused(response: TestResponse, *codes: str) -> None:
     """Expect 200, or 422 with the codes."""
-    assert (answer.status_code, answer.json if codes else []) == (422 if codes else 200, [*codes])
+    assert (response.status_code, response.json if codes else []) == (422 if codes else 200, [*codes])
 
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: ascii(case.text))
-def test_the_service_takes_a_text_or_refuses_it(sign_in: SignIn, make: Make, case: Case) -> None:
+def test_service_accepts_or_refuses_text(sign_in: SignIn, make: Make, case: Case) -> None:
     lin, kofi = make.user("LinYue"), make.user("kofi")
     question, group = make.activity(kofi), make.conversation(lin, kofi, "hello")
     client = sign_in(lin)
     codes = [f"message_{case.message}"] if case.message else []
     body = {"message": case.text}
 
-    posted = client.post("/api/activities", json=body | {"ttl": "1-day"})
-    taken_or(posted, *codes)
-    taken_or(client.post(f"/api/activities/{question.uuid}/reply", json=body), *codes)
-    taken_or(client.post("/api/messages", json=body | {"message_group_uuid": str(group)}), *codes)
-    taken_or(client.post("/api/messages", json=body | {"handle": "kofi"}), *codes)
-    named = client.put("/api/profile/update", json={"display_name": case.text})
-    taken_or(named, *([f"display_name_{case.name}"] if case.name else []))
+    activity = client.post("/api/activities", json=body | {"ttl": "1-day"})
+    assert_accepted_or_refused(activity, *codes)
+    assert_accepted_or_refused(client.post(f"/api/activities/{question.uuid}/reply", json=body), *codes)
+    assert_accepted_or_refused(client.post("/api/messages", json=body | {"message_group_uuid": str(group)}), *codes)
+    assert_accepted_or_refused(client.post("/api/messages", json=body | {"handle": "kofi"}), *codes)
+    profile = client.put("/api/profile/update", json={"display_name": case.text})
+    assert_accepted_or_refused(profile, *([f"display_name_{case.name}"] if case.name else []))
     term = client.get("/api/activities/search", query_string={"term": case.text})
-    taken_or(term, *(["search_term_blank"] if case.message else []))
+    assert_accepted_or_refused(term, *(["search_term_blank"] if case.message else []))
 
-    # As it was sent.
+    # Valid text is returned as sent.
     if not case.message:
-        assert posted.json["message"] == case.text
+        assert activity.json["message"] == case.text
         assert case.text in [found["message"] for found in term.json]
     if not case.name:
-        assert named.json["display_name"] == case.text
+        assert profile.json["display_name"] == case.text
 
 
 def insert(owner: Connection, statement: str, *parameters: object) -> bool:
-    """Return whether the schema takes a row."""
+    """Return whether the schema accepts a row."""
     try:
         owner.execute(statement.encode(), parameters)
     except psycopg.errors.CheckViolation:
@@ -98,10 +98,10 @@ def insert(owner: Connection, statement: str, *parameters: object) -> bool:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: ascii(case.text))
-def test_the_schema_takes_what_the_service_takes_and_little_more(owner: Connection, make: Make, case: Case) -> None:
+def test_schema_accepts_all_text_that_the_service_accepts(owner: Connection, make: Make, case: Case) -> None:
     lin, kofi = make.user(), make.user()
     group = make.conversation(lin, kofi)
-    taken = {
+    accepted = {
         "message": (
             insert(owner, "INSERT INTO activities (user_uuid, message) VALUES (%s, %s)", lin.uuid, case.text),
             insert(
@@ -117,10 +117,10 @@ def test_the_schema_takes_what_the_service_takes_and_little_more(owner: Connecti
         for name, code in (("message", case.message), ("name", case.name))
     }
 
-    assert {name: set(each) for name, each in taken.items()} == {name: {each} for name, each in expected.items()}
+    assert {name: set(each) for name, each in accepted.items()} == {name: {each} for name, each in expected.items()}
 
 
-def test_lengths_are_counted_as_sent(sign_in: SignIn, make: Make) -> None:
+def test_length_counts_code_points_as_sent(sign_in: SignIn, make: Make) -> None:
     client = sign_in(make.user())
 
     # A composed character is one code point, a decomposed one two, and a family eleven.
@@ -132,15 +132,15 @@ def test_lengths_are_counted_as_sent(sign_in: SignIn, make: Make) -> None:
     assert wrong.json == ["display_name_invalid", "display_name_exceed_max_chars", "bio_exceed_max_chars"]
 
 
-def test_a_bio_may_have_lines(sign_in: SignIn, make: Make) -> None:
+def test_bio_may_have_several_lines(sign_in: SignIn, make: Make) -> None:
     lin = make.user("LinYue")
 
     assert sign_in(lin).put("/api/profile/update", json={"display_name": "Lin", "bio": "a\n\tb"}).status_code == 200
     assert sign_in(lin).get("/api/activities/@LinYue").json["profile"]["bio"] == "a\n\tb"
 
 
-def test_a_visible_character_never_folds_to_nothing() -> None:
+def test_visible_character_never_folds_to_nothing() -> None:
     every = (chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000)
 
-    # A term without a word would find everything.
+    # A search term without a word would match every activity.
     assert [ascii(one) for one in every if not text.is_blank(one) and not text.fold(one).split()] == []

@@ -1,4 +1,4 @@
-"""What a collector is told of each request: the spans, the figures, and nothing that people wrote."""
+"""Tracing: the spans of each request, their attributes, and no personal data or secret in the export."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -13,9 +13,9 @@ from tests.telemetry import Watched, watched
 from tests.tokens import bearer
 
 HOME = "/api/activities/home"
-# What nobody must find in what is exported: in messages, names, addresses, keys and the query.
+# Text that must never be exported. The requests contain it in messages, names, addresses, keys and the query.
 MARKER = "f1nd-me"
-# The use case of each route, and the statements below it, in their order.
+# The use case of each route, and the SQL statements below it, in order.
 SIGN_IN = ("sign-in", ("users/viewer",))
 READS = {
     "/api/activities/home": [("home-activities", ("activities/home",))],
@@ -40,26 +40,26 @@ EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
 
 @pytest.fixture
 def world(make: Make, bystander: User) -> World:
-    """Somebody, an activity and a conversation."""
+    """Create two users, an activity and a conversation."""
     lin, kofi = make.user("LinYue"), make.user("kofi")
     return World(lin, kofi, kofi, make.activity(lin, MARKER), make.conversation(lin, kofi, MARKER), bystander)
 
 
 def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
-    """The status of a request by the owner, with a marker wherever there is room for one."""
+    """Send a request as the owner, with the marker in every input, and return the status."""
     body = {"message": MARKER, "ttl": "1-day", "message_group_uuid": str(world.group), "display_name": MARKER}
-    answer = client.open(
+    response = client.open(
         world.path(rule),
         method=method,
         headers=bearer(world.owner.cognito_user_id) | {"User-Agent": MARKER},
         query_string={"term": MARKER, "other": MARKER},
         json=None if method == "GET" else body,
     )
-    return answer.status_code
+    return response.status_code
 
 
 @pytest.mark.parametrize(("method", "rule"), EXPECTED)
-def test_each_route_leaves_its_tree(service: Watched, world: World, method: str, rule: str) -> None:
+def test_each_route_has_its_span_tree(service: Watched, world: World, method: str, rule: str) -> None:
     assert call(service.app.test_client(), world, method, rule) == 200
 
     (tree,) = service.trees()
@@ -68,11 +68,11 @@ def test_each_route_leaves_its_tree(service: Watched, world: World, method: str,
         f"{method} {route}",
         *((use_case, *((name,) for name in statements)) for use_case, statements in EXPECTED[method, rule]),
     )
-    said = attributes(tree.span.attributes)
+    span_attributes = attributes(tree.span.attributes)
     assert tree.span.kind == Span.SPAN_KIND_SERVER
-    user = said.pop("app.user_id", None)
+    user = span_attributes.pop("app.user_id", None)
     assert user == (str(world.owner.uuid) if len(EXPECTED[method, rule]) > 1 else None)
-    assert said == {
+    assert span_attributes == {
         "http.request.method": method,
         "http.route": route,
         "http.response.status_code": 200,
@@ -80,23 +80,23 @@ def test_each_route_leaves_its_tree(service: Watched, world: World, method: str,
     }
     for use_case in tree.below:
         for statement in use_case.below:
-            said = attributes(statement.span.attributes)
+            span_attributes = attributes(statement.span.attributes)
             assert statement.span.kind == Span.SPAN_KIND_CLIENT
-            assert float(said.pop("app.pool_wait_ms")) >= 0
-            assert said == {"db.system.name": "postgresql", "db.query.summary": statement.span.name}
+            assert float(span_attributes.pop("app.pool_wait_ms")) >= 0
+            assert span_attributes == {"db.system.name": "postgresql", "db.query.summary": statement.span.name}
     last = attributes(tree.below[-1].span.attributes)
     assert "app.now" in last
     assert ("app.result_length" in last) == (method == "GET" and rule not in {"/api/users/@<handle:handle>/short"})
 
 
-def test_every_route_is_among_them() -> None:
+def test_every_route_has_expected_spans() -> None:
     unseen = {("GET", path) for path in ("/api/health-check", "/livez", "/readyz")}
     documents = {("GET", path) for path in ("/", "/openapi.json", "/docs", "/docs/<name>")}
 
     assert EXPECTED.keys() == (PUBLIC | SIGNED_IN.keys()) - unseen - documents
 
 
-def test_nothing_that_people_wrote_and_no_secret_is_exported(
+def test_export_contains_no_personal_data_and_no_secret(
     service: Watched, world: World, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     client = service.app.test_client()
@@ -109,12 +109,12 @@ def test_nothing_that_people_wrote_and_no_secret_is_exported(
 
     assert (refused.status_code, unknown.status_code) == (401, 404)
     assert len(service.trees()) == len(EXPECTED) + 3
-    told = b"".join(service.collector.bodies) + repr((capsys.readouterr(), caplog.messages)).encode()
+    exported = b"".join(service.collector.bodies) + repr((capsys.readouterr(), caplog.messages)).encode()
     for secret in (MARKER, token, token.split(".")[2], "somebody@example.com", world.owner.cognito_user_id, "cruddur@"):
-        assert secret.encode() not in told
+        assert secret.encode() not in exported
 
 
-def test_a_visitors_first_page_leaves_its_tree_each_time(service: Watched, world: World) -> None:
+def test_anonymous_first_page_has_a_span_tree_each_time(service: Watched, world: World) -> None:
     client = service.app.test_client()
     for _ in range(3):
         assert client.get(HOME).status_code == 200
@@ -126,7 +126,7 @@ def test_a_visitors_first_page_leaves_its_tree_each_time(service: Watched, world
     assert world.activity.message == MARKER
 
 
-def test_an_unknown_path_is_named_by_its_method_alone(service: Watched) -> None:
+def test_unknown_path_gives_a_span_named_by_method_only(service: Watched) -> None:
     client = service.app.test_client()
     statuses = [client.open(path, method=method).status_code for method, path in (("GET", "/nope"), ("BREW", "/nope"))]
 
@@ -138,40 +138,40 @@ def test_an_unknown_path_is_named_by_its_method_alone(service: Watched) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/health-check", "/livez", "/readyz"])
-def test_health_checks_leave_no_trace(service: Watched, path: str) -> None:
+def test_health_check_is_not_traced(service: Watched, path: str) -> None:
     assert service.app.test_client().get(path).status_code == 200
 
     assert service.trees() == []
 
 
-def test_our_faults_mark_their_spans_and_quote_nothing(service: Watched, owner: Connection) -> None:
+def test_internal_error_marks_its_spans_without_the_message(service: Watched, owner: Connection) -> None:
     client = service.app.test_client()
     assert client.get("/api/activities/@nobody").status_code == 404
     owner.execute("ALTER TABLE users DROP COLUMN bio")
     assert client.get("/api/activities/@nobody").status_code == 500
 
-    right, wrong = service.trees()
+    ok, wrong = service.trees()
 
     unset, error = Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR
-    assert [tree.span.status.code for tree in right.flat()] == [unset] * 3
+    assert [tree.span.status.code for tree in ok.flat()] == [unset] * 3
     assert [tree.span.status.code for tree in wrong.flat()] == [error] * 3
     (use_case,) = wrong.below
     (statement,) = use_case.below
     assert [tree.span.status.message for tree in (wrong, use_case, statement)] == ["500", *["UndefinedColumn"] * 2]
     assert attributes(statement.span.attributes)["db.response.status_code"] == "42703"
     assert attributes(wrong.span.attributes)["error.type"] == "500"
-    assert "error.type" not in attributes(right.span.attributes)
+    assert "error.type" not in attributes(ok.span.attributes)
 
 
-def test_a_trace_that_began_elsewhere_goes_on(service: Watched) -> None:
+def test_remote_trace_is_continued(service: Watched) -> None:
     trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     headers = {"traceparent": f"00-{trace_id}-{span_id}-01", "tracestate": "vendor=value"}
 
     assert service.app.test_client().get(HOME, headers=headers).status_code == 200
 
     (tree,) = service.trees()
-    found = tree.span.trace_id.hex(), tree.span.parent_span_id.hex(), tree.span.trace_state, tree.span.kind
-    assert found == (trace_id, span_id, "vendor=value", Span.SPAN_KIND_SERVER)
+    context = tree.span.trace_id.hex(), tree.span.parent_span_id.hex(), tree.span.trace_state, tree.span.kind
+    assert context == (trace_id, span_id, "vendor=value", Span.SPAN_KIND_SERVER)
     assert {span.trace_id.hex() for span in service.collector.spans()} == {trace_id}
 
 
@@ -187,7 +187,7 @@ def test_a_trace_that_began_elsewhere_goes_on(service: Watched) -> None:
         *("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",),
     ],
 )
-def test_a_traceparent_that_is_none_begins_a_trace(service: Watched, traceparent: str) -> None:
+def test_malformed_traceparent_starts_a_new_trace(service: Watched, traceparent: str) -> None:
     service.app.test_client().get(HOME, headers={"traceparent": traceparent})
 
     (tree,) = service.trees()
@@ -195,7 +195,7 @@ def test_a_traceparent_that_is_none_begins_a_trace(service: Watched, traceparent
     assert tree.span.trace_id.hex() != "0af7651916cd43dd8448eb211c80319c"
 
 
-def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collector: Collector) -> None:
+def test_unsampled_request_is_not_exported(service_url: str, jwks_url: str, collector: Collector) -> None:
     service = Watched(
         watched(service_url, jwks_url, collector, otel_traces_sampler="parentbased_always_off"), collector
     )
@@ -209,17 +209,17 @@ def test_what_is_not_sampled_is_not_told(service_url: str, jwks_url: str, collec
     service.app.extensions["database_pool"].close()
 
 
-def test_what_it_answers_names_the_request_and_times_its_parts(service: Watched, world: World) -> None:
+def test_response_has_request_id_and_server_timing(service: Watched, world: World) -> None:
     client = service.app.test_client()
-    made = client.get("/api/message_groups", headers=bearer(world.owner.cognito_user_id))
-    given = client.get(HOME, headers={"X-Request-Id": "abc-123"})
+    first = client.get("/api/message_groups", headers=bearer(world.owner.cognito_user_id))
+    with_id = client.get(HOME, headers={"X-Request-Id": "abc-123"})
     malformed = client.get(HOME, headers={"X-Request-Id": 'a"b'})
 
-    assert given.headers["X-Request-Id"] == "abc-123"
+    assert with_id.headers["X-Request-Id"] == "abc-123"
     trees = service.trees()
     assert [attributes(tree.span.attributes).get("app.request_id") for tree in trees] == [None, "abc-123", None]
-    assert made.headers["X-Request-Id"] == trees[0].span.trace_id.hex()
+    assert first.headers["X-Request-Id"] == trees[0].span.trace_id.hex()
     assert malformed.headers["X-Request-Id"] == trees[2].span.trace_id.hex()
-    timing = dict(part.split(";dur=") for part in made.headers["Server-Timing"].split(", "))
+    timing = dict(part.split(";dur=") for part in first.headers["Server-Timing"].split(", "))
     assert list(timing) == ["auth", "pool", "db", "total"]
     assert 0 < float(timing["db"]) <= float(timing["total"])

@@ -1,4 +1,4 @@
-"""One's name and bio."""
+"""Updating the profile: display name and bio."""
 
 import pytest
 from werkzeug.test import TestResponse
@@ -12,14 +12,14 @@ NO_TEXT: list[object] = [1, True, [], ["new"], {}]
 
 @pytest.fixture
 def lin(make: Make) -> User:
-    """Whose profile it is."""
+    """Create the user whose profile is updated."""
     return make.user("LinYue", display_name="Lin", bio="On call.")
 
 
 def profile(sign_in: SignIn, user: User) -> tuple[str, str | None]:
-    """Name and bio, as everybody sees them."""
-    shown = sign_in(user).get(f"/api/activities/@{user.handle}").json["profile"]
-    return shown["display_name"], shown["bio"]
+    """Return name and bio as every client sees them."""
+    public = sign_in(user).get(f"/api/activities/@{user.handle}").json["profile"]
+    return public["display_name"], public["bio"]
 
 
 @pytest.mark.usefixtures("bystander")
@@ -34,41 +34,41 @@ def profile(sign_in: SignIn, user: User) -> tuple[str, str | None]:
         ({"display_name": "Lin Yue", "bio": " \n", "handle": "kofi", "uuid": "x"}, " \n"),
     ],
 )
-def test_a_profile_is_changed_as_far_as_it_is_told(
+def test_update_changes_the_given_fields_only(
     sign_in: SignIn, lin: User, method: str, body: dict[str, object], bio: str | None
 ) -> None:
-    answer = sign_in(lin).open(PATH, method=method, json=body)
+    response = sign_in(lin).open(PATH, method=method, json=body)
 
-    assert answer.status_code == 200
-    assert answer.json == {"uuid": str(lin.uuid), "handle": "LinYue", "display_name": "Lin Yue"}
+    assert response.status_code == 200
+    assert response.json == {"uuid": str(lin.uuid), "handle": "LinYue", "display_name": "Lin Yue"}
     assert profile(sign_in, lin) == ("Lin Yue", bio)
 
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("name", ["x", "é" * 50, " x ", "👩‍👩‍👧‍👦"])
-def test_a_name_of_up_to_50_code_points_is_taken_as_it_is(sign_in: SignIn, lin: User, name: str) -> None:
+def test_display_name_of_up_to_50_code_points_is_stored_unchanged(sign_in: SignIn, lin: User, name: str) -> None:
     assert sign_in(lin).put(PATH, json={"display_name": name}).json["display_name"] == name
 
 
-def refused(answer: TestResponse, status: int, *codes: str) -> bool:
-    """Whether it is that refusal."""
-    return (answer.status_code, answer.json) == (status, [*codes])
+def is_refused(response: TestResponse, status: int, *codes: str) -> bool:
+    """Return whether the response has this status and these codes."""
+    return (response.status_code, response.json) == (status, [*codes])
 
 
 @pytest.mark.usefixtures("bystander")
-def test_what_breaks_a_rule_changes_nothing(sign_in: SignIn, lin: User) -> None:
+def test_invalid_profile_changes_nothing(sign_in: SignIn, lin: User) -> None:
     client = sign_in(lin)
 
     for name in ("", " ", "\u3000\n", None, *NO_TEXT):
-        assert refused(client.put(PATH, json={"display_name": name, "bio": "new"}), 422, "display_name_blank")
-    assert refused(client.put(PATH, json={"bio": "new"}), 422, "display_name_blank")
-    assert refused(client.put(PATH, json={"display_name": "é" * 51}), 422, "display_name_exceed_max_chars")
+        assert is_refused(client.put(PATH, json={"display_name": name, "bio": "new"}), 422, "display_name_blank")
+    assert is_refused(client.put(PATH, json={"bio": "new"}), 422, "display_name_blank")
+    assert is_refused(client.put(PATH, json={"display_name": "é" * 51}), 422, "display_name_exceed_max_chars")
     for bio in ("é" * 161, " " * 161):
-        assert refused(client.put(PATH, json={"display_name": "New", "bio": bio}), 422, "bio_exceed_max_chars")
+        assert is_refused(client.put(PATH, json={"display_name": "New", "bio": bio}), 422, "bio_exceed_max_chars")
     both = {"bio": "é" * 161, "display_name": ""}
-    assert refused(client.put(PATH, json=both), 422, "display_name_blank", "bio_exceed_max_chars")
+    assert is_refused(client.put(PATH, json=both), 422, "display_name_blank", "bio_exceed_max_chars")
     for wrong in NO_TEXT:
-        assert refused(client.put(PATH, json={"display_name": "New", "bio": wrong}), 400, "json_invalid")
-        # What can't be read is told before what breaks a rule.
-        assert refused(client.put(PATH, json={"display_name": "", "bio": wrong}), 400, "json_invalid")
+        assert is_refused(client.put(PATH, json={"display_name": "New", "bio": wrong}), 400, "json_invalid")
+        # A value of the wrong type is reported before broken rules.
+        assert is_refused(client.put(PATH, json={"display_name": "", "bio": wrong}), 400, "json_invalid")
     assert profile(sign_in, lin) == ("Lin", "On call.")

@@ -1,4 +1,4 @@
-"""A person's page."""
+"""A user's page: the profile and the user's activities."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -7,7 +7,7 @@ from tests.conftest import links
 from tests.factories import Make
 
 
-def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskClient, make: Make) -> None:
+def test_page_shows_profile_and_own_activities(client: FlaskClient, make: Make) -> None:
     andrew = make.user("andrewbrown", display_name="Andrew Brown", bio="Cloud.")
     make.activity(andrew, "older", age="2 minutes")
     newer = make.activity(andrew, "newer", age="1 minute")
@@ -15,10 +15,10 @@ def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskCl
     make.activity(andrew, "a reply", reply_to=newer)
     make.activity(andrew, "gone", age="1 hour", ttl="1 hour")
 
-    answer = client.get("/api/activities/@andrewbrown")
+    response = client.get("/api/activities/@andrewbrown")
 
-    assert answer.status_code == 200
-    assert answer.json["profile"] == {
+    assert response.status_code == 200
+    assert response.json["profile"] == {
         "uuid": str(andrew.uuid),
         "cognito_user_uuid": andrew.cognito_user_id,
         "handle": "andrewbrown",
@@ -26,43 +26,43 @@ def test_a_page_shows_the_profile_and_the_persons_own_activities(client: FlaskCl
         "bio": "Cloud.",
         "cruds_count": 2,
     }
-    assert [shown["message"] for shown in answer.json["activities"]] == ["newer", "older"]
-    assert {shown["handle"] for shown in answer.json["activities"]} == {"andrewbrown"}
+    assert [shown["message"] for shown in response.json["activities"]] == ["newer", "older"]
+    assert {shown["handle"] for shown in response.json["activities"]} == {"andrewbrown"}
 
 
-def test_a_page_without_activities_has_an_empty_array(client: FlaskClient, make: Make) -> None:
+def test_page_without_activities_has_an_empty_array(client: FlaskClient, make: Make) -> None:
     make.user("silent")
 
-    answer = client.get("/api/activities/@silent")
+    response = client.get("/api/activities/@silent")
 
-    assert answer.json["activities"] == []
-    assert (answer.json["profile"]["bio"], answer.json["profile"]["cruds_count"]) == (None, 0)
-    assert "Link" not in answer.headers
+    assert response.json["activities"] == []
+    assert (response.json["profile"]["bio"], response.json["profile"]["cruds_count"]) == (None, 0)
+    assert "Link" not in response.headers
 
 
-def test_a_handle_is_found_without_regard_to_case(client: FlaskClient, make: Make) -> None:
+def test_handle_is_case_insensitive(client: FlaskClient, make: Make) -> None:
     make.user("LinYue")
 
     assert client.get("/api/activities/@linyue").json["profile"]["handle"] == "LinYue"
     assert client.get("/api/activities/@LINYUE").json["profile"]["handle"] == "LinYue"
 
 
-def test_an_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
+def test_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
     make.user("andrewbrown")
     paths = ["@nobody", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
 
     for path in [*paths, "andrewbrown"]:
-        answer = client.get(f"/api/activities/{path}")
-        assert (answer.status_code, answer.json) == (404, ["not_found"])
+        response = client.get(f"/api/activities/{path}")
+        assert (response.status_code, response.json) == (404, ["not_found"])
 
 
-def test_a_handle_of_thirty_characters_is_found(client: FlaskClient, make: Make) -> None:
+def test_handle_of_30_characters_is_found(client: FlaskClient, make: Make) -> None:
     make.user("a" * 30)
 
     assert client.get("/api/activities/@" + "a" * 30).status_code == 200
 
 
-def test_a_page_is_paged(client: FlaskClient, make: Make) -> None:
+def test_page_is_paginated(client: FlaskClient, make: Make) -> None:
     andrew = make.user("andrewbrown")
     for age in range(5):
         make.activity(andrew, str(age), age=f"{age + 1} minutes")
@@ -85,16 +85,14 @@ CROWD = """
 
 
 @pytest.mark.parametrize(("live", "counted"), [(9_999, 9_999), (10_000, 10_000), (10_001, 10_000)])
-def test_a_profile_counts_live_activities_to_ten_thousand(
-    client: FlaskClient, make: Make, live: int, counted: int
-) -> None:
+def test_profile_counts_live_activities_up_to_10000(client: FlaskClient, make: Make, live: int, counted: int) -> None:
     author = make.user("prolific")
     for is_expired, count in ((False, live), (True, 3)):
         make.owner.execute(CROWD, {"author": author.uuid, "expired": is_expired, "count": count})
     make.activity(make.user("bystander"), "not theirs")
     make.activity(author, "a reply", reply_to=make.activity(make.user(), "a question"))
 
-    answer = client.get("/api/activities/@prolific")
+    response = client.get("/api/activities/@prolific")
 
-    assert answer.json["profile"]["cruds_count"] == counted
+    assert response.json["profile"]["cruds_count"] == counted
     assert client.get("/api/activities/@bystander").json["profile"]["cruds_count"] == 1
