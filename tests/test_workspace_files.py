@@ -1,4 +1,4 @@
-"""The files that Gitpod and the devcontainer read: what their references allow, and what the rest of us says."""
+"""The files of Gitpod and the devcontainer, compared with their references and with compose's file."""
 
 from typing import Any
 
@@ -13,28 +13,28 @@ from tests.workspace_files import DEVCONTAINER, GITPOD
 DEVCONTAINER_FILES = ("docker-compose.yml", ".devcontainer/docker-compose.yml")
 
 
-def those(properties: dict[str, Any], *needed: str) -> dict[str, Any]:
-    """The schema of an object with these properties and no others."""
+def object_of(properties: dict[str, Any], *needed: str) -> dict[str, Any]:
+    """Return the schema of an object with these properties and no others."""
     return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
 
 
-def many(kind: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a list of one kind."""
+def list_of(kind: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list of one kind."""
     return {"type": "array", "items": kind}
 
 
-def named(kind: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object whose names are its writer's."""
+def map_of(kind: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with arbitrary names."""
     return {"type": "object", "additionalProperties": kind}
 
 
 TEXT, TRUTH, OBJECT = {"type": "string"}, {"type": "boolean"}, {"type": "object"}
-COMMAND = {"anyOf": [TEXT, many(TEXT), named({"anyOf": [TEXT, many(TEXT)]})]}
-# No package brings the published schemas, so these are the names that the references have, less what is deprecated:
+COMMAND = {"anyOf": [TEXT, list_of(TEXT), map_of({"anyOf": [TEXT, list_of(TEXT)]})]}
+# No package contains the published schemas. These names come from the references, without deprecated ones:
 # https://www.gitpod.io/docs/classic/user/references/gitpod-yml
 GITPOD_TASK = {
     **dict.fromkeys(("name", "before", "init", "command"), TEXT),
-    "env": named(TEXT),
+    "env": map_of(TEXT),
     "openIn": {"enum": ["bottom", "main", "left", "right"]},
     "openMode": {"enum": ["split-left", "split-right", "tab-before", "tab-after"]},
 }
@@ -45,12 +45,12 @@ GITPOD_PORT = {
     "onOpen": {"enum": ["open-browser", "open-preview", "notify", "ignore"]},
     "visibility": {"enum": ["private", "public"]},
 }
-GITPOD_SCHEMA = those(
+GITPOD_SCHEMA = object_of(
     {
         **dict.fromkeys(("image", "checkoutLocation", "workspaceLocation", "mainRepository"), TEXT),
         **dict.fromkeys(("gitConfig", "github", "jetbrains", "vscode"), OBJECT),
-        "tasks": many(those(GITPOD_TASK)),
-        "ports": many(those(GITPOD_PORT, "port")),
+        "tasks": list_of(object_of(GITPOD_TASK)),
+        "ports": list_of(object_of(GITPOD_PORT, "port")),
     }
 )
 # https://containers.dev/implementors/json_reference/
@@ -61,30 +61,30 @@ DEVCONTAINER_PORT = {
     "requireLocalPort": TRUTH,
     "elevateIfNeeded": TRUTH,
 }
-DEVCONTAINER_SCHEMA = those(
+DEVCONTAINER_SCHEMA = object_of(
     {
         **dict.fromkeys(("name", "service", "workspaceFolder", "remoteUser", "containerUser"), TEXT),
         **dict.fromkeys(("initializeCommand", "onCreateCommand", "updateContentCommand"), COMMAND),
         **dict.fromkeys(("postCreateCommand", "postStartCommand", "postAttachCommand"), COMMAND),
-        **dict.fromkeys(("containerEnv", "remoteEnv"), named(TEXT)),
+        **dict.fromkeys(("containerEnv", "remoteEnv"), map_of(TEXT)),
         **dict.fromkeys(("features", "customizations", "hostRequirements"), OBJECT),
-        "dockerComposeFile": many(TEXT),
-        "runServices": many(TEXT),
+        "dockerComposeFile": list_of(TEXT),
+        "runServices": list_of(TEXT),
         "shutdownAction": {"enum": ["none", "stopCompose"]},
-        "forwardPorts": many({"type": ["integer", "string"]}),
-        "portsAttributes": named(those(DEVCONTAINER_PORT)),
-        "secrets": named(those({"description": TEXT, "documentationUrl": TEXT})),
+        "forwardPorts": list_of({"type": ["integer", "string"]}),
+        "portsAttributes": map_of(object_of(DEVCONTAINER_PORT)),
+        "secrets": map_of(object_of({"description": TEXT, "documentationUrl": TEXT})),
     },
     *("dockerComposeFile", "service", "workspaceFolder"),
 )
 
 
 @pytest.mark.parametrize(("file", "schema"), [(GITPOD, GITPOD_SCHEMA), (DEVCONTAINER, DEVCONTAINER_SCHEMA)])
-def test_a_file_has_the_names_and_values_that_its_reference_has(file: Any, schema: Any) -> None:
+def test_file_conforms_to_its_reference(file: Any, schema: Any) -> None:
     Draft202012Validator(schema).validate(file)
 
 
-def test_both_have_the_ports_of_the_service_and_of_postgres() -> None:
+def test_files_forward_the_ports_of_service_and_postgres() -> None:
     ports = {port["port"]: port for port in GITPOD["ports"]}
 
     assert ports.keys() >= {4567, 5432}
@@ -92,7 +92,7 @@ def test_both_have_the_ports_of_the_service_and_of_postgres() -> None:
     assert DEVCONTAINER["forwardPorts"] == [4567, 5432]
 
 
-def test_gitpods_database_is_the_one_that_compose_publishes() -> None:
+def test_gitpods_database_is_composes() -> None:
     (published,) = config()["services"]["db"]["ports"]
     for task in GITPOD["tasks"]:
         assert task["env"] == {
@@ -101,7 +101,7 @@ def test_gitpods_database_is_the_one_that_compose_publishes() -> None:
         }
 
 
-def test_the_devcontainers_database_is_composes_at_localhost() -> None:
+def test_devcontainers_database_is_composes_on_localhost() -> None:
     services = config(*DEVCONTAINER_FILES)["services"]
     folder = ROOT / ".devcontainer"
     assert [(folder / name).resolve() for name in DEVCONTAINER["dockerComposeFile"]] == [
@@ -115,7 +115,7 @@ def test_the_devcontainers_database_is_composes_at_localhost() -> None:
         (str(ROOT), DEVCONTAINER["workspaceFolder"])
     ]
     assert workspace["environment"] == GITPOD["tasks"][0]["env"]
-    # Forwarded, not published: it may run beside a Postgres of the machine's.
+    # The port is forwarded, not published, so that another Postgres may run on the machine.
     assert "ports" not in db
     assert (db["image"], db["healthcheck"]) == (
         config()["services"]["db"]["image"],
