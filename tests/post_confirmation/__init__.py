@@ -1,1 +1,1 @@
-"""The trigger of Cognito as it is shipped: the zip's files, by Lambda's own runtime client, on a Postgres with TLS."""
+"""Cognito's trigger as shipped: the zip's files, run by Lambda's own runtime client, on a Postgres with TLS."""

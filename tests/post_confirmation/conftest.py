@@ -1,4 +1,4 @@
-"""One Postgres with TLS and one zip a run; a function that many people meet, and one with settings of its own."""
+"""One Postgres with TLS and one zip per run; a shared warm function, and functions with other settings."""
 
 import socketserver
 import sys
@@ -21,20 +21,20 @@ from ops.roles import set_password
 from ops.schema_load import schema_load
 from tests.lambda_runtime import Function, Lambda, started, unpacked
 from tests.post_confirmation.directory import Directory
-from tests.post_confirmation.scene import ENCODED, PASSWORD, discreet
+from tests.post_confirmation.scene import ENCODED, PASSWORD, assert_no_personal_data
 
 Start = Callable[..., Lambda]
 
 
 @pytest.fixture(scope="session")
 def passwords() -> list[str]:
-    """The passwords that the directory has seen."""
+    """Return the list of passwords that the directory has received."""
     return []
 
 
 @pytest.fixture(scope="session")
 def postgres(passwords: list[str]) -> Iterator[TlsPostgres]:
-    """A server that the role reaches by TLS alone, and that leaves judging passwords for `tokens` to a directory."""
+    """Run a server with TLS only for the role. For `tokens`, an LDAP directory checks the passwords."""
     handler = type("Judge", (Directory,), {"passwords": passwords})
     with listening(socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)) as port:
         hba = (
@@ -59,7 +59,7 @@ def postgres_or_skip(hba: str) -> Iterator[TlsPostgres]:
 
 
 def prepare(database: Database) -> None:
-    """Make a database with the schema and the role."""
+    """Create a database with the schema and the role."""
     create(database)
     schema_load(database)
     lambda_role(database)
@@ -69,7 +69,7 @@ def prepare(database: Database) -> None:
 
 @pytest.fixture
 def owner(postgres: TlsPostgres) -> Iterator[psycopg.Connection]:
-    """The owner's connection to that server, with nobody in the database."""
+    """Connect to that server as the owner, and delete all users."""
     with psycopg.connect(postgres.owner_url, autocommit=True) as connection:
         connection.execute("DELETE FROM users")
         yield connection
@@ -77,7 +77,7 @@ def owner(postgres: TlsPostgres) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture(scope="session")
 def function(postgres: TlsPostgres, tmp_path_factory: pytest.TempPathFactory) -> Function:
-    """The zip, unpacked, with that server's CA in it."""
+    """Unpack the zip, with that server's CA in it."""
     if sys.platform != "linux":
         pytest.skip("the zip is for Linux")
     return unpacked(tmp_path_factory.mktemp("lambda"), postgres.ca)
@@ -85,21 +85,21 @@ def function(postgres: TlsPostgres, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def warm(function: Function, postgres: TlsPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lambda]:
-    """The function with a password in its URL, as one that many people meet."""
+    """Start the function with a password in its URL, once for all tests that share it."""
     url = postgres.url(f"{ROLE}:{ENCODED}")
     with started(function, tmp_path_factory.mktemp("log"), CONNECTION_URL=url) as running:
         yield running
-        discreet(running.output())
+        assert_no_personal_data(running.output())
 
 
 @pytest.fixture
 def start(function: Function, tmp_path: Path) -> Iterator[Start]:
-    """What starts the function with other settings."""
+    """Return a function that starts the Lambda with other settings."""
     with ExitStack() as ends:
 
         def start(**settings: str) -> Lambda:
             running = ends.enter_context(started(function, tmp_path, **settings))
-            ends.callback(lambda: discreet(running.output()))
+            ends.callback(lambda: assert_no_personal_data(running.output()))
             return running
 
         yield start

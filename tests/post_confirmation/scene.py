@@ -1,4 +1,4 @@
-"""Who signs up, and what is looked at after that."""
+"""The events of a sign-up, and the checks after it."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ Row = tuple[object, ...]
 
 
 def event(trigger: str = "PostConfirmation_ConfirmSignUp", **attributes: str) -> dict[str, Any]:
-    """What Cognito sends, as its guide documents it."""
+    """Return an event as Cognito's guide documents it."""
     return {
         "version": "1",
         "triggerSource": trigger,
@@ -33,22 +33,22 @@ def event(trigger: str = "PostConfirmation_ConfirmSignUp", **attributes: str) ->
     }
 
 
-def discreet(said: str) -> None:
-    """Expect nothing of a person, and no secret."""
+def assert_no_personal_data(text: str) -> None:
+    """Expect no personal data and no secret in a text."""
     for personal in ("Quoted", "Lin", "lin@", SUB, "DROP", "s3cret", "EXAMPLEKEY", "X-Amz-Signature"):
-        assert personal not in said
+        assert personal not in text
 
 
 def people(owner: psycopg.Connection) -> list[Row]:
-    """Everybody but the bystander and their friend."""
+    """Return all users except the bystander and friend."""
     return owner.execute(PEOPLE).fetchall()
 
 
-def failed(answer: Answer) -> None:
-    """Expect the failure that Cognito passes on to the client: no word of whom it was about, or why."""
+def assert_profile_not_made(answer: Answer) -> None:
+    """Expect the error that Cognito passes on to the client, without the user and the reason."""
     assert answer.how == "error"
     assert (answer.body["errorType"], answer.body["errorMessage"]) == (
         "ProfileNotMade",
         "The profile is not set up yet; it will be at the first visit.",
     )
-    discreet(str(answer.body))
+    assert_no_personal_data(str(answer.body))

@@ -1,4 +1,4 @@
-"""When no row can be made: an error within Cognito's 5 s, which says nothing of the person."""
+"""Failed creation of a row: an error within Cognito's five seconds, without personal data."""
 
 import psycopg
 import pytest
@@ -9,18 +9,18 @@ from harness.tls_postgres import TlsPostgres
 from ops.lambda_role import ROLE
 from tests.lambda_runtime import Lambda
 from tests.post_confirmation.conftest import Start
-from tests.post_confirmation.scene import ENCODED, LIN, event, failed, people
+from tests.post_confirmation.scene import ENCODED, LIN, assert_profile_not_made, event, people
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_database_that_is_down_is_told_and_served_when_it_is_back(
+def test_unreachable_database_is_reported_and_used_again_later(
     start: Start, owner: psycopg.Connection, postgres: TlsPostgres
 ) -> None:
     with proxy(postgres.port) as network:
         running = start(CONNECTION_URL=postgres.by_way_of(network.port).url(f"{ROLE}:{ENCODED}"))
         network.reset()
 
-        failed(running.invoke(event()))
+        assert_profile_not_made(running.invoke(event()))
 
         assert (running.told()["outcome"], running.told()["level"]) == ("failed", "error")
         assert f"port {network.port} failed: Connection refused" in running.told()["reason"]
@@ -34,29 +34,29 @@ def test_a_database_that_is_down_is_told_and_served_when_it_is_back(
 @pytest.mark.parametrize(
     ("addresses", "seconds", "error"), [(1, 5, "ConnectionTimeout"), (2, 5, "TimeoutError"), (1, 1, "TimeoutError")]
 )
-def test_a_database_that_is_silent_is_given_up_in_time_for_cognito_and_lambda(
+def test_silent_database_times_out_before_cognito_and_lambda(
     start: Start, postgres: TlsPostgres, addresses: int, seconds: int, error: str
 ) -> None:
-    # Each address has its time; all of them together have no more than that of everything.
+    # Each address has a timeout, and all of them share the overall deadline.
     several = {"host": ",".join(["database.test"] * addresses), "hostaddr": ",".join(["127.0.0.1"] * addresses)}
     with proxy(postgres.port) as network:
         url = make_conninfo(postgres.by_way_of(network.port).url(f"{ROLE}:{ENCODED}"), **several)
         running = start(CONNECTION_URL=url)
-        # So that its own start takes none of that time.
+        # A first event, so that the cold start takes none of the time.
         running.invoke(event("PostConfirmation_ConfirmForgotPassword"))
         running.seconds = seconds
         network.blackhole()
 
-        failed(running.invoke(event()))
+        assert_profile_not_made(running.invoke(event()))
 
     assert (running.told()["outcome"], running.told()["error"]) == ("failed", error)
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_table_that_is_locked_is_given_up(warm: Lambda, owner: psycopg.Connection) -> None:
+def test_locked_table_times_out(warm: Lambda, owner: psycopg.Connection) -> None:
     with owner.transaction():
         owner.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        failed(warm.invoke(event()))
+        assert_profile_not_made(warm.invoke(event()))
 
     assert (warm.told()["error"], warm.told()["sqlstate"]) == ("LockNotAvailable", "55P03")
     assert people(owner) == []
@@ -64,10 +64,10 @@ def test_a_table_that_is_locked_is_given_up(warm: Lambda, owner: psycopg.Connect
 
 
 @pytest.mark.usefixtures("bystander")
-def test_an_error_that_quotes_the_person_is_told_by_its_code(warm: Lambda, owner: psycopg.Connection) -> None:
+def test_error_that_quotes_the_user_is_logged_by_its_code(warm: Lambda, owner: psycopg.Connection) -> None:
     owner.execute("ALTER TABLE users ADD CONSTRAINT strict CHECK (handle <> 'Quoted')")
     try:
-        failed(warm.invoke(event(**LIN | {"preferred_username": "Quoted"})))
+        assert_profile_not_made(warm.invoke(event(**LIN | {"preferred_username": "Quoted"})))
     finally:
         owner.execute("ALTER TABLE users DROP CONSTRAINT strict")
 
@@ -76,8 +76,8 @@ def test_an_error_that_quotes_the_person_is_told_by_its_code(warm: Lambda, owner
 
 
 @pytest.mark.usefixtures("bystander")
-def test_an_event_without_a_sub_is_told(warm: Lambda, owner: psycopg.Connection) -> None:
-    failed(warm.invoke(event(name="Lin")))
+def test_event_without_a_sub_is_reported(warm: Lambda, owner: psycopg.Connection) -> None:
+    assert_profile_not_made(warm.invoke(event(name="Lin")))
 
     assert warm.told()["error"] == "KeyError"
     assert people(owner) == []

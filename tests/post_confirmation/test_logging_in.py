@@ -1,4 +1,4 @@
-"""How it reaches the database: by TLS to the very server, with a password, a token or a secret."""
+"""The Lambda's connection to the database: verified TLS, with a password, a token or a secret."""
 
 import re
 from collections.abc import Iterator
@@ -17,30 +17,30 @@ from lib.command_errors import CommandError
 from ops.lambda_role import ROLE
 from tests.lambda_runtime import KEYS, REGION
 from tests.post_confirmation.conftest import Start
-from tests.post_confirmation.scene import ENCODED, PASSWORD, event, failed, people
+from tests.post_confirmation.scene import ENCODED, PASSWORD, assert_profile_not_made, event, people
 
 
-def test_the_server_is_verified_to_be_the_one_that_is_meant(start: Start, postgres: TlsPostgres) -> None:
+def test_server_with_another_host_name_is_refused(start: Start, postgres: TlsPostgres) -> None:
     elsewhere = start(CONNECTION_URL=postgres.url(f"{ROLE}:{ENCODED}", host="other.test"))
 
-    failed(elsewhere.invoke(event()))
+    assert_profile_not_made(elsewhere.invoke(event()))
 
     assert 'certificate for "database.test" does not match host name "other.test"' in elsewhere.told()["reason"]
 
 
-def test_a_server_with_a_certificate_of_another_ca_is_refused(
+def test_server_with_a_certificate_of_another_ca_is_refused(
     start: Start, postgres: TlsPostgres, tmp_path: Path
 ) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_bytes(signed("Another CA").pem())
-    deceived = start(CONNECTION_URL=postgres.url(f"{ROLE}:{ENCODED}") + f"&sslrootcert={ca}")
+    misled = start(CONNECTION_URL=postgres.url(f"{ROLE}:{ENCODED}") + f"&sslrootcert={ca}")
 
-    failed(deceived.invoke(event()))
+    assert_profile_not_made(misled.invoke(event()))
 
-    assert "certificate verify failed" in deceived.told()["reason"]
+    assert "certificate verify failed" in misled.told()["reason"]
 
 
-def test_the_server_takes_nothing_but_tls(postgres: TlsPostgres) -> None:
+def test_server_accepts_tls_only(postgres: TlsPostgres) -> None:
     url = postgres.url(f"{ROLE}:{ENCODED}")
 
     with pytest.raises(psycopg.OperationalError, match="no encryption"):
@@ -49,22 +49,22 @@ def test_the_server_takes_nothing_but_tls(postgres: TlsPostgres) -> None:
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_token_of_rdss_lets_it_in(start: Start, postgres: TlsPostgres, passwords: list[str]) -> None:
-    tokened = start(CONNECTION_URL=postgres.url(ROLE, dbname="tokens"), DATABASE_AUTH="iam")
+def test_rds_token_authenticates_the_lambda(start: Start, postgres: TlsPostgres, passwords: list[str]) -> None:
+    running = start(CONNECTION_URL=postgres.url(ROLE, dbname="tokens"), DATABASE_AUTH="iam")
 
-    assert tokened.invoke(event()).how == "response"
+    assert running.invoke(event()).how == "response"
 
-    assert tokened.told()["outcome"] == "created"
+    assert running.told()["outcome"] == "created"
     token = urlsplit(f"https://{passwords[-1]}")
-    said = parse_qs(token.query)
+    query = parse_qs(token.query)
     assert token.netloc == f"database.test:{postgres.port}"
-    assert (said["Action"], said["DBUser"], said["X-Amz-Expires"]) == (["connect"], [ROLE], ["900"])
-    assert said["X-Amz-Credential"][0].split("/")[2:] == [REGION, "rds-db", "aws4_request"]
+    assert (query["Action"], query["DBUser"], query["X-Amz-Expires"]) == (["connect"], [ROLE], ["900"])
+    assert query["X-Amz-Credential"][0].split("/")[2:] == [REGION, "rds-db", "aws4_request"]
 
 
 @pytest.fixture
 def vault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """The address of a Secrets Manager on this machine."""
+    """Run a Secrets Manager on this machine, and yield its address."""
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     for name, value in KEYS.items():
@@ -77,26 +77,26 @@ def vault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_secret_is_asked_for_each_time_so_that_it_may_rotate(
+def test_secret_is_fetched_for_each_connection_so_that_it_may_rotate(
     start: Start, owner: psycopg.Connection, postgres: TlsPostgres, vault: str
 ) -> None:
     secrets = Session().create_client("secretsmanager", region_name=REGION, endpoint_url=vault)
     arn = secrets.create_secret(Name="it", SecretString=f'{{"username": "{ROLE}", "password": "s3cret before"}}')["ARN"]
     url = postgres.url("somebody:else")
-    kept = start(CONNECTION_URL=url, DATABASE_SECRET_ARN=arn, AWS_ENDPOINT_URL_SECRETS_MANAGER=vault)
+    running = start(CONNECTION_URL=url, DATABASE_SECRET_ARN=arn, AWS_ENDPOINT_URL_SECRETS_MANAGER=vault)
 
-    failed(kept.invoke(event()))
-    assert "password authentication failed" in kept.told()["reason"]
+    assert_profile_not_made(running.invoke(event()))
+    assert "password authentication failed" in running.told()["reason"]
     secrets.put_secret_value(SecretId=arn, SecretString=f'{{"username": "{ROLE}", "password": "{PASSWORD}"}}')
-    assert kept.invoke(event()).how == "response"
+    assert running.invoke(event()).how == "response"
     assert len(people(owner)) == 1
 
     secrets.put_secret_value(SecretId=arn, SecretString='"s3cret"')
-    failed(kept.invoke(event()))
-    assert "no JSON object with username and password" in kept.told()["reason"]
+    assert_profile_not_made(running.invoke(event()))
+    assert "no JSON object with username and password" in running.told()["reason"]
     secrets.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
-    failed(kept.invoke(event()))
-    assert "DATABASE_SECRET_ARN: An error occurred (ResourceNotFoundException)" in kept.told()["reason"]
+    assert_profile_not_made(running.invoke(event()))
+    assert "DATABASE_SECRET_ARN: An error occurred (ResourceNotFoundException)" in running.told()["reason"]
 
 
 URL = "postgresql://cruddur_post_confirmation@db.example/cruddur"
@@ -125,12 +125,12 @@ URL = "postgresql://cruddur_post_confirmation@db.example/cruddur"
         ),
     ],
 )
-def test_a_setting_that_is_not_right_is_told(settings: dict[str, str], said: str) -> None:
+def test_invalid_setting_is_reported(settings: dict[str, str], said: str) -> None:
     with pytest.raises(CommandError, match=re.escape(said)) as refusal:
         conninfo({"AWS_REGION": REGION, **settings})
     assert "s3" not in str(refusal.value)
 
 
-def test_tls_to_the_very_host_is_what_holds_without_a_word() -> None:
+def test_verified_tls_is_the_default() -> None:
     for url in (f"{URL}?sslrootcert=ca", f"{URL}?sslrootcert=ca&sslmode=verify-full"):
         assert "sslmode=verify-full" in conninfo({"AWS_REGION": REGION, "CONNECTION_URL": url})

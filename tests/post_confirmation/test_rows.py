@@ -1,4 +1,4 @@
-"""The row that somebody gets who has signed up."""
+"""The row of a user after sign-up."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +15,21 @@ WAITS = "SELECT FROM pg_locks WHERE NOT granted"
 
 
 @pytest.mark.usefixtures("bystander")
-def test_whoever_signs_up_gets_a_row(warm: Lambda, owner: psycopg.Connection) -> None:
+def test_sign_up_creates_a_row(warm: Lambda, owner: psycopg.Connection) -> None:
     assert warm.invoke(event()) == Answer("response", event())
 
     assert people(owner) == [("LinYue", "Lin Yue", "lin@example.com", SUB)]
-    told = warm.told()
-    assert (told["trigger"], told["outcome"], told["level"]) == ("PostConfirmation_ConfirmSignUp", "created", "info")
-    assert re.fullmatch("[0-9a-f-]{36}", told["request_id"])
+    record = warm.told()
+    assert (record["trigger"], record["outcome"], record["level"]) == (
+        "PostConfirmation_ConfirmSignUp",
+        "created",
+        "info",
+    )
+    assert re.fullmatch("[0-9a-f-]{36}", record["request_id"])
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_replay_changes_nothing_even_of_what_the_person_has_changed(warm: Lambda, owner: psycopg.Connection) -> None:
+def test_replay_changes_nothing_even_after_a_profile_update(warm: Lambda, owner: psycopg.Connection) -> None:
     warm.invoke(event())
     owner.execute("UPDATE users SET display_name = 'Yue', handle = 'yue' WHERE cognito_user_id = %s", [SUB])
     (before,) = owner.execute("SELECT users::text FROM users WHERE cognito_user_id = %s", [SUB]).fetchall()
@@ -40,7 +44,7 @@ def test_a_replay_changes_nothing_even_of_what_the_person_has_changed(warm: Lamb
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("trigger", ["PostConfirmation_ConfirmForgotPassword", "PostAuthentication_Authentication"])
-def test_another_trigger_touches_nothing(warm: Lambda, owner: psycopg.Connection, trigger: str) -> None:
+def test_another_trigger_changes_nothing(warm: Lambda, owner: psycopg.Connection, trigger: str) -> None:
     assert warm.invoke(event(trigger)) == Answer("response", event(trigger))
 
     assert people(owner) == []
@@ -49,7 +53,7 @@ def test_another_trigger_touches_nothing(warm: Lambda, owner: psycopg.Connection
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("wanted", ["LinYue", "LINYUE"])
-def test_whose_handle_is_taken_gets_a_row_with_an_ending(
+def test_taken_handle_gets_a_suffix(
     warm: Lambda, owner: psycopg.Connection, postgres: TlsPostgres, wanted: str
 ) -> None:
     warm.invoke(event())
@@ -74,9 +78,7 @@ def test_whose_handle_is_taken_gets_a_row_with_an_ending(
         *(("%(email)s", "emails_HHHH"), ("", "user_HHHH"), (None, "user_HHHH")),
     ],
 )
-def test_whose_handle_is_invalid_gets_a_row_with_an_ending(
-    warm: Lambda, owner: psycopg.Connection, wanted: str | None, given: str
-) -> None:
+def test_invalid_handle_gets_a_suffix(warm: Lambda, owner: psycopg.Connection, wanted: str | None, given: str) -> None:
     attributes = {"sub": SUB} | ({"preferred_username": wanted} if wanted is not None else {})
 
     assert warm.invoke(event(**attributes)).how == "response"
@@ -96,7 +98,7 @@ def test_whose_handle_is_invalid_gets_a_row_with_an_ending(
         ("Lin\0\ud800", "Lin"),
     ],
 )
-def test_a_name_is_stored_as_it_is_or_made_to_fit(
+def test_name_is_stored_unchanged_or_shortened_to_be_valid(
     warm: Lambda, owner: psycopg.Connection, name: str, shown: str
 ) -> None:
     warm.invoke(event(**LIN | {"name": name}))
@@ -107,7 +109,7 @@ def test_a_name_is_stored_as_it_is_or_made_to_fit(
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize(("sub", "outcome", "count"), [(SUB, "present", 1), ("another", "handle_taken", 2)])
-def test_who_comes_while_another_is_being_made_waits_for_that(
+def test_concurrent_creation_of_a_user_is_awaited(
     warm: Lambda, owner: psycopg.Connection, sub: str, outcome: str, count: int
 ) -> None:
     with ThreadPoolExecutor() as pool:
