@@ -23,15 +23,15 @@ DEPRECATED = {"LOG_LEVEL", "CRUDDUR_HOME"}
 
 def imports(path: Path) -> set[str]:
     """Return the modules that a file imports, at any level of it."""
-    modules: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            modules.add(node.module or "")
+            names.add(node.module or "")
             if node.module in {"lib", "routes", "services"}:
-                modules |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return modules
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def modules(*folders: str) -> dict[Path, set[str]]:
     return {path.relative_to(ROOT): imports(path) for path in paths if "peers" not in path.parts}
 
 
-def test_a_test_imports_no_other_test_and_a_benchmark_or_drill_only_to_test_it() -> None:
+def test_tests_import_no_other_tests_and_only_the_benchmark_or_drill_under_test() -> None:
     for path, imported in modules("tests").items():
         assert [name for name in imported if name.rpartition(".")[2].startswith("test_")] == [], path
         packages = {name.split(".")[0] for name in imported}
         assert packages & {"bench", "faults"} <= {path.stem.removeprefix("test_")}, path
 
 
-def test_what_is_shared_imports_no_tests_benchmarks_or_drills() -> None:
+def test_shared_modules_import_no_tests_benchmarks_or_drills() -> None:
     shared = modules("harness")
 
     assert len(shared) > 10
@@ -114,7 +114,7 @@ def test_what_is_shared_imports_no_tests_benchmarks_or_drills() -> None:
 @pytest.mark.parametrize(
     ("code", "module"), [(r"\bPopen\(", "processes.py"), (r"\bBaseHTTPRequestHandler\b", "stubs.py")]
 )
-def test_processes_and_http_stubs_are_started_in_one_place(code: str, module: str) -> None:
+def test_one_module_starts_processes_and_one_starts_http_stubs(code: str, module: str) -> None:
     texts = {path: (ROOT / path).read_text() for path in modules("harness", "tests", "bench", "faults")}
 
     assert {path for path, text in texts.items() if re.search(code, text)} == {Path("harness", module)}
@@ -125,7 +125,7 @@ def packages_by_module() -> dict[str, str]:
     return {
         ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__"): name
         for package in distributions()
-        # Its metadata are parsed each time that its name is asked for.
+        # Read the name once: each access parses the package's metadata.
         for name in [package.name.lower().replace("_", "-")]
         for file in package.files or []
         if file.suffix == ".py"
@@ -134,11 +134,11 @@ def packages_by_module() -> dict[str, str]:
 
 def test_declared_and_imported_packages_agree() -> None:
     sources = [*BACKEND.rglob("*.py"), *(ROOT / "ops").glob("*.py"), *(ROOT / "db").rglob("*.py")]
-    modules = {module for path in sources for module in imports(path)}
+    imported_modules = {module for path in sources for module in imports(path)}
     # The page of /docs consists of a package's files.
-    modules |= {name for path in sources for name in re.findall(r'files\("(\w+)"\)', path.read_text())}
+    imported_modules |= {name for path in sources for name in re.findall(r'files\("(\w+)"\)', path.read_text())}
     packages = packages_by_module()
-    imported = {packages[module] for module in modules if module in packages}
+    imported = {packages[module] for module in imported_modules if module in packages}
     pinned = set(re.findall(r"^([\w.-]+)==", (BACKEND / "requirements.txt").read_text(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[\[<>=!~]", each)[0] for each in project["dependencies"]}

@@ -13,7 +13,7 @@ from tests.service import serving
 
 pytestmark = pytest.mark.slow
 
-# What the frontend does: credentials that are none, and a content type on a GET.
+# The frontend's request: an invalid bearer token, and a content type on a GET.
 PAGE = """
 <!DOCTYPE html><title>Cruddur</title><body>waiting<script>
 const headers = {"Authorization": "Bearer null", "Content-Type": "application/json"}

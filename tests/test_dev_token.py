@@ -57,7 +57,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         assert not cognito.asked
 
 
-def test_with_a_token_one_is_signed_in(dev: Dev) -> None:
+def test_dev_token_authenticates(dev: Dev) -> None:
     others = succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_DATA_DIR=str(dev.home))
     body = {"message": "signed in @andrewbrown", "ttl": "1-day"}
 

@@ -120,8 +120,8 @@ ELSEWHERE = {
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_libpq_variables_for_another_server_are_ignored(home: Path, name: str) -> None:
     for _ in range(2):
-        done = script("db-create", CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
-        assert (done.returncode, done.stderr) == (0, "")
+        created = script("db-create", CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
+        assert (created.returncode, created.stderr) == (0, "")
         assert not runs(home)
     query = "SELECT current_database(), current_setting('client_encoding')"
     result = script("db-connect", "-XAtc", query, CRUDDUR_DATA_DIR=str(home), **{name: ELSEWHERE[name]})
@@ -132,10 +132,10 @@ def test_root_of_a_user_namespace_can_run_a_server(home: Path) -> None:
     command = ["unshare", "--user", "--map-root-user", str(ROOT / "bin" / "db-create")]
 
     for _ in range(2):
-        done = subprocess.run(
+        result = subprocess.run(
             command, env=CLEAN | {"CRUDDUR_DATA_DIR": str(home)}, capture_output=True, text=True, check=False
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (result.returncode, result.stderr) == (0, "")
         assert not runs(home)
 
 

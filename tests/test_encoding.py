@@ -36,7 +36,7 @@ SESSION = {
 @pytest.mark.parametrize(
     "told", [SESSION, *(pytest.param({name: value}, marks=pytest.mark.slow) for name, value in SESSION.items())]
 )
-def test_what_libpq_is_told_of_sessions_does_not_reach_ours(
+def test_libpq_session_variables_are_ignored(
     service_url: str, owner_url: str, make: Make, told: dict[str, str]
 ) -> None:
     make.activity(make.user("lin"), TEXT)

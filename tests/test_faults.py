@@ -89,7 +89,7 @@ def test_failed_drill_is_neither_reached_nor_missed() -> None:
     assert "not run to its end: mount: permission denied" in figures_table([finding])
 
 
-def test_the_document_keeps_what_is_around_the_marks() -> None:
+def test_document_keeps_text_around_the_marks() -> None:
     result = Result(drill("outage"), [at_most("first 200", 2, 0.5, "s"), none_of("lost", 3)])
 
     text = document([result], "Two cores.", (ROOT / "docs" / "failures.md").read_text())

@@ -101,7 +101,7 @@ def test_without_the_access_log_no_request_is_logged(service_url: str) -> None:
 
 
 @pytest.mark.parametrize(("log_level", "access_log"), [("info", "on"), ("warning", "off")])
-def test_the_old_name_of_the_access_log_works_and_says_once_that_it_is_deprecated(
+def test_deprecated_log_level_works_and_is_reported_once(
     service_url: str, log_level: str, access_log: str
 ) -> None:
     port = free_port()
@@ -120,7 +120,7 @@ def test_the_old_name_of_the_access_log_works_and_says_once_that_it_is_deprecate
     assert [line["message"] for line in requests] == ["request"] * (access_log == "on")
 
 
-def test_the_console_shows_a_tree(service_url: str, make: Make) -> None:
+def test_console_exporter_prints_a_span_tree(service_url: str, make: Make) -> None:
     author = make.user()
     port = free_port()
     settings = {"OTEL_TRACES_EXPORTER": "console"}

@@ -109,7 +109,7 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
 
 @pytest.fixture(scope="module")
 def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterator[dict[str, Cost]]:
-    """What each read costs among 60,000 activities, by its title."""
+    """Yield the cost of each read among 60,000 activities, by the read's title."""
     with database_copy(server, server_url, f"{template}_plans", template) as url:
         database = Database("CONNECTION_URL", url)
         fake_data(database, users=20, activities=60_000)
@@ -117,7 +117,7 @@ def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterato
             yield {read.title: measure(connection, read) for read in service_queries(connection)}
 
 
-def test_a_search_without_an_index_visits_its_number_of_activities(costs: dict[str, Cost]) -> None:
+def test_search_without_an_index_visits_its_limit_of_activities(costs: dict[str, Cost]) -> None:
     assert SEARCH.scan is not None
     assert costs["search, two letters of none"].rows == SEARCH.scan.limit == 20_000
     assert costs["search, two letters of none"].indexes[0] == "activities_newest_idx"

@@ -43,14 +43,14 @@ OPS = sorted(path.name for path in (ROOT / "bin").iterdir() if "-m ops." in path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OPS if name not in PSQL])
-def test_each_script_runs_the_command_that_other_tests_run_in_their_own_process(name: str) -> None:
-    done, called = processes.script(name, "--help"), script(name, "--help")
+def test_script_behaves_like_its_command_called_in_process(name: str) -> None:
+    process, call = processes.script(name, "--help"), script(name, "--help")
 
-    assert (done.returncode, done.stdout, done.stderr) == (called.returncode, called.stdout, called.stderr)
-    assert done.stdout.startswith(f"usage: bin/{name} ") or "AWS_DEFAULT_REGION" in done.stderr
+    assert (process.returncode, process.stdout, process.stderr) == (call.returncode, call.stdout, call.stderr)
+    assert process.stdout.startswith(f"usage: bin/{name} ") or "AWS_DEFAULT_REGION" in process.stderr
 
 
-def test_setup_makes_the_database_anew(new_url: str) -> None:
+def test_setup_creates_the_database_anew(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     rows(new_url, "DELETE FROM users WHERE handle = 'bayko' RETURNING uuid")
 
@@ -103,9 +103,9 @@ def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> N
     succeeds("db-setup", CONNECTION_URL=new_url)
     seeded = rows(new_url, "SELECT uuid FROM activities")
 
-    done = succeeds("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
+    output = succeeds("db-seed", "--activities", "2000", "--users", "100", CONNECTION_URL=new_url)
 
-    assert done.endswith("; added 2000 generated activities, 100 generated users\n")
+    assert output.endswith("; added 2000 generated activities, 100 generated users\n")
     from_fake_data = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
         new_url,
@@ -202,9 +202,9 @@ def test_concurrent_migrations_apply_each_revision_once(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
     with ThreadPoolExecutor() as pool:
-        done = list(pool.map(lambda _: processes.succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
+        outputs = list(pool.map(lambda _: processes.succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
 
     newest = f"database {NEW}: schema {SCHEMA} is the newest already\n"
     revisions = ", ".join(f"{number:04}" for number in range(1, int(SCHEMA) + 1))
-    assert sorted(done) == [f"database {NEW}: applied {revisions}\n", newest, newest]
+    assert sorted(outputs) == [f"database {NEW}: applied {revisions}\n", newest, newest]
     assert rows(new_url, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]

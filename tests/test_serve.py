@@ -32,9 +32,7 @@ ELLIPTIC = {
 }
 
 
-def test_it_serves_the_feed_with_several_processes_until_sigterm(
-    service_url: str, owner: psycopg.Connection, make: Make
-) -> None:
+def test_serve_runs_several_processes_until_sigterm(service_url: str, owner: psycopg.Connection, make: Make) -> None:
     make.activity(make.user("LinYue"), "served")
 
     with serving(service_url, WEB_CONCURRENCY="2") as port:

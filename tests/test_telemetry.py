@@ -189,7 +189,7 @@ def test_redirecting_collector_is_logged_as_a_failed_export(service_url: str, st
             "s",
             "OTEL_METRICS_EXEMPLAR_FILTER is malformed: it is none of the choices",
         ),
-        # The SDK reads its own when it is loaded.
+        # The SDK reads this setting at its import.
         (
             process_fails,
             "OTEL_PROPAGATORS",

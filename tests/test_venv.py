@@ -262,7 +262,7 @@ def test_callers_index_and_proxy_are_used(project: Path, parcel: Path) -> None:
 
 
 @pytest.mark.usefixtures("parcel")
-def test_without_a_network_one_line_says_so_and_what_is_installed_goes_on(project: Path) -> None:
+def test_unreachable_index_is_one_error_line_and_installed_packages_suffice(project: Path) -> None:
     with refusing() as url:
         away = {"PIP_INDEX_URL": f"{url}/simple", "PIP_RETRIES": "1"}
         status, output = wait_for(start(project, NO_INDEX, **away))

@@ -137,9 +137,9 @@ def test_configured_frontend_url_is_kept(tmp_path: Path) -> None:
     (project / "bin" / "dev").chmod(0o755)
     settings = {"FRONTEND_URL": "https://cruddur.com", **STARTS["Codespaces"].settings}
 
-    done = subprocess.run([project / "bin" / "workspace"], env=CLEAN | settings, capture_output=True, check=True)
+    result = subprocess.run([project / "bin" / "workspace"], env=CLEAN | settings, capture_output=True, check=True)
 
-    assert done.stdout == b"https://cruddur.com https://cruddur-x7-4567.app.github.dev\n"
+    assert result.stdout == b"https://cruddur.com https://cruddur-x7-4567.app.github.dev\n"
 
 
 def update(tmp_path: Path, path: str, **settings: str) -> tuple[list[str], str]:
@@ -156,10 +156,10 @@ def update(tmp_path: Path, path: str, **settings: str) -> tuple[list[str], str]:
     )
     (scripts / "rds-update-sg-rule").chmod(0o755)
     environ = CLEAN | {"PATH": path, "STATUS": "0", **settings}
-    done = subprocess.run([scripts / "workspace-rule"], env=environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
+    result = subprocess.run([scripts / "workspace-rule"], env=environ, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
     record = scripts / "rds-update-sg-rule.told"
-    return record.read_text().splitlines() if record.exists() else [], done.stderr
+    return record.read_text().splitlines() if record.exists() else [], result.stderr
 
 
 def test_rule_gets_the_workspaces_current_address(tmp_path: Path, path: str) -> None:
@@ -188,7 +188,7 @@ def test_refused_address_is_reported_and_stops_nothing(tmp_path: Path, path: str
     install_program(tmp_path, "curl", "echo 10.0.0.1")
     script = [ROOT / "bin" / "workspace-rule"]
 
-    done = subprocess.run(script, env=CLEAN | RULE | {"PATH": path}, capture_output=True, text=True, check=False)
+    result = subprocess.run(script, env=CLEAN | RULE | {"PATH": path}, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0
-    assert [line.split(" ")[1] for line in done.stderr.splitlines()] == ["GITPOD_IP", "RDS"]
+    assert result.returncode == 0
+    assert [line.split(" ")[1] for line in result.stderr.splitlines()] == ["GITPOD_IP", "RDS"]
