@@ -6,7 +6,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from ops.rds import FLAGS, open_rules
+from ops.rds import SAFEGUARDS, open_rules
 from tests.aws import Aws
 from tests.running import fails, script, succeeds
 
@@ -81,7 +81,7 @@ def test_an_instance_is_made_as_safe_as_it_gets(aws: Aws) -> None:
         "DBParameterGroups"
     ]
     assert parameters["DBParameterGroupFamily"] == "postgres18"
-    assert said == f"{NAME} is being made in eu-west-1: bin/rds-status {NAME} says how far it is\n"
+    assert said == f"{NAME} is being created in eu-west-1: bin/rds-status {NAME} shows its status\n"
 
 
 def test_nobody_ever_sees_the_master_password(aws: Aws) -> None:
@@ -193,7 +193,7 @@ def test_a_security_group_that_lets_everyone_in_is_refused(aws: Aws, everyone: s
 def test_the_security_group_must_be_named(aws: Aws) -> None:
     line = fails("rds-create", **aws.settings)
 
-    assert line == "cruddur: DB_SG_ID is not set; a right value: DB_SG_ID=sg-0123456789abcdef0"
+    assert line == "cruddur: DB_SG_ID is not set; a valid example is DB_SG_ID=sg-0123456789abcdef0"
 
 
 def test_what_aws_refuses_is_one_line(aws: Aws) -> None:
@@ -203,6 +203,6 @@ def test_what_aws_refuses_is_one_line(aws: Aws) -> None:
 
 
 def test_encryption_secrets_and_authentication_have_no_weaker_choice() -> None:
-    weaker = {flag.asked for flag in FLAGS if flag.dev is not None}
+    weaker = {safeguard.parameter for safeguard in SAFEGUARDS if safeguard.dev_value is not None}
 
     assert weaker == DEV.keys()

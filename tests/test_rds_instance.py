@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lib.command_errors import CommandError
-from ops.rds import failures
+from ops.rds import translate_aws_errors
 from tests.aws import Aws
 from tests.running import fails, script, succeeds
 from tests.test_rds_create import NAME, instance
@@ -87,7 +87,7 @@ def test_what_the_state_forbids_names_the_way_out(aws: Aws) -> None:
         pytest.raises(
             CommandError, match=r"AWS refused StartDBInstance: .* \(InvalidDBInstanceState\): try again when bin/"
         ),
-        failures(),
+        translate_aws_errors(),
     ):
         aws.client("rds").start_db_instance(DBInstanceIdentifier="another")
 
@@ -96,7 +96,7 @@ def test_what_the_state_forbids_names_the_way_out(aws: Aws) -> None:
 def test_an_instance_that_is_missing_is_one_line(aws: Aws, name: str) -> None:
     line = fails(name, "none", **aws.settings)
 
-    assert line == "cruddur: there is no instance none in eu-west-1: bin/rds-create makes one"
+    assert line == "cruddur: there is no instance none in eu-west-1: bin/rds-create creates one"
 
 
 def test_a_protected_instance_is_not_deleted_by_its_name_alone(aws: Aws) -> None:
@@ -126,7 +126,7 @@ def test_whoever_types_its_name_deletes_it_after_a_snapshot(aws: Aws) -> None:
     assert done.stderr.startswith(f"This deletes the instance {NAME} in eu-west-1, with every database in it.\n")
     (kept,) = snapshots(aws)
     assert kept.startswith(f"{NAME}-final-20")
-    assert f"in the snapshot {kept} until somebody deletes that" in done.stdout
+    assert f"in the snapshot {kept} until you delete that" in done.stdout
     assert "in its automated backups for 7 days" in done.stdout
     (asked,) = aws.asked("DeleteDBInstance")
     assert (asked["SkipFinalSnapshot"], asked["DeleteAutomatedBackups"]) == ("false", "false")

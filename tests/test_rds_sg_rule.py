@@ -51,7 +51,7 @@ def test_the_rule_lets_in_this_machine_and_nobody_else(aws: Aws, ours: tuple[str
 
     assert rules(aws)[rule] == before | {"CidrIpv4": f"{OURS}/32"}
     assert before["Description"] == "Ada's workspace"
-    assert said == f"{rule} lets in {OURS}/32, and nobody else\n"
+    assert said == f"{rule} lets in {OURS}/32 only\n"
     assert succeeds("rds-update-sg-rule", **settings(aws, *ours)) == said
 
 
@@ -78,7 +78,7 @@ def test_a_public_address_is_right(address: str) -> None:
     ],
 )
 def test_any_other_address_is_refused(address: str) -> None:
-    with pytest.raises(CommandError, match="GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP="):
+    with pytest.raises(CommandError, match="GITPOD_IP is not a public IPv4 address; a valid example is GITPOD_IP="):
         public_address(address)
 
 
@@ -86,7 +86,9 @@ def test_a_refused_address_changes_nothing(aws: Aws, ours: tuple[str, str]) -> N
     before = rules(aws)
     line = fails("rds-update-sg-rule", **settings(aws, *ours, "0.0.0.0/0"))
 
-    assert line == "cruddur: GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP=$(curl -4 ifconfig.me)"
+    assert (
+        line == "cruddur: GITPOD_IP is not a public IPv4 address; a valid example is GITPOD_IP=$(curl -4 ifconfig.me)"
+    )
     assert rules(aws) == before
 
 
@@ -96,7 +98,7 @@ def test_a_setting_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch, miss
     for name in ("DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"):
         monkeypatch.setenv(name, "" if name == missing else OURS)
 
-    with pytest.raises(CommandError, match=f"{missing} is not set; a right value: {missing}="):
+    with pytest.raises(CommandError, match=f"{missing} is not set; a valid example is {missing}="):
         main()
 
 
@@ -114,7 +116,9 @@ def test_a_rule_for_something_else_stays_as_it_is(aws: Aws, ours: tuple[str, str
     wrong = allow(aws, ours[0], **other)
     before = rules(aws)
 
-    with pytest.raises(CommandError, match=f"{wrong} is not for an IPv4 address that comes in to TCP port 5432 alone"):
+    with pytest.raises(
+        CommandError, match=f"{wrong} is not an ingress rule of an IPv4 address for TCP port 5432 alone"
+    ):
         update(aws.client("ec2"), ours[0], wrong, OURS)
     assert rules(aws) == before
 
@@ -124,7 +128,7 @@ def test_a_rule_for_going_out_stays_as_it_is(aws: Aws, ours: tuple[str, str]) ->
     answer = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
     before = rules(aws)
 
-    with pytest.raises(CommandError, match="is not for an IPv4 address that comes in"):
+    with pytest.raises(CommandError, match="is not an ingress rule of an IPv4 address"):
         update(aws.client("ec2"), ours[0], answer["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
     assert rules(aws) == before
 
@@ -149,7 +153,7 @@ def test_a_change_that_does_not_hold_is_told(aws: Aws, ours: tuple[str, str], mo
     ec2 = aws.client("ec2")
     # AWS says yes, and does nothing.
     monkeypatch.setattr(ec2, "modify_security_group_rules", lambda **_: {"Return": True})
-    monkeypatch.setattr(rds_update_sg_rule, "READINGS", 1)
+    monkeypatch.setattr(rds_update_sg_rule, "MAX_READS", 1)
 
-    with pytest.raises(CommandError, match=f"{ours[1]} lets in 0.0.0.0/0, not {OURS}/32 as asked"):
+    with pytest.raises(CommandError, match=f"{ours[1]} lets in 0.0.0.0/0, not {OURS}/32: find out what else"):
         update(ec2, *ours, OURS)

@@ -7,7 +7,7 @@ import pytest
 
 from lib.conninfo import check_connection_url
 from ops.rds_create import create
-from ops.rds_status import checks, report, url
+from ops.rds_status import checks, owner_url, report
 from tests.aws import Aws
 from tests.running import script
 from tests.test_rds_create import NAME, group, instance
@@ -103,11 +103,11 @@ def test_a_group_that_was_opened_to_everyone_is_named(aws: Aws, made: Any, every
     *_, check = checks(aws.client("rds"), aws.client("ec2"), made | {"VpcSecurityGroups": groups})
 
     assert (check.name, check.holds) == ("closed security group", False)
-    assert check.found.startswith("everyone comes in by sgr-")
+    assert check.actual.startswith("everyone comes in by sgr-")
 
 
 def test_the_url_is_one_that_our_scripts_take(made: Any) -> None:
-    assert url(made) == URL
+    assert owner_url(made) == URL
     assert check_connection_url(URL) == URL
 
 
@@ -123,5 +123,5 @@ def test_while_it_is_made_nothing_is_said_of_what_aws_tells_later(
         "Postgres 18 on db.t4g.micro, 20 GiB of gp3",
         "it has no address yet",
         "password of cruddur_owner: not in Secrets Manager",
-        "what keeps it safe is shown once it is available",
+        "its safeguards are shown once it is available",
     ]
