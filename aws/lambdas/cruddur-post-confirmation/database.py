@@ -51,7 +51,7 @@ def verified(url: str) -> str:
 
 
 def secret(arn: str, region: str) -> dict[str, str]:
-    """User and password of a secret of Secrets Manager's, asked for each time: it may have rotated. Raises `ConfigError`.
+    """Return user and password from Secrets Manager, anew each time: they may have rotated. Raises `ConfigError`.
 
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
     """
