@@ -10,7 +10,7 @@ from bench.data import tell
 from harness.wrk import install_wrk
 from lib.command_errors import CommandError
 from ops.command import ROOT, data_dir
-from ops.venv import environment, network_settings
+from ops.venv import clean_environ, network_settings
 
 PEERS = ROOT / "bench" / "peers"
 
@@ -48,11 +48,11 @@ def install_once(pins: Path, installed: Path, how: Callable[[Path], None]) -> No
 
 def install_venv(requirements: Path) -> None:
     """Install Python packages, wheels only and each by its hash."""
-    subprocess.run([sys.executable, "-I", "-m", "venv", "--clear", venv()], env=environment(), check=True)
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--clear", venv()], env=clean_environ(), check=True)
     options = ["-qq", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
     python = venv() / "bin" / "python"
     command: list[str | Path] = [python, "-I", "-m", "pip", "install", *options, "-r", requirements]
-    subprocess.run(command, env=environment(**network_settings(python)), check=True)
+    subprocess.run(command, env=clean_environ(**network_settings(python)), check=True)
 
 
 def install_node_modules(lock: Path) -> None:

@@ -1,9 +1,9 @@
-"""What operators and developers run. The scripts in bin/ are its doors."""
+"""Commands for operators and developers. Each has a script in bin/."""
 
 import signal
 import sys
 
-# Python's own handler shows a traceback, here of the imports that follow: `run` sets it once it can end in order.
-# sys.argv is this while `python -m ops.<command>` imports its package.
+# Python's own handler would print a traceback of the imports below. `ops.command.run` restores that handler.
+# While `python -m ops.<command>` imports this package, sys.argv starts with -m.
 if sys.argv[:1] == ["-m"]:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What the scripts for Amazon RDS share: where, which instance, how safe one is, and what to say when AWS refuses."""
+"""Code that the scripts for Amazon RDS share: regions, safeguards of an instance, arguments and AWS errors."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from botocore.session import Session
 from lib.command_errors import CommandError
 from lib.conninfo import check_text
 
-# What people have said stays in the European Union (GDPR, chapter V). London (eu-west-2) and
+# The users' data stay in the European Union (GDPR, chapter V). London (eu-west-2) and
 # Zurich (eu-central-2) are outside it.
 REGIONS = {
     "eu-central-1": "Frankfurt",
@@ -28,21 +28,21 @@ REGIONS = {
 }
 NAME = "cruddur-db-instance"
 PORT = 5432
-# What RDS hands on of the instance's logs.
+# The instance's logs that RDS exports to CloudWatch.
 LOGS = ["postgresql", "upgrade"]
-# Of an address's bits, the first so many at least are a rule's: fewer, and it is open to everyone, or as good as that.
-NARROW = {4: 16, 6: 48}
+# By IP version, the shortest network prefix of a rule. A shorter one lets in everyone, or nearly everyone.
+MIN_PREFIX_LENGTHS = {4: 16, 6: 48}
 EXAMPLES = {
     "AWS_DEFAULT_REGION": "eu-west-1",
     "DB_SG_ID": "sg-0123456789abcdef0",
     "DB_SG_RULE_ID": "sgr-0123456789abcdef0",
     "GITPOD_IP": "$(curl -4 ifconfig.me)",
 }
-# Nobody waits for an AWS that does not answer. A call that was cut off is made once more.
-PATIENCE = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2, "mode": "standard"})
+# Timeouts in seconds. A failed call is retried once.
+CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 2, "mode": "standard"})
 
-# An answer of AWS's: its shapes change with time, and botocore has no types.
-Answer = dict[str, Any]
+# An AWS response. botocore has no types, and the shapes change over time.
+Response = dict[str, Any]
 
 REMEDIES = {
     **dict.fromkeys(("AccessDenied", "UnauthorizedOperation"), "give the credentials that right, or take others"),
@@ -54,72 +54,77 @@ REMEDIES = {
 }
 
 
-class Flag(NamedTuple):
-    """Something that keeps an instance safe: its name, and what CreateDBInstance is asked for."""
+class Safeguard(NamedTuple):
+    """A setting that keeps an instance safe: its name, and CreateDBInstance's parameter and value."""
 
     name: str
-    asked: str
-    safe: Any
-    # What `--dev` asks for instead, where it is weaker.
-    dev: Any = None
-    # DescribeDBInstances's name for it, where that is another.
-    read: str = ""
-    # Whether what was found (first) is as safe as what is asked for.
-    enough: Callable[[Any, Any], bool] = eq
+    parameter: str
+    value: Any
+    # The weaker value of `--dev`, if there is one.
+    dev_value: Any = None
+    # The attribute in DescribeDBInstances's response, if its name differs from the parameter's.
+    attribute: str = ""
+    # Whether the actual value (first) is as safe as the expected one.
+    is_enough: Callable[[Any, Any], bool] = eq
 
-    def found(self, instance: Answer) -> Any:
-        """What an instance has."""
-        return instance.get(self.read or self.asked)
+    def actual(self, instance: Response) -> Any:
+        """Return an instance's value, `None` if it has none."""
+        return instance.get(self.attribute or self.parameter)
 
-    def holds(self, instance: Answer) -> bool:
-        """Whether an instance is as safe as bin/rds-create makes it, or safer."""
-        return self.enough(self.found(instance), self.safe)
+    def holds(self, instance: Response) -> bool:
+        """Return whether an instance is as safe as bin/rds-create makes it, or safer."""
+        return self.is_enough(self.actual(instance), self.value)
 
 
-FLAGS = (
-    Flag("encrypted storage", "StorageEncrypted", safe=True),
-    # A public one is reached from wherever its security group lets in.
-    Flag("private address", "PubliclyAccessible", safe=False, dev=True),
-    Flag("deletion protection", "DeletionProtection", safe=True, dev=False),
-    # A day of them costs nothing, so that not even --dev goes without.
-    Flag("week of backups", "BackupRetentionPeriod", safe=7, dev=1, enough=ge),
-    # Twice the price, for a failover within a minute or two.
-    Flag("standby in another zone", "MultiAZ", safe=True, dev=False),
-    Flag("IAM authentication", "EnableIAMDatabaseAuthentication", safe=True, read="IAMDatabaseAuthenticationEnabled"),
-    # Secrets Manager makes the master password, keeps it and renews it: nobody types it.
-    Flag(
+SAFEGUARDS = (
+    Safeguard("encrypted storage", "StorageEncrypted", value=True),
+    # A public instance is reachable from every address that its security group lets in.
+    Safeguard("private address", "PubliclyAccessible", value=False, dev_value=True),
+    Safeguard("deletion protection", "DeletionProtection", value=True, dev_value=False),
+    # One day of backups costs nothing, so even --dev has it.
+    Safeguard("week of backups", "BackupRetentionPeriod", value=7, dev_value=1, is_enough=ge),
+    # This doubles the price, for a failover within a minute or two.
+    Safeguard("standby in another zone", "MultiAZ", value=True, dev_value=False),
+    Safeguard(
+        "IAM authentication",
+        "EnableIAMDatabaseAuthentication",
+        value=True,
+        attribute="IAMDatabaseAuthenticationEnabled",
+    ),
+    # Secrets Manager generates, stores and rotates the master password.
+    Safeguard(
         "master password in Secrets Manager",
         "ManageMasterUserPassword",
-        safe=True,
-        read="MasterUserSecret",
-        enough=lambda found, _: bool(found),
+        value=True,
+        attribute="MasterUserSecret",
+        is_enough=lambda actual, _: bool(actual),
     ),
-    Flag("performance insights", "EnablePerformanceInsights", safe=True, read="PerformanceInsightsEnabled"),
-    Flag(
+    Safeguard("performance insights", "EnablePerformanceInsights", value=True, attribute="PerformanceInsightsEnabled"),
+    Safeguard(
         "log exports",
         "EnableCloudwatchLogsExports",
-        safe=LOGS,
-        read="EnabledCloudwatchLogsExports",
-        enough=lambda found, safe: set(found or ()) >= set(safe),
+        value=LOGS,
+        attribute="EnabledCloudwatchLogsExports",
+        is_enough=lambda actual, value: set(actual or ()) >= set(value),
     ),
 )
 
 
 def client(service: str) -> Any:
-    """A client for `service`, in the region of AWS_DEFAULT_REGION. Raises `CommandError` when it is not one of `REGIONS`."""
+    """Return a client for `service` in AWS_DEFAULT_REGION. Raises `CommandError` for a region outside of `REGIONS`."""
     session = Session()
     region = session.get_config_variable("region")
     if region not in REGIONS:
         raise CommandError(
-            f"{region or 'no region'} is not where our people's data may be; {right_value('AWS_DEFAULT_REGION')}; "
+            f"{region or 'no region'} is not a region for our users' data; {example_setting('AWS_DEFAULT_REGION')}; "
             f"allowed are {', '.join(REGIONS)}"
         )
-    return session.create_client(service, region_name=region, config=PATIENCE)
+    return session.create_client(service, region_name=region, config=CLIENT_CONFIG)
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """A line that names the remedy, as a `CommandError`, in place of what botocore raises."""
+def translate_aws_errors() -> Iterator[None]:
+    """Raise botocore's exceptions as a `CommandError` with a line that names the remedy."""
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
@@ -127,72 +132,75 @@ def failures() -> Iterator[None]:
             "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         ) from error
     except ClientError as error:
-        raise CommandError(refusal(error)) from error
+        raise CommandError(client_error_message(error)) from error
     except BotoCoreError as error:
-        raise CommandError(f"AWS was not asked: {one_line(str(error))}") from error
+        raise CommandError(f"AWS was not called: {one_line(str(error))}") from error
 
 
-def refusal(error: ClientError) -> str:
-    """What AWS has refused, why, and what to do about it where we know."""
-    said, code = error.response["Error"]["Message"], error.response["Error"]["Code"]
+def client_error_message(error: ClientError) -> str:
+    """Return the line for a request that AWS refused: the operation, the reason and, if known, the remedy."""
+    message, code = error.response["Error"]["Message"], error.response["Error"]["Code"]
     remedy = f": {REMEDIES[code]}" if code in REMEDIES else ""
-    return f"AWS refused {error.operation_name}: {one_line(said)} ({code}){remedy}"
+    return f"AWS refused {error.operation_name}: {one_line(message)} ({code}){remedy}"
 
 
 def one_line(text: str) -> str:
-    """What was said, without line breaks and the full stop."""
+    """Return a text without line breaks and without its full stop."""
     return " ".join(text.split()).rstrip(".")
 
 
 def argument_parser(script: str, doc: str | None) -> ArgumentParser:
-    """Make the parser of a script for an instance, whose name is its argument."""
+    """Return the parser of a script for an instance, with the instance's name as its argument."""
     parser = ArgumentParser(prog=script, description=doc)
-    parser.add_argument("name", nargs="?", type=identifier, default=NAME, help=f"the instance, else {NAME}")
+    parser.add_argument("name", nargs="?", type=instance_name, default=NAME, help=f"the instance, by default {NAME}")
     return parser
 
 
-def identifier(text: str) -> str:
-    """An instance's name as RDS keeps it. Raises `ArgumentTypeError`."""
+def instance_name(text: str) -> str:
+    """Return `text` if it is a valid name of an instance. Raises `ArgumentTypeError`."""
     if not re.fullmatch("(?=.{1,63}$)[a-z](-?[a-z0-9])*", text):
         raise ArgumentTypeError(
-            f"{text!r} is no instance's name: small letters, digits and single hyphens, a letter first, 63 at most"
+            f"{text!r} is not an instance's name: small letters, digits and single hyphens, a letter first, 63 at most"
         )
     return text
 
 
-def setting(name: str) -> str:
-    """One of `EXAMPLES`' settings in the environment. Raises `CommandError` when it is missing or not as it was meant."""
+def required_setting(name: str) -> str:
+    """Return one of `EXAMPLES`' settings from the environment. Raises `CommandError` if it is missing or malformed."""
     value = os.environ.get(name)
     if not value:
-        raise CommandError(f"{name} is not set; {right_value(name)}")
+        raise CommandError(f"{name} is not set; {example_setting(name)}")
     try:
         return check_text(value)
     except ValueError as error:
-        raise CommandError(f"{name} is malformed: {error}; {right_value(name)}") from None
+        raise CommandError(f"{name} is malformed: {error}; {example_setting(name)}") from None
 
 
-def right_value(name: str) -> str:
-    """An example of a setting."""
-    return f"a right value: {name}={EXAMPLES[name]}"
+def example_setting(name: str) -> str:
+    """Return an assignment with an example of a setting's value."""
+    return f"a valid example is {name}={EXAMPLES[name]}"
 
 
-def find(rds: Any, name: str) -> Answer:
-    """The instance of that name. Raises `CommandError` when there is none."""
+def describe_instance(rds: Any, name: str) -> Response:
+    """Return the instance with this name. Raises `CommandError` if it does not exist."""
     try:
         (instance,) = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
     except rds.exceptions.DBInstanceNotFoundFault as error:
         raise CommandError(
-            f"there is no instance {name} in {rds.meta.region_name}: bin/rds-create makes one"
+            f"there is no instance {name} in {rds.meta.region_name}: bin/rds-create creates one"
         ) from error
     return dict(instance)
 
 
 def open_rules(ec2: Any, groups: list[str]) -> list[str]:
-    """The ids of security groups' rules that let everyone in, or networks of more than 65,536 addresses of IPv4."""
+    """Return the ids of the groups' ingress rules for networks shorter than `MIN_PREFIX_LENGTHS`.
+
+    Of IPv4, these networks have more than 65,536 addresses.
+    """
     pages = ec2.get_paginator("describe_security_group_rules").paginate(
         Filters=[{"Name": "group-id", "Values": groups}]
     )
     rules = [rule for page in pages for rule in page["SecurityGroupRules"] if not rule["IsEgress"]]
     cidrs = {rule["SecurityGroupRuleId"]: rule.get("CidrIpv4") or rule.get("CidrIpv6") for rule in rules}
     networks = {rule_id: ip_network(cidr) for rule_id, cidr in cidrs.items() if cidr}
-    return [rule_id for rule_id, network in networks.items() if network.prefixlen < NARROW[network.version]]
+    return [rule_id for rule_id, network in networks.items() if network.prefixlen < MIN_PREFIX_LENGTHS[network.version]]

@@ -1,4 +1,4 @@
-"""Make the database's instance on Amazon RDS, as safe as it gets. It takes some minutes."""
+"""Create the database's instance on Amazon RDS, with all safeguards. This takes some minutes."""
 
 import sys
 from argparse import Namespace
@@ -7,61 +7,71 @@ from typing import Any
 
 from lib.command_errors import CommandError
 from ops.command import run
-from ops.rds import FLAGS, LOGS, PORT, Answer, argument_parser, client, failures, open_rules, setting
+from ops.rds import (
+    LOGS,
+    PORT,
+    SAFEGUARDS,
+    Response,
+    argument_parser,
+    client,
+    open_rules,
+    required_setting,
+    translate_aws_errors,
+)
 
-# The newest first. All of them have AWS's standard support.
+# Newest first. AWS has standard support for all of them.
 VERSIONS = ("18", "17", "16", "15")
-# Activities live for so many at most.
+# The longest ttl of an activity, in days.
 LOG_DAYS = 30
-# What is neither a choice nor a matter of safety.
-ALWAYS = {
+# CreateDBInstance's parameters that are neither arguments nor safeguards.
+FIXED_PARAMETERS = {
     "DBName": "cruddur",
     "Engine": "postgres",
     # The owner, in PROD_CONNECTION_URL. The service has a role of its own.
     "MasterUsername": "cruddur_owner",
     "Port": PORT,
     "StorageType": "gp3",
-    # GiB, and how far they grow by themselves.
+    # In GiB. The storage grows by itself up to the maximum.
     "AllocatedStorage": 20,
     "MaxAllocatedStorage": 100,
     "AutoMinorVersionUpgrade": True,
     "CopyTagsToSnapshot": True,
-    # The one period that costs nothing.
+    # Days. Only this period is free of charge.
     "PerformanceInsightsRetentionPeriod": 7,
-    # A version that has left its standard support is refused, instead of being charged for by the hour.
+    # AWS rejects a version without standard support, instead of charging for extended support by the hour.
     "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
 }
 
 
 def create(rds: Any, ec2: Any, logs: Any, args: Namespace, group: str) -> None:
-    """Ask for the instance. Raises `CommandError` when there is one of that name, or `group` lets everyone in."""
+    """Create the instance. Raises `CommandError` when its name is taken or the security group `group` is open."""
     refuse_existing(rds, args.name)
-    opened = open_rules(ec2, [group])
-    if opened:
-        raise CommandError(f"DB_SG_ID: {group} lets everyone in by {', '.join(opened)}: take that rule away first")
-    bound_logs(logs, args.name)
+    open_rule_ids = open_rules(ec2, [group])
+    if open_rule_ids:
+        raise CommandError(f"DB_SG_ID: {group} lets everyone in by {', '.join(open_rule_ids)}: remove that rule first")
+    set_log_retention(logs, args.name)
     rds.create_db_instance(
-        **ALWAYS,
-        **flags(dev=args.dev),
-        **network(args.subnet_group, group),
+        **FIXED_PARAMETERS,
+        **safeguard_parameters(dev=args.dev),
+        **network_parameters(args.subnet_group, group),
         DBInstanceIdentifier=args.name,
         DBInstanceClass=args.instance_class,
         EngineVersion=args.postgres,
-        DBParameterGroupName=parameter_group(rds, args.postgres),
+        DBParameterGroupName=create_parameter_group(rds, args.postgres),
     )
 
 
 def refuse_existing(rds: Any, name: str) -> None:
-    """Raises `CommandError` when there is an instance of that name."""
+    """Refuse a name that is taken, by a `CommandError`."""
     with suppress(rds.exceptions.DBInstanceNotFoundFault):
         rds.describe_db_instances(DBInstanceIdentifier=name)
         raise CommandError(f"there is an instance {name} already, and nothing was done: bin/rds-status shows it")
 
 
-def bound_logs(logs: Any, name: str) -> None:
-    """Have what the instance will log kept for as long as activities may live, and no longer.
+def set_log_retention(logs: Any, name: str) -> None:
+    """Create the instance's log groups, with a retention of `LOG_DAYS`.
 
-    RDS would have it kept for ever, and a statement that failed is in there with what somebody posted.
+    By default RDS keeps its logs for ever, and a failed statement is logged with the text of its activity.
     """
     for kind in LOGS:
         group = f"/aws/rds/instance/{name}/{kind}"
@@ -70,49 +80,55 @@ def bound_logs(logs: Any, name: str) -> None:
         logs.put_retention_policy(logGroupName=group, retentionInDays=LOG_DAYS)
 
 
-def flags(*, dev: bool) -> Answer:
-    """What keeps the instance safe, as CreateDBInstance takes it; what `dev` goes without."""
-    return {flag.asked: flag.dev if dev and flag.dev is not None else flag.safe for flag in FLAGS}
+def safeguard_parameters(*, dev: bool) -> Response:
+    """Return CreateDBInstance's parameters for the safeguards. With `dev` some are weaker."""
+    return {
+        safeguard.parameter: safeguard.dev_value if dev and safeguard.dev_value is not None else safeguard.value
+        for safeguard in SAFEGUARDS
+    }
 
 
-def network(subnet_group: str | None, group: str) -> Answer:
-    """Where the instance is put: without a subnet group in the account's default VPC."""
-    named = {"DBSubnetGroupName": subnet_group} if subnet_group else {}
-    return {"VpcSecurityGroupIds": [group], **named}
+def network_parameters(subnet_group: str | None, group: str) -> Response:
+    """Return CreateDBInstance's parameters for the network. Without a subnet group this is the default VPC."""
+    subnets = {"DBSubnetGroupName": subnet_group} if subnet_group else {}
+    return {"VpcSecurityGroupIds": [group], **subnets}
 
 
-def parameter_group(rds: Any, version: str) -> str:
-    """The name of the parameter group by which Postgres `version` refuses who comes without TLS, made if missing."""
+def create_parameter_group(rds: Any, version: str) -> str:
+    """Create the parameter group that forces TLS, if it is missing. Returns its name."""
     name = f"cruddur-postgres{version}"
     with suppress(rds.exceptions.DBParameterGroupAlreadyExistsFault):
         rds.create_db_parameter_group(
             DBParameterGroupName=name,
             DBParameterGroupFamily=f"postgres{version}",
-            Description="Cruddur refuses who comes without TLS",
+            Description="Cruddur refuses connections without TLS",
         )
-    # A new instance starts with it. `immediate` would be refused where AWS calls the parameter static.
-    forced = {"ParameterName": "rds.force_ssl", "ParameterValue": "1", "ApplyMethod": "pending-reboot"}
-    rds.modify_db_parameter_group(DBParameterGroupName=name, Parameters=[forced])
+    # A new instance starts with this value. AWS rejects `immediate` for a static parameter.
+    force_tls = {"ParameterName": "rds.force_ssl", "ParameterValue": "1", "ApplyMethod": "pending-reboot"}
+    rds.modify_db_parameter_group(DBParameterGroupName=name, Parameters=[force_tls])
     return name
 
 
-@failures()
+@translate_aws_errors()
 def main() -> None:
     """Run the command."""
     parser = argument_parser("bin/rds-create", __doc__)
-    weaker = ", ".join(f"no {flag.name}" for flag in FLAGS if flag.dev is not None)
-    parser.add_argument("--dev", action="store_true", help=f"to try things out, with {weaker}")
-    parser.add_argument("--postgres", choices=VERSIONS, default=VERSIONS[0], help=f"the version, else {VERSIONS[0]}")
-    parser.add_argument("--instance-class", metavar="CLASS", default="db.t4g.micro", help="else db.t4g.micro")
-    parser.add_argument("--subnet-group", metavar="GROUP", help="else the subnets of the default VPC")
+    weaker = ", ".join(f"no {safeguard.name}" for safeguard in SAFEGUARDS if safeguard.dev_value is not None)
+    parser.add_argument("--dev", action="store_true", help=f"for experiments: {weaker}")
+    parser.add_argument(
+        "--postgres", choices=VERSIONS, default=VERSIONS[0], help=f"the version, by default {VERSIONS[0]}"
+    )
+    parser.add_argument("--instance-class", metavar="CLASS", default="db.t4g.micro", help="by default db.t4g.micro")
+    parser.add_argument("--subnet-group", metavar="GROUP", help="by default the subnets of the default VPC")
     args = parser.parse_args()
 
     rds = client("rds")
-    create(rds, client("ec2"), client("logs"), args, setting("DB_SG_ID"))
-    for flag in FLAGS:
-        if args.dev and flag.dev is not None:
-            print(f"cruddur: --dev: no {flag.name} ({flag.asked}={flag.dev})", file=sys.stderr)
-    print(f"{args.name} is being made in {rds.meta.region_name}: bin/rds-status {args.name} says how far it is")
+    create(rds, client("ec2"), client("logs"), args, required_setting("DB_SG_ID"))
+    for safeguard in SAFEGUARDS:
+        if args.dev and safeguard.dev_value is not None:
+            weaker_value = f"{safeguard.parameter}={safeguard.dev_value}"
+            print(f"cruddur: --dev: no {safeguard.name} ({weaker_value})", file=sys.stderr)
+    print(f"{args.name} is being created in {rds.meta.region_name}: bin/rds-status {args.name} shows its status")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Let this machine, and no other, in by one rule of a security group: GITPOD_IP becomes the rule's one address."""
+"""Set one rule of a security group to this machine's address, GITPOD_IP, and no other."""
 
 import time
 from argparse import ArgumentParser
@@ -7,16 +7,16 @@ from typing import Any
 
 from lib.command_errors import CommandError
 from ops.command import run
-from ops.rds import PORT, Answer, client, failures, right_value, setting
+from ops.rds import PORT, Response, client, example_setting, required_setting, translate_aws_errors
 
-# EC2 may show what was before for a moment.
-READINGS = 5
+# EC2 is eventually consistent: it may show the old rule for some seconds.
+MAX_READS = 5
 
 
 def update(ec2: Any, group: str, rule_id: str, address: str) -> None:
-    """Have the rule let in `address` alone, and read that back. Raises `CommandError`."""
-    rule = right_rule(ec2, group, rule_id)
-    asked = {
+    """Set the rule's network to `address` alone, and verify that. Raises `CommandError`."""
+    rule = postgres_rule(ec2, group, rule_id)
+    changes = {
         "IpProtocol": "tcp",
         "FromPort": PORT,
         "ToPort": PORT,
@@ -24,63 +24,63 @@ def update(ec2: Any, group: str, rule_id: str, address: str) -> None:
         "Description": rule.get("Description") or "GITPOD",
     }
     ec2.modify_security_group_rules(
-        GroupId=group, SecurityGroupRules=[{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": asked}]
+        GroupId=group, SecurityGroupRules=[{"SecurityGroupRuleId": rule_id, "SecurityGroupRule": changes}]
     )
-    read_back(ec2, {**rule, **asked})
+    verify(ec2, {**rule, **changes})
 
 
-def right_rule(ec2: Any, group: str, rule_id: str) -> Answer:
-    """The rule as it is. Raises `CommandError` when it is not `group`'s rule for IPv4 to Postgres."""
-    rule = read(ec2, rule_id)
+def postgres_rule(ec2: Any, group: str, rule_id: str) -> Response:
+    """Return the rule. Raises `CommandError` unless it is `group`'s ingress rule for IPv4 to Postgres's port."""
+    rule = describe_rule(ec2, rule_id)
     if rule["GroupId"] != group:
         raise CommandError(f"DB_SG_RULE_ID: {rule_id} is a rule of {rule['GroupId']}, not of DB_SG_ID's {group}")
-    db = {"IsEgress": False, "IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
-    if "CidrIpv4" not in rule or any(rule[name] != value for name, value in db.items()):
+    expected = {"IsEgress": False, "IpProtocol": "tcp", "FromPort": PORT, "ToPort": PORT}
+    if "CidrIpv4" not in rule or any(rule[name] != value for name, value in expected.items()):
         raise CommandError(
-            f"DB_SG_RULE_ID: {rule_id} is not for an IPv4 address that comes in to TCP port {PORT} alone"
+            f"DB_SG_RULE_ID: {rule_id} is not an ingress rule of an IPv4 address for TCP port {PORT} alone"
         )
     return rule
 
 
-def read(ec2: Any, rule_id: str) -> Answer:
-    """The rule of that id."""
+def describe_rule(ec2: Any, rule_id: str) -> Response:
+    """Return the rule with this id."""
     (rule,) = ec2.describe_security_group_rules(SecurityGroupRuleIds=[rule_id])["SecurityGroupRules"]
     return dict(rule)
 
 
-def read_back(ec2: Any, asked: Answer) -> None:
-    """Raises `CommandError` when the rule does not become what was asked for."""
-    rule_id = asked["SecurityGroupRuleId"]
-    for reading in range(READINGS):
-        if reading:
+def verify(ec2: Any, expected: Response) -> None:
+    """Wait until EC2 shows the expected rule. Raises `CommandError` after `MAX_READS` reads, a second apart."""
+    rule_id = expected["SecurityGroupRuleId"]
+    for attempt in range(MAX_READS):
+        if attempt:
             time.sleep(1)
-        found = read(ec2, rule_id)
-        if found == asked:
+        rule = describe_rule(ec2, rule_id)
+        if rule == expected:
             return
     raise CommandError(
-        f"{rule_id} lets in {found.get('CidrIpv4')}, not {asked['CidrIpv4']} as asked: see who changes it"
+        f"{rule_id} lets in {rule.get('CidrIpv4')}, not {expected['CidrIpv4']}: find out what else changes the rule"
     )
 
 
 def public_address(text: str) -> str:
-    """An IPv4 address that others on the Internet may have seen us by. Raises `CommandError`."""
+    """Return `text` if it is a public IPv4 address. Raises `CommandError`."""
     try:
         address = IPv4Address(text)
     except ValueError:
         address = None
     if address is None or not address.is_global or address.is_multicast:
-        raise CommandError(f"GITPOD_IP is no public IPv4 address; {right_value('GITPOD_IP')}")
+        raise CommandError(f"GITPOD_IP is not a public IPv4 address; {example_setting('GITPOD_IP')}")
     return str(address)
 
 
-@failures()
+@translate_aws_errors()
 def main() -> None:
     """Run the command."""
     ArgumentParser(prog="bin/rds-update-sg-rule", description=__doc__).parse_args()
-    group, rule_id = setting("DB_SG_ID"), setting("DB_SG_RULE_ID")
-    address = public_address(setting("GITPOD_IP"))
+    group, rule_id = required_setting("DB_SG_ID"), required_setting("DB_SG_RULE_ID")
+    address = public_address(required_setting("GITPOD_IP"))
     update(client("ec2"), group, rule_id, address)
-    print(f"{rule_id} lets in {address}/32, and nobody else")
+    print(f"{rule_id} lets in {address}/32 only")
 
 
 if __name__ == "__main__":

@@ -101,9 +101,7 @@ def test_without_the_access_log_no_request_is_logged(service_url: str) -> None:
 
 
 @pytest.mark.parametrize(("log_level", "access_log"), [("info", "on"), ("warning", "off")])
-def test_deprecated_log_level_works_and_is_reported_once(
-    service_url: str, log_level: str, access_log: str
-) -> None:
+def test_deprecated_log_level_works_and_is_reported_once(service_url: str, log_level: str, access_log: str) -> None:
     port = free_port()
     # Two workers: the line is the main process's.
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "2"}

@@ -5,7 +5,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from ops.rds import FLAGS, open_rules
+from ops.rds import SAFEGUARDS, open_rules
 from tests.aws import NAME, Aws, group, instance
 from tests.in_process import fails, script, succeeds
 
@@ -61,7 +61,7 @@ def test_instance_is_created_with_the_safest_settings(aws: Aws) -> None:
         "DBParameterGroups"
     ]
     assert parameters["DBParameterGroupFamily"] == "postgres18"
-    assert output == f"{NAME} is being made in eu-west-1: bin/rds-status {NAME} says how far it is\n"
+    assert output == f"{NAME} is being created in eu-west-1: bin/rds-status {NAME} shows its status\n"
 
 
 def test_master_password_stays_in_secrets_manager(aws: Aws) -> None:
@@ -173,7 +173,7 @@ def test_security_group_open_to_everyone_is_refused(aws: Aws, everyone: str) -> 
 def test_security_group_is_required(aws: Aws) -> None:
     line = fails("rds-create", **aws.settings)
 
-    assert line == "cruddur: DB_SG_ID is not set; a right value: DB_SG_ID=sg-0123456789abcdef0"
+    assert line == "cruddur: DB_SG_ID is not set; a valid example is DB_SG_ID=sg-0123456789abcdef0"
 
 
 def test_aws_error_is_one_error_line(aws: Aws) -> None:
@@ -183,6 +183,6 @@ def test_aws_error_is_one_error_line(aws: Aws) -> None:
 
 
 def test_dev_option_never_weakens_encryption_secrets_or_authentication() -> None:
-    weaker = {flag.asked for flag in FLAGS if flag.dev is not None}
+    weaker = {safeguard.parameter for safeguard in SAFEGUARDS if safeguard.dev_value is not None}
 
     assert weaker == DEV.keys()

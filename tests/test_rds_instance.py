@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lib.command_errors import CommandError
-from ops.rds import failures
+from ops.rds import translate_aws_errors
 from tests.aws import NAME, Aws, instance
 from tests.in_process import fails, script, succeeds
 
@@ -86,7 +86,7 @@ def test_error_of_an_invalid_state_names_the_remedy(aws: Aws) -> None:
         pytest.raises(
             CommandError, match=r"AWS refused StartDBInstance: .* \(InvalidDBInstanceState\): try again when bin/"
         ),
-        failures(),
+        translate_aws_errors(),
     ):
         aws.client("rds").start_db_instance(DBInstanceIdentifier="another")
 
@@ -95,7 +95,7 @@ def test_error_of_an_invalid_state_names_the_remedy(aws: Aws) -> None:
 def test_missing_instance_is_one_error_line(aws: Aws, name: str) -> None:
     line = fails(name, "none", **aws.settings)
 
-    assert line == "cruddur: there is no instance none in eu-west-1: bin/rds-create makes one"
+    assert line == "cruddur: there is no instance none in eu-west-1: bin/rds-create creates one"
 
 
 def test_protected_instance_needs_another_option_to_be_deleted(aws: Aws) -> None:
@@ -125,7 +125,7 @@ def test_typed_name_deletes_the_instance_after_a_snapshot(aws: Aws) -> None:
     assert result.stderr.startswith(f"This deletes the instance {NAME} in eu-west-1, with every database in it.\n")
     (snapshot,) = snapshots(aws)
     assert snapshot.startswith(f"{NAME}-final-20")
-    assert f"in the snapshot {snapshot} until somebody deletes that" in result.stdout
+    assert f"in the snapshot {snapshot} until you delete that" in result.stdout
     assert "in its automated backups for 7 days" in result.stdout
     (request,) = aws.asked("DeleteDBInstance")
     assert (request["SkipFinalSnapshot"], request["DeleteAutomatedBackups"]) == ("false", "false")

@@ -50,7 +50,7 @@ def test_rule_allows_this_machine_only(aws: Aws, ours: tuple[str, str]) -> None:
 
     assert rules(aws)[rule] == before | {"CidrIpv4": f"{OURS}/32"}
     assert before["Description"] == "Ada's workspace"
-    assert output == f"{rule} lets in {OURS}/32, and nobody else\n"
+    assert output == f"{rule} lets in {OURS}/32 only\n"
     assert succeeds("rds-update-sg-rule", **settings(aws, *ours)) == output
 
 
@@ -77,7 +77,7 @@ def test_public_address_is_accepted(address: str) -> None:
     ],
 )
 def test_non_public_address_is_refused(address: str) -> None:
-    with pytest.raises(CommandError, match="GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP="):
+    with pytest.raises(CommandError, match="GITPOD_IP is not a public IPv4 address; a valid example is GITPOD_IP="):
         public_address(address)
 
 
@@ -85,7 +85,9 @@ def test_refused_address_changes_nothing(aws: Aws, ours: tuple[str, str]) -> Non
     before = rules(aws)
     line = fails("rds-update-sg-rule", **settings(aws, *ours, "0.0.0.0/0"))
 
-    assert line == "cruddur: GITPOD_IP is no public IPv4 address; a right value: GITPOD_IP=$(curl -4 ifconfig.me)"
+    assert (
+        line == "cruddur: GITPOD_IP is not a public IPv4 address; a valid example is GITPOD_IP=$(curl -4 ifconfig.me)"
+    )
     assert rules(aws) == before
 
 
@@ -95,7 +97,7 @@ def test_missing_setting_is_reported(monkeypatch: pytest.MonkeyPatch, missing: s
     for name in ("DB_SG_ID", "DB_SG_RULE_ID", "GITPOD_IP"):
         monkeypatch.setenv(name, "" if name == missing else OURS)
 
-    with pytest.raises(CommandError, match=f"{missing} is not set; a right value: {missing}="):
+    with pytest.raises(CommandError, match=f"{missing} is not set; a valid example is {missing}="):
         main()
 
 
@@ -113,7 +115,9 @@ def test_rule_for_another_port_or_protocol_is_refused(aws: Aws, ours: tuple[str,
     wrong = allow(aws, ours[0], **other)
     before = rules(aws)
 
-    with pytest.raises(CommandError, match=f"{wrong} is not for an IPv4 address that comes in to TCP port 5432 alone"):
+    with pytest.raises(
+        CommandError, match=f"{wrong} is not an ingress rule of an IPv4 address for TCP port 5432 alone"
+    ):
         update(aws.client("ec2"), ours[0], wrong, OURS)
     assert rules(aws) == before
 
@@ -123,7 +127,7 @@ def test_egress_rule_is_refused(aws: Aws, ours: tuple[str, str]) -> None:
     response = aws.client("ec2").authorize_security_group_egress(GroupId=ours[0], IpPermissions=[usual])
     before = rules(aws)
 
-    with pytest.raises(CommandError, match="is not for an IPv4 address that comes in"):
+    with pytest.raises(CommandError, match="is not an ingress rule of an IPv4 address"):
         update(aws.client("ec2"), ours[0], response["SecurityGroupRules"][0]["SecurityGroupRuleId"], OURS)
     assert rules(aws) == before
 
@@ -148,7 +152,7 @@ def test_ineffective_change_is_reported(aws: Aws, ours: tuple[str, str], monkeyp
     ec2 = aws.client("ec2")
     # AWS reports success and changes nothing.
     monkeypatch.setattr(ec2, "modify_security_group_rules", lambda **_: {"Return": True})
-    monkeypatch.setattr(rds_update_sg_rule, "READINGS", 1)
+    monkeypatch.setattr(rds_update_sg_rule, "MAX_READS", 1)
 
-    with pytest.raises(CommandError, match=f"{ours[1]} lets in 0.0.0.0/0, not {OURS}/32 as asked"):
+    with pytest.raises(CommandError, match=f"{ours[1]} lets in 0.0.0.0/0, not {OURS}/32: find out what else"):
         update(ec2, *ours, OURS)

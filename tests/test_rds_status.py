@@ -7,7 +7,7 @@ import pytest
 
 from lib.conninfo import check_connection_url
 from ops.rds_create import create
-from ops.rds_status import checks, report, url
+from ops.rds_status import checks, owner_url, report
 from tests.aws import NAME, Aws, group, instance
 from tests.in_process import script
 
@@ -102,11 +102,11 @@ def test_security_group_open_to_everyone_is_reported(aws: Aws, created: Any, eve
     *_, check = checks(aws.client("rds"), aws.client("ec2"), created | {"VpcSecurityGroups": groups})
 
     assert (check.name, check.holds) == ("closed security group", False)
-    assert check.found.startswith("everyone comes in by sgr-")
+    assert check.actual.startswith("everyone comes in by sgr-")
 
 
 def test_reported_url_is_a_valid_connection_url(created: Any) -> None:
-    assert url(created) == URL
+    assert owner_url(created) == URL
     assert check_connection_url(URL) == URL
 
 
@@ -122,5 +122,5 @@ def test_status_of_an_instance_in_creation_omits_later_values(
         "Postgres 18 on db.t4g.micro, 20 GiB of gp3",
         "it has no address yet",
         "password of cruddur_owner: not in Secrets Manager",
-        "what keeps it safe is shown once it is available",
+        "its safeguards are shown once it is available",
     ]

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.command_errors import CommandError
-from ops.rds import REGIONS, client, identifier
+from ops.rds import REGIONS, client, instance_name
 from tests.aws import ALONE, KEYS, Aws
 from tests.in_process import fails
 
@@ -14,7 +14,7 @@ def test_region_outside_the_european_union_is_refused(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
 
     with pytest.raises(
-        CommandError, match=r"a right value: AWS_DEFAULT_REGION=eu-west-1; allowed are eu-central-1, .*"
+        CommandError, match=r"a valid example is AWS_DEFAULT_REGION=eu-west-1; allowed are eu-central-1, .*"
     ):
         client("rds")
 
@@ -33,20 +33,20 @@ def test_region_is_refused_before_any_request_to_aws(aws: Aws) -> None:
     line = fails("rds-create", **settings, DB_SG_ID="sg-1")
 
     assert line.startswith(
-        "cruddur: us-east-1 is not where our people's data may be; a right value: AWS_DEFAULT_REGION="
+        "cruddur: us-east-1 is not a region for our users' data; a valid example is AWS_DEFAULT_REGION="
     )
     assert aws.bodies() == []
 
 
 @pytest.mark.parametrize("name", ["a", "a-b", "cruddur-db-instance", "a" * 63])
 def test_valid_instance_name_is_accepted(name: str) -> None:
-    assert identifier(name) == name
+    assert instance_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-", "a--b", "a_b", "A", "a\n", "a" * 64])
 def test_invalid_instance_name_is_refused(name: str) -> None:
-    with pytest.raises(Exception, match="is no instance's name"):
-        identifier(name)
+    with pytest.raises(Exception, match="is not an instance's name"):
+        instance_name(name)
 
 
 def test_missing_credentials_are_one_error_line(aws: Aws) -> None:
@@ -79,4 +79,4 @@ def test_missing_permission_is_one_error_line(aws: Aws) -> None:
 def test_unreachable_aws_is_one_error_line(aws: Aws) -> None:
     line = fails("rds-status", **aws.settings | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
 
-    assert line == 'cruddur: AWS was not asked: Could not connect to the endpoint URL: "http://127.0.0.1:1/"'
+    assert line == 'cruddur: AWS was not called: Could not connect to the endpoint URL: "http://127.0.0.1:1/"'

@@ -1,4 +1,4 @@
-"""A viewer's stand-in: it takes traces on port 4318, and shows the bytes of all of them on port 16686."""
+"""A stand-in for the trace viewer: it receives traces on port 4318 and serves all their bytes on port 16686."""
 
 import gzip
 import os
@@ -10,10 +10,10 @@ received: list[bytes] = []
 
 
 class Collector(BaseHTTPRequestHandler):
-    """OTLP over HTTP."""
+    """The receiver of OTLP over HTTP."""
 
     def do_POST(self) -> None:
-        """Keep an export."""
+        """Store an export."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.headers["Content-Encoding"] == "gzip":
             body = gzip.decompress(body)
@@ -23,11 +23,11 @@ class Collector(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-class PageRequest(BaseHTTPRequestHandler):
-    """What a person would look at."""
+class TracePage(BaseHTTPRequestHandler):
+    """The page that shows the traces."""
 
     def do_GET(self) -> None:
-        """Show the exports. Their protobuf messages joined are one message."""
+        """Respond with all exports. Concatenated protobuf messages are one message."""
         body = b"".join(received)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -35,7 +35,7 @@ class PageRequest(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-# The first process of a container ends by no signal that it has no handler for.
+# Signals without a handler do not end the first process of a container.
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 threading.Thread(target=ThreadingHTTPServer(("", 4318), Collector).serve_forever).start()
-ThreadingHTTPServer(("", 16686), PageRequest).serve_forever()
+ThreadingHTTPServer(("", 16686), TracePage).serve_forever()
