@@ -129,7 +129,7 @@ def test_cfn_lint_would_find_something(tmp_path: Path) -> None:
 def test_control_towers_rules_are_kept_but_for_what_the_document_gives_reasons_for(name: str, broken: Broken) -> None:
     accepted = {
         (rule, resource)
-        for template, rule, resources, _ in table("What Control Tower wants besides")
+        for template, rule, resources, _ in table("Accepted findings")
         for resource in re.findall(r"\w+", resources)
         if template == f"`{name}`"
     }
@@ -138,7 +138,7 @@ def test_control_towers_rules_are_kept_but_for_what_the_document_gives_reasons_f
 
 
 def test_each_exception_has_a_reason_and_a_template() -> None:
-    for file, *_, reason in table("What Control Tower wants besides"):
+    for file, *_, reason in table("Accepted findings"):
         assert file.strip("`") in NAMES
         assert reason
 
