@@ -164,7 +164,7 @@ def table(heading: str) -> list[list[str]]:
 
 
 def test_readme_lists_every_route(app: Flask) -> None:
-    listed = {(method, path.strip("`")) for method, path, _ in table("Routes")}
+    listed = {(method, path.strip("`")) for method, path, _ in table("API")}
     rules = {
         (method, re.sub(r"<\w+:", "<", rule.rule))
         for rule in app.url_map.iter_rules()
@@ -175,13 +175,13 @@ def test_readme_lists_every_route(app: Flask) -> None:
 
 
 def test_readme_and_example_list_every_setting_and_no_other() -> None:
-    listed = {name for row in table("Settings") for name in re.findall(r"`(\w+)`", row[0])}
+    listed = {name for row in table("Configuration") for name in re.findall(r"`(\w+)`", row[0])}
     example = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     sources = [*BACKEND.rglob("*.py"), *(ROOT / "ops").glob("*.py"), *(ROOT / "bin").iterdir()]
     code = "".join(path.read_text() for path in sources)
 
-    observing = (ROOT / "docs" / "observing.md").read_text()
-    assert [name for name in NAMES if name not in listed and f"`{name}`" not in observing] == []
+    observability = (ROOT / "docs" / "observability.md").read_text()
+    assert [name for name in NAMES if name not in listed and f"`{name}`" not in observability] == []
     assert {name for name in NAMES if not name.startswith("OTEL_")} <= listed
     assert listed - {"TEST_CONNECTION_URL"} == {name for name in listed if name in code or name.startswith("OTEL_")}
     read = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", code))

@@ -128,7 +128,7 @@ def test_cfn_lint_detects_a_planted_fault(tmp_path: Path) -> None:
 def test_control_tower_rules_pass_but_for_documented_exceptions(name: str, broken: Broken) -> None:
     accepted = {
         (rule, resource)
-        for template, rule, resources, _ in table("What Control Tower wants besides")
+        for template, rule, resources, _ in table("Accepted findings")
         for resource in re.findall(r"\w+", resources)
         if template == f"`{name}`"
     }
@@ -137,7 +137,7 @@ def test_control_tower_rules_pass_but_for_documented_exceptions(name: str, broke
 
 
 def test_each_documented_exception_has_a_template_and_a_reason() -> None:
-    for file, *_, reason in table("What Control Tower wants besides"):
+    for file, *_, reason in table("Accepted findings"):
         assert file.strip("`") in NAMES
         assert reason
 

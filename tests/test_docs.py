@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,10 +133,26 @@ def test_routes_document_and_contract_agree(app: Flask, document: Any) -> None:
 def test_document_and_contract_list_the_same_codes(document: Any) -> None:
     schemas = document["components"]["schemas"]
     sent = {code for name, schema in schemas.items() if name.endswith("Codes") for code in schema["items"]["enum"]}
-    rows = [row.split("|")[2] for row in contract("Codes")]
+    rows = [row.split("|")[2] for row in contract("Error codes")]
 
     assert {code for row in rows for code in re.findall("`([a-z0-9_]+)`", row)} == set(schemas["Code"]["enum"])
     assert set(schemas["Code"]["enum"]) - sent == CODES_OF_NO_OPERATION
+
+
+def test_changelog_package_and_document_have_the_same_version(document: Any) -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+
+    assert released[0] == package["version"] == document["info"]["version"]
+
+
+def test_the_quickstart_begins_with_the_two_commands_and_docker_compose() -> None:
+    quickstart = (ROOT / "README.md").read_text().split("## Quickstart\n")[1]
+    blocks = re.findall(r"^```\n(.*?)^```$", quickstart, re.DOTALL | re.MULTILINE)
+
+    assert [line.split()[0] for line in blocks[0].splitlines()] == ["bin/dev", "bin/test"]
+    assert blocks[1] == "docker compose up\n"
 
 
 def test_error_response_has_both_media_types(document: Any) -> None:

@@ -119,7 +119,7 @@ MAINTAIN_VERSION = 170_000
 
 def documented_privileges(role: str) -> set[tuple[str, str]]:
     """Return the privileges of `role` that docs/database.md lists, by object."""
-    section = (ROOT / "docs" / "database.md").read_text().partition(f"### What `{role}` may do\n")[2]
+    section = (ROOT / "docs" / "database.md").read_text().partition(f"### Privileges of `{role}`\n")[2]
     rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", re.split(r"\n##+ ", section)[0], re.MULTILINE)
     return {(name, privilege) for name, cell in rows for privilege in re.findall("`([^`]+)`", cell)}
 
