@@ -7,6 +7,9 @@ from contextlib import nullcontext
 import psycopg
 import pytest
 from flask import Flask
+from psycopg.conninfo import make_conninfo
+from pytest_postgresql.executors import NoopExecutor
+from pytest_postgresql.janitor import DatabaseJanitor
 
 from lib import queries
 from lib.db import Db
@@ -20,7 +23,6 @@ from services.home_activities import HOME
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH
 from services.user_activities import USER
-from tests.conftest import database_copy
 from tests.factories import Make
 
 
@@ -108,10 +110,12 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
 
 
 @pytest.fixture(scope="module")
-def costs(server: psycopg.Connection, server_url: str, template: str) -> Iterator[dict[str, Cost]]:
+def costs(server_url: str, postgresql_noproc: NoopExecutor) -> Iterator[dict[str, Cost]]:
     """Yield the cost of each read among 60,000 activities, by the read's title."""
-    with database_copy(server, server_url, f"{template}_plans", template) as url:
-        database = Database("CONNECTION_URL", url)
+    parameters = {name: getattr(postgresql_noproc, name) for name in ("host", "port", "user", "password")}
+    name = f"{postgresql_noproc.dbname}_plans"
+    with DatabaseJanitor(**parameters, dbname=name, template_dbname=postgresql_noproc.template_dbname):
+        database = Database("CONNECTION_URL", make_conninfo(server_url, dbname=name))
         fake_data(database, users=20, activities=60_000)
         with database.connect() as connection:
             yield {read.title: measure(connection, read) for read in service_queries(connection)}
