@@ -20,5 +20,5 @@ def malformed(name: str, reason: str, rule: str, example: str) -> str:
 
 
 def deprecated(name: str, replacement: str) -> str:
-    """Return the line for a setting that is set by its old name. `replacement` is the new one, or an assignment."""
+    """Return the line for a deprecated setting. `replacement` is the new setting's name, or an assignment."""
     return f"{name} is deprecated, and the next release ignores it: unset it, and set {replacement} instead"

@@ -201,7 +201,7 @@ class Config(BaseSettings):
     database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
     # Seconds from SIGTERM to the stop, for which the service still accepts requests.
     drain: WholeNumber = number("DRAIN_SECONDS", 0, 10, default=5)
-    # Without it, LOG_LEVEL decides: the deprecated name, for one release.
+    # Without ACCESS_LOG the deprecated LOG_LEVEL decides, for one release.
     access_log: OnOff | None = choice("ACCESS_LOG", OnOff, example="on")
     log_level: LogLevel | None = choice("LOG_LEVEL", LogLevel, example="info")
     # OpenTelemetry's SDK reads its other variables itself.
@@ -298,7 +298,7 @@ class Config(BaseSettings):
 
     @property
     def has_access_log(self) -> bool:
-        """Whether the log has a line for each request."""
+        """Return whether the log has a line for each request."""
         return self.access_log == "on" if self.access_log else self.log_level != "warning"
 
     @property
