@@ -147,7 +147,7 @@ def test_changelog_package_and_document_have_the_same_version(document: Any) -> 
     assert released[0] == package["version"] == document["info"]["version"]
 
 
-def test_the_quickstart_begins_with_the_two_commands_and_docker_compose() -> None:
+def test_quickstart_begins_with_the_two_commands_and_docker_compose() -> None:
     quickstart = (ROOT / "README.md").read_text().split("## Quickstart\n")[1]
     blocks = re.findall(r"^```\n(.*?)^```$", quickstart, re.DOTALL | re.MULTILINE)
 

@@ -13,7 +13,7 @@ MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 FOLDERS = ("backend-flask", "ops", "bench", "faults", "aws", "harness", "tests")
 MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 SPEAKERS = [path for path in MODULES if path.parent in {ROOT / "ops", ROOT / "backend-flask" / "lib"}]
-SPEAKS = {"CommandError", "ConfigError", "say", "step", "print", "exit"}
+SPEAKS = {"CommandError", "ConfigError", "say", "step", "print", "warn_once", "exit"}
 
 # A sentence begins a text, a paragraph, a heading, an item of a list or a cell of a table, or follows another one.
 START = r"(?:\A|\n\s*\n|(?:^|\n)\s*(?:[-*]|\d+\.|#+)\s+|\|\s*|[.!?][\"')*]*\s+)\**"
