@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from bench.chart import Bar
-from bench.contestants import Contestant, check_same, environment, running
+from bench.servers import Contestant, check_same, environment, running
 from bench.data import postmaster, tell
 from harness.processes import Running
 from harness.wrk import Request, Run, Sample, pgbench, write_requests, wrk

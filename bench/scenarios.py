@@ -7,7 +7,7 @@ from functools import partial
 
 import urllib3
 
-from bench.contestants import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare
+from bench.servers import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare
 from bench.data import READS, as_service, clone, is_autogrouping, kept, named
 from bench.race import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least

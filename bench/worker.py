@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import urllib3
 
-from bench.contestants import CRUDDUR, running
+from bench.servers import CRUDDUR, running
 from bench.data import READS, kept, tell
 from bench.race import CONNECTIONS, Given
 from bench.report import Findings, at_most
