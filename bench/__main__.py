@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.data import is_autogrouping, machine, tell
 from bench.growth import growth
 from bench.install import install
-from bench.race import Given
+from bench.comparison import Given
 from bench.report import Findings, load, section, write
 from bench.scenarios import home, posting, reads, signed_in, traced
 from bench.worker import worker

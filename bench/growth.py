@@ -9,7 +9,7 @@ from threading import BoundedSemaphore
 
 from bench.chart import Bar
 from bench.data import COMMON, LARGE, RARE, SMALL, as_service, expired, kept, tell
-from bench.race import Given
+from bench.comparison import Given
 from bench.report import Findings, Ratio, at_most
 from lib.db import Db
 from lib.pagination import Cursor, Keyset, PageRequest

@@ -9,7 +9,7 @@ import urllib3
 
 from bench.servers import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, compare
 from bench.data import READS, as_service, clone, is_autogrouping, kept, named
-from bench.race import CONNECTIONS, Entry, Given, Race, race
+from bench.comparison import CONNECTIONS, Entry, Given, Race, race
 from bench.report import Findings, Ratio, at_least
 from harness.collector import collector_process
 from harness.processes import Running

@@ -11,7 +11,7 @@ import urllib3
 
 from bench.servers import CRUDDUR, running
 from bench.data import READS, kept, tell
-from bench.race import CONNECTIONS, Given
+from bench.comparison import CONNECTIONS, Given
 from bench.report import Findings, at_most
 from bench.scenarios import FEED, profiles, tokens
 from harness.processes import Running, memory_mb, tree

@@ -8,7 +8,7 @@ from xml.dom.minidom import parseString
 import pytest
 
 from bench.chart import Bar, chart
-from bench.race import Race, figures, ratio
+from bench.comparison import Race, figures, ratio
 from bench.report import PROGRAM, Findings, at_least, at_most, load, write
 from harness.markdown import marks, replaced, table
 from harness.processes import cpu_seconds, tree
