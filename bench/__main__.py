@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import is_autogrouping, machine, tell
-from bench.growth import growth
+from bench.scaling import growth
 from bench.install import install
 from bench.comparison import Given
 from bench.report import Findings, load, section, write
