@@ -167,7 +167,7 @@ def message() -> str:
 def script(feed: PagedQuery, **values: str) -> str:
     """The first page of a feed, for pgbench. What every request has alike is constant in it."""
     place = {"created_at": f"'{NEWEST.created_at}'::timestamptz", "uuid": f"'{NEWEST.uuid}'::uuid"}
-    statement = pgbench_script(page_statement(feed, feed.order, usual=True), **place, **values)
+    statement = pgbench_script(page_statement(feed, feed.order, is_default_limit=True), **place, **values)
     return f"\\set n random(1, {READS.users})\n{statement}"
 
 
