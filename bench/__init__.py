@@ -1,1 +1,1 @@
-"""What the service is measured by, and against whom. bin/bench is its door."""
+"""The benchmark: bin/bench measures the service against its peers."""

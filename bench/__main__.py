@@ -2,68 +2,58 @@
 
 import json
 import signal
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.comparison import Schedule
 from bench.data import is_autogrouping, machine, tell
-from bench.growth import growth
 from bench.install import install
-from bench.race import Given
 from bench.report import Findings, load, section, write
-from bench.scenarios import home, posting, reads, signed_in, traced
+from bench.scaling import scaling
+from bench.scenarios import COMPARISONS
 from bench.worker import worker
 from ops import command, dev_keys
 from ops.command import ROOT, Database, open_database, run
 
-SCENARIOS: dict[str, Callable[[Database, Given], Findings]] = {
-    "reads": reads,
-    "home": home,
-    "signed-in": signed_in,
-    "traced": traced,
-    "posting": posting,
-    "growth": growth,
+SCENARIOS: dict[str, Callable[[Database, Schedule], Findings]] = {
+    **{name: scenario.run for name, scenario in COMPARISONS.items()},
+    "growth": scaling,
     "worker": worker,
 }
-# As an operator sets a server up that has a few gigabytes: its own is 128 MB, less than the large database.
+# As operators set up a server with a few gigabytes. The default of 128 MB is less than the large database.
 MEMORY = "-c shared_buffers=1GB"
 AUTOGROUP_OFF = "set it right by sysctl -w kernel.sched_autogroup_enabled=0"
-DOCUMENT = ROOT / "docs" / "performance.md"
-
-
-def arguments() -> Namespace:
-    """What was asked for."""
-    parser = ArgumentParser(prog="bin/bench", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"all, or some of {', '.join(SCENARIOS)}")
-    parser.add_argument("--seconds", type=int, default=5, metavar="N", help="how long a run of load takes")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, metavar="FILE", help="what to write into")
-    given = parser.parse_args()
-    if unknown := set(given.scenarios) - set(SCENARIOS):
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    if given.seconds < 1 or given.rounds < 1:
-        parser.error("--seconds and --rounds are 1 or more")
-    return given
 
 
 def main() -> None:
-    """The command."""
-    # As Ctrl-C: what was started is stopped.
+    """Run the command."""
+    # As Ctrl-C does, so that all servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = arguments()
+    parser = ArgumentParser(prog="bin/bench", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"all, or some of {', '.join(SCENARIOS)}")
+    parser.add_argument("--seconds", type=int, default=5, metavar="N", help="duration of a run of load")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of runs of each")
+    default = ROOT / "docs" / "performance.md"
+    parser.add_argument("--document", type=Path, default=default, metavar="FILE", help="the document to write into")
+    args = parser.parse_args()
+    if unknown := set(args.scenarios) - set(SCENARIOS):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    if args.seconds < 1 or args.rounds < 1:
+        parser.error("--seconds and --rounds are 1 or more")
     if is_autogrouping():
         tell(f"with both cores busy, some of Postgres' processes will not run for seconds: {AUTOGROUP_OFF}")
     install()
     dev_keys.load_or_create()
-    # Those of scenarios that are not measured now stay as they were.
-    known = command.data_dir() / f"{given.document.stem}.json"
-    findings = load(known)
+    # Scenarios that do not run now keep their findings.
+    path = command.data_dir() / f"{args.document.stem}.json"
+    findings = load(path)
     with open_database(options=MEMORY) as server:
-        for name in given.scenarios or SCENARIOS:
-            findings[name] = SCENARIOS[name](server, Given(given.rounds, given.seconds))
+        for name in args.scenarios or SCENARIOS:
+            findings[name] = SCENARIOS[name](server, Schedule(args.rounds, args.seconds))
             print(f"\n{section(findings[name])}\n", flush=True)
-            known.write_text(json.dumps(findings))
-        write({name: findings[name] for name in SCENARIOS if name in findings}, machine(server), given.document)
+            path.write_text(json.dumps(findings))
+        write({name: findings[name] for name in SCENARIOS if name in findings}, machine(server), args.document)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The databases that are measured: made when they are first asked for, and kept as long as their activities live."""
+"""Create the databases of the benchmark, and keep them as long as their activities live."""
 
 import os
 import random
@@ -25,9 +25,9 @@ from ops.drop_database import drop
 from ops.fake_data import Activity, activity_rows, copy_rows, user_rows
 from ops.schema_load import schema_load, schema_revision
 
-# Words that no made-up message has. Every activity gets the one, and this many get the other.
+# Words of no made-up message. Every activity gets the first, and this many get the second.
 COMMON, RARE, HOLDERS = "cruddur", "zephyr", 20
-# Those that have not expired live for 30 days. Before that, all is made anew.
+# Live activities expire after 30 days at most. Older databases are created anew.
 FRESH = "SELECT max(activities.created_at) > now() - interval '20 days' FROM activities"
 EXPIRE = """
     UPDATE activities
@@ -43,7 +43,7 @@ EXPIRE = """
 
 
 class Data(NamedTuple):
-    """A database's name, and how much is in it. Half of the activities have expired."""
+    """A database's name, and its numbers of rows. Half of the activities have expired."""
 
     name: str
     users: int
@@ -55,11 +55,11 @@ SMALL = Data("bench_small", users=500, activities=10_000)
 LARGE = Data("bench_large", users=50_000, activities=1_000_000)
 
 
-def kept(server: Database, data: Data) -> Database:
-    """The database of `data`, made where there is none that is fresh."""
+def get_or_create(server: Database, data: Data) -> Database:
+    """Return the database of `data`, created where no fresh one exists."""
     database = named(server, data.name)
     if not is_fresh(database):
-        tell(f"making {data.name}: {data.activities:,} activities of {data.users:,} people")
+        tell(f"creating {data.name}: {data.activities:,} activities of {data.users:,} people")
         drop(database)
         create(database)
         schema_load(database)
@@ -67,12 +67,12 @@ def kept(server: Database, data: Data) -> Database:
     return database
 
 
-def expired(server: Database) -> Database:
-    """The large database again, where 95 % of the newest 10,000 activities have expired, and none was purged."""
-    large = kept(server, LARGE)
+def get_or_create_expired(server: Database) -> Database:
+    """Return a copy of the large database with 95 % of the newest 10,000 activities expired, and none purged."""
+    large = get_or_create(server, LARGE)
     database = named(server, "bench_expired")
     if not is_fresh(database):
-        tell(f"making bench_expired of {LARGE.name}")
+        tell(f"creating bench_expired from {LARGE.name}")
         clone(large, database)
         with database.connect() as connection:
             connection.execute(EXPIRE)
@@ -81,22 +81,22 @@ def expired(server: Database) -> Database:
 
 
 def clone(source: Database, target: Database) -> None:
-    """Make `target` anew as a copy of `source`."""
+    """Create `target` anew as a copy of `source`."""
     drop(target)
     names = SQL("{} TEMPLATE {}").format(Identifier(target.name), Identifier(source.name))
     with source.connect("postgres") as connection:
         connection.execute(SQL("CREATE DATABASE {} STRATEGY FILE_COPY").format(names))
-    # A copy has the rows, and not the database's own settings.
+    # A copy has the rows, but not the database's own settings.
     create(target)
 
 
 def named(server: Database, name: str) -> Database:
-    """The database `name` on the server."""
+    """Return the database `name` on the server."""
     return Database(server.setting, make_conninfo(server.url, dbname=name))
 
 
 def is_fresh(database: Database) -> bool:
-    """Whether it is there, with the schema of today, filled to the end, and not long ago."""
+    """Return whether the database exists with the current schema and recent activities."""
     if not database.exists():
         return False
     with database.connect() as connection:
@@ -104,7 +104,7 @@ def is_fresh(database: Database) -> bool:
 
 
 def fill(database: Database, data: Data) -> None:
-    """Make up the people and the activities, all of them or none."""
+    """Fill the database in one transaction."""
     dice = random.Random(4567)
     people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(data.users)]
     with database.connect() as connection, connection.transaction():
@@ -118,7 +118,7 @@ def fill(database: Database, data: Data) -> None:
 
 
 def with_terms(activities: Iterator[Activity], count: int) -> Iterator[Activity]:
-    """The activities, with the words that are searched for in their messages."""
+    """Add the words of the searches to the messages."""
     for n, activity in enumerate(activities):
         terms = f"{COMMON} {RARE}" if n % (count // HOLDERS) == 1 else COMMON
         message = f"{activity.message} {terms}"
@@ -126,7 +126,7 @@ def with_terms(activities: Iterator[Activity], count: int) -> Iterator[Activity]
 
 
 def service_url(database: Database) -> str:
-    """The database by the service's role; by its owner where the service has no URL on the owner's server."""
+    """Return the URL of the service's role, or else the owner's."""
     if database.is_embedded:
         return make_conninfo(database.url, user=ROLE)
     return make_conninfo(os.environ.get("SERVICE_CONNECTION_URL") or database.url, dbname=database.name)
@@ -134,7 +134,7 @@ def service_url(database: Database) -> str:
 
 @contextmanager
 def as_service(database: Database) -> Iterator[Db]:
-    """The service's own queries, on a connection like those of its pool."""
+    """Connect as the service's pool does while this lasts."""
     url = conninfo(service_url(database))
     with Connection.connect(url, autocommit=True, prepare_threshold=0) as connection:
         configure_connection(connection)
@@ -142,7 +142,7 @@ def as_service(database: Database) -> Iterator[Db]:
 
 
 def postmaster(database: Database) -> int | None:
-    """The process of its server, if that is on this machine."""
+    """Return the process of the database's server, if that is on this machine."""
     with database.connect() as connection:
         session = connection.info.backend_pid
         if is_local(connection.info.hostaddr) and "postgres" in command_name(session):
@@ -151,7 +151,7 @@ def postmaster(database: Database) -> int | None:
 
 
 def machine(server: Database) -> str:
-    """What is measured on."""
+    """Describe the machine, Postgres and Python."""
     models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     with server.connect("postgres") as connection:
         version = connection.info.server_version
@@ -161,11 +161,11 @@ def machine(server: Database) -> str:
 
 
 def is_autogrouping() -> bool:
-    """Whether the kernel shares processors among sessions (sched(7)), of which each process of Postgres is one."""
+    """Return whether the kernel shares processors among sessions (sched(7)). Each Postgres process is a session."""
     setting = Path("/proc/sys/kernel/sched_autogroup_enabled")
     return setting.exists() and setting.read_text().strip() == "1"
 
 
 def tell(line: str) -> None:
-    """Tell whoever waits what they wait for."""
+    """Print a line of progress."""
     print(f"bench: {line}", file=sys.stderr, flush=True)

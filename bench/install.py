@@ -1,9 +1,8 @@
-"""What the measurement needs besides the service: wrk, Node.js, and the peers' packages, pinned by their hashes."""
+"""Install wrk and the peers' packages, pinned by their hashes."""
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import tell
@@ -13,48 +12,40 @@ from ops.command import ROOT, data_dir
 from ops.venv import clean_environ, network_settings
 
 PEERS = ROOT / "bench" / "peers"
+PIP = ["-I", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+PINNED = ["--require-hashes", "--only-binary=:all:", "-r"]
+NPM = ["npm", "ci", "--silent", "--ignore-scripts"]
 
 
 def venv() -> Path:
-    """The environment of the peers that are Python."""
+    """Return the environment of the Python peers."""
     return data_dir() / "venv"
 
 
 def install() -> None:
-    """See to it that all that is needed is there. Raises `CommandError` with the missing part and its remedy."""
+    """Install all that is missing. Raises `CommandError` with the missing part and its remedy."""
     install_wrk()
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             raise CommandError(f"{program} is missing: install Node.js 20 or newer, with npm")
-    wanted = PEERS / "requirements.txt"
-    install_once(wanted, venv() / wanted.name, install_venv)
-    lock = PEERS / "fastify" / "package-lock.json"
-    install_once(lock, PEERS / "fastify" / "node_modules" / lock.name, install_node_modules)
-
-
-def install_once(pins: Path, installed: Path, how: Callable[[Path], None]) -> None:
-    """Install what `pins` names unless that has been done, to the end: then a copy of it is at `installed`."""
-    if installed.exists() and installed.read_bytes() == pins.read_bytes():
-        return
-    tell(f"installing {pins.relative_to(ROOT)}")
-    try:
-        how(pins)
-    except subprocess.CalledProcessError as error:
-        raise CommandError(
-            f"{pins.relative_to(ROOT)} could not be installed: see above; run this again to go on"
-        ) from error
-    shutil.copy(pins, installed)
+    for pins, folder in (
+        (PEERS / "requirements.txt", venv()),
+        (PEERS / "fastify" / "package-lock.json", PEERS / "fastify" / "node_modules"),
+    ):
+        # The copy of the pins says that an earlier run came to its end.
+        copy = folder / pins.name
+        if not copy.exists() or copy.read_bytes() != pins.read_bytes():
+            tell(f"installing {pins.relative_to(ROOT)}")
+            try:
+                install_venv(pins) if pins.suffix == ".txt" else subprocess.run(NPM, cwd=pins.parent, check=True)
+            except subprocess.CalledProcessError as error:
+                message = f"{pins.relative_to(ROOT)} could not be installed: see above; run this again to go on"
+                raise CommandError(message) from error
+            shutil.copy(pins, copy)
 
 
 def install_venv(requirements: Path) -> None:
-    """Install Python packages, wheels only and each by its hash."""
+    """Install Python packages: wheels, each by its hash."""
     subprocess.run([sys.executable, "-I", "-m", "venv", "--clear", venv()], env=clean_environ(), check=True)
-    options = ["-qq", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
     python = venv() / "bin" / "python"
-    command: list[str | Path] = [python, "-I", "-m", "pip", "install", *options, "-r", requirements]
-    subprocess.run(command, env=clean_environ(**network_settings(python)), check=True)
-
-
-def install_node_modules(lock: Path) -> None:
-    """Install node packages, each by its hash."""
-    subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=lock.parent, check=True)
+    subprocess.run([python, *PIP, *PINNED, requirements], env=clean_environ(**network_settings(python)), check=True)

@@ -1,4 +1,4 @@
-"""What a worker process holds after many requests, and how long bin/serve takes to its first answer."""
+"""Measure a worker's memory after many requests, and the seconds from bin/serve's start to its first response."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 import urllib3
 
-from bench.contestants import CRUDDUR, running
-from bench.data import READS, kept, tell
-from bench.race import CONNECTIONS, Given
+from bench.comparison import CONNECTIONS, Schedule
+from bench.data import READS, get_or_create, tell
 from bench.report import Findings, at_most
-from bench.scenarios import FEED, profiles, tokens
+from bench.scenarios import profiles, signed_in
+from bench.servers import CRUDDUR, running
 from harness.processes import Running, memory_mb, tree
 from harness.wrk import Request, Run, write_requests, wrk
 from lib.command_errors import CommandError
@@ -22,20 +22,24 @@ from ops.command import Database
 EARLY, LATE = 1_000, 100_000
 
 
-def worker(server: Database, given: Given) -> Findings:
-    """Its memory after few requests and after many, and the time of a start."""
-    database = kept(server, READS)
-    start = median(start_seconds(database) for _ in range(given.rounds))
-    asked = [*profiles()[: EARLY // 2], *(Request(FEED, each) for each in tokens(database)[: EARLY // 2])]
+def worker(server: Database, schedule: Schedule) -> Findings:
+    """Measure the memory after few requests and after many, and the time of a start."""
+    database = get_or_create(server, READS)
+    starts = []
+    for _ in range(schedule.rounds):
+        with running(CRUDDUR, database, {}) as service:
+            starts.append(service.seconds)
+    start = median(starts)
+    requests = profiles()[: EARLY // 2] + signed_in(database)[: EARLY // 2]
     tell(f"worker: {LATE:,} requests")
     with running(CRUDDUR, database, {"WEB_CONCURRENCY": "1"}) as service:
-        send_each(service, asked)
+        send_each(service, requests)
         early = resident_mb(service)
-        send_many(service, asked, LATE - EARLY)
+        send_many(service, requests, LATE - EARLY)
         late = resident_mb(service)
     return Findings(
         title="A worker's memory, and the start",
-        how=f"One worker, asked for profiles and for the home feed signed in; medians of {given.rounds} starts.",
+        method=f"One worker, asked for profiles and for the home feed signed in; medians of {schedule.rounds} starts.",
         table=[
             ["what", "measured"],
             [f"MB after {EARLY:,} requests", f"{early:.1f}"],
@@ -51,38 +55,31 @@ def worker(server: Database, given: Given) -> Findings:
     )
 
 
-def start_seconds(database: Database) -> float:
-    """How long a start takes."""
-    with running(CRUDDUR, database, {}) as service:
-        return service.seconds
+def resident_mb(service: Running) -> float:
+    """Return the memory of the worker, the largest process below the first."""
+    return max(memory_mb(pid) for pid in tree(service.pid)[1:])
 
 
-def resident_mb(server: Running) -> float:
-    """What the worker holds: of the processes below the first the largest."""
-    return max(memory_mb(pid) for pid in tree(server.pid)[1:])
+def send_each(service: Running, requests: Sequence[Request]) -> None:
+    """Send each request once. Raises `CommandError` unless all responses are 200."""
+    with urllib3.PoolManager(maxsize=CONNECTIONS[0]) as http, ThreadPoolExecutor(CONNECTIONS[0]) as threads:
 
+        def status(request: Request) -> int:
+            headers = {"Authorization": f"Bearer {request.token}"} if request.token else {}
+            return http.request("GET", service.url + request.path, headers=headers).status
 
-def send_each(server: Running, asked: Sequence[Request]) -> None:
-    """Ask each once. Raises `CommandError` unless all are answered with 200."""
-    with urllib3.PoolManager(maxsize=CONNECTIONS[0]) as http, ThreadPoolExecutor(CONNECTIONS[0]) as pool:
-        statuses = set(pool.map(lambda request: status(http, server, request), asked))
+        statuses = set(threads.map(status, requests))
     if statuses != {HTTPStatus.OK}:
-        raise CommandError(f"the service answers {statuses}")
+        raise CommandError(f"the service responds with {statuses}")
 
 
-def status(http: urllib3.PoolManager, server: Running, request: Request) -> int:
-    """What one request is answered with."""
-    headers = {"Authorization": f"Bearer {request.token}"} if request.token else {}
-    return http.request("GET", server.url + request.path, headers=headers).status
-
-
-def send_many(server: Running, asked: Sequence[Request], count: int) -> None:
-    """Ask at random, so many times or a few more. Raises `CommandError` when one fails."""
+def send_many(service: Running, requests: Sequence[Request], count: int) -> None:
+    """Send at least `count` requests, picked at random. Raises `CommandError` when one fails."""
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "asked"
-        write_requests(asked, path)
+        path = Path(folder) / "requests"
+        write_requests(requests, path)
         while count > 0:
-            sample = wrk(server, None, path, Run(CONNECTIONS[0], seconds=5, seed=count))
+            sample = wrk(service, None, path, Run(CONNECTIONS[0], seconds=5, seed=count))
             if sample.faults or not sample.requests:
-                raise CommandError(f"the service fails: {sample.faults or 'no answer'}")
+                raise CommandError(f"the service fails: {sample.faults or 'no response'}")
             count -= sample.requests

@@ -7,8 +7,8 @@ from xml.dom.minidom import parseString
 
 import pytest
 
-from bench.chart import Bar, chart
-from bench.race import Race, figures, ratio
+from bench.chart import TITLE, Bar, chart
+from bench.comparison import Comparison, figures, ratio
 from bench.report import PROGRAM, Findings, at_least, at_most, load, write
 from harness.markdown import marks, replaced, table
 from harness.processes import cpu_seconds, tree
@@ -40,7 +40,7 @@ def test_pgbench_result_is_its_rate() -> None:
 
 
 def test_pgbench_runs_the_services_own_statement() -> None:
-    statement = page_statement(USER, USER.order, usual=False)
+    statement = page_statement(USER, USER.order, is_default_limit=False)
     pgbench_text = pgbench_script(statement, limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle")
 
     assert ":handle" in pgbench_text
@@ -61,15 +61,15 @@ def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
 
 
 def test_failed_request_voids_its_figure() -> None:
-    race = Race({(name, number): [] for name in ("ours", "theirs") for number in (16, 64)})
+    comparison = Comparison({(name, number): [] for name in ("ours", "theirs") for number in (16, 64)})
     for number in (16, 64):
-        race.add("ours", number, FOUND)
-        race.add("theirs", number, FOUND._replace(faults="1 not 200" if number == 64 else ""))
+        comparison.add("ours", number, FOUND)
+        comparison.add("theirs", number, FOUND._replace(faults="1 not 200" if number == 64 else ""))
 
-    assert race.ratios("ours", "theirs") == [1.0, None]
-    assert race.table()[4][:3] == ["theirs", "64", "void: 1 not 200"]
-    assert [bar.text for bar in race.bars("Feeds")] == ["200", "200", "200", "void"]
-    assert not at_least("feeds", 0.5, race.ratios("ours", "theirs")).reached
+    assert comparison.ratios("ours", "theirs") == [1.0, None]
+    assert comparison.table()[4][:3] == ["theirs", "64", "void: 1 not 200"]
+    assert [bar.text for bar in comparison.bars("Feeds")] == ["200", "200", "200", "void"]
+    assert not at_least("feeds", 0.5, comparison.ratios("ours", "theirs")).reached
 
 
 def test_figure_that_does_not_apply_is_blank() -> None:
@@ -116,7 +116,10 @@ def test_missing_findings_file_is_empty(tmp_path: Path) -> None:
 def test_chart_is_valid_xml_with_void_bars() -> None:
     document = parseString(chart([BAR, BAR._replace(panel="others", value=0.0, text="void")]))
 
-    assert next(node.firstChild.nodeValue for node in document.getElementsByTagName("text")) == "Feeds <&>"
+    texts = [node.firstChild.nodeValue for node in document.getElementsByTagName("text")]
+    assert texts.count("Feeds <&>") == 1
+    assert texts.count("void") == 1
+    assert document.getElementsByTagName("title")[0].firstChild.nodeValue == TITLE
     assert "prefers-color-scheme: dark" in chart([BAR])
 
 

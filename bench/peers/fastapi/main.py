@@ -143,7 +143,7 @@ class NewActivity(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """A pool a process, described by PGHOST, PGUSER and the like."""
+    """Open a pool for each process, by PGHOST, PGUSER and the like."""
     async with asyncpg.create_pool(min_size=8, max_size=8) as pool:
         app.state.pool = pool
         yield
@@ -178,7 +178,7 @@ Viewer = Annotated[UUID, Depends(viewer)]
 
 
 def send(path: str, row: Any) -> Response:
-    """A page, and the way to the next."""
+    """Return a page, and the link to the next."""
     response = Response(row["json"], media_type=JSON)
     if row["uuid"]:
         cursor = quote(f"{row['created_at'].isoformat()},{row['uuid']}")
@@ -194,7 +194,7 @@ async def home(place: Place) -> Response:
 
 @app.get("/api/activities/@{handle}")
 async def user(handle: str, place: Place) -> Response:
-    """A person and their live activities."""
+    """Return a user and their live activities."""
     row = await app.state.pool.fetchrow(USER, *place, handle)
     if row is None:
         raise HTTPException(404)

@@ -79,7 +79,7 @@ def home() -> Response:
 
 @app.get("/api/activities/@<handle>")
 def user(handle: str) -> tuple[Response, int] | Response:
-    """A person and their live activities."""
+    """Return a user and their live activities."""
     with pool.connection() as connection:
         profile = connection.execute(query_wrap_object(PROFILE), {"handle": handle}).fetchone()
         if profile is None:
