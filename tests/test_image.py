@@ -33,7 +33,7 @@ SECRETS = (
     *("backend-flask/lib/.netrc", "db/prod.pem", "db/cruddur-2026.dump", "ops/tls.key"),
 )
 OURS = ("bin", "ops", "db", "backend-flask")
-DESTROYERS = r"bin/(db-(drop|restore|setup)|rds-.*)|ops/(drop|restore|setup|rds.*)\.py"
+DESTROYERS = r"bin/(db-(drop|restore|setup)|rds-.*)|ops/(drop_database|restore|setup|rds.*)\.py"
 LEFTOVERS = ("backend-flask/__pycache__/app.cpython-311.pyc", "db/sql/.home.sql.swp")
 
 
