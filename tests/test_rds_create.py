@@ -9,6 +9,8 @@ from ops.rds import SAFEGUARDS, open_rules
 from tests.aws import NAME, Aws, group, instance
 from tests.in_process import fails, script, succeeds
 
+pytestmark = pytest.mark.slow
+
 SAFE = {
     "StorageEncrypted": True,
     "PubliclyAccessible": False,

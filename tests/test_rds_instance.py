@@ -11,6 +11,8 @@ from ops.rds import translate_aws_errors
 from tests.aws import NAME, Aws, instance
 from tests.in_process import fails, script, succeeds
 
+pytestmark = pytest.mark.slow
+
 PROTECTED = (
     f"cruddur: {NAME} is protected from deletion, and nothing was done: bin/rds-delete {NAME} --remove-protection"
 )

@@ -11,6 +11,8 @@ from ops.rds_update_sg_rule import main, public_address, update
 from tests.aws import Aws, group
 from tests.in_process import fails, succeeds
 
+pytestmark = pytest.mark.slow
+
 OURS = "203.0.114.7"
 
 

@@ -11,6 +11,8 @@ from ops.rds_status import checks, owner_url, report
 from tests.aws import NAME, Aws, group, instance
 from tests.in_process import script
 
+pytestmark = pytest.mark.slow
+
 HOST = f"{NAME}.aaaaaaaaaa.eu-west-1.rds.amazonaws.com"
 URL = f"postgresql://cruddur_owner@{HOST}:5432/cruddur?sslmode=verify-full"
 WEAKER = [

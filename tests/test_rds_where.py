@@ -7,6 +7,8 @@ from ops.rds import REGIONS, client, instance_name
 from tests.aws import ALONE, KEYS, Aws
 from tests.in_process import fails
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("region", ["eu-west-2", "eu-central-2", "us-east-1", "EU-WEST-1", ""])
 def test_region_outside_the_european_union_is_refused(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
