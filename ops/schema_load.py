@@ -32,7 +32,7 @@ def load_schema(connection: Connection) -> str:
             f"the schema has revision {revision} and not {SCHEMA}: bin/db-migrate takes an older one forward"
         )
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
-    return f"schema {SCHEMA} {'was there already' if revision else 'loaded'}"
+    return f"schema {SCHEMA} {'was loaded already' if revision else 'loaded'}"
 
 
 def wait_for_lock(connection: Connection, statement: str) -> None:

@@ -120,7 +120,7 @@ def test_another_revision_of_the_schema_is_left_alone(owner_url: str, make: Make
 def test_a_migration_that_can_not_be_is_one_line(owner_url: str, make: Make) -> None:
     with make.owner.transaction():
         make.owner.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
-        assert fails("db-migrate", CONNECTION_URL=owner_url).startswith("cruddur: not all was migrated: canceling")
+        assert fails("db-migrate", CONNECTION_URL=owner_url).startswith("cruddur: the migration stopped: canceling")
 
     rows(owner_url, "UPDATE alembic_version SET version_num = '9999' RETURNING 1")
     assert "is this version older than the database's schema?" in fails("db-migrate", CONNECTION_URL=owner_url)
