@@ -129,7 +129,7 @@ def test_without_its_manifest_nothing_is_restored(
 def test_a_manifest_without_its_backup_is_one_line(taken: Path, owner_url: str) -> None:
     taken.unlink()
 
-    assert fails("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) == f"cruddur: {taken} is not there"
+    assert fails("db-restore", str(taken), NEW, CONNECTION_URL=owner_url) == f"cruddur: {taken} does not exist"
 
 
 def test_a_restore_that_is_stopped_leaves_no_database(taken: Path, owner_url: str, server_url: str) -> None:

@@ -113,7 +113,7 @@ def test_another_revision_of_the_schema_is_left_alone(owner_url: str, make: Make
     make.user("bystander")
     rows(owner_url, "UPDATE alembic_version SET version_num = '0000' RETURNING 1")
 
-    assert "bin/db-migrate takes an older one forward" in fails("db-schema-load", CONNECTION_URL=owner_url)
+    assert "bin/db-migrate migrates an older one" in fails("db-schema-load", CONNECTION_URL=owner_url)
     assert rows(owner_url, "SELECT handle FROM users") == [("bystander",)]
 
 
