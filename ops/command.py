@@ -35,12 +35,12 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The database's name."""
+        """Return the database's name."""
         return str(conninfo_to_dict(self.url)["dbname"])
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the embedded Postgres has this database."""
+        """Return whether the embedded Postgres has this database."""
         return self.setting == "CRUDDUR_DATA_DIR"
 
     def connect(self, name: str | None = None) -> Connection:

@@ -44,7 +44,7 @@ def create(database: Database, *, service_url: str = "", iam: bool = False) -> s
         revoke_public_connect(connection)
         set_login(connection, ROLE, password=password, iam=iam)
     return (
-        f"{'created' if is_new else 'was there already'}, with the role {ROLE}{' and its password' if password else ''}"
+        f"{'created' if is_new else 'existed already'}, with the role {ROLE}{' and its password' if password else ''}"
     )
 
 

@@ -15,7 +15,7 @@ def drop(database: Database) -> str:
     with database.connect("postgres") as connection:
         database.confirm("drops the database", connection)
         if not database.exists():
-            return "was not there"
+            return "did not exist"
         try:
             connection.execute(SQL("DROP DATABASE IF EXISTS {}").format(Identifier(database.name)))
         except ObjectInUse as error:

@@ -76,7 +76,7 @@ class Server:
 
     @property
     def lock_file(self) -> Path:
-        """Postgres's own lock file."""
+        """Return the path of Postgres's own lock file."""
         return self.pgdata / "postmaster.pid"
 
     def socket_dir(self) -> Path:

@@ -35,8 +35,8 @@ def migrate(database: Database, target: str = "head") -> str:
         except (DBAPIError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             reason = cause.diag.message_primary if isinstance(cause, psycopg.Error) else cause
-            raise CommandError(f"not all was migrated: {reason}: run bin/db-migrate again") from error
-    return f"applied {', '.join(applied)}" if applied else f"schema {SCHEMA} is the newest already"
+            raise CommandError(f"the migration stopped: {reason}: run bin/db-migrate again") from error
+    return f"applied {', '.join(applied)}" if applied else f"schema {SCHEMA} is the newest"
 
 
 def main() -> None:

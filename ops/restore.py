@@ -36,7 +36,7 @@ def restore(server: Database, file: Path, name: str) -> Manifest:
     """Restore `file` into the new database `name`. Returns its manifest. After a `CommandError` it does not exist."""
     expected = manifest.read(manifest.manifest_path(file))
     if not file.is_file():
-        raise CommandError(f"{file} is not there")
+        raise CommandError(f"{file} does not exist")
     target = Database(server.setting, make_conninfo(server.url, dbname=name))
     create_empty(target)
     try:

@@ -38,7 +38,7 @@ def role_password(url: str, setting: str, role: str) -> str | None:
         example = f"postgresql://{role}:password@localhost:5432/cruddur"
         raise CommandError(malformed(setting, str(error), CONNECTION_URL_RULE, example)) from None
     if params.get("user") != role:
-        raise CommandError(f"the user in {setting} is not {role}, which has the rights")
+        raise CommandError(f"the user in {setting} is not {role}, which has the privileges")
     password = params.get("password")
     return str(password) if password else None
 

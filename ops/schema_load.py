@@ -28,11 +28,9 @@ def load_schema(connection: Connection) -> str:
     wait_for_lock(connection, "SELECT pg_try_advisory_xact_lock(%s)")
     revision = schema_revision(connection)
     if revision not in {None, SCHEMA}:
-        raise CommandError(
-            f"the schema has revision {revision} and not {SCHEMA}: bin/db-migrate takes an older one forward"
-        )
+        raise CommandError(f"the schema has revision {revision} and not {SCHEMA}: bin/db-migrate migrates an older one")
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
-    return f"schema {SCHEMA} {'was there already' if revision else 'loaded'}"
+    return f"schema {SCHEMA} {'was loaded already' if revision else 'loaded'}"
 
 
 def wait_for_lock(connection: Connection, statement: str) -> None:

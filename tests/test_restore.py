@@ -64,7 +64,7 @@ def test_restored_database_is_ready_for_the_service(backup_file: Path, owner_url
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         rows(service, "CREATE TEMPORARY TABLE mine ()")
     assert rows(new_url, "SELECT reltuples FROM pg_class WHERE relname = 'activities'") == [(4.0,)]
-    assert succeeds("db-migrate", CONNECTION_URL=new_url).endswith(" is the newest already\n")
+    assert succeeds("db-migrate", CONNECTION_URL=new_url).endswith(" is the newest\n")
 
 
 def test_existing_database_is_left_alone(backup_file: Path, owner: psycopg.Connection, owner_url: str) -> None:
@@ -133,7 +133,7 @@ def test_manifest_without_its_backup_is_one_error_line(backup_file: Path, owner_
     backup_file.unlink()
 
     assert (
-        fails("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url) == f"cruddur: {backup_file} is not there"
+        fails("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url) == f"cruddur: {backup_file} does not exist"
     )
 
 

@@ -115,14 +115,14 @@ def test_another_schema_revision_is_left_alone(owner_url: str, make: Make) -> No
     make.user("bystander")
     rows(owner_url, "UPDATE alembic_version SET version_num = '0000' RETURNING 1")
 
-    assert "bin/db-migrate takes an older one forward" in fails("db-schema-load", CONNECTION_URL=owner_url)
+    assert "bin/db-migrate migrates an older one" in fails("db-schema-load", CONNECTION_URL=owner_url)
     assert rows(owner_url, "SELECT handle FROM users") == [("bystander",)]
 
 
 def test_failed_migration_is_one_error_line(owner_url: str, make: Make) -> None:
     with make.owner.transaction():
         make.owner.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
-        assert fails("db-migrate", CONNECTION_URL=owner_url).startswith("cruddur: not all was migrated: canceling")
+        assert fails("db-migrate", CONNECTION_URL=owner_url).startswith("cruddur: the migration stopped: canceling")
 
     rows(owner_url, "UPDATE alembic_version SET version_num = '9999' RETURNING 1")
     assert "is this version older than the database's schema?" in fails("db-migrate", CONNECTION_URL=owner_url)

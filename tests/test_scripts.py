@@ -19,20 +19,20 @@ from tests.in_process import PSQL, fails, script, succeeds
 def test_each_command_succeeds_twice(new_url: str) -> None:
     for step, deed in (
         ("create", "created, with the role cruddur_service"),
-        ("create", "was there already, with the role cruddur_service"),
+        ("create", "existed already, with the role cruddur_service"),
         ("schema-load", f"schema {SCHEMA} loaded"),
-        ("schema-load", f"schema {SCHEMA} was there already"),
-        ("migrate", f"schema {SCHEMA} is the newest already"),
+        ("schema-load", f"schema {SCHEMA} was loaded already"),
+        ("migrate", f"schema {SCHEMA} is the newest"),
         ("seed", "seeded 13 activities, 5 new users, 4 new messages"),
         ("seed", "seeded 13 activities, 0 new users, 0 new messages"),
-        ("migrate", f"schema {SCHEMA} is the newest already"),
+        ("migrate", f"schema {SCHEMA} is the newest"),
         ("purge", "1 activities and 0 idempotency keys deleted"),
         ("purge", "0 activities and 0 idempotency keys deleted"),
     ):
         assert processes.succeeds(f"db-{step}", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
-    for deed in ("dropped", "was not there"):
+    for deed in ("dropped", "did not exist"):
         assert processes.succeeds("db-drop", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     with pytest.raises(psycopg.OperationalError):
         rows(new_url, "SELECT 1")
@@ -179,7 +179,8 @@ def test_url_may_have_several_hosts_options_and_an_encoded_password(owner: psyco
     )
 
     assert (
-        succeeds("db-schema-load", CONNECTION_URL=url) == f"database {info.dbname}: schema {SCHEMA} was there already\n"
+        succeeds("db-schema-load", CONNECTION_URL=url)
+        == f"database {info.dbname}: schema {SCHEMA} was loaded already\n"
     )
     assert succeeds("db-connect", "-XAtc", "SHOW search_path", CONNECTION_URL=url) == "public\n"
 
@@ -204,7 +205,7 @@ def test_concurrent_migrations_apply_each_revision_once(new_url: str) -> None:
     with ThreadPoolExecutor() as pool:
         outputs = list(pool.map(lambda _: processes.succeeds("db-migrate", CONNECTION_URL=new_url), range(3)))
 
-    newest = f"database {NEW}: schema {SCHEMA} is the newest already\n"
+    newest = f"database {NEW}: schema {SCHEMA} is the newest\n"
     revisions = ", ".join(f"{number:04}" for number in range(1, int(SCHEMA) + 1))
     assert sorted(outputs) == [f"database {NEW}: applied {revisions}\n", newest, newest]
     assert rows(new_url, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
