@@ -109,7 +109,7 @@ def post(request: Request) -> Request:
 
 
 def pgbench(feed: PagedQuery, **values: str) -> Candidate:
-    """Return pgbench with the first page of a feed. What all requests share is constant in its statement."""
+    """Return pgbench with the first page of a feed. Values that all requests share are constants of its statement."""
     keyset = {"created_at": f"'{NEWEST.created_at}'::timestamptz", "uuid": f"'{NEWEST.uuid}'::uuid"}
     statement = pgbench_script(page_statement(feed, feed.order, is_default_limit=True), **keyset, **values)
     return Candidate(PGBENCH, script=f"\\set n random(1, {READS.users})\n{statement}")

@@ -20,12 +20,12 @@ class Result(NamedTuple):
 
     @property
     def is_reached(self) -> bool:
-        """Whether it came to its end, and every figure is reached."""
+        """Return whether the drill ended and reached every figure."""
         return not self.failure and all(figure.is_reached for figure in self.figures)
 
     @property
     def is_missed(self) -> bool:
-        """Whether it came to its end, and a figure is missed."""
+        """Return whether the drill ended and missed a figure."""
         return not self.failure and not self.is_reached
 
 

@@ -1,4 +1,4 @@
-"""What surrounds the service changes: the files that it may open, the clock, names, certificates."""
+"""Drills of the service's surroundings: open files, the clock, host names, certificates."""
 
 import time
 from contextlib import ExitStack

@@ -1,1 +1,1 @@
-"""What the tests, the benchmarks and the drills share: processes, Postgres servers, stubs, networks and load."""
+"""Shared parts of tests, benchmarks and drills: processes, Postgres servers, stubs, networks and load."""

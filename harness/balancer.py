@@ -16,7 +16,7 @@ HEALTH_CHECK = f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r
 
 
 class Balancer:
-    """A balancer in front of the instances on `ports`, which may come and go. It retries nothing."""
+    """A load balancer without retries, in front of the instances on `ports`, which may come and go."""
 
     def __init__(self, ports: Sequence[str]) -> None:
         self.url = ""

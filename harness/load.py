@@ -37,12 +37,12 @@ class Answer(NamedTuple):
 
     @property
     def is_ok(self) -> bool:
-        """Whether the status is 200."""
+        """Return whether the status is 200."""
         return self.status == HTTPStatus.OK
 
     @property
     def is_database_unavailable(self) -> bool:
-        """Whether it is the 503 of a database that is away, too slow or full."""
+        """Return whether the response is the 503 of a database that is away, too slow or full."""
         return self.status == HTTPStatus.SERVICE_UNAVAILABLE and self.json() == ["service_unavailable"]
 
     def json(self) -> Any:

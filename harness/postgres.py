@@ -113,7 +113,7 @@ class Cluster:
 
     @property
     def is_running(self) -> bool:
-        """Whether the postmaster runs."""
+        """Return whether the postmaster runs."""
         return self._process is not None and self._process.poll() is None
 
     def accepts(self) -> bool:

@@ -1,6 +1,6 @@
 """A TCP proxy on 127.0.0.1: a network that can be slow, drop packets, or reset connections.
 
-It stands between a client and a server that know nothing of it, as in
+The proxy stands between an unaware client and server, as in
 `with proxy(postgres.cluster.port) as network, serving(make_conninfo(url, port=network.port)) as service:`
 """
 
@@ -90,7 +90,7 @@ class Proxy:
         self._loop.stop()
 
     def recover(self) -> None:
-        """Be a good network. What was held and not reset arrives now, as TCP would send it again."""
+        """Be a good network. Held bytes that were not reset arrive now, as TCP would send them again."""
         self._loop.run(self._recover())
 
     def recover_for_new(self) -> None:

@@ -53,7 +53,7 @@ def running_server(data_dir: Path, *, options: str = "") -> Iterator[str]:
 
 
 class Server:
-    """One cluster: `postgres/` in the data folder, with its data, log, socket and locks.
+    """A cluster: `postgres/` in the data folder, with its data, log, socket and locks.
 
     Only the owner may enter this folder, because the socket trusts every user.
     """
@@ -80,7 +80,7 @@ class Server:
         return self.pgdata / "postmaster.pid"
 
     def socket_dir(self) -> Path:
-        """Return the socket's folder: line 5 of the lock file. It may change at each start."""
+        """Return the socket's folder, line 5 of the lock file, which may change at each start."""
         return Path(self.lock_file.read_text().splitlines()[4])
 
     def start(self, options: str) -> None:

@@ -58,7 +58,7 @@ def service_queries(connection: Connection) -> list[Query]:
     sample = connection.execute(SAMPLE).fetchone()
     conversation = connection.execute(CONVERSATION).fetchone()
     if sample is None or conversation is None:
-        raise CommandError("there is no activity with a reply, or no conversation, to query: run bin/db-seed")
+        raise CommandError("no activity with a reply, or no conversation, to query: run bin/db-seed")
     created_at, uuid, handle, author = sample
     group, sender = conversation
 

@@ -1,4 +1,4 @@
-"""Migrate the database to the newest revision in db/migrations. There are no downgrades."""
+"""Migrate the database to the newest revision in db/migrations, forward only."""
 
 from typing import Any
 

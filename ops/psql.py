@@ -23,7 +23,7 @@ def psql_path(database: Database) -> str:
     if path is None:
         path = shutil.which("psql", path=str(embedded.bin_dir()))
     if path is None:
-        raise CommandError("there is no psql: install a PostgreSQL client, version 15 or newer")
+        raise CommandError("no psql on the PATH: install a PostgreSQL client, version 15 or newer")
     return path
 
 

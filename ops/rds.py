@@ -129,7 +129,7 @@ def translate_aws_errors() -> Iterator[None]:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise CommandError(
-            "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         ) from error
     except ClientError as error:
         raise CommandError(client_error_message(error)) from error
@@ -186,9 +186,7 @@ def describe_instance(rds: Any, name: str) -> Response:
     try:
         (instance,) = rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
     except rds.exceptions.DBInstanceNotFoundFault as error:
-        raise CommandError(
-            f"there is no instance {name} in {rds.meta.region_name}: bin/rds-create creates one"
-        ) from error
+        raise CommandError(f"no instance {name} in {rds.meta.region_name}: bin/rds-create creates one") from error
     return dict(instance)
 
 

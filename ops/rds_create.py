@@ -65,7 +65,7 @@ def refuse_existing(rds: Any, name: str) -> None:
     """Refuse a name that is taken, by a `CommandError`."""
     with suppress(rds.exceptions.DBInstanceNotFoundFault):
         rds.describe_db_instances(DBInstanceIdentifier=name)
-        raise CommandError(f"there is an instance {name} already, and nothing was done: bin/rds-status shows it")
+        raise CommandError(f"instance {name} exists already, and nothing was done: bin/rds-status shows it")
 
 
 def set_log_retention(logs: Any, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Start the database's instance on Amazon RDS. It accepts connections some minutes later."""
+"""Start the database's instance on Amazon RDS, which accepts connections some minutes later."""
 
 from ops.command import run
 from ops.rds import argument_parser, client, describe_instance, translate_aws_errors

@@ -58,7 +58,7 @@ def create_empty(target: Database) -> None:
         try:
             create_database(connection, target.name)
         except DuplicateDatabase as error:
-            raise CommandError(f"there is a database {target.name} already: name a new one") from error
+            raise CommandError(f"database {target.name} exists already: name a new one") from error
 
 
 def drop(target: Database) -> None:

@@ -59,7 +59,7 @@ def set_login(connection: Connection, role: str, *, password: str | None, iam: b
 
 
 def set_password(connection: Connection, role: str, password: str) -> None:
-    """Set a role's password. It is hashed here, to keep it out of the server's log and statistics."""
+    """Set a role's password, hashed here to keep it out of the server's log and statistics."""
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     connection.execute(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(role), Literal(verifier)))
 

@@ -1,4 +1,4 @@
-"""AWS on this machine: moto, which takes nearly everything and tells what it was given. Keys are nobody's."""
+"""AWS on this machine: moto, which accepts nearly everything and reports its requests. The access keys are invalid."""
 
 import base64
 import json
@@ -79,7 +79,7 @@ class Aws:
 
 @contextmanager
 def moto(folder: Path) -> Iterator[Aws]:
-    """Run AWS while this lasts. It records its requests in `folder`."""
+    """Run AWS while this lasts, and record its requests in `folder`."""
     recording, port = folder / "asked", free_port()
     environ = {"PATH": os.environ["PATH"], "MOTO_RECORDER_FILEPATH": str(recording), **ALONE}
     with (

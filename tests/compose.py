@@ -1,4 +1,4 @@
-"""What docker compose makes of its files. It needs no engine for that."""
+"""The configuration that docker compose reads from its files, without an engine."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from ops.command import ROOT
 
 
 def config(*files: str, env_file: str = os.devnull, profile: str = "*", **settings: str) -> Any:
-    """The files as compose reads them, with the services of a profile, in an environment of `settings`.
+    """Return the files as compose reads them, with the services of a profile, in an environment of `settings`.
 
     With no developer's .env, but with the file that is given in its place.
     """
@@ -28,5 +28,5 @@ def config(*files: str, env_file: str = os.devnull, profile: str = "*", **settin
 
 
 def command(service: Any, name: str = "command") -> list[str]:
-    """A service's command, in the way that it runs: compose writes `$$` for what is not one of its own variables."""
+    """Return a service's command as it runs: compose writes `$$` for a `$` of the command's own."""
     return [word.replace("$$", "$") for word in service[name]]

@@ -1,4 +1,4 @@
-"""One server a run, one fresh database a test, and `make` for what a test is not about."""
+"""A server for the run, a fresh database for each test, and `make` for the rows that a test is not about."""
 
 import os
 import re
@@ -34,20 +34,20 @@ from tests.telemetry import Watched, flush, watched
 
 # Two run the tests at once, each in databases of its own.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-# A database that is not there before the test. The space wants quoting.
+# A database that does not exist before the test. The space needs quoting.
 NEW = f"tests{WORKER} scripts"
 FRONTEND = "http://localhost:3000"
 SignIn = Callable[[User], FlaskClient]
-# Of a role on a server that is there for tests alone.
+# The password of a role on a server for tests alone.
 SERVICE_PASSWORD = "cruddur"
 # With a minimal WAL level, copying a database writes no WAL: that takes a third of the CPU time.
 THROWAWAY = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0"
-# Where everything is to be tested, .ci/compose runs these, once and with an engine.
+# .ci/compose runs these, once and with an engine.
 collect_ignore = ["test_engine.py"] if os.environ.get("CI") and not os.environ.get("TEST_DOCKER_HOST") else []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many requests tests/test_fuzz.py makes up for each operation."""
+    """Add the option for the number of requests that tests/test_fuzz.py generates for each operation."""
     parser.addoption("--fuzz", type=int, default=5, metavar="N")
 
 
@@ -57,7 +57,7 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Where everything is to be tested, a test that is skipped has failed."""
+    """Fail a skipped test where CI is set."""
     if os.environ.get("CI") and call.excinfo and call.excinfo.errisinstance(pytest.skip.Exception):
         call.excinfo = pytest.ExceptionInfo.from_exception(AssertionError(f"{item.name}: {call.excinfo.value}"))
 
@@ -73,7 +73,7 @@ def no_settings_of_the_developers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server: that of TEST_CONNECTION_URL, by a role that may do everything, else an embedded one."""
+    """Yield the server's URL: TEST_CONNECTION_URL, with a superuser, else the URL of an embedded server."""
     given = os.environ.get("TEST_CONNECTION_URL")
     if given:
         yield given
@@ -121,7 +121,7 @@ def owner(postgresql: psycopg.Connection) -> psycopg.Connection:
 
 @pytest.fixture
 def owner_url(owner: psycopg.Connection) -> str:
-    """The owner's connection string."""
+    """Return the owner's connection string."""
     parts = conninfo_to_dict(owner.info.dsn)
     kept = {name: parts[name] for name in ("host", "port", "user", "dbname") if name in parts}
     return make_conninfo("", **kept, password=owner.info.password or None)
@@ -129,25 +129,25 @@ def owner_url(owner: psycopg.Connection) -> str:
 
 @pytest.fixture
 def service_url(owner_url: str) -> str:
-    """The service's connection string."""
+    """Return the service's connection string."""
     return make_conninfo(owner_url, user=ROLE, password=SERVICE_PASSWORD)
 
 
 @pytest.fixture(scope="session")
 def jwks_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The pool's key set, in a file."""
+    """Return the URL of the pool's key set, in a file."""
     return tokens.write_key_set(tmp_path_factory.mktemp("keys") / "jwks.json")
 
 
 @pytest.fixture
 def pool(jwks_url: str) -> dict[str, str]:
-    """The settings of that pool, for programs."""
+    """Return the settings of that pool, for programs."""
     return tokens.SETTINGS | {"AWS_COGNITO_JWKS_URL": jwks_url}
 
 
 @pytest.fixture
 def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
-    """The application, as the service's role. Cognito has its keys, and knows nobody."""
+    """Yield the application, with the service's role. Its Cognito has keys and no users."""
     limits: dict[str, Any] = settings.UNLIMITED
     app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **limits, **tokens.pool(jwks_url)))
     yield app
@@ -156,13 +156,13 @@ def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A client without a browser."""
+    """Return a client that sends no token."""
     return app.test_client()
 
 
 @pytest.fixture
 def sign_in(app: Flask) -> SignIn:
-    """Whoever signs in gets a client of their own."""
+    """Return a function that makes an authenticated client of a user."""
 
     def client(user: User) -> FlaskClient:
         theirs = app.test_client()
@@ -180,7 +180,7 @@ def links(answer: TestResponse) -> dict[str, str]:
 
 @pytest.fixture
 def new_url(server_url: str) -> Iterator[str]:
-    """The URL of a database that a script is to make, of the name `NEW`."""
+    """Yield the URL of a database that a script is to create, with the name `NEW`."""
     yield make_conninfo(server_url, dbname=NEW)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{NEW}" WITH (FORCE)'.encode())
@@ -188,13 +188,13 @@ def new_url(server_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A data folder, in a path with a space in it."""
+    """Return a data folder, in a path with a space in it."""
     return tmp_path / "a home"
 
 
 @pytest.fixture
 def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That folder, also for what runs in this process, and no pool but the one that is made there."""
+    """Use that folder in this process too, and no user pool but its development pool."""
     monkeypatch.setenv("CRUDDUR_DATA_DIR", str(home))
     for name in dev_keys.POOL_SETTINGS:
         monkeypatch.delenv(name, raising=False)
@@ -202,13 +202,13 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(owner: psycopg.Connection) -> Make:
-    """What makes the rows that a test needs."""
+    """Return the factory of the rows that a test needs."""
     return Make(owner)
 
 
 @pytest.fixture
 def bystander(make: Make) -> Iterator[User]:
-    """Somebody with one of everything. A test that touches any of it fails at its end."""
+    """Yield a user with one row of each kind. A test that changes any of these rows fails at its end."""
     untouched = make_bystander(make)
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
@@ -234,7 +234,7 @@ def aws(aws_server: Aws) -> Aws:
 
 @pytest.fixture(scope="session")
 def process_collector() -> Iterator[Collector]:
-    """A collector for the providers of this process, of which OpenTelemetry has one for its lifetime."""
+    """Yield a collector for the providers of this process: OpenTelemetry has one set for its lifetime."""
     with collecting() as collector:
         yield collector
         for provider in providers():
@@ -244,7 +244,7 @@ def process_collector() -> Iterator[Collector]:
 
 @pytest.fixture
 def collector(process_collector: Collector) -> Collector:
-    """The collector, with nothing in it."""
+    """Return the collector, emptied."""
     flush()
     process_collector.clear()
     return process_collector
@@ -252,7 +252,7 @@ def collector(process_collector: Collector) -> Collector:
 
 @pytest.fixture
 def service(service_url: str, jwks_url: str, collector: Collector) -> Iterator[Watched]:
-    """The service."""
+    """Return the running service."""
     app = watched(service_url, jwks_url, collector)
     yield Watched(app, collector)
     app.extensions["database_pool"].close()

@@ -56,7 +56,7 @@ class Make:
         self.numbers = itertools.count(1)
 
     def user(self, handle: str | None = None, *, display_name: str = "Somebody", bio: str | None = None) -> User:
-        """A person, of a handle that nobody has."""
+        """Insert a user with an unused handle."""
         number = next(self.numbers)
         user = (handle or f"somebody{number}", display_name, f"sub-{number}")
         (uuid,) = self._row(
@@ -74,7 +74,7 @@ class Make:
         ttl: str | None = "7 days",
         reply_to: Activity | None = None,
     ) -> Activity:
-        """An activity, `age` old, that lives for `ttl`; without one it stays."""
+        """Insert an activity, `age` old, that expires after `ttl`, or never without one."""
         (uuid,) = self._row(
             """
             INSERT INTO activities (
@@ -98,7 +98,7 @@ class Make:
         self.owner.execute("UPDATE activities SET mentions = %s WHERE uuid = %s", [uuids, activity.uuid])
 
     def conversation(self, one: User, other: User, *messages: str) -> UUID:
-        """The conversation of two, in which `one` has said `messages`, the last a minute ago, each a minute apart."""
+        """Insert a conversation in which `one` has sent `messages`, the last a minute ago, each a minute apart."""
         (uuid,) = self._row(
             """
             INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid, last_message_at)
@@ -114,7 +114,7 @@ class Make:
         return UUID(str(uuid))
 
     def message(self, message_group_uuid: UUID, sender: User, message: str, *, age: str = "0 s") -> UUID:
-        """What somebody has said in a conversation."""
+        """Insert a message of a conversation."""
         (uuid,) = self._row(
             """
             INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
@@ -129,7 +129,7 @@ class Make:
         return dict(self._others("uuid, replies_count"))
 
     def messages(self) -> list[str]:
-        """What all live activities say, without those around the bystander."""
+        """Return the messages of all live activities, without those around the bystander."""
         return [message for (message,) in self._others("message")]
 
     def _others(self, columns: str) -> list[tuple[Any, ...]]:
@@ -146,7 +146,7 @@ class Make:
 
 
 def make_bystander(make: Make) -> User:
-    """A person who posts, replies, is replied to, has a conversation, and has repeated a request."""
+    """Insert a user who posts, replies, gets a reply, has a conversation, and has repeated a request."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
     posted = make.activity(bystander, "a bystander's")
     make.activity(friend, "a reply to a bystander's", reply_to=posted)

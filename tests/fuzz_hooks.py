@@ -1,4 +1,4 @@
-"""What Schemathesis is told beside the document. tests/test_fuzz.py gives it this module's name."""
+"""Hooks of Schemathesis beside the document. tests/test_fuzz.py gives it this module's name."""
 
 import atexit
 import json
@@ -27,7 +27,7 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any])
 
 
 def is_about_headers(case: Case[Any]) -> bool:
-    """Whether what is wrong with a request is a header, wherefore a change of headers counts as putting it right."""
+    """Return whether a request's fault is a header, so that a change of headers counts as its correction."""
     meta = case.meta
     return (
         meta is not None
@@ -44,7 +44,7 @@ def after_call(_context: HookContext, _case: Case[Any], response: Response) -> N
 
 @schemathesis.hook
 def filter_failure(_context: HookContext, failure: Failure, _case: Case[Any], response: Response) -> bool:
-    """Whether it is one. That a message to oneself is refused no schema can say."""
+    """Return whether a message goes to its sender. No schema can express that rule."""
     return not (isinstance(failure, RejectedPositiveData) and response.json() == ["user_reciever_handle_self"])
 
 

@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 @dataclass
 class Image:
-    """What has been made: the root of its file system, where in it commands run, and with what."""
+    """A built image: the root of its file system, the folder in which commands run, and their environment."""
 
     root: Path
     folder: Path
@@ -51,13 +51,13 @@ class Image:
 
 
 def steps() -> list[Step]:
-    """The Dockerfile's instructions."""
+    """Return the Dockerfile's instructions."""
     lines = (ROOT / DOCKERFILE).read_text().replace("\\\n", " ").splitlines()
     return [Step(*line.split(" ", 1)) for line in lines if line and not line.startswith("#")]
 
 
 def context_files(context: Path) -> set[str]:
-    """What of a folder the engine is sent, directories too: .dockerignore's choice."""
+    """Return the paths below a folder that the engine gets, directories too, by .dockerignore."""
     patterns = [line for line in (context / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     return set(exclude_paths(str(context), patterns, DOCKERFILE))
 
@@ -140,7 +140,7 @@ def run(command: str, image: Image) -> None:
 
 
 def freeze(image: Image) -> None:
-    """Let nobody write in the image's file system but where a volume is."""
+    """Make the image's file system read-only, except for volumes."""
     subprocess.run(["chmod", "-R", "a-w", image.root], check=True)
     subprocess.run(["chmod", "u+w", image.folder / ".local" / "keys"], check=True)
 
@@ -160,6 +160,6 @@ def outcome(image: Image, command: list[str], settings: Mapping[str, str]) -> tu
 
 
 def requirements() -> list[Requirement]:
-    """What production's lock pins, for each Python and system."""
+    """Return the pins of production's lock file, for each Python and system."""
     text = (ROOT / "backend-flask" / "requirements.txt").read_text()
     return [Requirement(line) for line in re.findall(r"^([\w.-]+==.*) \\$", text, re.MULTILINE)]

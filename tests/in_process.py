@@ -24,7 +24,7 @@ COMMAND = re.compile(r'^exec "\$root/bin/python" -m (\S+)(?: "\$@")?$', re.MULTI
 
 @cache
 def module(name: str) -> str:
-    """The module that `bin/<name>` runs."""
+    """Return the module that `bin/<name>` runs."""
     (found,) = COMMAND.findall((ROOT / "bin" / name).read_text())
     return str(found)
 

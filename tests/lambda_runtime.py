@@ -1,4 +1,4 @@
-"""What AWS Lambda is to a function: a folder with the zip's files, a Python with AWS's packages, and the Runtime API.
+"""AWS Lambda for a function: a folder with the zip's files, a Python with AWS's packages, and the Runtime API.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -141,7 +141,7 @@ def runtime_api(function: Lambda) -> Iterator[str]:
 
 
 def unpacked(folder: Path, ca: Path) -> Function:
-    """The function as it is shipped: its zip, built for this machine with `ca`, and unpacked.
+    """Build the function's zip for this machine with `ca`, and unpack it.
 
     In Lambda's version of Python where this machine has that, else in ours, and with the wheels for that.
     """
@@ -160,7 +160,7 @@ def unpacked(folder: Path, ca: Path) -> Function:
 
 
 def runtime_python() -> tuple[str, str]:
-    """A Python without our packages, and its version."""
+    """Return a Python without our packages, and its version."""
     lambdas = shutil.which(f"python{PYTHON}")
     if lambdas and subprocess.run([lambdas, "-c", ""], capture_output=True, check=False).returncode == 0:
         return lambdas, PYTHON

@@ -114,7 +114,7 @@ BODIES = [
 
 
 class Reply(NamedTuple):
-    """What came of some bytes: the statuses of the answers, and whether the connection was closed, in time."""
+    """Result of some bytes: the statuses of the responses, and whether the connection was closed in time."""
 
     statuses: list[int]
     is_closed: bool

@@ -20,24 +20,24 @@ Template = dict[str, Any]
 
 @cache
 def template(name: str) -> Template:
-    """The template, its short forms (!Ref) written out. Nobody changes it."""
+    """Return the template, its short forms (!Ref) written out. Callers must not change the result."""
     parsed: Template = json.loads(json.dumps(cfn_yaml.load(str(TEMPLATES / name))))
     return parsed
 
 
 def properties(of: Template, resource: str) -> dict[str, Any]:
-    """A resource's properties."""
+    """Return a resource's properties."""
     found: dict[str, Any] = of["Resources"][resource]["Properties"]
     return found
 
 
 def resources(of: Template, kind: str) -> dict[str, dict[str, Any]]:
-    """The properties of all resources of a kind, by their names."""
+    """Return the properties of all resources of a kind, by their names."""
     return {name: found["Properties"] for name, found in of["Resources"].items() if found["Type"] == kind}
 
 
 def planted(sound: Template, path: str, value: Any) -> Template:
-    """The template with another value at a path in its resources, as `Database.Properties.Port`; None takes it away."""
+    """Return the template with another value at a path of its resources (`Database.Properties.Port`), removed by None."""
     faulty = deepcopy(sound)
     *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
     inner: Any = faulty["Resources"]

@@ -64,7 +64,7 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
     proxy = Proxy(tmp_path)
 
     class Handler(StreamRequestHandler):
-        """One tunnel."""
+        """A tunnel."""
 
         def handle(self) -> None:
             """Forward one request and its response."""

@@ -123,7 +123,7 @@ def test_existing_instance_is_left_alone(aws: Aws) -> None:
     succeeds("rds-create", **aws.settings, DB_SG_ID=security_group)
     line = fails("rds-create", "--dev", "--postgres", "17", **aws.settings, DB_SG_ID=security_group)
 
-    assert line == f"cruddur: there is an instance {NAME} already, and nothing was done: bin/rds-status shows it"
+    assert line == f"cruddur: instance {NAME} exists already, and nothing was done: bin/rds-status shows it"
     created = instance(aws)
     assert {name: created[name] for name in SAFE | USUAL} == SAFE | USUAL
     assert len(aws.asked("CreateDBInstance")) == len(aws.asked("CreateDBParameterGroup")) == 1

@@ -97,7 +97,7 @@ def test_error_of_an_invalid_state_names_the_remedy(aws: Aws) -> None:
 def test_missing_instance_is_one_error_line(aws: Aws, name: str) -> None:
     line = fails(name, "none", **aws.settings)
 
-    assert line == "cruddur: there is no instance none in eu-west-1: bin/rds-create creates one"
+    assert line == "cruddur: no instance none in eu-west-1: bin/rds-create creates one"
 
 
 def test_protected_instance_needs_another_option_to_be_deleted(aws: Aws) -> None:

@@ -72,7 +72,7 @@ def test_existing_database_is_left_alone(backup_file: Path, owner: psycopg.Conne
 
     line = fails("db-restore", str(backup_file), in_use, CONNECTION_URL=owner_url)
 
-    assert f"there is a database {in_use} already" in line
+    assert f"database {in_use} exists already" in line
 
 
 @pytest.mark.parametrize("kept", [0, 3000, -1], ids=["nothing", "the beginning", "all but the last byte"])

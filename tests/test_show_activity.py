@@ -1,4 +1,4 @@
-"""One activity and its replies."""
+"""An activity and its replies."""
 
 from uuid import uuid4
 

@@ -31,7 +31,7 @@ SETTINGS = {
 
 
 def pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> dict[str, Any]:
-    """The pool that the tests' tokens are of, as arguments of `Config`."""
+    """Return the user pool of the tests' tokens, as arguments of `Config`."""
     return {
         "region": REGION,
         "user_pool_id": POOL_ID,
@@ -42,29 +42,29 @@ def pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> dict[
 
 
 def user_pool(jwks_url: str = f"{CLOSED}/jwks.json", endpoint: str = CLOSED) -> UserPool:
-    """The same pool, as `Config` gives it to the service."""
+    """Return the same pool, as `Config` gives it to the service."""
     return UserPool.of(REGION, POOL_ID, CLIENT_ID, jwks_url, endpoint)
 
 
 @cache
 def new_key(key_id: str) -> RSAKey:
-    """A key, one for each id."""
+    """Return the key of an id."""
     return RSAKey.generate_key(2048, {"kid": key_id, "use": "sig", "alg": "RS256"}, auto_kid=False)
 
 
 def key_set(*keys: RSAKey) -> str:
-    """What a pool publishes: the public halves."""
+    """Return the public keys, as a pool publishes them."""
     return json.dumps(KeySet(list(keys)).as_dict(private=False))
 
 
 def write_key_set(path: Path, *keys: RSAKey) -> str:
-    """A key set in a file. Its URL."""
+    """Write a key set into a file. Return its URL."""
     path.write_text(key_set(*(keys or (new_key(OURS),))))
     return path.as_uri()
 
 
 def claims(sub: str, /, **others: Any) -> dict[str, Any]:
-    """What an access token of an hour says, but for `others`; of None it says nothing."""
+    """Return the claims of an access token of an hour, changed by `others`; None removes a claim."""
     now = int(time.time())
     usual = {
         "sub": sub,
@@ -82,11 +82,11 @@ def claims(sub: str, /, **others: Any) -> dict[str, Any]:
 
 
 def token(sub: str, /, *, key: RSAKey | None = None, header: dict[str, Any] | None = None, **others: Any) -> str:
-    """An access token for `sub`, by our key unless told."""
+    """Return an access token for `sub`, signed by our key unless another is given."""
     signing = key or new_key(OURS)
     return jwt.encode({"kid": signing.kid, "alg": "RS256", **(header or {})}, claims(sub, **others), signing)
 
 
 def bearer(sub: str, /, **others: Any) -> dict[str, str]:
-    """The header of a request by `sub`."""
+    """Return the header of a request by `sub`."""
     return {"Authorization": f"Bearer {token(sub, **others)}"}

@@ -327,7 +327,7 @@ def describe(field: FieldInfo, fault: ErrorDetails) -> str:
 
 
 def reason(fault: ErrorDetails) -> str:
-    """Return the reason why a value is wrong. It quotes no part of the value."""
+    """Return the reason why a value is wrong, without any part of the value."""
     context = fault.get("ctx", {})
     if fault["type"] == "value_error":
         return str(context["error"])

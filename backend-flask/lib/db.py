@@ -45,7 +45,7 @@ pool = cast("ConnectionPool[Connection]", LocalProxy(get_pool))
 
 
 def get_db() -> Db:
-    """Return the request's `Db`. One deadline bounds all of its queries together."""
+    """Return the request's `Db`. A single deadline bounds all of its queries together."""
     state = unwrap(g)
     if "db" not in state:
         database_pool = get_database_pool()

@@ -101,7 +101,7 @@ def start(traces_exporter: str, metrics_exporter: str) -> None:
 
 
 def session() -> requests.Session:
-    """Return the exporters' HTTP session. It fails for a redirect, which the SDK would count as success."""
+    """Return the exporters' HTTP session, which fails for a redirect: the SDK would count that as success."""
     session = requests.Session()
     session.hooks["response"].append(refuse_redirect)
     return session

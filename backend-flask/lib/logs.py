@@ -53,7 +53,7 @@ def configure_logging(*, is_json: bool, context: Callable[[], dict[str, Any]]) -
 
 
 class BoundedQueueHandler(QueueHandler):
-    """Handler that queues records for the listener's thread. It drops and counts records while the queue is full."""
+    """Handler that queues records for the listener's thread, and drops and counts records while the queue is full."""
 
     def __init__(self, size: int) -> None:
         # SimpleQueue is reentrant. With queue.Queue's lock a signal handler or destructor that logs could deadlock.
@@ -92,7 +92,7 @@ class BoundedQueueHandler(QueueHandler):
 class Listener(QueueListener):
     """Listener that formats and writes the queued records.
 
-    It uses no StreamHandler: an unread pipe would block one that holds its lock, and `logging.shutdown` waits for
+    A StreamHandler would not do: an unread pipe would block one that holds its lock, and `logging.shutdown` waits for
     the lock of every handler.
     """
 

@@ -19,7 +19,7 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Keyset(NamedTuple):
-    """A position in a feed. It holds a row's sort key, so that the position stays valid after the row's deletion."""
+    """A position in a feed: a row's sort key, so that the position stays valid after the row's deletion."""
 
     created_at: datetime
     uuid: UUID

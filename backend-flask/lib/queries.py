@@ -116,7 +116,7 @@ SELECT page.json, page.fetched, page.keysets, page.expires_in FROM page"""
 def query_wrap_bounded_page(scan_template: str, template: str) -> str:
     """Return a statement for a page of `template` over the rows of `scan_template`, with `query_wrap_page`'s columns.
 
-    One more column, `stopped_at`, is the keyset of the last scanned row, where the scan ended before the page was full.
+    A further column, `stopped_at`, is the keyset of the last scanned row where the scan ended before the page was full.
     """
     return f"""\
 WITH scanned AS MATERIALIZED (

@@ -88,7 +88,7 @@ def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
 def limit(amounts: Mapping[str, int], deduct_when: Callable[[Response], bool] | None = None) -> ApplicationLimit:
     """Return a limit with the current request's amount a minute, and no limit for a policy that is not in `amounts`.
 
-    One limit serves several policies, because Flask-Limiter parses every limit with each request.
+    A single limit serves several policies, because Flask-Limiter parses every limit with each request.
     """
     texts = {policy: f"{amount}/minute" for policy, amount in amounts.items()}
     return ApplicationLimit(

@@ -1,6 +1,6 @@
 """The types of settings. Each check gives the reason why it rejects a value.
 
-Operators and logs see the reason. It quotes no part of the value, which may be a secret.
+Operators and logs see the reason, which quotes no part of the value: the value may be a secret.
 """
 
 import re

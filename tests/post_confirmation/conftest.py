@@ -1,4 +1,4 @@
-"""One Postgres with TLS and one zip per run; a shared warm function, and functions with other settings."""
+"""A Postgres with TLS and a zip for the run; a shared warm function, and functions with other settings."""
 
 import socketserver
 import sys

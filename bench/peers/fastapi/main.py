@@ -127,7 +127,7 @@ JSON = "application/json"
 
 
 class NewActivity(BaseModel):
-    """What one posts."""
+    """Body of a new activity."""
 
     message: str = Field(min_length=1, max_length=280)
     ttl: str
@@ -135,7 +135,7 @@ class NewActivity(BaseModel):
     @field_validator("ttl")
     @classmethod
     def known(cls, ttl: str) -> str:
-        """One of the lifetimes there are."""
+        """Return `ttl` if it is a known lifetime."""
         if ttl not in TTL:
             raise ValueError("ttl_blank")
         return ttl
@@ -161,7 +161,7 @@ async def place(cursor: str | None = None) -> tuple[datetime, UUID]:
 
 
 async def viewer(bearer: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> UUID:
-    """Whoever is signed in."""
+    """Return the current user."""
     try:
         claims = jwt.decode(bearer.credentials, KEYS, algorithms=["RS256"]).claims
         CLAIMS.validate(claims)

@@ -54,7 +54,7 @@ pool = ConnectionPool(open=True)
 
 
 def query_wrap_object(template: str) -> str:
-    """One row as a JSON object."""
+    """Return a row as a JSON object."""
     return f"SELECT row_to_json(object_row) FROM ({template}) AS object_row"
 
 
