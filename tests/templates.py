@@ -37,7 +37,7 @@ def resources(of: Template, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def planted(sound: Template, path: str, value: Any) -> Template:
-    """Return the template with another value at a path of its resources (`Database.Properties.Port`), removed by None."""
+    """Return the template with another value at a path (`Database.Properties.Port`), or with None without it."""
     faulty = deepcopy(sound)
     *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
     inner: Any = faulty["Resources"]

@@ -54,9 +54,7 @@ def test_invalid_instance_name_is_refused(name: str) -> None:
 def test_missing_credentials_are_one_error_line(aws: Aws) -> None:
     line = fails("rds-status", **ALONE, AWS_DEFAULT_REGION="eu-west-1", AWS_ENDPOINT_URL=aws.url)
 
-    assert line == (
-        "cruddur: no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-    )
+    assert line == ("cruddur: no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
 
 
 def test_missing_permission_is_one_error_line(aws: Aws) -> None:
