@@ -23,13 +23,15 @@ from ops.command import Database
 
 CONNECTIONS = (16, 64)
 WARM_UP_SECONDS = 1
-HEADER = [
-    *("server", "connections", "requests/s", "p50 ms", "p99 ms"),
-    *("CPU µs/request", "Postgres' µs/request", "peak MB"),
-]
-FORMATS = {"rate": "{:,.0f}", "p50": "{:.2f}", "p99": "{:.1f}"} | dict.fromkeys(
-    ("server_us", "postgres_us", "memory_mb"), "{:.0f}"
-)
+# The columns of the table: a field of a sample, and its format.
+COLUMNS = {
+    "requests/s": ("rate", "{:,.0f}"),
+    "p50 ms": ("p50", "{:.2f}"),
+    "p99 ms": ("p99", "{:.1f}"),
+    "CPU µs/request": ("server_us", "{:.0f}"),
+    "Postgres' µs/request": ("postgres_us", "{:.0f}"),
+    "peak MB": ("memory_mb", "{:.0f}"),
+}
 
 
 class Schedule(NamedTuple):
@@ -70,11 +72,19 @@ class Comparison:
 
     def bars(self, panel: str) -> list[Bar]:
         """Return the requests a second as bars of the chart."""
-        return [Bar(panel, name, f"{number} connections", *rate(runs)) for (name, number), runs in self.samples.items()]
+        bars = []
+        for (name, number), samples in self.samples.items():
+            is_void = any(sample.faults for sample in samples)
+            value, text = (0, "void") if is_void else (median(each.rate for each in samples), figures(samples)[0])
+            bars.append(Bar(panel, name, f"{number} connections", value, text))
+        return bars
 
     def table(self) -> list[list[str]]:
         """Return the medians over the rounds."""
-        return [HEADER, *([name, str(number), *figures(runs)] for (name, number), runs in self.samples.items())]
+        return [
+            ["server", "connections", *COLUMNS],
+            *([name, str(number), *figures(runs)] for (name, number), runs in self.samples.items()),
+        ]
 
 
 def ratio(ones: Sequence[Sample], others: Sequence[Sample]) -> float | None:
@@ -84,19 +94,12 @@ def ratio(ones: Sequence[Sample], others: Sequence[Sample]) -> float | None:
     return median(one.rate / other.rate for one, other in zip(ones, others, strict=True))
 
 
-def rate(samples: Sequence[Sample]) -> tuple[float, str]:
-    """Return the median requests a second and its text: 0 and "void" when a figure is void."""
-    if any(sample.faults for sample in samples):
-        return 0, "void"
-    return median(sample.rate for sample in samples), figures(samples)[0]
-
-
 def figures(samples: Sequence[Sample]) -> list[str]:
     """Format the medians of the samples. A figure that does not apply is blank."""
     if faults := sorted({sample.faults for sample in samples if sample.faults}):
-        return [f"void: {'; '.join(faults)}", *[""] * 5]
-    medians = {name: median(getattr(sample, name) for sample in samples) for name in FORMATS}
-    return ["" if isnan(value) else FORMATS[name].format(value) for name, value in medians.items()]
+        return [f"void: {'; '.join(faults)}", *[""] * (len(COLUMNS) - 1)]
+    medians = [(median(getattr(each, name) for each in samples), form) for name, form in COLUMNS.values()]
+    return ["" if isnan(value) else form.format(value) for value, form in medians]
 
 
 def compare(database: Database, candidates: Sequence[Candidate], schedule: Schedule) -> Comparison:

@@ -52,9 +52,10 @@ class Scenario(NamedTuple):
 
     def run(self, server: Database, schedule: Schedule) -> Findings:
         """Compare the candidates. Those that write get a copy of the data."""
-        database = get_or_create(server, READS)
+        reads = get_or_create(server, READS)
+        database = named(server, "bench_posting") if self.is_writing else reads
         if self.is_writing:
-            clone(database, database := named(server, "bench_posting"))
+            clone(reads, database)
         result = compare(database, self.candidates(database), schedule)
         with database.connect() as connection:
             commit = " and ".join(*connection.execute(COMMIT))
