@@ -105,7 +105,7 @@ def test_made_up_data_come_as_many_as_asked_half_of_them_expired(new_url: str) -
         50,
     )
     assert len(rows(new_url, "SELECT uuid FROM activities")) == 2000 + len(seeded)
-    assert "there already" in fails("db-seed", "--activities", "1", "--users", "1", CONNECTION_URL=new_url)
+    assert "generated data already" in fails("db-seed", "--activities", "1", "--users", "1", CONNECTION_URL=new_url)
 
 
 def test_sessions_are_shown_with_ours_among_them(
@@ -147,7 +147,7 @@ def test_plans_tell_what_each_read_costs(new_url: str) -> None:
 
     shown = succeeds("db-plans", CONNECTION_URL=new_url).splitlines()
 
-    assert shown[0].split() == ["read", "rows", "buffers", "ms", "indexes"]
+    assert shown[0].split() == ["query", "rows", "buffers", "ms", "indexes"]
     assert [line.split("  ")[0] for line in shown[1:5]] == [
         *("home", "home, a page in the middle", "home, the page before it", "profile")
     ]
