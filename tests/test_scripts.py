@@ -121,7 +121,7 @@ def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> N
         50,
     )
     assert len(rows(new_url, "SELECT uuid FROM activities")) == 2000 + len(seeded)
-    assert "there already" in fails("db-seed", "--activities", "1", "--users", "1", CONNECTION_URL=new_url)
+    assert "generated data already" in fails("db-seed", "--activities", "1", "--users", "1", CONNECTION_URL=new_url)
 
 
 def test_sessions_list_the_services_connections(client: FlaskClient, owner: psycopg.Connection, owner_url: str) -> None:
@@ -163,7 +163,7 @@ def test_plans_show_the_cost_of_each_read(new_url: str) -> None:
 
     output = succeeds("db-plans", CONNECTION_URL=new_url).splitlines()
 
-    assert output[0].split() == ["read", "rows", "buffers", "ms", "indexes"]
+    assert output[0].split() == ["query", "rows", "buffers", "ms", "indexes"]
     assert [line.split("  ")[0] for line in output[1:5]] == [
         *("home", "home, a page in the middle", "home, the page before it", "profile")
     ]
