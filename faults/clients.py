@@ -46,7 +46,7 @@ LARGEST_PAGE = """
 """
 GONE_CLIENTS, GONE_SECONDS = 100, 5
 TERM = "zq"
-SEARCH_PROTECTION = "one search at a time in a process, and the activities that a page of a search visits"
+SEARCH_PROTECTION = "one search at a time in a process, and a limit of the activities that a page of a search scans"
 # The search's own bound.
 VISITS = 20_000
 # A second apart, every second one expired; few texts, so that their trigrams are soon in the index.
@@ -61,7 +61,7 @@ ACTIVITIES = """
 """
 
 
-@drill("http2", "HTTP/1.1 alone and the bound of its headers (here granian's defaults)", is_short=True)
+@drill("http2", "HTTP/1.1 only, with a limit of its headers (here granian's defaults)", is_short=True)
 def http2(*, broken: bool) -> Figures:
     """Repeat a header of 4 KB by reference to 16 MB, on 16 connections of HTTP/2; send long headers by HTTP/1.1."""
     bomb = http2_bomb()
@@ -116,7 +116,7 @@ def idle_connections(*, broken: bool, pause: float = 1) -> Figures:
     yield at_most("the last one closed after", CLOSED_SECONDS, closed, "s")
 
 
-@drill("unread-responses", "the kernel's limit for what is sent and not acknowledged, TCP_USER_TIMEOUT")
+@drill("unread-responses", "TCP_USER_TIMEOUT, the kernel's limit for unacknowledged data")
 def unread_responses(*, broken: bool) -> Figures:
     """Ask for the largest page as 400 clients, and never read it."""
     with environment(command=without("unread", when=broken)) as env:
@@ -138,7 +138,7 @@ def unread_responses(*, broken: bool) -> Figures:
     yield at_most(f"more memory of a worker, for pages of {size / 2**20:.2f} MB", bound, more, "MB")
 
 
-@drill("slow-bodies", "the bound of the threads that read bodies, 3 of 4", is_short=True, count=5, pause=0.05)
+@drill("slow-bodies", "the limit of threads that read bodies, 3 of 4", is_short=True, count=5, pause=0.05)
 def slow_bodies(*, broken: bool, count: int = 45, pause: float = 0.5) -> Figures:
     """Send 16 POSTs of a byte each 10 s and 16 GETs whose body never comes, signed in, each again once refused."""
     with environment(command=without("readers", when=broken)) as env:

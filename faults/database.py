@@ -71,8 +71,8 @@ def killed(*, broken: bool, times: int = 20) -> Figures:
 
 @drill(
     "outage",
-    "questions after the database ten times a second, each of 2 s at most (here the host falls silent instead "
-    "of refusing, and `connect_timeout=30` lets each question hang)",
+    "probes of the database ten times a second, each of 2 s at most (here the host drops packets instead of "
+    "refusing, and each probe hangs for `connect_timeout=30`)",
     is_short=True,
     lengths=(1,),
 )
@@ -98,7 +98,7 @@ def outages(*, broken: bool, lengths: tuple[int, ...] = (1, 10, 35, 65)) -> Figu
 
 @drill(
     "idle-terminated",
-    "the look at each connection before it is lent (here the network keeps the server's farewell to itself)",
+    "the check of each connection when it is acquired (here the network drops the server's FIN)",
     is_short=True,
 )
 def terminated(*, broken: bool) -> Figures:
@@ -118,8 +118,8 @@ def terminated(*, broken: bool) -> Figures:
 
 @drill(
     "postgres-down",
-    "the breaker that a request which fails opens (here the host falls silent instead of refusing, and none "
-    "fails: DATABASE_TIMEOUT_SECONDS is 30)",
+    "the circuit breaker, which a failed request opens (here the host drops packets instead of refusing, and no "
+    "request fails: DATABASE_TIMEOUT_SECONDS is 30)",
     is_short=True,
     seconds=3,
 )
@@ -200,7 +200,7 @@ def wait_for_standby(primary: Postgres, state: str) -> None:
 # The short form too is longer than a request may take.
 @drill(
     "swallowed",
-    "the deadline for all that a request wants of the database, 2 s (here DATABASE_TIMEOUT_SECONDS is 30)",
+    "the deadline of 2 s for all queries of a request (here DATABASE_TIMEOUT_SECONDS is 30)",
     is_short=True,
     seconds=6,
 )
@@ -222,7 +222,11 @@ def blackholed(*, broken: bool, seconds: int = 8) -> Figures:
         yield from writers.lost_and_doubled(env)
 
 
-@drill("slow", "the deadline, and the breaker that it opens (here DATABASE_TIMEOUT_SECONDS is 30)", seconds=9)
+@drill(
+    "slow",
+    "the deadline, and the circuit breaker that a missed deadline opens (here DATABASE_TIMEOUT_SECONDS is 30)",
+    seconds=9,
+)
 def slow(*, broken: bool, seconds: float = 15) -> Figures:
     """Delay each answer of Postgres by 3 s for 15 s, under 32 readers without a pause."""
     with environment(settings=PATIENT if broken else NOTHING, proxied=True) as env:
@@ -244,7 +248,7 @@ def slow(*, broken: bool, seconds: float = 15) -> Figures:
 
 @drill(
     "statement-timeout",
-    "Postgres' statement timeout of 1.8 s, before the deadline of 2 s (here it is 2 s too)",
+    "Postgres' statement timeout of 1.8 s, before the deadline of 2 s (here both are 2 s)",
     is_short=True,
     seconds=3,
 )

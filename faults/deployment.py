@@ -58,7 +58,7 @@ CHECKSUM = "SELECT md5(string_agg(counted::text, ' ' ORDER BY counted::text)) FR
 CHANGE = "UPDATE users SET bio = 'changed after the backup' WHERE handle = %s"
 
 
-@drill("overload", "the service has a connection to Postgres for each of its threads", seconds=5)
+@drill("overload", "a connection to Postgres for each thread of the service", seconds=5)
 def overload(*, broken: bool, seconds: int = 30) -> Figures:
     """Open ten times the connections that the peak is reached with, for 30 s."""
     install_wrk()
@@ -92,7 +92,11 @@ def overload(*, broken: bool, seconds: int = 30) -> Figures:
 
 # The short drain still has several of the balancer's checks.
 @drill(
-    "handover", "DRAIN_SECONDS: the service goes on for 5 s while /readyz says 503", is_short=True, turns=2, drain="1"
+    "handover",
+    "DRAIN_SECONDS: the service continues to serve for 5 s while /readyz is 503",
+    is_short=True,
+    turns=2,
+    drain="1",
 )
 def rolling_restart(*, broken: bool, turns: int = 20, drain: str = "5") -> Figures:
     """Stop one of two instances by SIGTERM under load, 20 times, behind a balancer with five checks a second."""
@@ -135,7 +139,9 @@ def repeated(client: Client, step: Callable[[Client], Answer]) -> Answer:
     return answer if answer.status else step(client)
 
 
-@drill("worker-killed", "the first process, which starts another in its place (it is stopped)", is_short=True)
+@drill(
+    "worker-killed", "the main process, which starts another worker (here the main process is stopped)", is_short=True
+)
 def worker_killed(*, broken: bool) -> Figures:
     """Kill one of the service's processes (-9) under 16 clients."""
     with environment() as env, load(env.url, 16, getting(env.page), pause=0.002) as answers:
@@ -179,7 +185,7 @@ def answers(pid: int, port: int) -> bool:
     return False
 
 
-@drill("parent-killed", "that the workers end with it", is_short=True)
+@drill("parent-killed", "workers exit with their parent", is_short=True)
 def parent_killed(*, broken: bool) -> Figures:
     """Kill the service's first process (-9), and start another on its port."""
     with ExitStack() as stack:
@@ -225,7 +231,7 @@ def beside_log(database: Postgres, redirection: str, seconds: int, *, broken: bo
     return answers.within(*span), stop
 
 
-@drill("backup-restored", "that nothing changes after the backup (here a row does)", is_short=True)
+@drill("backup-restored", "the checksum of each table (here a row changes after the backup)", is_short=True)
 def backup_restored(*, broken: bool) -> Figures:
     """Run bin/db-backup of a server, under writers and at rest, and bin/db-restore of both into an empty one."""
     with postgres() as source, cluster() as empty, tempfile.TemporaryDirectory() as folder:

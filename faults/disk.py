@@ -25,7 +25,7 @@ FULL_SECONDS, NORMAL_SECONDS, PATIENCE = 4, 5, 15
 RESTART_SECONDS = 1.0
 
 
-@drill("disk-full", "an init system that starts Postgres again (here nobody does)")
+@drill("disk-full", "an init system that starts Postgres again (here there is none)")
 def disk_full(*, broken: bool) -> Figures:
     """Fill Postgres's disk of 256 MB under 16 writers with keys and 8 readers, and free it.
 

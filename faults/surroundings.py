@@ -28,7 +28,7 @@ PROBE_SECONDS = 0.5
 EXPIRED = timedelta(minutes=-1)
 
 
-@drill("open-files", "IDLE_TIMEOUT_SECONDS, which closes them (here granian's defaults)")
+@drill("open-files", "IDLE_TIMEOUT_SECONDS, which closes idle connections (here granian's defaults)")
 def open_files(*, broken: bool) -> Figures:
     """Open 600 connections that send nothing, to a service whose processes may open 256 files."""
     command = ("prlimit", f"--nofile={FILES}:{FILES}", *without("server", when=broken))
@@ -59,7 +59,7 @@ def ask_until_ok(url: str, patience: float) -> Answer:
     return poll(ask, patience, pause=0.05) or NO_ANSWER
 
 
-@drill("clock-back", "deadlines and caches that go by the monotonic clock (here that is set back too)", seconds=3)
+@drill("clock-back", "deadlines and caches on the monotonic clock (here that clock is set back too)", seconds=3)
 def clock_back(*, broken: bool, seconds: float = 8) -> Figures:
     """Set the service's clock back by an hour, under 8 readers and 2 writers."""
     faketime = library("**/faketime/libfaketimeMT.so.1", "faketime")
@@ -100,7 +100,7 @@ def clock_back(*, broken: bool, seconds: float = 8) -> Figures:
 
 @drill(
     "address-change",
-    "the name, which is resolved for each new connection (here hostaddr in the URL pins the address)",
+    "resolution of the host name for each new connection (here hostaddr in the URL pins the address)",
     seconds=1,
 )
 def address_change(*, broken: bool, seconds: float = 3) -> Figures:
@@ -131,7 +131,7 @@ def address_change(*, broken: bool, seconds: float = 3) -> Figures:
     yield none_of(f"failed of {len(later):,} requests from {PROBE_SECONDS} s after that on", later.failed)
 
 
-@drill("certificate-expired", "sslmode=verify-full (here require, which verifies nothing)", seconds=2)
+@drill("certificate-expired", "sslmode=verify-full (here `require`, which verifies no certificate)", seconds=2)
 def certificate_expired(*, broken: bool, seconds: float = 5) -> Figures:
     """Replace Postgres' certificate by one that has expired, end every session, and 5 s later renew it."""
     with folder() as own:

@@ -37,7 +37,7 @@ TRACESTATE = ",".join(f"vendor{number}={'x' * 256}" for number in range(32))
 TRACE_HEADERS = {"traceparent": f"00-{'1' * 32}-{'1' * 16}-01", "tracestate": TRACESTATE}
 
 
-@drill("keys-away", "the keys that are known are kept (here none ever was)", is_short=True, seconds=4)
+@drill("keys-away", "cached keys stay in use (here the cache never had a key)", is_short=True, seconds=4)
 def keys_away(*, broken: bool, seconds: int = 65) -> Figures:
     """Make Cognito's keys unreachable for 65 s: packets to them get no answer."""
     key, stranger = dev_keys.load_or_create(), RSAKey.generate_key(2048, {"kid": "stranger"}, auto_kid=False)
@@ -84,7 +84,7 @@ def as_users(key: RSAKey, database: Postgres) -> Step:
     return fresh(ask)
 
 
-@drill("collector-away", "the bound of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE", rounds=3, half=3)
+@drill("collector-away", "the limit of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE", rounds=3, half=3)
 def collector_away(*, broken: bool, rounds: int = 60, half: int = 15) -> Figures:
     """Have the collector of traces down (connections refused), and hanging (accepted, and not answered)."""
     settings = ENDLESS if broken else NOTHING
@@ -138,7 +138,7 @@ def collector(state: str) -> Iterator[dict[str, str]]:
         yield {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
 
 
-@drill("tracestate", "the bound of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE")
+@drill("tracestate", "the limit of the queue of spans, OTEL_BSP_MAX_QUEUE_SIZE")
 def tracestate(*, broken: bool, requests: int = TRACED_REQUESTS) -> Figures:
     """Make 12,000 requests with the longest tracestate, while the collector hangs."""
     with collector("hanging") as exported, environment(settings={**exported, **(ENDLESS if broken else {})}) as env:
