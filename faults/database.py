@@ -224,7 +224,7 @@ def blackholed(*, broken: bool, seconds: int = 8) -> Figures:
 
 @drill(
     "slow",
-    "the deadline, and the circuit breaker that a missed deadline opens (here DATABASE_TIMEOUT_SECONDS is 30)",
+    "the deadline, which opens the circuit breaker (here DATABASE_TIMEOUT_SECONDS is 30)",
     seconds=9,
 )
 def slow(*, broken: bool, seconds: float = 15) -> Figures:
