@@ -189,7 +189,8 @@ def rows(url: str, statement: str, parameters: Sequence[object] | None = None) -
     """Return the result of a statement, in a session of its own."""
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(statement.encode(), parameters)
-        return cursor.fetchall() if cursor.description else []
+        # The description of `SELECT FROM` is empty, and that of a statement without rows None.
+        return [] if cursor.description is None else cursor.fetchall()
 
 
 @contextmanager
