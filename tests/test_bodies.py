@@ -144,7 +144,7 @@ def test_content_type_must_be_json(app: Flask, make: Make, content_type: str, st
 
 
 @pytest.mark.parametrize(
-    ("coding", "status"),
+    ("encoding", "status"),
     [
         *((None, 200), ("", 200), ("identity", 200), ("Identity, identity", 200)),
         *(("gzip", 415), ("GZIP", 415), ("br", 415), ("identity, gzip", 415), ("utf-8", 415), ("gzip;q=0", 415)),
