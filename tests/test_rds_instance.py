@@ -128,7 +128,7 @@ def test_typed_name_deletes_the_instance_after_a_snapshot(aws: Aws) -> None:
     (snapshot,) = snapshots(aws)
     assert snapshot.startswith(f"{NAME}-final-20")
     assert f"in the snapshot {snapshot} until you delete that" in result.stdout
-    assert "in its automated backups for 7 days" in result.stdout
+    assert "in automated backups for 7 days" in result.stdout
     (request,) = aws.asked("DeleteDBInstance")
     assert (request["SkipFinalSnapshot"], request["DeleteAutomatedBackups"]) == ("false", "false")
     remaining = aws.client("rds").describe_db_instances()["DBInstances"]
