@@ -51,7 +51,7 @@ def test_concurrent_calls_create_one_matching_pair(home: Path) -> None:
     assert (dev_keys.private_key_path().read_text(), dev_keys.jwks_path().read_text()) == before
 
 
-def test_the_old_name_of_the_data_folder_works_and_says_once_that_it_is_deprecated(home: Path, tmp_path: Path) -> None:
+def test_old_name_of_the_data_folder_works_with_one_deprecation_line(home: Path, tmp_path: Path) -> None:
     done = script("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
 
     assert done.returncode == 0
