@@ -66,6 +66,7 @@ class Server(MPServer):
         """Start the shutdown. After SIGINT, or a second signal, it skips draining."""
         if args[0] == signal.SIGINT or self.interrupt_signal:
             self.drain_seconds = 0
+        # granian's methods have no types.
         super().signal_handler_interrupt(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def shutdown(self, exit_code: int = 0) -> None:

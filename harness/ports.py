@@ -4,7 +4,7 @@ import random
 import socket
 
 HOST = "127.0.0.1"
-# Below those that connections get. Such a port stays free until a server is told to take it.
+# The kernel gives outgoing connections higher ports only, so a free port of this range stays free.
 QUIET_PORTS = range(20_000, 32_000)
 
 
@@ -16,7 +16,7 @@ def free_port() -> str:
 
 
 def quiet_port() -> str:
-    """Return a port without a listener that no connection gets by chance."""
+    """Return a port without a listener, outside of the kernel's range for outgoing connections."""
     while is_listening(port := str(random.choice(QUIET_PORTS))):
         pass
     return port

@@ -82,16 +82,24 @@ def waits(url: str) -> bool:
 
 def succeeds(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
     """Run a script that must succeed. Return its output."""
-    done = script(name, *arguments, answer=answer, **settings)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    return output(script(name, *arguments, answer=answer, **settings))
 
 
 def fails(name: str, *arguments: str, answer: str = "", **settings: str) -> str:
-    """Run a script that must fail. Return the line of its failure."""
-    done = script(name, *arguments, answer=answer, **settings)
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("cruddur: ")]
+    """Run a script that must fail. Return its error line."""
+    return error_line(script(name, *arguments, answer=answer, **settings))
+
+
+def output(result: subprocess.CompletedProcess[str]) -> str:
+    """Return the output of a command that must have succeeded."""
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def error_line(result: subprocess.CompletedProcess[str]) -> str:
+    """Return the line for the operator of a command that must have failed."""
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("cruddur: ")]
     return line
 
 
