@@ -21,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+# Exists while pip is installed into .venv: half of pip can be imported, and installs nothing.
+PIP_INCOMPLETE = VENV / "pip-incomplete"
 STDERR = 2
 # pip's options for reaching an index. The caller's other options, such as `user`, `target` and `dry-run`, concern
 # other installations.
@@ -43,7 +45,7 @@ def is_current(requirements: Path) -> bool:
 
 def is_usable() -> bool:
     """Return whether .venv has a pip and a Python that starts. Upgrades and interruptions break these."""
-    return PYTHON.exists() and run(PYTHON, "-I", "-c", "import pip").returncode == 0
+    return PYTHON.exists() and not PIP_INCOMPLETE.exists() and run(PYTHON, "-I", "-c", "import pip").returncode == 0
 
 
 def clean_environ(**settings: str) -> dict[str, str]:
@@ -79,10 +81,14 @@ def create_venv() -> None:
             f"cruddur: this Python has no venv: install it (on Debian and Ubuntu: apt install python{version}-venv)"
         )
     write_stderr("cruddur: making .venv")
-    process = run(sys.executable, "-I", "-m", "venv", "--clear", VENV)
+    process = run(sys.executable, "-I", "-m", "venv", "--clear", "--without-pip", VENV)
+    if not process.returncode:
+        PIP_INCOMPLETE.touch()
+        process = run(PYTHON, "-I", "-m", "ensurepip", "--default-pip")
     if process.returncode:
         output = f"{process.stdout}{process.stderr}"
         sys.exit(f"{output}cruddur: .venv could not be made: see above; run this again to go on")
+    PIP_INCOMPLETE.unlink()
 
 
 def network_settings(python: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ import pytest
 
 from harness.processes import CLEAN, launch
 from harness.stubs import listening, refusing
+from harness.waiting import wait_until
 from ops.command import ROOT
 
 pytestmark = pytest.mark.slow
@@ -315,6 +316,17 @@ def test_interrupted_installation_is_one_line_and_is_repeated(
     assert "Traceback" not in output
     assert [line for line in output.splitlines() if not line.startswith("cruddur: ")] == []
     assert wait_for(start(project, NO_INDEX, **settings))[0] == 0
+    assert has_parcel(project)
+
+
+def test_half_installed_pip_is_installed_again(project: Path, parcel: Path) -> None:
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(parcel)}
+    interrupted = start(project, NO_INDEX, **settings)
+    wait_until(lambda: list((project / ".venv").glob("lib/python*/site-packages/pip/__init__.py")))
+    os.killpg(interrupted.pid, signal.SIGKILL)
+    wait_for(interrupted)
+
+    assert wait_for(start(project, NO_INDEX, **settings)) == (0, MAKING + INSTALLING)
     assert has_parcel(project)
 
 
