@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from faults.activities import insert_activities, insert_thread
 from faults.drill import Figure, Figures, at_most, drill, none_of
 from faults.unprotected import without
 from harness.environment import HOME_FEED, Postgres, environment
@@ -27,38 +28,14 @@ HEADERS_LIMIT = 16 * 1024
 IDLE_CONNECTIONS, CLOSED_SECONDS = 1_100, 30
 # One page fits into the buffers of the kernel.
 UNREAD_CLIENTS, UNREAD_PAGES, DROPPED_SECONDS = 400, 20, 60
-# A thread's page of replies with 1,024 characters, each of which is four bytes.
-LARGEST_PAGE = """
-    WITH thread AS (
-        SELECT activities.uuid, activities.user_uuid, users.handle
-        FROM activities
-        JOIN users ON users.uuid = activities.user_uuid
-        WHERE activities.reply_to_activity_uuid IS NULL
-        ORDER BY activities.expires_at DESC
-        LIMIT 1
-    ), replies AS (
-        INSERT INTO activities (user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid)
-        SELECT thread.user_uuid, repeat(chr(128512), 1024), thread.uuid, thread.user_uuid
-        FROM thread
-        CROSS JOIN generate_series(1, 100)
-    )
-    SELECT '/api/activities/@' || thread.handle || '/status/' || thread.uuid || '?limit=100' FROM thread
-"""
+# A page of replies with 1,024 characters, each of which is four bytes.
+LARGEST = "repeat(chr(128512), CASE n WHEN 1 THEN 1 ELSE 1024 END)"
 GONE_CLIENTS, GONE_SECONDS = 100, 5
 TERM = "zq"
 SEARCH_PROTECTION = "one search at a time in a process, and a limit of the activities that a page of a search scans"
 # The search's own bound.
 VISITS = 20_000
-# A second apart, every second one expired; few texts, so that their trigrams are soon in the index.
-ACTIVITIES = """
-    INSERT INTO activities (user_uuid, message, expires_at, created_at)
-    SELECT
-        people.uuids[1 + n %% cardinality(people.uuids)],
-        'about the plan of ' || n %% 100,
-        CASE n %% 2 WHEN 0 THEN now() - interval '1 s' END,
-        now() - (%s - n) * interval '1 s' - interval '1 minute'
-    FROM (SELECT array_agg(users.uuid) AS uuids FROM users) AS people, generate_series(1, %s) AS n
-"""
+EVERY_SECOND_EXPIRED = "CASE n %% 2 WHEN 0 THEN now() - interval '1 s' END"
 
 
 @drill("http2", "HTTP/1.1 only, with a limit of its headers (here granian's defaults)", is_short=True)
@@ -120,7 +97,7 @@ def idle_connections(*, broken: bool, pause: float = 1) -> Figures:
 def unread_responses(*, broken: bool) -> Figures:
     """Ask for the largest page as 400 clients, and never read it."""
     with environment(command=without("unread", when=broken)) as env:
-        ((path,),) = env.rows(LARGEST_PAGE)
+        path = f"/api/activities/@{env.people[0].handle}/status/{insert_thread(env, 100, LARGEST)}?limit=100"
         size = len(get_repeatedly(env.url, path, 1)[0].body)
         before = largest_memory_mb(env.service.pid)
         sent = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() * UNREAD_PAGES
@@ -195,12 +172,8 @@ def clients_gone(*, broken: bool) -> Figures:
 def searches(*, broken: bool, activities: int = 2_000_000, count: int = 40) -> Figures:
     """Search as 8 and 200 anonymous clients for a term without a trigram, among 2 million activities."""
     # Half of the activities have expired, and stay.
-    with (
-        environment(options=THROWAWAY, command=without("searches", when=broken)) as env,
-        env.unpurged(),
-    ):
-        env.rows(ACTIVITIES, activities, activities)
-        env.rows("VACUUM (ANALYZE) activities")
+    with environment(options=THROWAWAY, command=without("searches", when=broken)) as env, env.unpurged():
+        insert_activities(env, activities, expires_at=EVERY_SECOND_EXPIRED)
         with psycopg.connect(env.cluster.url(), autocommit=True) as connection:
             visited = measure(connection, page_query(TERM, SEARCH, words=[pattern(TERM)])).rows
         yield at_most("activities that a page of the search visits", VISITS, visited, "rows")

@@ -5,6 +5,7 @@ import time
 from http import HTTPStatus
 from statistics import median
 
+from faults.activities import insert_activities, insert_thread
 from faults.drill import Figures, at_most, drill, none_of
 from faults.writers import Writers
 from harness.environment import Postgres, environment, postgres, serving
@@ -15,24 +16,8 @@ from harness.waiting import poll, sleep
 
 PROTECTION = "the purge in each process of the service (here a session holds its lock)"
 READERS, WRITERS, PAUSE = 8, 2, 0.01
-# Half of them replies to the others, in the order of their ends. Of few texts, whose trigrams are soon in the index.
-ROWS = """
-    WITH numbered AS (
-        SELECT
-            n, gen_random_uuid() AS uuid, author.uuid AS author_uuid,
-            {expires_at} AS expires_at, 'about the plan of ' || n %% 100 AS message
-        FROM generate_series(1, %s) AS n
-        JOIN (SELECT users.uuid, row_number() OVER () AS number FROM users) AS author ON author.number = 1 + n %% 20
-    )
-    INSERT INTO activities (
-        uuid, user_uuid, message, search_text, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
-    )
-    SELECT
-        numbered.uuid, numbered.author_uuid, numbered.message, numbered.message, parent.uuid, parent.author_uuid,
-        now() - interval '2 days' + numbered.n * interval '1 us', COALESCE(parent.expires_at, numbered.expires_at)
-    FROM numbered
-    LEFT JOIN numbered AS parent ON parent.n = numbered.n - 1 AND numbered.n %% 2 = 0
-"""
+# Half of the activities reply to the others, in the order of their ends.
+HALF_REPLY = "CASE numbered.n %% 2 WHEN 0 THEN numbered.n - 1 END"
 EXPIRED = "now() - interval '1 day' + n * interval '10 ms'"
 PER_SECOND = 40
 SOON = f"now() + interval '5 s' + n * interval '1 s' / {PER_SECOND}"
@@ -46,31 +31,6 @@ PATIENCE = 900
 SHAPES = {"all to one activity": "1", "each to the one before": "numbered.n - 1"}
 TEXT = "a thread about quokkas"
 DELETED_MS, GONE_SECONDS = 500, 5
-# Row n replies to the row that `parent` says. The first is the thread's root: that is by one user, the others are by
-# another.
-THREAD = """
-    WITH people AS (
-        SELECT root.uuid AS root, replier.uuid AS replier
-        FROM users AS root JOIN users AS replier ON replier.handle = %s
-        WHERE root.handle = %s
-    ),
-    numbered AS (
-        SELECT n, gen_random_uuid() AS uuid, CASE WHEN n = 1 THEN people.root ELSE people.replier END AS author
-        FROM people, generate_series(1, %s) AS n
-    )
-    INSERT INTO activities (
-        uuid, user_uuid, message, search_text, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
-    )
-    SELECT
-        numbered.uuid, numbered.author, '{text}', '{text}', parent.uuid, parent.author,
-        now() - interval '2 hours' + numbered.n * interval '1 ms', now() + interval '1 day'
-    FROM numbered
-    LEFT JOIN numbered AS parent ON parent.n = CASE WHEN numbered.n > 1 THEN {parent} END
-"""
-ROOT = f"""
-    SELECT uuid::text FROM activities
-    WHERE message = '{TEXT}' AND reply_to_activity_uuid IS NULL AND expires_at > now()
-"""
 PATHS = ("/api/activities/search?term=quokkas", "/api/activities/notifications")
 LIVE_THREAD = f"SELECT count(*) FROM live_activities WHERE message = '{TEXT}'"
 
@@ -86,7 +46,7 @@ def thread_deletion(*, broken: bool, replies: int = 100_000) -> Figures:
     with environment(options=THROWAWAY) as env, env.unpurged(when=broken):
         author = env.people[0]
         for shape, parent in SHAPES.items():
-            what, root = f"{replies:,} replies, {shape}", insert_thread(env, replies, parent)
+            what, root = f"{replies:,} replies, {shape}", insert_thread(env, replies, f"'{TEXT}'", parent)
             # Its own: the service closes one that idles for 5 s.
             with Client(env.url) as client:
                 answer = client.ask("DELETE", f"/api/activities/{root}", author.token)
@@ -102,23 +62,12 @@ def thread_deletion(*, broken: bool, replies: int = 100_000) -> Figures:
             yield none_of(f"{what}: found in search or notifications then", remaining)
 
 
-def insert_thread(database: Postgres, replies: int, parent: str) -> str:
-    """Insert a thread. Return the uuid of its root."""
-    author, replier = database.people[:2]
-    database.rows("ALTER TABLE activities DISABLE TRIGGER activities_reply_made")
-    database.rows(THREAD.format(parent=parent, text=TEXT), replier.handle, author.handle, replies + 1)
-    database.rows("ALTER TABLE activities ENABLE TRIGGER activities_reply_made")
-    database.rows("VACUUM (ANALYZE) activities")
-    ((root,),) = database.rows(ROOT)
-    return str(root)
-
-
 @drill("purge-killed", PROTECTION, is_short=True, activities=10_000, kills=3)
 def purge_killed(*, broken: bool, activities: int = 100_000, kills: int = 20) -> Figures:
     """Kill all processes of the service (-9) 20 times at random, while 100,000 expired activities are purged."""
     dice = random.Random(4567)
     with postgres(options=THROWAWAY) as database, database.unpurged(when=broken):
-        database.rows(ROWS.format(expires_at=EXPIRED), activities)
+        insert_activities(database, activities, expires_at=EXPIRED, parent=HALF_REPLY)
         before = database.rows(LIVE)
         for _ in range(kills):
             with serving(database.database_url) as service:
@@ -136,7 +85,7 @@ def steady_expiry(*, broken: bool, seconds: int = 600) -> Figures:
     spans: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     oldest = 0.0
     with environment() as env:
-        env.rows(ROWS.format(expires_at=SOON), PER_SECOND * seconds)
+        insert_activities(env, PER_SECOND * seconds, expires_at=SOON, parent=HALF_REPLY)
         end = time.monotonic() + seconds
         with (
             load(env.url, READERS, getting(env.page), pause=PAUSE) as answers,
@@ -160,8 +109,7 @@ def backlog(*, broken: bool, activities: int = 1_000_000) -> Figures:
     """Purge 1,000,000 activities that have expired, under 8 readers."""
     with environment(options=THROWAWAY) as env, load(env.url, READERS, getting(env.page), pause=PAUSE) as answers:
         with env.unpurged():
-            env.rows(ROWS.format(expires_at=EXPIRED), activities)
-            env.rows("VACUUM (ANALYZE) activities")
+            insert_activities(env, activities, expires_at=EXPIRED, parent=HALF_REPLY)
             before = answers.within(*sleep(4 * TURN_SECONDS))
         with env.unpurged(when=broken):
             begun = time.monotonic()
