@@ -168,14 +168,11 @@ def promoted(*, broken: bool, seconds: float = 3) -> Figures:
                 primary.cluster.kill()
                 # With everything that was on its way.
                 network.reset()
-                before = len(writers.acknowledged)
                 standby.rows("SELECT pg_promote()")
                 promotion = time.monotonic()
                 first = writers.answers.wait_for_ok(promotion)
                 writers.wait_for(WRITERS)
-            moved = Postgres(standby, primary.people)
-            yield none_of(f"lost of {before:,} writes acknowledged before", writers.lost(moved))
-            yield writers.doubled(moved)
+            yield from writers.lost_and_doubled(Postgres(standby, primary.people))
             yield at_most("first write after the promotion", 5, first.ended - promotion, "s")
             yield writers.neither_200_nor_503()
 
@@ -222,11 +219,7 @@ def blackholed(*, broken: bool, seconds: int = 8) -> Figures:
         yield from writers.lost_and_doubled(env)
 
 
-@drill(
-    "slow",
-    "the deadline, which opens the circuit breaker (here DATABASE_TIMEOUT_SECONDS is 30)",
-    seconds=9,
-)
+@drill("slow", "the deadline, which opens the circuit breaker (here DATABASE_TIMEOUT_SECONDS is 30)", seconds=9)
 def slow(*, broken: bool, seconds: float = 15) -> Figures:
     """Delay each answer of Postgres by 3 s for 15 s, under 32 readers without a pause."""
     with environment(settings=PATIENT if broken else NOTHING, proxied=True) as env:

@@ -1,21 +1,21 @@
 """Postgres's disk is full."""
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
 from faults.database import PAUSE, READERS, WRITERS
-from faults.drill import Figures, at_least, at_most, drill, none_of
+from faults.drill import Figure, Figures, at_least, at_most, drill, none_of
 from faults.writers import Writers
 from harness.environment import postgres, serving
-from harness.load import NO_ANSWER, getting, load
+from harness.load import getting, load
 from harness.postgres import Cluster
 from harness.processes import output
-from harness.waiting import poll
+from harness.waiting import repeating, sleep
 from ops.command import data_dir
 
 SIZE_MB = 256
@@ -33,20 +33,19 @@ def disk_full(*, broken: bool) -> Figures:
     """
     with small_disk() as disk, postgres(disk) as database, serving(database.database_url) as service:
         writers = Writers(database.people)
-        # As an init system would.
-        restarted = None if broken else database.cluster
         with load(service.url, WRITERS, writers.write):
             writers.wait_for(WRITERS)
             with load(service.url, READERS, getting(database.page), pause=PAUSE) as read, filled(disk):
-                refused = refusals(writers, None)
-            yield at_least("writes refused by 503 while tables can't grow", 1, refused, "of them")
+                full = sleep(FULL_SECONDS)
+            yield refused(writers, "tables", full)
             yield none_of(f"reads failed meanwhile, of {len(read):,}", read.failed)
-            yield at_most("first write after that", NORMAL_SECONDS, seconds_to_write(writers, None), "s")
-            with filled(disk):
-                end_log_file(database.cluster)
-                refused = refusals(writers, restarted)
-            yield at_least("writes refused by 503 while the log can't grow", 1, refused, "of them")
-            yield at_most("first write after that", NORMAL_SECONDS, seconds_to_write(writers, restarted), "s")
+            yield first_write(writers, full)
+            with nullcontext() if broken else repeating(partial(restart, database.cluster), RESTART_SECONDS):
+                with filled(disk):
+                    end_log_file(database.cluster)
+                    full = sleep(FULL_SECONDS)
+                yield refused(writers, "the log", full)
+                yield first_write(writers, full)
             # Also without an init system.
             database.cluster.start()
         yield writers.neither_200_nor_503()
@@ -86,26 +85,19 @@ def end_log_file(cluster: Cluster) -> None:
             connection.execute("SELECT pg_switch_wal()")
 
 
-def refusals(writers: Writers, restarted: Cluster | None) -> int:
-    """Return the number of writes that are refused in some seconds."""
-    begun = time.monotonic()
-    wait(restarted, FULL_SECONDS, lambda: False)
-    return sum(answer.is_database_unavailable for answer in writers.answers.within(begun, time.monotonic()))
+def restart(cluster: Cluster) -> None:
+    """Launch Postgres if it has given up, as an init system would."""
+    if not cluster.is_running:
+        cluster.launch()
 
 
-def seconds_to_write(writers: Writers, restarted: Cluster | None) -> float:
-    """Return the seconds from now to the first acknowledged write."""
-    since = time.monotonic()
-    wait(restarted, PATIENCE, lambda: writers.answers.first_ok(since) is not None)
-    return (writers.answers.first_ok(since) or NO_ANSWER).ended - since
+def refused(writers: Writers, what: str, span: tuple[float, float]) -> Figure:
+    """Return the figure of writes that are refused in these seconds."""
+    count = sum(answer.is_database_unavailable for answer in writers.answers.within(*span))
+    return at_least(f"writes refused by 503 while {what} can't grow", 1, count, "of them")
 
 
-def wait(restarted: Cluster | None, seconds: float, is_over: Callable[[], bool]) -> None:
-    """Wait for so long, or until it is over. A cluster, if there is one, is launched whenever it has given up."""
-
-    def look() -> bool:
-        if restarted and not restarted.is_running:
-            restarted.launch()
-        return is_over()
-
-    poll(look, seconds, pause=RESTART_SECONDS)
+def first_write(writers: Writers, span: tuple[float, float]) -> Figure:
+    """Return the figure of the first acknowledged write after these seconds."""
+    first = writers.answers.wait_for_ok(span[1], patience=PATIENCE)
+    return at_most("first write after that", NORMAL_SECONDS, first.ended - span[1], "s")

@@ -1,11 +1,12 @@
 """Clients that send bytes of their own making, and nothing after them: on sockets, many at once."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
+
+from harness.waiting import repeating
 
 CONNECT_SECONDS = 5.0
 # Senders of bodies of each kind, the seconds between two bytes, and those before a refused client returns.
@@ -66,23 +67,18 @@ def is_closed(client: socket.socket) -> bool:
 @contextmanager
 def slow_senders(url: str, token: str) -> Iterator[None]:
     """Have clients send the body of a POST a byte at a time, and as many never send the body of a GET."""
-    ended = threading.Event()
     senders = [SlowSender(url, start, token) for start in (POST, GET) for _ in range(SENDERS)]
 
-    def work() -> None:
-        while not ended.wait(0.1):
-            for sender in senders:
-                sender.proceed()
+    def proceed() -> None:
+        for sender in senders:
+            sender.proceed()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    # Until all of them have begun.
-    time.sleep(RETURN_SECONDS)
     try:
-        yield
+        with repeating(proceed, 0.1):
+            # Until all of them have begun.
+            time.sleep(RETURN_SECONDS)
+            yield
     finally:
-        ended.set()
-        thread.join()
         for sender in senders:
             sender.close()
 

@@ -1,7 +1,9 @@
-"""Wait until a condition holds."""
+"""Wait until a condition holds, or do something again and again meanwhile."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from lib.command_errors import CommandError
@@ -31,3 +33,21 @@ def wait_until(condition: Callable[[], T], what: str = "the condition", seconds:
     if value := poll(condition, seconds):
         return value
     raise CommandError(f"{what} does not hold after {seconds:g} s")
+
+
+@contextmanager
+def repeating(step: Callable[[], object], pause: float) -> Iterator[None]:
+    """Call `step` in a thread while this lasts, each time after `pause` seconds."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(pause):
+            step()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
