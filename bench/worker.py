@@ -14,7 +14,7 @@ from bench.data import READS, get_or_create, tell
 from bench.report import Findings, at_most
 from bench.scenarios import profiles, signed_in
 from bench.servers import CRUDDUR, running
-from harness.processes import Running, memory_mb, tree
+from harness.processes import Running, largest_memory_mb
 from harness.wrk import Request, Run, write_requests, wrk
 from lib.command_errors import CommandError
 from ops.command import Database
@@ -34,9 +34,9 @@ def worker(server: Database, schedule: Schedule) -> Findings:
     tell(f"worker: {LATE:,} requests")
     with running(CRUDDUR, database, {"WEB_CONCURRENCY": "1"}) as service:
         send_each(service, requests)
-        early = resident_mb(service)
+        early = largest_memory_mb(service.pid)
         send_many(service, requests, LATE - EARLY)
-        late = resident_mb(service)
+        late = largest_memory_mb(service.pid)
     return Findings(
         title="A worker's memory, and the start",
         method=f"One worker, asked for profiles and for the home feed signed in; medians of {schedule.rounds} starts.",
@@ -53,11 +53,6 @@ def worker(server: Database, schedule: Schedule) -> Findings:
         ],
         bars=[],
     )
-
-
-def resident_mb(service: Running) -> float:
-    """Return the memory of the worker, the largest process below the first."""
-    return max(memory_mb(pid) for pid in tree(service.pid)[1:])
 
 
 def send_each(service: Running, requests: Sequence[Request]) -> None:

@@ -188,8 +188,7 @@ def answers(pid: int, port: int) -> bool:
 @drill("parent-killed", "workers exit with their parent", is_short=True)
 def parent_killed(*, broken: bool) -> Figures:
     """Kill the service's first process (-9), and start another on its port."""
-    with ExitStack() as stack:
-        env = stack.enter_context(environment(command=without("parent", when=broken)))
+    with environment(command=without("parent", when=broken)) as env:
         orphans = descendants(env.service.pid)
         kill([env.service.pid])
         killed = time.monotonic()

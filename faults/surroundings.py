@@ -13,7 +13,7 @@ from harness.certificates import signed
 from harness.environment import HOME_FEED, Postgres, environment, fill, postgres, serving
 from harness.load import NO_ANSWER, Answer, Answers, Client, getting, load
 from harness.ports import HOST
-from harness.postgres import TLS, TLS_HOST, Cluster, folder, running, tls_programs
+from harness.postgres import TLS_HOST, folder, running, tls_cluster
 from harness.processes import library, tree
 from harness.raw_clients import raw_clients
 from harness.waiting import poll, sleep
@@ -135,28 +135,20 @@ def address_change(*, broken: bool, seconds: float = 3) -> Figures:
 def certificate_expired(*, broken: bool, seconds: float = 5) -> Figures:
     """Replace Postgres' certificate by one that has expired, end every session, and 5 s later renew it."""
     with folder() as own:
-        cluster = Cluster(own, options=TLS, bin_folder=tls_programs())
-        cluster.make()
         ca = signed("The drill's CA")
-        (own / "ca.pem").write_bytes(ca.pem())
-        cluster.install_certificate(ca)
+        cluster = tls_cluster(own, ca)
         words = {"sslmode": "require"} if broken else {"sslmode": "verify-full", "sslrootcert": str(own / "ca.pem")}
         with running(cluster):
             database = Postgres(cluster, fill(cluster))
             url = make_conninfo(database.database_url, host=TLS_HOST, hostaddr=HOST, **words)
-            with (
-                serving(url) as service,
-                load(service.url, 4, getting(database.page), pause=PAUSE) as answers,
-            ):
+            with serving(url) as service, load(service.url, 4, getting(database.page), pause=PAUSE) as answers:
                 cluster.install_certificate(ca, EXPIRED)
-                cluster.rows("SELECT pg_reload_conf()")
                 # Until connections that are lost under a request have been noticed.
                 before = answers.within(*sleep(1))
                 database.terminate_sessions()
                 ended, renewal = sleep(seconds)
                 expired = answers.within(ended, renewal).sent_after(ended)
                 cluster.install_certificate(ca)
-                cluster.rows("SELECT pg_reload_conf()")
                 renewed = time.monotonic()
                 first = answers.wait_for_ok(renewed, patience=20)
                 time.sleep(2)

@@ -15,16 +15,13 @@ from ops.command import ROOT
 from routes import activities
 from services import search_activities
 
-GRANIAN_DEFAULTS = ("http", "http1_settings", "backpressure")
+USUAL_SERVER, GRANIAN_DEFAULTS = serve.Server, {"http", "http1_settings", "backpressure"}
 
 
-class DefaultServer(serve.Server):
-    """The server with granian's own defaults: HTTP/2 without TLS, headers of 400 KB, no idle timeout that counts."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        for name in GRANIAN_DEFAULTS:
-            del settings[name]
-        super().__init__(*arguments, **settings)
+def default_server(*arguments: Any, **settings: Any) -> serve.Server:
+    """Return a server with granian's own defaults: HTTP/2, headers of 400 KB, no idle timeout that counts."""
+    ours = {name: value for name, value in settings.items() if name not in GRANIAN_DEFAULTS}
+    return USUAL_SERVER(*arguments, **ours)
 
 
 def nothing(*_: object) -> None:
@@ -38,7 +35,7 @@ def unbounded_searches() -> None:
 
 
 PROTECTIONS: dict[str, Callable[[], None]] = {
-    "server": partial(setattr, serve, "Server", DefaultServer),
+    "server": partial(setattr, serve, "Server", default_server),
     "unread": partial(setattr, serve, "limit_unread_responses", nothing),
     "parent": partial(setattr, serve, "end_with_parent", nothing),
     "searches": unbounded_searches,

@@ -83,10 +83,12 @@ class Cluster:
         output(*self._run_by, str(self._bin_folder / program), *arguments)
 
     def install_certificate(self, ca: Identity, expires_in: timedelta = DAY) -> None:
-        """Give the server a new certificate, which it reads at the start and by a reload."""
+        """Give the server a new certificate. A server that runs reads it now."""
         certificate = signed(TLS_HOST, ca, expires_in=expires_in)
         (self.data / "server.pem").touch(mode=0o600)
         (self.data / "server.pem").write_bytes(certificate.pem() + certificate.key_pem())
+        if self.is_running:
+            self.rows("SELECT pg_reload_conf()")
 
     def launch(self) -> None:
         """Start the server, and do not wait."""
@@ -157,6 +159,15 @@ def cluster(parent: Path | None = None, *, options: Mapping[str, str] = NOTHING)
         server.make()
         with running(server):
             yield server
+
+
+def tls_cluster(own: Path, ca: Identity, *, options: Mapping[str, str] = NOTHING, host: str = HOST) -> Cluster:
+    """Make a cluster with TLS in the folder `own`, with a certificate by `ca`, whose own is in `ca.pem` there."""
+    server = Cluster(own, options={**TLS, **options}, bin_folder=tls_programs(), host=host)
+    server.make()
+    (own / "ca.pem").write_bytes(ca.pem())
+    server.install_certificate(ca)
+    return server
 
 
 @contextmanager

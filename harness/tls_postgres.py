@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from harness.certificates import signed
-from harness.postgres import TLS, TLS_HOST, Cluster, folder, running, tls_programs
+from harness.postgres import TLS_HOST, folder, running, tls_cluster
 from ops.embedded import OWNER
 
 
@@ -45,12 +45,8 @@ class TlsPostgres(NamedTuple):
 def tls_postgres(hba: str) -> Iterator[TlsPostgres]:
     """Run a server while this lasts. The owner connects by the socket, other roles as `hba` says."""
     with folder() as own:
-        options = {**TLS, "unix_socket_directories": str(own), "fsync": "off"}
-        cluster = Cluster(own, options=options, bin_folder=tls_programs(), host=str(own))
-        cluster.make()
-        ca = signed("The test's CA")
-        (own / "ca.pem").write_bytes(ca.pem())
-        cluster.install_certificate(ca)
+        options = {"unix_socket_directories": str(own), "fsync": "off"}
+        cluster = tls_cluster(own, signed("The test's CA"), options=options, host=str(own))
         (cluster.data / "pg_hba.conf").write_text(f"local all {OWNER} trust\n{hba}\n")
         with running(cluster):
             yield TlsPostgres(cluster.port, own)
