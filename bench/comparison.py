@@ -18,6 +18,7 @@ from bench.chart import Bar
 from bench.data import postmaster, tell
 from bench.servers import Server, check_post, check_reads, environment, running
 from harness.collector import collector_process
+from harness.processes import CLEAN
 from harness.wrk import Request, Run, Sample, pgbench, write_requests, wrk
 from ops.command import Database
 
@@ -128,7 +129,7 @@ def session(candidate: Candidate, database: Database, collector_url: str | None)
         path = Path(folder) / "requests"
         if candidate.server is None:
             path.write_text(candidate.script)
-            yield partial(pgbench, environment(database), postgres, path)
+            yield partial(pgbench, CLEAN | environment(database), postgres, path)
         else:
             write_requests(candidate.requests, path)
             export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if collector_url else {}

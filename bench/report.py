@@ -7,18 +7,10 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from bench.chart import TITLE, Bar, chart
+from harness.figures import HEADING, Figure
 from harness.markdown import replaced, table
 
 PROGRAM = "bin/bench"
-
-
-class Ratio(NamedTuple):
-    """A measured ratio or figure, its limit, and whether the limit was reached."""
-
-    name: str
-    limit: str
-    measured: str
-    reached: bool
 
 
 class Findings(NamedTuple):
@@ -27,19 +19,19 @@ class Findings(NamedTuple):
     title: str
     method: str
     table: list[list[str]]
-    ratios: list[Ratio]
+    ratios: list[Figure]
     bars: list[Bar]
 
 
-def at_least(name: str, limit: float, values: Sequence[float | None]) -> Ratio:
+def at_least(name: str, limit: float, values: Sequence[float | None]) -> Figure:
     """Compare ratios with a lower limit. None is a void figure, which reaches no limit."""
-    return Ratio(name, f"≥ {limit:g}", text(values), all(value is not None and value >= limit for value in values))
+    return Figure(name, f"≥ {limit:g}", text(values), all(value is not None and value >= limit for value in values))
 
 
-def at_most(name: str, limit: float, values: Sequence[float | None], unit: str = "") -> Ratio:
+def at_most(name: str, limit: float, values: Sequence[float | None], unit: str = "") -> Figure:
     """Compare ratios, or figures in `unit`, with an upper limit."""
     reached = all(value is not None and value <= limit for value in values)
-    return Ratio(name, f"≤ {limit:g}{unit}", text(values) + unit, reached)
+    return Figure(name, f"≤ {limit:g}{unit}", text(values) + unit, reached)
 
 
 def text(values: Sequence[float | None]) -> str:
@@ -54,8 +46,7 @@ def load(path: Path) -> dict[str, Findings]:
 
 def section(findings: Findings) -> str:
     """Format a scenario's section."""
-    rows = [[ratio.name, ratio.limit, ratio.measured, "yes" if ratio.reached else "no"] for ratio in findings.ratios]
-    verdicts = table([["what", "wanted", "measured", "reached"], *rows])
+    verdicts = table([HEADING, *(ratio.row() for ratio in findings.ratios)])
     return f"### {findings.title}\n\n{findings.method}\n\n{table(findings.table)}\n\n{verdicts}"
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from bench.comparison import CONNECTIONS, Candidate, Schedule, compare
 from bench.data import READS, as_service, clone, get_or_create, is_autogrouping, named
 from bench.report import Findings, at_least
-from bench.servers import CRUDDUR, FASTAPI, FASTIFY, FEED, JOURNAL, PAGE, Server
+from bench.servers import CRUDDUR, FASTAPI, FASTIFY, JOURNAL, PAGE, Server
+from harness.environment import HOME_FEED
 from harness.wrk import Request, pgbench_script
 from lib.pagination import NEWEST
 from lib.queries import PagedQuery, page_statement
@@ -94,13 +95,13 @@ def signed_in(database: Database) -> list[Request]:
     key = dev_keys.load_or_create()
     with database.connect() as connection:
         subs = connection.execute("SELECT cognito_user_id FROM users ORDER BY uuid LIMIT %s", [SIGNED_IN])
-        return [Request(FEED, create_access_token(key, sub)) for (sub,) in subs]
+        return [Request(HOME_FEED, create_access_token(key, sub)) for (sub,) in subs]
 
 
 def second_page(database: Database) -> list[Request]:
     """Return an anonymous request for the second page of the home feed."""
     with as_service(database) as db:
-        return [Request(f"{FEED}?cursor={HomeActivities(db).run(page_request=PAGE).next}")]
+        return [Request(f"{HOME_FEED}?cursor={HomeActivities(db).run(page_request=PAGE).next}")]
 
 
 def post(request: Request) -> Request:
@@ -134,7 +135,7 @@ COMPARISONS = {
     # 0.32 and 0.19 of pgbench's rate. A peer with less than nine tenths of that is set up wrongly.
     "home": Scenario(
         "The home feed, a visitor's first page",
-        lambda _: [*candidates(CRUDDUR, FASTAPI, FASTIFY, requests=[Request(FEED)]), pgbench(HOME)],
+        lambda _: [*candidates(CRUDDUR, FASTAPI, FASTIFY, requests=[Request(HOME_FEED)]), pgbench(HOME)],
         [
             Target(f"home feed, against {FASTIFY.name}", CRUDDUR.name, FASTIFY.name, 2),
             Target(PEER_CHECK.format(FASTIFY.name), FASTIFY.name, PGBENCH, 0.29, figures=1),

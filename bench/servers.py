@@ -14,72 +14,63 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bench.data import as_service, service_url
 from bench.install import PEERS, venv
-from harness.ports import free_port
+from harness.environment import HOME_FEED, PROCESSES, SERVE, serving
 from harness.postgres import unpurged
-from harness.processes import UNLIMITED, Running, started
+from harness.processes import Running
 from harness.wrk import Request
 from lib.command_errors import CommandError
 from lib.conninfo import conninfo
 from lib.pagination import PageRequest
-from ops import dev_keys
-from ops.command import ROOT, Database, data_dir
+from ops.command import Database
 from services.home_activities import HomeActivities
 from services.user_activities import UserActivities
 
-FEED = "/api/activities/home"
-# A core each: the machine has two.
-PROCESSES = "2"
 SAMPLE_HANDLES = ("person_1", "Person_77", "person_500")
 PAGE = PageRequest(20)
 # The variables that libpq, asyncpg and postgres.js have in common.
 PG = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
-# The caller's settings of these names do not reach the servers.
-EXCLUDED = ("AWS_", "OTEL_", "PG", "PYTHONPATH", "RATE_LIMIT_")
 
 
 class Server(NamedTuple):
     """A server's name in the tables and its command, in which `{port}` stands for its port."""
 
     name: str
-    command: Sequence[str]
-    folder: Path
+    command: Sequence[str | Path]
 
 
-CRUDDUR = Server("Cruddur", [str(ROOT / "bin" / "serve")], ROOT)
-GUNICORN = f"gunicorn --workers {PROCESSES} --threads 4 --bind 127.0.0.1:{{port}} app:app"
-JOURNAL = Server("the journal's way", GUNICORN.split(), PEERS / "journal")
+CRUDDUR = Server("Cruddur", SERVE)
+GUNICORN = f"gunicorn --workers {PROCESSES} --threads 4 --bind 127.0.0.1:{{port}} app:app --chdir"
+JOURNAL = Server("the journal's way", [*GUNICORN.split(), PEERS / "journal"])
 UVICORN = f"uvicorn --workers {PROCESSES} --loop uvloop --http httptools --no-access-log --log-level warning"
-FASTAPI = Server("FastAPI + asyncpg", [*UVICORN.split(), "--port", "{port}", "main:app"], PEERS / "fastapi")
-FASTIFY = Server("Fastify + postgres.js", ["node", "server.js"], PEERS / "fastify")
+FASTAPI = Server(
+    "FastAPI + asyncpg", [*UVICORN.split(), "--port", "{port}", "main:app", "--app-dir", PEERS / "fastapi"]
+)
+FASTIFY = Server("Fastify + postgres.js", ["node", PEERS / "fastify" / "server.js"])
 
 
 @contextmanager
 def running(server: Server, database: Database, settings: Mapping[str, str]) -> Iterator[Running]:
     """Run the server on `database` while this lasts, from its first feed on."""
-    port = free_port()
+    words = {**environment(database), **settings}
     with (
         unpurged(conninfo(database.url)),
-        started(
-            [word.format(port=port) for word in server.command],
-            url=f"http://127.0.0.1:{port}{FEED}",
-            environ={**environment(database), "PORT": port, **settings},
-            folder=server.folder,
-            log=data_dir() / "server.log",
-        ) as service,
+        serving(service_url(database), server.command, name="server", **words) as service,
     ):
         yield service
 
 
 def environment(database: Database) -> dict[str, str]:
-    """Return the settings of all servers."""
-    url = service_url(database)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(EXCLUDED)}
-    parts = {PG[name]: str(value) for name, value in conninfo_to_dict(url).items() if name in PG}
-    ours = {"SERVICE_CONNECTION_URL": url, "FRONTEND_URL": "http://localhost:3000", "HOST": "127.0.0.1"}
-    # The peers log no requests either.
-    ours |= {"DRAIN_SECONDS": "0", "ACCESS_LOG": "off"} | UNLIMITED
-    path = {"PATH": f"{venv() / 'bin'}:{os.environ['PATH']}", "NODE_ENV": "production"}
-    return inherited | parts | ours | path | dev_keys.settings() | {"WEB_CONCURRENCY": PROCESSES}
+    """Return the settings of the peers, and of pgbench, besides those of the service."""
+    parts = conninfo_to_dict(service_url(database))
+    return {
+        **{PG[name]: str(value) for name, value in parts.items() if name in PG},
+        "PATH": f"{venv() / 'bin'}:{os.environ['PATH']}",
+        # Our packages are not theirs.
+        "PYTHONPATH": "",
+        "NODE_ENV": "production",
+        # The peers log no requests either.
+        "ACCESS_LOG": "off",
+    }
 
 
 def check_reads(service: Running, database: Database) -> None:
@@ -87,8 +78,8 @@ def check_reads(service: Running, database: Database) -> None:
     with as_service(database) as db, urllib3.PoolManager() as http:
         first = HomeActivities(db).run(page_request=PAGE)
         second = HomeActivities(db).run(page_request=PageRequest(20, first.next))
-        response = check_response(http.request("GET", service.url + FEED), FEED, first.json)
-        following = urljoin(service.url + FEED, response.headers["Link"].partition(">")[0].lstrip("<"))
+        response = check_response(http.request("GET", service.url + HOME_FEED), HOME_FEED, first.json)
+        following = urljoin(service.url + HOME_FEED, response.headers["Link"].partition(">")[0].lstrip("<"))
         check_response(http.request("GET", following), following, second.json)
         for handle in SAMPLE_HANDLES:
             profile = UserActivities(db).run(handle=handle, page_request=PAGE)

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from faults.drill import DRILLS, Drill, Figure
+from faults.drill import DRILLS, Drill
 from faults.report import Result, document, figures_table
+from harness.figures import Figure
 from harness.processes import output
 from lib.command_errors import CommandError
 from ops import dev_keys, embedded

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 import psycopg
 
 from faults.activities import insert_activities, insert_thread
-from faults.drill import Figure, Figures, at_most, drill, none_of
+from faults.drill import Figures, at_most, drill, none_of
 from faults.unprotected import without
 from harness.environment import HOME_FEED, Postgres, environment
+from harness.figures import Figure
 from harness.load import Answers, ask_repeatedly, get_repeatedly, getting, load
 from harness.nginx import BEHIND, nginx
 from harness.postgres import NOTHING, THROWAWAY

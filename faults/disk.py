@@ -9,9 +9,10 @@ from pathlib import Path
 import psycopg
 
 from faults.database import PAUSE, READERS, WRITERS
-from faults.drill import Figure, Figures, at_least, at_most, drill, none_of
+from faults.drill import Figures, at_least, at_most, drill, none_of
 from faults.writers import Writers
 from harness.environment import postgres, serving
+from harness.figures import Figure
 from harness.load import getting, load
 from harness.postgres import Cluster
 from harness.processes import output

@@ -3,15 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-
-class Figure(NamedTuple):
-    """A figure: its name, the measured and the wanted value as text, and whether it is reached."""
-
-    what: str
-    measured: str
-    wanted: str
-    is_reached: bool
-
+from harness.figures import Figure
 
 Figures = Iterator[Figure]
 Run = Callable[..., Figures]
@@ -52,14 +44,14 @@ def drill(name: str, protection: str, *, is_short: bool = False, **short: Any) -
 
 def at_most(what: str, limit: float, measured: float, unit: str) -> Figure:
     """Return a figure that must not be above `limit`."""
-    return Figure(what, f"{measured:,.4g} {unit}", f"≤ {limit:,g} {unit}", measured <= limit)
+    return Figure(what, f"≤ {limit:,g} {unit}", f"{measured:,.4g} {unit}", measured <= limit)
 
 
 def at_least(what: str, limit: float, measured: float, unit: str) -> Figure:
     """Return a figure that must not be below `limit`."""
-    return Figure(what, f"{measured:,.4g} {unit}", f"≥ {limit:,g} {unit}", measured >= limit)
+    return Figure(what, f"≥ {limit:,g} {unit}", f"{measured:,.4g} {unit}", measured >= limit)
 
 
 def none_of(what: str, count: int) -> Figure:
     """Return a figure that must be 0."""
-    return Figure(what, f"{count:,}", "0", count == 0)
+    return Figure(what, "0", f"{count:,}", count == 0)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from faults.drill import Drill, Figure
+from faults.drill import Drill
+from harness.figures import HEADING, Figure
 from harness.markdown import replaced, table
 
 PROGRAM = "bin/faults"
-HEADING = ["drill", "figure", "wanted", "measured", "reached"]
 DRILLS_HEADING = ["drill", "what is done", "what protects, and `--break` takes away"]
 
 
@@ -31,15 +31,13 @@ class Result(NamedTuple):
 
 def figures_table(results: Iterable[Result]) -> str:
     """Return the table of all figures."""
-    return table([HEADING, *(row for result in results for row in rows(result))])
+    return table([["drill", *HEADING], *([each.drill.name, *row] for each in results for row in rows(each))])
 
 
 def rows(result: Result) -> list[list[str]]:
-    """Return a drill's rows of that table."""
-    cells = [[each.what, each.wanted, each.measured, "yes" if each.is_reached else "no"] for each in result.figures]
-    if result.failure:
-        cells.append(["to be run", "", f"not run to its end: {result.failure}", "no"])
-    return [[result.drill.name, *row] for row in cells]
+    """Return a drill's rows of that table, without its name."""
+    failure = [["to be run", "", f"not run to its end: {result.failure}", "no"]] if result.failure else []
+    return [figure.row() for figure in result.figures] + failure
 
 
 def document(results: Sequence[Result], machine: str, text: str) -> str:

@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 from itertools import count
 
-from faults.drill import Figure, Figures, none_of
+from faults.drill import Figures, none_of
 from harness.environment import Person, Postgres
+from harness.figures import Figure
 from harness.load import Answer, Answers, Client
 from harness.waiting import wait_until
 

@@ -144,9 +144,10 @@ def serving(
     first: str = HOME_FEED,
     **settings: str,
 ) -> Iterator[Running]:
-    """Run `bin/serve`, or another command of the service, from its first 200 to `first` on.
+    """Run `bin/serve`, or another command that serves the API, from its first 200 to `first` on.
 
-    `settings` come on top of production's; `PORT` may be among them. `name` tells the logs of several apart.
+    `settings` come on top of production's; `PORT` may be among them. `{port}` in the command stands for the port.
+    `name` tells the logs of several apart.
     """
     dev_keys.load_or_create()
     port = settings.get("PORT") or free_port()
@@ -161,7 +162,7 @@ def serving(
         **UNLIMITED,
     }
     with started(
-        command,
+        [str(word).replace("{port}", port) for word in command],
         url=f"http://127.0.0.1:{port}{first}",
         environ=CLEAN | dev_keys.settings() | usual | settings,
         folder=ROOT,

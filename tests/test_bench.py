@@ -69,7 +69,7 @@ def test_failed_request_voids_its_figure() -> None:
     assert comparison.ratios("ours", "theirs") == [1.0, None]
     assert comparison.table()[4][:3] == ["theirs", "64", "void: 1 not 200"]
     assert [bar.text for bar in comparison.bars("Feeds")] == ["200", "200", "200", "void"]
-    assert not at_least("feeds", 0.5, comparison.ratios("ours", "theirs")).reached
+    assert not at_least("feeds", 0.5, comparison.ratios("ours", "theirs")).is_reached
 
 
 def test_figure_that_does_not_apply_is_blank() -> None:
@@ -78,10 +78,10 @@ def test_figure_that_does_not_apply_is_blank() -> None:
 
 
 def test_limits_are_inclusive_and_hold_for_every_figure() -> None:
-    assert at_least("speed", 1.2, [1.2, 1.3]).reached
-    assert not at_least("speed", 1.2, [1.19, 1.3]).reached
+    assert at_least("speed", 1.2, [1.2, 1.3]).is_reached
+    assert not at_least("speed", 1.2, [1.19, 1.3]).is_reached
     assert at_most("memory", 90, [90.0], " MB") == ("memory", "≤ 90 MB", "90.00 MB", True)
-    assert not at_most("memory", 90, [90.1], " MB").reached
+    assert not at_most("memory", 90, [90.1], " MB").is_reached
 
 
 def test_document_keeps_text_around_the_marks(tmp_path: Path) -> None:

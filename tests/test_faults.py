@@ -45,7 +45,7 @@ def test_unknown_drill_is_refused_at_once() -> None:
 
 
 def test_limits_are_inclusive() -> None:
-    assert at_most("slowest", 250, 250, "ms") == ("slowest", "250 ms", "≤ 250 ms", True)
+    assert at_most("slowest", 250, 250, "ms") == ("slowest", "≤ 250 ms", "250 ms", True)
     assert not at_most("slowest", 250, 250.1, "ms").is_reached
     assert not at_most("first write", 5, NEVER, "s").is_reached
     assert at_least("answered", 80, 80, "%").is_reached
