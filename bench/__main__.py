@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.comparison import Schedule
-from bench.data import is_autogrouping, machine, tell
+from bench.data import is_autogrouping, postgres_version
 from bench.install import install
 from bench.report import Findings, load, section, write
 from bench.scaling import scaling
 from bench.scenarios import COMPARISONS
 from bench.worker import worker
+from harness.progress import machine, tell
 from ops import command, dev_keys
 from ops.command import ROOT, Database, open_database, run
 
@@ -53,7 +54,11 @@ def main() -> None:
             findings[name] = SCENARIOS[name](server, Schedule(args.rounds, args.seconds))
             print(f"\n{section(findings[name])}\n", flush=True)
             path.write_text(json.dumps(findings))
-        write({name: findings[name] for name in SCENARIOS if name in findings}, machine(server), args.document)
+        write(
+            {name: findings[name] for name in SCENARIOS if name in findings},
+            machine(postgres_version(server)),
+            args.document,
+        )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import urllib3
 
 from bench.chart import Bar
-from bench.data import postmaster, tell
+from bench.data import postmaster
 from bench.servers import Server, check_post, check_reads, environment, running
 from harness.collector import collector_process
 from harness.processes import CLEAN
+from harness.progress import tell
 from harness.wrk import Request, Run, Sample, pgbench, write_requests, wrk
 from ops.command import Database
 

@@ -1,19 +1,17 @@
 """Create the databases of the benchmark, and keep them as long as their activities live."""
 
 import os
-import random
-import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from uuid import UUID
 
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from harness.processes import command_name, parent
+from harness.progress import tell
 from lib.checks import SCHEMA
 from lib.conninfo import conninfo
 from lib.db import Db
@@ -22,7 +20,7 @@ from lib.text import fold
 from ops.command import Database, is_local
 from ops.create_database import ROLE, create
 from ops.drop_database import drop
-from ops.fake_data import Activity, activity_rows, copy_rows, user_rows
+from ops.fake_data import Activity, copy_users_and_activities
 from ops.schema_load import schema_load, schema_revision
 
 # Words of no made-up message. Every activity gets the first, and this many get the second.
@@ -105,14 +103,9 @@ def is_fresh(database: Database) -> bool:
 
 def fill(database: Database, data: Data) -> None:
     """Fill the database in one transaction."""
-    dice = random.Random(4567)
-    people = [UUID(int=dice.getrandbits(128), version=4) for _ in range(data.users)]
+    terms = partial(with_terms, count=data.activities)
     with database.connect() as connection, connection.transaction():
-        copy_rows(
-            connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(people), data.users
-        )
-        activities = with_terms(activity_rows(dice, people, data.activities), data.activities)
-        copy_rows(connection, "activities", Activity._fields, activities, data.activities)
+        copy_users_and_activities(connection, data.users, data.activities, terms)
     with database.connect() as connection:
         connection.execute("VACUUM (ANALYZE) users, activities")
 
@@ -150,22 +143,13 @@ def postmaster(database: Database) -> int | None:
     return None
 
 
-def machine(server: Database) -> str:
-    """Describe the machine, Postgres and Python."""
-    models = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+def postgres_version(server: Database) -> str:
+    """Return the major version of the server."""
     with server.connect("postgres") as connection:
-        version = connection.info.server_version
-    python = ".".join(map(str, sys.version_info[:2]))
-    model = models[0] if models else "an unnamed processor"
-    return f"{os.cpu_count()} cores of {model}; PostgreSQL {version // 10_000}, Python {python}."
+        return str(connection.info.server_version // 10_000)
 
 
 def is_autogrouping() -> bool:
     """Return whether the kernel shares processors among sessions (sched(7)). Each Postgres process is a session."""
     setting = Path("/proc/sys/kernel/sched_autogroup_enabled")
     return setting.exists() and setting.read_text().strip() == "1"
-
-
-def tell(line: str) -> None:
-    """Print a line of progress."""
-    print(f"bench: {line}", file=sys.stderr, flush=True)

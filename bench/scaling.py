@@ -9,9 +9,10 @@ from timeit import timeit
 
 from bench.chart import Bar
 from bench.comparison import Schedule
-from bench.data import COMMON, LARGE, RARE, SMALL, as_service, get_or_create, get_or_create_expired, tell
+from bench.data import COMMON, LARGE, RARE, SMALL, as_service, get_or_create, get_or_create_expired
 from bench.report import Findings, at_most
 from bench.servers import PAGE
+from harness.progress import tell
 from lib.db import Db
 from lib.pagination import Cursor, Keyset, PageRequest
 from ops.command import Database

@@ -51,11 +51,8 @@ FASTIFY = Server("Fastify + postgres.js", ["node", PEERS / "fastify" / "server.j
 @contextmanager
 def running(server: Server, database: Database, settings: Mapping[str, str]) -> Iterator[Running]:
     """Run the server on `database` while this lasts, from its first feed on."""
-    words = {**environment(database), **settings}
-    with (
-        unpurged(conninfo(database.url)),
-        serving(service_url(database), server.command, name="server", **words) as service,
-    ):
+    url, words = service_url(database), {**environment(database), **settings}
+    with unpurged(conninfo(database.url)), serving(url, server.command, name="server", **words) as service:
         yield service
 
 

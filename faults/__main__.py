@@ -3,9 +3,7 @@
 Exits with 1 when a figure is missed; with --break, when a drill misses none.
 """
 
-import os
 import signal
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from faults.drill import DRILLS, Drill
 from faults.report import Result, document, figures_table
 from harness.figures import Figure
 from harness.processes import output
+from harness.progress import machine, tell
 from lib.command_errors import CommandError
 from ops import dev_keys, embedded
 from ops.command import ROOT, run
@@ -43,7 +42,7 @@ def arguments() -> Namespace:
 
 def result_of(drill: Drill, args: Namespace) -> Result:
     """Run a drill. A failure of its own is a result too."""
-    say(f"{drill.name}: {drill.does}")
+    tell(f"{drill.name}: {drill.does}")
     begun = time.monotonic()
     figures: list[Figure] = []
     failure = ""
@@ -51,20 +50,14 @@ def result_of(drill: Drill, args: Namespace) -> Result:
         figures.extend(drill.figures(broken=args.broken, short=args.short))
     except CommandError as error:
         failure = str(error)
-    say(f"{drill.name}: took {time.monotonic() - begun:.0f} s")
+    tell(f"{drill.name}: took {time.monotonic() - begun:.0f} s")
     return Result(drill, figures, failure)
 
 
-def machine() -> str:
+def date_and_machine() -> str:
     """Return the date, and a line about this machine."""
-    version = output(str(embedded.bin_dir() / "postgres"), "--version").split()[-1]
-    python = ".".join(map(str, sys.version_info[:2]))
-    return f"{datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores; PostgreSQL {version}, Python {python}."
-
-
-def say(line: str) -> None:
-    """Print a line for the user who waits."""
-    print(f"faults: {line}", file=sys.stderr, flush=True)
+    postgres = output(str(embedded.bin_dir() / "postgres"), "--version").split()[-1]
+    return f"{datetime.now(UTC):%Y-%m-%d}: {machine(postgres)}"
 
 
 def main() -> int:
@@ -80,7 +73,7 @@ def main() -> int:
     if args.broken:
         return int(not all(result.is_missed for result in results))
     if not args.short and len(results) == len(DRILLS):
-        args.document.write_text(document(results, machine(), args.document.read_text()))
+        args.document.write_text(document(results, date_and_machine(), args.document.read_text()))
     return int(not all(result.is_reached for result in results))
 
 

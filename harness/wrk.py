@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 from harness.processes import Running, cpu_seconds, last_words, output, peak_memory_mb
+from harness.progress import tell
 from lib.command_errors import CommandError
 from ops import embedded
 
@@ -72,7 +72,7 @@ def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Samp
     )
     faults = ", ".join(f"{count} {what}" for what, count in result["faults"].items() if count)
     if faults:
-        say(f"{faults}; the log of {server.url} ends: {last_words(server.log)}")
+        tell(f"{faults}; the log of {server.url} ends: {last_words(server.log)}")
     return Sample(
         requests=result["requests"],
         rate=result["requests"] / result["seconds"],
@@ -161,12 +161,7 @@ def install_wrk() -> None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise CommandError("wrk is missing: install it (on Debian and Ubuntu: apt install wrk)")
-    say("installing wrk")
+    tell("installing wrk")
     for step in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", "wrk"]):
         if subprocess.run(["apt-get", *step], stdout=subprocess.DEVNULL, check=False).returncode:
             raise CommandError("wrk is missing, and apt-get can't install it: see above")
-
-
-def say(line: str) -> None:
-    """Print a line for the user who waits."""
-    print(f"load: {line}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """Generate users, activities and conversations by the hundred thousand. A fixed seed makes every run the same."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -79,20 +79,33 @@ def fake_data(database: Database, *, users: int, activities: int) -> None:
 
     Raises `CommandError` when the database holds such data already.
     """
-    rng = random.Random(4567)
-    user_uuids = [UUID(int=rng.getrandbits(128), version=4) for _ in range(users)]
     with database.connect() as connection, connection.transaction():
-        if connection.execute("SELECT FROM users WHERE uuid = %s", [user_uuids[0]]).rowcount:
-            raise CommandError("the database has generated data already: bin/db-setup recreates the database")
-        copy_rows(
-            connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(user_uuids), users
-        )
-        copy_rows(connection, "activities", Activity._fields, activity_rows(rng, user_uuids, activities), activities)
+        user_uuids = copy_users_and_activities(connection, users, activities)
         for statement in (CONVERSATIONS, MESSAGES):
             connection.execute(statement.encode(), {"user_uuids": user_uuids})
     with database.connect() as connection:
         # Before this the planner has no statistics of these rows, and each index scan visits the table too.
         connection.execute("VACUUM (ANALYZE) users, activities, message_groups, messages")
+
+
+def copy_users_and_activities(
+    connection: Connection,
+    users: int,
+    activities: int,
+    change: Callable[[Iterator[Activity]], Iterator[Activity]] = iter,
+) -> list[UUID]:
+    """COPY users and activities. `change` may change the activities on their way. Return the users' uuids.
+
+    Raises `CommandError` when the database holds such data already.
+    """
+    rng = random.Random(4567)
+    user_uuids = [UUID(int=rng.getrandbits(128), version=4) for _ in range(users)]
+    if connection.execute("SELECT FROM users WHERE uuid = %s", [user_uuids[0]]).rowcount:
+        raise CommandError("the database has generated data already: bin/db-setup recreates the database")
+    copy_rows(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(user_uuids), users)
+    rows = change(activity_rows(rng, user_uuids, activities))
+    copy_rows(connection, "activities", Activity._fields, rows, activities)
+    return user_uuids
 
 
 def copy_rows(
