@@ -1,13 +1,11 @@
 """Compare candidates on the same data, by turns, for several rounds."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import isnan
-from pathlib import Path
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,7 +18,7 @@ from bench.servers import Server, check_post, check_reads, environment, running
 from harness.collector import collector_process
 from harness.processes import CLEAN
 from harness.progress import tell
-from harness.wrk import Request, Run, Sample, pgbench, write_requests, wrk
+from harness.wrk import Request, Run, Sample, pgbench, wrk
 from ops.command import Database
 
 CONNECTIONS = (16, 64)
@@ -126,15 +124,11 @@ def compare(database: Database, candidates: Sequence[Candidate], schedule: Sched
 def session(candidate: Candidate, database: Database, collector_url: str | None) -> Iterator[Callable[[Run], Sample]]:
     """Run the candidate while this lasts, and check its responses. Yields the function that measures it."""
     postgres = postmaster(database)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "requests"
-        if candidate.server is None:
-            path.write_text(candidate.script)
-            yield partial(pgbench, CLEAN | environment(database), postgres, path)
-        else:
-            write_requests(candidate.requests, path)
-            export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if collector_url else {}
-            with running(candidate.server, database, {**export, **candidate.settings}) as service:
-                first = candidate.requests[0]
-                check_post(service, database, first) if first.body else check_reads(service, database)
-                yield partial(wrk, service, postgres, path)
+    if candidate.server is None:
+        yield partial(pgbench, CLEAN | environment(database), postgres, candidate.script)
+        return
+    export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if collector_url else {}
+    with running(candidate.server, database, {**export, **candidate.settings}) as service:
+        first = candidate.requests[0]
+        check_post(service, database, first) if first.body else check_reads(service, database)
+        yield partial(wrk, service, postgres, candidate.requests)

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import urllib3
 
@@ -16,7 +14,7 @@ from bench.scenarios import profiles, signed_in
 from bench.servers import CRUDDUR, running
 from harness.processes import Running, largest_memory_mb
 from harness.progress import tell
-from harness.wrk import Request, Run, write_requests, wrk
+from harness.wrk import Request, Run, wrk
 from lib.command_errors import CommandError
 from ops.command import Database
 
@@ -71,11 +69,8 @@ def send_each(service: Running, requests: Sequence[Request]) -> None:
 
 def send_many(service: Running, requests: Sequence[Request], count: int) -> None:
     """Send at least `count` requests, picked at random. Raises `CommandError` when one fails."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "requests"
-        write_requests(requests, path)
-        while count > 0:
-            sample = wrk(service, None, path, Run(CONNECTIONS[0], seconds=5, seed=count))
-            if sample.faults or not sample.requests:
-                raise CommandError(f"the service fails: {sample.faults or 'no response'}")
-            count -= sample.requests
+    while count > 0:
+        sample = wrk(service, None, requests, Run(CONNECTIONS[0], seconds=5, seed=count))
+        if sample.faults or not sample.requests:
+            raise CommandError(f"the service fails: {sample.faults or 'no response'}")
+        count -= sample.requests

@@ -20,6 +20,7 @@ ROWS = """
             now() - interval '2 days' + numbered.n * interval '1 us', COALESCE(parent.expires_at, numbered.expires_at)
         FROM numbered
         LEFT JOIN numbered AS parent ON parent.n = {parent}
+        ORDER BY numbered.n
     )
     SELECT numbered.uuid::text FROM numbered WHERE numbered.n = 1
 """

@@ -13,9 +13,6 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import mean
 
-import psycopg
-from psycopg.sql import SQL, Identifier
-
 from faults.drill import Figures, at_least, at_most, drill, none_of
 from faults.unprotected import without
 from faults.writers import PATH, Writers
@@ -23,7 +20,7 @@ from harness.balancer import balancing
 from harness.environment import PROCESSES, SERVE, Postgres, environment, postgres, serving
 from harness.load import Answer, Answers, Client, fresh, getting, load
 from harness.ports import HOST, free_port, quiet_port
-from harness.postgres import Cluster, cluster
+from harness.postgres import Cluster, cluster, rows
 from harness.processes import CLEAN, Running, client_ports, descendants, is_alive, kill, output, total_memory_mb
 from harness.waiting import poll, sleep
 from harness.wrk import burst, install_wrk
@@ -257,9 +254,7 @@ def backup_restored(*, broken: bool) -> Figures:
 
 def checksums(url: str) -> dict[str, str]:
     """Return a checksum over all rows of each table."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        names = [name for (name,) in connection.execute(TABLES)]
-        return {name: str(connection.execute(SQL(CHECKSUM).format(Identifier(name))).fetchone()) for name in names}
+    return {name: str(rows(url, CHECKSUM.format(name))) for (name,) in rows(url, TABLES)}
 
 
 def script(name: str, server: Cluster, *arguments: str) -> None:

@@ -11,12 +11,12 @@ from faults.unprotected import without
 from faults.writers import PATH, Writers
 from harness.certificates import signed
 from harness.environment import HOME_FEED, Postgres, environment, fill, postgres, serving
-from harness.load import NO_ANSWER, Answer, Answers, Client, getting, load
+from harness.load import Answer, Answers, Client, fresh, getting, load
 from harness.ports import HOST
 from harness.postgres import TLS_HOST, folder, running, tls_cluster
 from harness.processes import library, tree
 from harness.raw_clients import raw_clients
-from harness.waiting import poll, sleep
+from harness.waiting import sleep
 
 PAUSE = 0.01
 # The least that the service starts with.
@@ -50,13 +50,8 @@ def open_files(*, broken: bool) -> Figures:
 
 def ask_until_ok(url: str, patience: float) -> Answer:
     """Return the first 200 of /livez, each time on a new connection, or the answer that never comes."""
-
-    def ask() -> Answer | None:
-        with Client(url, timeout=1) as client:
-            answer = client.get("/livez")
-        return answer if answer.is_ok else None
-
-    return poll(ask, patience, pause=0.05) or NO_ANSWER
+    with load(url, 1, fresh(getting("/livez")), pause=0.05, timeout=1) as answers:
+        return answers.wait_for_ok(time.monotonic(), patience=patience)
 
 
 @drill("clock-back", "deadlines and caches on the monotonic clock (here that clock is set back too)", seconds=3)

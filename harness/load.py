@@ -172,7 +172,7 @@ def fresh(step: Step) -> Step:
 
 
 @contextmanager
-def load(url: str, clients: int, step: Step, *, pause: float = 0.0) -> Iterator[Answers]:
+def load(url: str, clients: int, step: Step, *, pause: float = 0.0, timeout: float = TIMEOUT) -> Iterator[Answers]:
     """Have so many clients take one step after the other while this lasts, with `pause` seconds between.
 
     The answers grow meanwhile, and are complete afterwards.
@@ -181,7 +181,7 @@ def load(url: str, clients: int, step: Step, *, pause: float = 0.0) -> Iterator[
     ended = threading.Event()
 
     def work() -> None:
-        with Client(url) as client:
+        with Client(url, timeout) as client:
             while not ended.is_set():
                 answers.append(step(client))
                 # Also without a pause: the others have a turn.

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
@@ -56,16 +56,10 @@ class Sample(NamedTuple):
     faults: str = ""
 
 
-def write_requests(requests: Iterable[Request], path: Path) -> None:
-    """Write the file that wrk picks requests from."""
-    path.write_text("".join(f"{request.line()}\n" for request in requests))
-
-
-def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Sample:
+def wrk(server: Running, postgres: int | None, requests: Sequence[Request], run: Run) -> Sample:
     """Load a server. `postgres` is the process of its Postgres, if that is on this machine."""
     before = cpu_seconds(server.pid), cpu_seconds(postgres)
-    options = ["-t1", f"-c{run.connections}", f"-d{run.seconds}s", "--timeout", TIMEOUT, "-s", str(LUA)]
-    result = read_wrk(output("wrk", *options, server.url, "--", str(requests), str(run.seed)))
+    result = run_wrk(server.url, requests, run)
     after = cpu_seconds(server.pid), cpu_seconds(postgres)
     server_us, postgres_us = (
         (end - start) * 1e6 / max(result["requests"], 1) for start, end in zip(before, after, strict=True)
@@ -85,20 +79,32 @@ def wrk(server: Running, postgres: int | None, requests: Path, run: Run) -> Samp
     )
 
 
+def run_wrk(url: str, requests: Iterable[Request], run: Run, *arguments: str) -> dict[str, Any]:
+    """Send requests that wrk.lua picks at random. Return its figures. Raises `CommandError`."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(f"{request.line()}\n" for request in requests)
+        file.flush()
+        options = ["-t1", f"-c{run.connections}", f"-d{run.seconds}s", "--timeout", TIMEOUT, "-s", str(LUA)]
+        return read_wrk(output("wrk", *options, url, "--", file.name, str(run.seed), *arguments))
+
+
 def read_wrk(text: str) -> dict[str, Any]:
     """Return the figures of wrk.lua, which are wrk's last line."""
     return dict(json.loads(text.splitlines()[-1]))
 
 
-def pgbench(environ: dict[str, str], postgres: int | None, script: Path, run: Run) -> Sample:
-    """Load Postgres with the statement in `script`, prepared."""
+def pgbench(environ: Mapping[str, str], postgres: int | None, statement: str, run: Run) -> Sample:
+    """Load Postgres with a statement, prepared, after the lines of pgbench that it needs."""
     before = cpu_seconds(postgres)
     with tempfile.TemporaryDirectory() as folder:
         options = ["-n", "-j1", "-M", "prepared", f"-c{run.connections}", f"-T{run.seconds}"]
+        script = Path(folder) / "script"
+        script.write_text(statement)
         logged = ["--log", f"--log-prefix={folder}/log", f"--random-seed={run.seed}", "-f", str(script)]
         text = output(str(embedded.bin_dir() / "pgbench"), *options, *logged, environ=environ)
-        # Each line begins with client, transaction and microseconds.
-        took = [int(line.split()[2]) / 1e3 for log in Path(folder).iterdir() for line in log.read_text().splitlines()]
+        lines = [line for log in Path(folder).glob("log*") for line in log.read_text().splitlines()]
+    # Each line begins with client, transaction and microseconds.
+    took = [int(line.split()[2]) / 1e3 for line in lines]
     percentiles = quantiles(took, n=100)
     return Sample(
         requests=len(took),
@@ -146,11 +152,7 @@ class Burst(NamedTuple):
 
 def burst(url: str, paths: Sequence[str], connections: int, seconds: int) -> Burst:
     """Get the paths in a random order, as often as wrk can. Raises `CommandError`."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "requests"
-        write_requests(map(Request, paths), file)
-        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", TIMEOUT, "-s", str(LUA)]
-        result = read_wrk(output("wrk", *options, url, "--", str(file), str(os.getpid()), "statuses"))
+    result = run_wrk(url, map(Request, paths), Run(connections, seconds, os.getpid()), "statuses")
     faults = {name: count for name, count in result["faults"].items() if name != "not 200"}
     return Burst(result["seconds"], result["p99"], result["answers"], sum(faults.values()))
 
