@@ -1,10 +1,8 @@
 """Measure the service against its peers, on this machine alone, and write docs/performance.md."""
 
 import json
-import signal
 from argparse import ArgumentParser
 from collections.abc import Callable
-from pathlib import Path
 
 from bench.comparison import Schedule
 from bench.data import is_autogrouping, postgres_version
@@ -13,7 +11,7 @@ from bench.report import Findings, load, section, write
 from bench.scaling import scaling
 from bench.scenarios import COMPARISONS
 from bench.worker import worker
-from harness.progress import machine, tell
+from harness.commands import machine, parse, tell
 from ops import command, dev_keys
 from ops.command import ROOT, Database, open_database, run
 
@@ -29,17 +27,10 @@ AUTOGROUP_OFF = "set it right by sysctl -w kernel.sched_autogroup_enabled=0"
 
 def main() -> None:
     """Run the command."""
-    # As Ctrl-C does, so that all servers are stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = ArgumentParser(prog="bin/bench", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"all, or some of {', '.join(SCENARIOS)}")
     parser.add_argument("--seconds", type=int, default=5, metavar="N", help="duration of a run of load")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of runs of each")
-    default = ROOT / "docs" / "performance.md"
-    parser.add_argument("--document", type=Path, default=default, metavar="FILE", help="the document to write into")
-    args = parser.parse_args()
-    if unknown := set(args.scenarios) - set(SCENARIOS):
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    args = parse(parser, "SCENARIO", SCENARIOS, ROOT / "docs" / "performance.md")
     if args.seconds < 1 or args.rounds < 1:
         parser.error("--seconds and --rounds are 1 or more")
     if is_autogrouping():
@@ -50,15 +41,12 @@ def main() -> None:
     path = command.data_dir() / f"{args.document.stem}.json"
     findings = load(path)
     with open_database(options=MEMORY) as server:
-        for name in args.scenarios or SCENARIOS:
+        for name in args.names or SCENARIOS:
             findings[name] = SCENARIOS[name](server, Schedule(args.rounds, args.seconds))
             print(f"\n{section(findings[name])}\n", flush=True)
             path.write_text(json.dumps(findings))
-        write(
-            {name: findings[name] for name in SCENARIOS if name in findings},
-            machine(postgres_version(server)),
-            args.document,
-        )
+        kept = {name: findings[name] for name in SCENARIOS if name in findings}
+        write(kept, machine(postgres_version(server)), args.document)
 
 
 if __name__ == "__main__":

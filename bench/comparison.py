@@ -16,8 +16,8 @@ from bench.chart import Bar
 from bench.data import postmaster
 from bench.servers import Server, check_post, check_reads, environment, running
 from harness.collector import collector_process
+from harness.commands import tell
 from harness.processes import CLEAN
-from harness.progress import tell
 from harness.wrk import Request, Run, Sample, pgbench, wrk
 from ops.command import Database
 

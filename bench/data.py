@@ -10,8 +10,8 @@ from typing import NamedTuple
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from harness.commands import tell
 from harness.processes import command_name, parent
-from harness.progress import tell
 from lib.checks import SCHEMA
 from lib.conninfo import conninfo
 from lib.db import Db
@@ -20,7 +20,7 @@ from lib.text import fold
 from ops.command import Database, is_local
 from ops.create_database import ROLE, create
 from ops.drop_database import drop
-from ops.fake_data import Activity, copy_users_and_activities
+from ops.fake_data import Activity, fake_data
 from ops.schema_load import schema_load, schema_revision
 
 # Words of no made-up message. Every activity gets the first, and this many get the second.
@@ -61,7 +61,8 @@ def get_or_create(server: Database, data: Data) -> Database:
         drop(database)
         create(database)
         schema_load(database)
-        fill(database, data)
+        terms = partial(with_terms, count=data.activities)
+        fake_data(database, users=data.users, activities=data.activities, change=terms, has_conversations=False)
     return database
 
 
@@ -99,15 +100,6 @@ def is_fresh(database: Database) -> bool:
         return False
     with database.connect() as connection:
         return schema_revision(connection) == SCHEMA and connection.execute(FRESH).fetchone() == (True,)
-
-
-def fill(database: Database, data: Data) -> None:
-    """Fill the database in one transaction."""
-    terms = partial(with_terms, count=data.activities)
-    with database.connect() as connection, connection.transaction():
-        copy_users_and_activities(connection, data.users, data.activities, terms)
-    with database.connect() as connection:
-        connection.execute("VACUUM (ANALYZE) users, activities")
 
 
 def with_terms(activities: Iterator[Activity], count: int) -> Iterator[Activity]:

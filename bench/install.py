@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.progress import tell
+from harness.commands import tell
 from harness.wrk import install_wrk
 from lib.command_errors import CommandError
 from ops.command import ROOT, data_dir

@@ -12,7 +12,7 @@ from bench.comparison import Schedule
 from bench.data import COMMON, LARGE, RARE, SMALL, as_service, get_or_create, get_or_create_expired
 from bench.report import Findings, at_most
 from bench.servers import PAGE
-from harness.progress import tell
+from harness.commands import tell
 from lib.db import Db
 from lib.pagination import Cursor, Keyset, PageRequest
 from ops.command import Database

@@ -75,13 +75,12 @@ def check_reads(service: Running, database: Database) -> None:
     with as_service(database) as db, urllib3.PoolManager() as http:
         first = HomeActivities(db).run(page_request=PAGE)
         second = HomeActivities(db).run(page_request=PageRequest(20, first.next))
-        response = check_response(http.request("GET", service.url + HOME_FEED), HOME_FEED, first.json)
-        following = urljoin(service.url + HOME_FEED, response.headers["Link"].partition(">")[0].lstrip("<"))
-        check_response(http.request("GET", following), following, second.json)
+        response = check_response(http.request("GET", service.url + HOME_FEED), first.json)
+        following = urljoin(service.url, response.headers["Link"].partition(">")[0].lstrip("<"))
+        check_response(http.request("GET", following), second.json)
         for handle in SAMPLE_HANDLES:
             profile = UserActivities(db).run(handle=handle, page_request=PAGE)
-            path = f"/api/activities/@{handle}"
-            check_response(http.request("GET", service.url + path), path, profile.json)
+            check_response(http.request("GET", f"{service.url}/api/activities/@{handle}"), profile.json)
 
 
 def check_post(service: Running, database: Database, request: Request) -> None:
@@ -91,13 +90,13 @@ def check_post(service: Running, database: Database, request: Request) -> None:
     activity = response.json()
     with as_service(database) as db:
         expected = db.query_object("activities/show", activity_uuid=activity["uuid"], handle=activity["handle"])
-    check_response(response, request.path, expected)
+    check_response(response, expected)
 
 
-def check_response(response: urllib3.BaseHTTPResponse, path: str, expected: bytes) -> urllib3.BaseHTTPResponse:
+def check_response(response: urllib3.BaseHTTPResponse, expected: bytes) -> urllib3.BaseHTTPResponse:
     """Return the response. Raises `CommandError` unless it is 200 with the expected JSON."""
     if response.status != HTTPStatus.OK or response.json() != json.loads(expected):
         raise CommandError(
-            f"{path}: unlike the other servers, this one responds {response.status} and {response.data[:300]!r}"
+            f"{response.url}: unlike the other servers, this one responds {response.status} and {response.data[:300]!r}"
         )
     return response

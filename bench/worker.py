@@ -12,8 +12,8 @@ from bench.data import READS, get_or_create
 from bench.report import Findings, at_most
 from bench.scenarios import profiles, signed_in
 from bench.servers import CRUDDUR, running
+from harness.commands import tell
 from harness.processes import Running, largest_memory_mb
-from harness.progress import tell
 from harness.wrk import Request, Run, wrk
 from lib.command_errors import CommandError
 from ops.command import Database

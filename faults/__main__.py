@@ -3,41 +3,25 @@
 Exits with 1 when a figure is missed; with --break, when a drill misses none.
 """
 
-import signal
 import time
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 
 from faults.drill import DRILLS, Drill
 from faults.report import Result, document, figures_table
+from harness.commands import machine, parse, tell
 from harness.figures import Figure
 from harness.processes import output
-from harness.progress import machine, tell
 from lib.command_errors import CommandError
 from ops import dev_keys, embedded
 from ops.command import ROOT, run
 
 __all__ = ["DRILLS", "main"]
 
-DOCUMENT = ROOT / "docs" / "failures.md"
 # Each adds its drills.
 for module in ("database", "disk", "clients", "deployment", "purge", "surroundings", "upstream"):
     import_module(f"faults.{module}")
-
-
-def arguments() -> Namespace:
-    """Return the command line's arguments."""
-    parser = ArgumentParser(prog="bin/faults", description=__doc__)
-    parser.add_argument("drills", nargs="*", metavar="DRILL", help=f"all, or some of {', '.join(DRILLS)}")
-    parser.add_argument("--break", dest="broken", action="store_true", help="take the protection away: each must fail")
-    parser.add_argument("--short", action="store_true", help="the short ones, or the short form of those named")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, metavar="FILE", help="what to write all into")
-    args = parser.parse_args()
-    if unknown := set(args.drills) - set(DRILLS):
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(DRILLS)}")
-    return args
 
 
 def result_of(drill: Drill, args: Namespace) -> Result:
@@ -62,12 +46,13 @@ def date_and_machine() -> str:
 
 def main() -> int:
     """Run the command."""
-    # As Ctrl-C: everything that runs is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    args = arguments()
+    parser = ArgumentParser(prog="bin/faults", description=__doc__)
+    parser.add_argument("--break", dest="broken", action="store_true", help="take the protection away: each must fail")
+    parser.add_argument("--short", action="store_true", help="the short ones, or the short form of those named")
+    args = parse(parser, "DRILL", DRILLS, ROOT / "docs" / "failures.md")
     dev_keys.load_or_create()
     results = []
-    for name in args.drills or [name for name, drill in DRILLS.items() if drill.is_short or not args.short]:
+    for name in args.names or [name for name, drill in DRILLS.items() if drill.is_short or not args.short]:
         results.append(result_of(DRILLS[name], args))
         print(f"\n{figures_table(results[-1:])}\n", flush=True)
     if args.broken:

@@ -96,11 +96,7 @@ def outages(*, broken: bool, lengths: tuple[int, ...] = (1, 10, 35, 65)) -> Figu
             yield at_most(f"first 200 after {seconds} s", 2, first.ended - back, "s")
 
 
-@drill(
-    "idle-terminated",
-    "the check of each connection when it is acquired (here the network drops the server's FIN)",
-    is_short=True,
-)
+@drill("idle-terminated", "the check of each acquired connection (here the network drops its FIN)", is_short=True)
 def terminated(*, broken: bool) -> Figures:
     """End all idle sessions by the server, ten times under 8 readers."""
     with environment(proxied=True) as env:

@@ -136,9 +136,7 @@ def repeated(client: Client, step: Callable[[Client], Answer]) -> Answer:
     return answer if answer.status else step(client)
 
 
-@drill(
-    "worker-killed", "the main process, which starts another worker (here the main process is stopped)", is_short=True
-)
+@drill("worker-killed", "the main process, which starts another worker (here it is stopped)", is_short=True)
 def worker_killed(*, broken: bool) -> Figures:
     """Kill one of the service's processes (-9) under 16 clients."""
     with environment() as env, load(env.url, 16, getting(env.page), pause=0.002) as answers:

@@ -93,11 +93,7 @@ def clock_back(*, broken: bool, seconds: float = 8) -> Figures:
     yield none_of(f"/livez not 200, of {len(alive)}", alive.failed)
 
 
-@drill(
-    "address-change",
-    "resolution of the host name for each new connection (here hostaddr in the URL pins the address)",
-    seconds=1,
-)
+@drill("address-change", "resolution of the name for each new connection (here hostaddr pins the address)", seconds=1)
 def address_change(*, broken: bool, seconds: float = 3) -> Figures:
     """Move Postgres to another address, and 3 s later its name."""
     nss_wrapper = library("**/libnss_wrapper.so", "libnss-wrapper")

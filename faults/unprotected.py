@@ -1,8 +1,7 @@
 """`bin/serve` without one of its protections, named by the argument: for `bin/faults --break`."""
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,17 @@ def nothing(*_: object) -> None:
     """Stand in for a protection."""
 
 
-def unbounded_searches() -> None:
-    """Let any number of searches run at once, each through all activities."""
-    activities.SEARCHES = sys.maxsize
-    search_activities.SEARCH = PagedQuery("activities/search", scan=BoundedScan("activities/newest", sys.maxsize))
-
-
-PROTECTIONS: dict[str, Callable[[], None]] = {
-    "server": partial(setattr, serve, "Server", default_server),
-    "unread": partial(setattr, serve, "limit_unread_responses", nothing),
-    "parent": partial(setattr, serve, "end_with_parent", nothing),
-    "searches": unbounded_searches,
-    "readers": partial(setattr, body, "READERS", sys.maxsize),
+UNBOUNDED_SEARCH = PagedQuery("activities/search", scan=BoundedScan("activities/newest", sys.maxsize))
+# Each protection's attributes, and their replacements.
+PROTECTIONS: dict[str, list[tuple[object, str, object]]] = {
+    "server": [(serve, "Server", default_server)],
+    "unread": [(serve, "limit_unread_responses", nothing)],
+    "parent": [(serve, "end_with_parent", nothing)],
+    # Any number of searches at once, each through all activities.
+    "searches": [(activities, "SEARCHES", sys.maxsize), (search_activities, "SEARCH", UNBOUNDED_SEARCH)],
+    "readers": [(body, "READERS", sys.maxsize)],
     # `nothing` is false: no idle connection answers.
-    "idle-probe": partial(setattr, DatabasePool, "_probe_idle_connection", nothing),
+    "idle-probe": [(DatabasePool, "_probe_idle_connection", nothing)],
 }
 
 
@@ -52,5 +48,6 @@ def without(protection: str, *, when: bool) -> Sequence[str | Path]:
 
 if __name__ == "__main__":
     # granian's workers import the module that is changed here.
-    PROTECTIONS[sys.argv[1]]()
+    for attribute in PROTECTIONS[sys.argv[1]]:
+        setattr(*attribute)
     serve.main()

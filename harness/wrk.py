@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
+from harness.commands import tell
 from harness.processes import Running, cpu_seconds, last_words, output, peak_memory_mb
-from harness.progress import tell
 from lib.command_errors import CommandError
 from ops import embedded
 

@@ -74,38 +74,34 @@ class Activity(NamedTuple):
     search_text: str = ""
 
 
-def fake_data(database: Database, *, users: int, activities: int) -> None:
-    """Add so many users and activities, and conversations. Half of the activities have expired.
-
-    Raises `CommandError` when the database holds such data already.
-    """
-    with database.connect() as connection, connection.transaction():
-        user_uuids = copy_users_and_activities(connection, users, activities)
-        for statement in (CONVERSATIONS, MESSAGES):
-            connection.execute(statement.encode(), {"user_uuids": user_uuids})
-    with database.connect() as connection:
-        # Before this the planner has no statistics of these rows, and each index scan visits the table too.
-        connection.execute("VACUUM (ANALYZE) users, activities, message_groups, messages")
-
-
-def copy_users_and_activities(
-    connection: Connection,
+def fake_data(
+    database: Database,
+    *,
     users: int,
     activities: int,
     change: Callable[[Iterator[Activity]], Iterator[Activity]] = iter,
-) -> list[UUID]:
-    """COPY users and activities. `change` may change the activities on their way. Return the users' uuids.
+    has_conversations: bool = True,
+) -> None:
+    """Add so many users and activities, and conversations. Half of the activities have expired.
 
+    `change` may change the activities before they are written.
     Raises `CommandError` when the database holds such data already.
     """
     rng = random.Random(4567)
     user_uuids = [UUID(int=rng.getrandbits(128), version=4) for _ in range(users)]
-    if connection.execute("SELECT FROM users WHERE uuid = %s", [user_uuids[0]]).rowcount:
-        raise CommandError("the database has generated data already: bin/db-setup recreates the database")
-    copy_rows(connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(user_uuids), users)
-    rows = change(activity_rows(rng, user_uuids, activities))
-    copy_rows(connection, "activities", Activity._fields, rows, activities)
-    return user_uuids
+    with database.connect() as connection, connection.transaction():
+        if connection.execute("SELECT FROM users WHERE uuid = %s", [user_uuids[0]]).rowcount:
+            raise CommandError("the database has generated data already: bin/db-setup recreates the database")
+        copy_rows(
+            connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(user_uuids), users
+        )
+        rows = change(activity_rows(rng, user_uuids, activities))
+        copy_rows(connection, "activities", Activity._fields, rows, activities)
+        for statement in (CONVERSATIONS, MESSAGES) if has_conversations else ():
+            connection.execute(statement.encode(), {"user_uuids": user_uuids})
+    with database.connect() as connection:
+        # Before this the planner has no statistics of these rows, and each index scan visits the table too.
+        connection.execute("VACUUM (ANALYZE) users, activities, message_groups, messages")
 
 
 def copy_rows(
