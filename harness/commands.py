@@ -1,4 +1,4 @@
-"""What bin/bench and bin/faults have in common: arguments, lines of progress, and a line about the machine."""
+"""Parts that bin/bench and bin/faults share: arguments, lines of progress, and a line about the machine."""
 
 import os
 import re
