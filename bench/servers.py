@@ -76,7 +76,7 @@ def check_reads(service: Running, database: Database) -> None:
         first = HomeActivities(db).run(page_request=PAGE)
         second = HomeActivities(db).run(page_request=PageRequest(20, first.next))
         response = check_response(http.request("GET", service.url + HOME_FEED), first.json)
-        following = urljoin(service.url, response.headers["Link"].partition(">")[0].lstrip("<"))
+        following = urljoin(service.url + HOME_FEED, response.headers["Link"].partition(">")[0].lstrip("<"))
         check_response(http.request("GET", following), second.json)
         for handle in SAMPLE_HANDLES:
             profile = UserActivities(db).run(handle=handle, page_request=PAGE)
