@@ -89,22 +89,23 @@ def world(make: Make, bystander: User) -> World:
     return World(lin, kofi, make.user(), make.activity(kofi), make.conversation(kofi, make.user()), bystander)
 
 
-@pytest.mark.parametrize("sent", UNREADABLE.values(), ids=UNREADABLE)
 def test_unreadable_body_is_refused_by_every_route_and_writes_nothing(
-    app: Flask, owner: Connection, world: World, sent: bytes
+    subtests: pytest.Subtests, app: Flask, owner: Connection, world: World
 ) -> None:
     before = world.rows(owner)
 
-    for method, path in PATHS:
-        response = app.test_client().open(
-            path.format(activity=world.activity.uuid),
-            method=method,
-            data=sent,
-            headers=bearer(world.owner.cognito_user_id) | {"Idempotency-Key": "key"},
-            content_type="application/json",
-        )
-        assert (response.status_code, response.json) == (400, ["json_invalid"])
-    assert world.rows(owner) == before
+    for name, sent in UNREADABLE.items():
+        with subtests.test(name):
+            for method, path in PATHS:
+                response = app.test_client().open(
+                    path.format(activity=world.activity.uuid),
+                    method=method,
+                    data=sent,
+                    headers=bearer(world.owner.cognito_user_id) | {"Idempotency-Key": "key"},
+                    content_type="application/json",
+                )
+                assert (response.status_code, response.json) == (400, ["json_invalid"])
+            assert world.rows(owner) == before
 
 
 @pytest.mark.parametrize(

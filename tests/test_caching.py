@@ -24,21 +24,24 @@ def read(app: Flask, world: World, rule: str) -> tuple[FlaskClient, str, dict[st
     return app.test_client(), f"{world.path(rule)}?term=hello", bearer(world.owner.cognito_user_id)
 
 
-@pytest.mark.parametrize("rule", READS)
-def test_matching_etag_gives_304(app: Flask, world: World, rule: str) -> None:
-    client, path, headers = read(app, world, rule)
-    first = client.get(path, headers=headers)
-    tag = first.headers["ETag"]
+def test_matching_etag_gives_304(subtests: pytest.Subtests, app: Flask, world: World) -> None:
+    for rule in READS:
+        with subtests.test(rule):
+            client, path, headers = read(app, world, rule)
+            first = client.get(path, headers=headers)
+            tag = first.headers["ETag"]
 
-    for etags in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-        second = client.get(path, headers={**headers, "If-None-Match": etags})
-        assert (second.status_code, second.data) == (304, b"")
-        names = ("ETag", "Cache-Control", "Vary")
-        assert [second.headers.getlist(name) for name in names] == [first.headers.getlist(name) for name in names]
-        assert client.head(path, headers={**headers, "If-None-Match": etags}).status_code == 304
-    for etags in ('"other"', tag.upper(), ""):
-        second = client.get(path, headers={**headers, "If-None-Match": etags})
-        assert (second.status_code, second.data) == (200, first.data)
+            for etags in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+                second = client.get(path, headers={**headers, "If-None-Match": etags})
+                assert (second.status_code, second.data) == (304, b"")
+                names = ("ETag", "Cache-Control", "Vary")
+                assert [second.headers.getlist(name) for name in names] == [
+                    first.headers.getlist(name) for name in names
+                ]
+                assert client.head(path, headers={**headers, "If-None-Match": etags}).status_code == 304
+            for etags in ('"other"', tag.upper(), ""):
+                second = client.get(path, headers={**headers, "If-None-Match": etags})
+                assert (second.status_code, second.data) == (200, first.data)
 
 
 def test_conditions_for_files_are_ignored(client: FlaskClient, make: Make) -> None:
@@ -84,19 +87,20 @@ def test_304_keeps_link_header(client: FlaskClient, make: Make) -> None:
     assert "next" in links(again)
 
 
-@pytest.mark.parametrize("rule", READS)
-def test_user_specific_response_is_not_stored(app: Flask, world: World, rule: str) -> None:
-    client, path, headers = read(app, world, rule)
-    authenticated, anonymous = client.get(path, headers=headers), client.get(path)
+def test_user_specific_response_is_not_stored(subtests: pytest.Subtests, app: Flask, world: World) -> None:
+    for rule in READS:
+        with subtests.test(rule):
+            client, path, headers = read(app, world, rule)
+            authenticated, anonymous = client.get(path, headers=headers), client.get(path)
 
-    is_user_specific = ("GET", rule) in SIGNED_IN
-    assert anonymous.headers["Cache-Control"] == ("private, no-store" if is_user_specific else "no-cache")
-    # The home feed is the same for every user. Yet an authenticated request bypasses the shared cache.
-    depends_on_user = is_user_specific or rule == "/api/activities/home"
-    assert authenticated.headers["Cache-Control"] == ("private, no-store" if depends_on_user else "no-cache")
-    if not is_user_specific:
-        vary = {"Origin", "Authorization"} if depends_on_user else {"Origin"}
-        assert set(anonymous.headers.getlist("Vary")) == vary
+            is_user_specific = ("GET", rule) in SIGNED_IN
+            assert anonymous.headers["Cache-Control"] == ("private, no-store" if is_user_specific else "no-cache")
+            # The home feed is the same for every user. Yet an authenticated request bypasses the shared cache.
+            depends_on_user = is_user_specific or rule == "/api/activities/home"
+            assert authenticated.headers["Cache-Control"] == ("private, no-store" if depends_on_user else "no-cache")
+            if not is_user_specific:
+                vary = {"Origin", "Authorization"} if depends_on_user else {"Origin"}
+                assert set(anonymous.headers.getlist("Vary")) == vary
 
 
 def test_writes_and_errors_are_not_stored(sign_in: SignIn, make: Make) -> None:

@@ -26,28 +26,30 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/api", "/api/", "/nope", "/static/x", "/api/messages/@bayko", "/api//activities/home"),
-        *("/api/activities/", "/api/activities/home/", "/api/activities//home"),
-        *("/api/activities/home%00", "/api/activities/%FF", "/api/activities/home;x"),
-    ],
-)
-def test_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
-    response = client.get(path)
-
-    assert (response.status_code, response.json) == (404, ["not_found"])
-    assert response.content_type == "application/json"
+UNKNOWN_PATHS = [
+    *("/api", "/api/", "/nope", "/static/x", "/api/messages/@bayko", "/api//activities/home"),
+    *("/api/activities/", "/api/activities/home/", "/api/activities//home"),
+    *("/api/activities/home%00", "/api/activities/%FF", "/api/activities/home;x"),
+]
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/api/health-check"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
-def test_unsupported_method_is_rejected_with_allow_header(client: FlaskClient, path: str, method: str) -> None:
-    response = client.open(path, method=method)
+def test_unknown_path_is_not_found(subtests: pytest.Subtests, client: FlaskClient) -> None:
+    for path in UNKNOWN_PATHS:
+        with subtests.test(path):
+            response = client.get(path)
 
-    assert (response.status_code, response.json) == (405, ["method_not_allowed"])
-    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+            assert (response.status_code, response.json) == (404, ["not_found"])
+            assert response.content_type == "application/json"
+
+
+def test_unsupported_method_is_rejected_with_allow_header(subtests: pytest.Subtests, client: FlaskClient) -> None:
+    for path in [*PATHS, "/api/health-check"]:
+        for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"]:
+            with subtests.test(f"{method} {path}"):
+                response = client.open(path, method=method)
+
+                assert (response.status_code, response.json) == (405, ["method_not_allowed"])
+                assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_error_is_a_problem_document_on_request(client: FlaskClient) -> None:
@@ -74,11 +76,15 @@ def test_problem_document_needs_an_explicit_accept_header(client: FlaskClient, a
     assert client.get("/nope", headers={"Accept": accept}).content_type == content_type
 
 
-@pytest.mark.parametrize("host", ["", "a,b", "a b", "user@host", "host/path", "host:port", "[::1", "[", "hôst"])
-def test_malformed_host_is_a_client_error(client: FlaskClient, host: str) -> None:
-    response = client.get("/api/health-check", headers={"Host": host})
+MALFORMED_HOSTS = ["", "a,b", "a b", "user@host", "host/path", "host:port", "[::1", "[", "hôst"]
 
-    assert (response.status_code, response.json) == (400, ["json_invalid"])
+
+def test_malformed_host_is_a_client_error(subtests: pytest.Subtests, client: FlaskClient) -> None:
+    for host in MALFORMED_HOSTS:
+        with subtests.test(host):
+            response = client.get("/api/health-check", headers={"Host": host})
+
+            assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
 @pytest.mark.parametrize("host", ["api.cruddur.example", "backend_flask:4567", "127.0.0.1:4567", "[::1]:4567"])
@@ -124,12 +130,13 @@ def test_lower_case_method_writes_nothing(client: FlaskClient, make: Make) -> No
     assert make.messages() == []
 
 
-@pytest.mark.parametrize("path", [*(path.split("?")[0] for path in PATHS), "/api/health-check"])
-@pytest.mark.parametrize("query", ["x=%00", "%00", "x=%FF", "x=%ED%A0%80"])
-def test_malformed_query_is_refused_on_every_route(client: FlaskClient, path: str, query: str) -> None:
-    response = client.get(f"{path}?{query}")
+def test_malformed_query_is_refused_on_every_route(subtests: pytest.Subtests, client: FlaskClient) -> None:
+    for path in [*(path.split("?")[0] for path in PATHS), "/api/health-check"]:
+        for query in ["x=%00", "%00", "x=%FF", "x=%ED%A0%80"]:
+            with subtests.test(f"{path}?{query}"):
+                response = client.get(f"{path}?{query}")
 
-    assert (response.status_code, response.json) == (400, ["json_invalid"])
+                assert (response.status_code, response.json) == (400, ["json_invalid"])
 
 
 def test_error_varies_by_accept_header(client: FlaskClient) -> None:

@@ -90,50 +90,54 @@ def test_own_activities_cause_no_notification(sign_in: SignIn, me: User, make: M
     assert notified_messages(client) == []
 
 
+MENTIONS = [
+    *(
+        "@LinYue",
+        "@linyue!",
+        "(@LINYUE)",
+        "hello,@LinYue",
+        "@LinYue's turn",
+        "@LinYue.",
+        "@LinYue. Yes",
+        ".@LinYue",
+    ),
+    *("…@LinYue…", "@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️", "@LinYue/, see"),
+    # A handle is ASCII, so it starts and ends next to any other letter.
+    *("@LinYueさん", "こんにちは@LinYue", "@LinYue님", "é@LinYue", "@LinYueé", "मैं@LinYueको"),
+    # Mentions after a URL.
+    *("https://example.com @LinYue", "https://example.com、@LinYue", "<www.example.com>@LinYue", "a://b\n@LinYue"),
+]
+NO_MENTIONS = [
+    *("LinYue", "@ LinYue", "me@LinYue", "_@LinYue", "1@LinYue", "@LinYues", "@LinYue_", "@@LinYue", "＠LinYue"),
+    *("@Lin", "@LinYue1", "@kofi@LinYue", "@" + "LinYue" * 6, "/@LinYue", "@LinYue@", "@LinYue/a", "@LinYue.é"),
+    # Addresses, packages, hosts.
+    *("@LinYue@mastodon.social", "info.@LinYue.com", "me@LinYue.com", "@LinYue/react", "@LinYue.com"),
+    # Handles within a URL.
+    *("https://medium.com/@LinYue/a-post", "HTTPS://example.com?to=@LinYue", "git+ssh://a.b:@LinYue"),
+    *("https://example.com/ü?to=@LinYue", "www.example.com?to=@LinYue", "(WWW.example.com/a,@LinYue)"),
+]
+
+
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    "message",
-    [
-        *(
-            "@LinYue",
-            "@linyue!",
-            "(@LINYUE)",
-            "hello,@LinYue",
-            "@LinYue's turn",
-            "@LinYue.",
-            "@LinYue. Yes",
-            ".@LinYue",
-        ),
-        *("…@LinYue…", "@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️", "@LinYue/, see"),
-        # A handle is ASCII, so it starts and ends next to any other letter.
-        *("@LinYueさん", "こんにちは@LinYue", "@LinYue님", "é@LinYue", "@LinYueé", "मैं@LinYueको"),
-        # Mentions after a URL.
-        *("https://example.com @LinYue", "https://example.com、@LinYue", "<www.example.com>@LinYue", "a://b\n@LinYue"),
-    ],
-)
-def test_mention_notifies(sign_in: SignIn, me: User, make: Make, message: str) -> None:
-    post(sign_in(make.user("kofi")), message)
+def test_mention_notifies(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+    author = sign_in(make.user("kofi"))
+    lin = sign_in(make.user("LinYue"))
 
-    assert notified_messages(sign_in(me)) == [message]
+    for number, message in enumerate(MENTIONS):
+        with subtests.test(message):
+            post(author, message)
+            assert notified_messages(lin) == MENTIONS[number::-1][:20]
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    "message",
-    [
-        *("LinYue", "@ LinYue", "me@LinYue", "_@LinYue", "1@LinYue", "@LinYues", "@LinYue_", "@@LinYue", "＠LinYue"),
-        *("@Lin", "@LinYue1", "@kofi@LinYue", "@" + "LinYue" * 6, "/@LinYue", "@LinYue@", "@LinYue/a", "@LinYue.é"),
-        # Addresses, packages, hosts.
-        *("@LinYue@mastodon.social", "info.@LinYue.com", "me@LinYue.com", "@LinYue/react", "@LinYue.com"),
-        # Handles within a URL.
-        *("https://medium.com/@LinYue/a-post", "HTTPS://example.com?to=@LinYue", "git+ssh://a.b:@LinYue"),
-        *("https://example.com/ü?to=@LinYue", "www.example.com?to=@LinYue", "(WWW.example.com/a,@LinYue)"),
-    ],
-)
-def test_text_without_a_mention_does_not_notify(sign_in: SignIn, me: User, make: Make, message: str) -> None:
-    post(sign_in(make.user("kofi")), message)
+def test_text_without_a_mention_does_not_notify(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+    author = sign_in(make.user("kofi"))
+    lin = sign_in(make.user("LinYue"))
 
-    assert notified_messages(sign_in(me)) == []
+    for message in NO_MENTIONS:
+        with subtests.test(message):
+            post(author, message)
+            assert notified_messages(lin) == []
 
 
 def test_expired_and_deleted_activities_are_omitted(sign_in: SignIn, me: User, make: Make) -> None:

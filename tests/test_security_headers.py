@@ -9,32 +9,33 @@ from tests.conftest import FRONTEND
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Server": "cruddur"}
 
 
-@pytest.mark.parametrize(
-    ("request_line", "headers", "status"),
-    [
-        ("GET /api/activities/home", {}, 200),
-        ("HEAD /api/activities/home", {}, 200),
-        ("GET /openapi.json", {"If-None-Match": "*"}, 304),
-        ("GET /", {}, 200),
-        ("GET /docs", {}, 200),
-        ("GET /docs/", {}, 308),
-        ("GET /livez", {}, 200),
-        ("OPTIONS /api/activities", {"Origin": FRONTEND, "Access-Control-Request-Method": "POST"}, 200),
-        ("GET /api/activities/home?limit=0", {}, 400),
-        ("GET /livez", {"Host": "not a host"}, 400),
-        ("POST /api/activities", {}, 401),
-        ("GET /nope", {}, 404),
-        ("PATCH /livez", {}, 405),
-    ],
-)
-def test_response_has_each_security_header_once(
-    client: FlaskClient, request_line: str, headers: dict[str, str], status: int
-) -> None:
-    method, path = request_line.split()
-    response = client.open(path, method=method, headers=headers)
+RESPONSES = [
+    ("GET /api/activities/home", {}, 200),
+    ("HEAD /api/activities/home", {}, 200),
+    ("GET /openapi.json", {"If-None-Match": "*"}, 304),
+    ("GET /", {}, 200),
+    ("GET /docs", {}, 200),
+    ("GET /docs/", {}, 308),
+    ("GET /livez", {}, 200),
+    ("OPTIONS /api/activities", {"Origin": FRONTEND, "Access-Control-Request-Method": "POST"}, 200),
+    ("GET /api/activities/home?limit=0", {}, 400),
+    ("GET /livez", {"Host": "not a host"}, 400),
+    ("POST /api/activities", {}, 401),
+    ("GET /nope", {}, 404),
+    ("PATCH /livez", {}, 405),
+]
 
-    assert response.status_code == status
-    assert {name: response.headers.getlist(name) for name in HEADERS} == {name: [HEADERS[name]] for name in HEADERS}
+
+def test_response_has_each_security_header_once(subtests: pytest.Subtests, client: FlaskClient) -> None:
+    for request_line, headers, status in RESPONSES:
+        with subtests.test(request_line):
+            method, path = request_line.split()
+            response = client.open(path, method=method, headers=headers)
+
+            assert response.status_code == status
+            assert {name: response.headers.getlist(name) for name in HEADERS} == {
+                name: [HEADERS[name]] for name in HEADERS
+            }
 
 
 def test_internal_error_has_security_headers_too(client: FlaskClient, owner: Connection) -> None:

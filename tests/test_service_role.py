@@ -175,20 +175,20 @@ FORBIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("statement", FORBIDDEN)
 def test_role_is_refused_all_other_statements(
-    service_url: str, owner: Connection, owner_url: str, make: Make, statement: str
+    subtests: pytest.Subtests, service_url: str, owner: Connection, owner_url: str, make: Make
 ) -> None:
     create(Database("CONNECTION_URL", owner_url))
     make.activity(make.user(), "hello")
     before = owner.execute("SELECT users, activities FROM users, activities").fetchall()
 
-    with psycopg.connect(service_url, autocommit=True) as service:
-        service.execute("UPDATE users SET bio = NULL")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            service.execute(statement.encode())
+    for statement in FORBIDDEN:
+        with subtests.test(statement), psycopg.connect(service_url, autocommit=True) as service:
+            service.execute("UPDATE users SET bio = NULL")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                service.execute(statement.encode())
 
-    assert owner.execute("SELECT users, activities FROM users, activities").fetchall() == before
+            assert owner.execute("SELECT users, activities FROM users, activities").fetchall() == before
 
 
 @pytest.mark.parametrize("setting", ["role", "session_authorization"])
