@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
+from threading import Event
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -25,6 +26,8 @@ from ops.lambda_build import PYTHON, build
 
 # What Cognito waits for, and Lambda is told to.
 SECONDS = 5
+# What a function may take to start: on a loaded machine it takes longer than the 10 s of Lambda.
+INIT_SECONDS = 60
 NEXT = "/2018-06-01/runtime/invocation/next"
 REGION = "eu-west-1"
 # Nobody's: AWS's own example.
@@ -58,9 +61,12 @@ class Lambda:
         self._log = log
         self._events: Queue[bytes | None] = Queue()
         self._answers: Queue[Answer] = Queue()
+        # Set at the function's first request for an event. Lambda does not count the time before.
+        self.initialised = Event()
 
     def invoke(self, event: dict[str, Any]) -> Answer:
         """Call the function. Raises `queue.Empty` when it has not answered in its time, as Lambda would end it."""
+        self.initialised.wait(INIT_SECONDS)
         self._events.put(json.dumps(event).encode())
         return self._answers.get(timeout=SECONDS)
 
@@ -75,6 +81,7 @@ class Lambda:
 
     def next(self) -> bytes | None:
         """Return the next event, once there is one; None at the end."""
+        self.initialised.set()
         return self._events.get()
 
     def take(self, how: str, body: bytes) -> None:
