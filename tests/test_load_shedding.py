@@ -59,11 +59,15 @@ def test_header_is_ignored_without_a_trusted_proxy(behind_proxies: Flask) -> Non
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("started", ["", "t=", "t=1", "1.000", "t=-1.000", "t=1e3", "t=1.000,t=2.000", "t=nan", "yes"])
-def test_malformed_header_is_ignored(behind_proxies: Flask, started: str) -> None:
-    response = behind_proxies.test_client().get("/api/activities/home", headers={"X-Request-Start": started})
+MALFORMED = ["", "t=", "t=1", "1.000", "t=-1.000", "t=1e3", "t=1.000,t=2.000", "t=nan", "yes"]
 
-    assert response.status_code == 200
+
+def test_malformed_header_is_ignored(subtests: pytest.Subtests, behind_proxies: Flask) -> None:
+    for started in MALFORMED:
+        with subtests.test(started):
+            response = behind_proxies.test_client().get("/api/activities/home", headers={"X-Request-Start": started})
+
+            assert response.status_code == 200
 
 
 def test_age_limit_equals_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,25 +24,15 @@ def search_messages(client: FlaskClient, term: str) -> list[str]:
     return [shown["message"] for shown in response.json]
 
 
-@pytest.mark.parametrize(
-    "term",
-    [
-        "seed",
-        "SEED",
-        "imported",
-        "port",
-        "data!",
-        "seed data",
-        "data seed",
-        "  was\tse ",
-        "this was imported as seed data!",
-    ],
-)
-def test_search_matches_words_and_parts_in_any_case_and_order(client: FlaskClient, make: Make, term: str) -> None:
+def test_search_matches_words_and_parts_in_any_case_and_order(client: FlaskClient, make: Make) -> None:
     make.activity(make.user(), "This was imported as seed data!")
     make.activity(make.user(), "A bystander")
 
-    assert search_messages(client, term) == ["This was imported as seed data!"]
+    for term in (
+        *("seed", "SEED", "imported", "port", "data!"),
+        *("seed data", "data seed", "  was\tse ", "this was imported as seed data!"),
+    ):
+        assert search_messages(client, term) == ["This was imported as seed data!"], term
 
 
 def test_search_requires_every_word(client: FlaskClient, make: Make) -> None:
