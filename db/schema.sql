@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS activities (
     user_uuid uuid NOT NULL
         CONSTRAINT activities_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     message text NOT NULL,
-    -- The two triggers below count replies, so that reading a feed counts nothing.
+    -- Triggers count replies and likes, so that reading a feed counts nothing.
     replies_count integer NOT NULL DEFAULT 0,
     reposts_count integer NOT NULL DEFAULT 0,
     likes_count integer NOT NULL DEFAULT 0,
@@ -467,6 +467,70 @@ BEGIN
 END
 $$;
 
+-- Likes of activities. A like ends with its activity: reads join live_activities, and the purge deletes by the cascade.
+CREATE TABLE IF NOT EXISTS likes (
+    activity_uuid uuid NOT NULL
+        CONSTRAINT likes_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
+    user_uuid uuid NOT NULL
+        CONSTRAINT likes_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT likes_pkey PRIMARY KEY (activity_uuid, user_uuid)
+);
+
+-- The users who like an activity, newest like first.
+CREATE INDEX IF NOT EXISTS likes_activity_idx ON likes (activity_uuid, created_at DESC, user_uuid DESC);
+
+-- The activities that a user likes, newest like first.
+CREATE INDEX IF NOT EXISTS likes_user_idx ON likes (user_uuid, created_at DESC, activity_uuid DESC);
+
+-- Count the likes of a statement: one update for each activity, however many likes the statement adds or deletes. The
+-- cascade of a deleted activity updates no row. The purge deletes activities one by one, most of them without a like:
+-- hence the early return.
+--
+-- The function locks activities in one order, so that two statements cannot deadlock. An activity may have ended while
+-- this function waited for its row, at a time later than now(): then the like is not written.
+CREATE OR REPLACE FUNCTION count_likes() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    counted integer;
+BEGIN
+    IF NOT EXISTS (SELECT FROM changed) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM public.activities
+    WHERE activities.uuid IN (SELECT changed.activity_uuid FROM changed)
+    ORDER BY activities.uuid
+    FOR NO KEY UPDATE;
+    IF TG_OP = 'INSERT' THEN
+        UPDATE public.activities SET likes_count = activities.likes_count + added.likes_count
+        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS added
+        WHERE
+            activities.uuid = added.activity_uuid
+            AND COALESCE(activities.expires_at, 'infinity') > clock_timestamp();
+        GET DIAGNOSTICS counted = ROW_COUNT;
+        IF counted < (SELECT count(DISTINCT changed.activity_uuid) FROM changed) THEN
+            RAISE foreign_key_violation USING
+                MESSAGE = 'the liked activity has ended',
+                CONSTRAINT = 'likes_activity_uuid_fkey';
+        END IF;
+    ELSE
+        UPDATE public.activities SET likes_count = activities.likes_count - removed.likes_count
+        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS removed
+        WHERE activities.uuid = removed.activity_uuid;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER likes_added
+    AFTER INSERT ON likes
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
+
+CREATE OR REPLACE TRIGGER likes_removed
+    AFTER DELETE ON likes
+    REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
+
 -- The service's role may read and write rows, and has no other rights. bin/db-create
 -- creates the role.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
@@ -496,10 +560,15 @@ GRANT
         search_text
     ),
     INSERT (uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
-    -- The trigger count_reply needs this right.
-    UPDATE (replies_count)
+    -- The triggers count_reply and count_likes need this right.
+    UPDATE (replies_count, likes_count)
     ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
+GRANT
+    SELECT (activity_uuid, user_uuid, created_at),
+    INSERT (activity_uuid, user_uuid),
+    DELETE
+    ON likes TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
@@ -517,7 +586,8 @@ GRANT
     ON idempotency_keys TO cruddur_service;
 
 -- By default every role may call a function. Postgres does not check EXECUTE when a trigger fires.
-REVOKE EXECUTE ON FUNCTION count_reply, note_last_message, message_group_uuid, expire_descendants, end_activity, purge
+REVOKE EXECUTE ON FUNCTION
+    count_reply, count_likes, note_last_message, message_group_uuid, expire_descendants, end_activity, purge
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
 
@@ -527,5 +597,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0008' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0009' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -212,7 +212,7 @@ def bystander(make: Make) -> Iterator[User]:
     untouched = make_bystander(make)
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
-        *("users", "activities", "message_groups", "messages", "idempotency_keys")
+        *("users", "activities", "likes", "message_groups", "messages", "idempotency_keys")
     }
     yield untouched
     assert belongings(make.owner, untouched) == before

@@ -21,6 +21,9 @@ BELONGINGS = """
     UNION ALL
     SELECT 'messages', messages::text FROM messages JOIN mine ON mine.uuid = messages.message_group_uuid
     UNION ALL
+    SELECT 'likes', likes::text FROM likes
+    WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -92,6 +95,30 @@ class Make:
         )
         return Activity(uuid, message, author)
 
+    def like(self, activity: Activity, *users: User, age: str = "0 s") -> None:
+        """Insert likes of a live activity by `users`, all `age` old."""
+        self.owner.cursor().executemany(
+            "INSERT INTO likes (activity_uuid, user_uuid, created_at) VALUES (%s, %s, now() - %s::interval)",
+            [(activity.uuid, user.uuid, age) for user in users],
+        )
+
+    def likes(self, activity: Activity) -> list[UUID]:
+        """Return the users whose likes of an activity are stored, also when the activity has expired."""
+        statement = "SELECT user_uuid FROM likes WHERE activity_uuid = %s ORDER BY user_uuid"
+        return [uuid for (uuid,) in self.owner.execute(statement, [activity.uuid])]
+
+    def miscounted(self) -> list[tuple[UUID, int]]:
+        """Return the activities, with their `likes_count`, that have another number of likes."""
+        statement = """
+            SELECT uuid, likes_count FROM activities
+            WHERE likes_count <> (SELECT count(*) FROM likes WHERE activity_uuid = activities.uuid)
+        """
+        return self.owner.execute(statement).fetchall()
+
+    def expire(self, activity: Activity) -> None:
+        """Let an activity expire now."""
+        self.owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = %s", [activity.uuid])
+
     def mention(self, activity: Activity, *people: User) -> None:
         """Have an activity mention people."""
         uuids = [person.uuid for person in people]
@@ -146,11 +173,12 @@ class Make:
 
 
 def make_bystander(make: Make) -> User:
-    """Insert a user who posts, replies, gets a reply, has a conversation, and has repeated a request."""
+    """Insert a user who posts, replies, gets a reply and likes, has a conversation, and has repeated a request."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
     posted = make.activity(bystander, "a bystander's")
     make.activity(friend, "a reply to a bystander's", reply_to=posted)
     make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
+    make.like(posted, bystander, friend)
     make.conversation(bystander, friend, "a bystander's message", "and one more")
     make.owner.execute(
         "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'key', '', %s)",

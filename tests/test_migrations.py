@@ -3,14 +3,19 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from harness.waiting import wait_until
 from lib.checks import SCHEMA
+from lib.command_errors import CommandError
 from ops import embedded
 from ops.command import ROOT, Database
+from ops.create_database import create
 from ops.migrate import migrate
 from ops.schema_load import schema_load
 from tests.factories import Make
@@ -115,3 +120,55 @@ def test_migration_repairs_invalid_text_and_deletes_no_row(empty_url: str) -> No
         assert sorted(activities) == [("kept\x07", 1, 1), ("\ufffd", 0, 2), ("\ufffd", 1, 1)]
         messages = connection.execute("SELECT message, count(*) FROM messages GROUP BY 1").fetchall()
         assert sorted(messages) == [("kept", 3), ("\ufffd", 3)]
+
+
+POST = "INSERT INTO activities (user_uuid, message) SELECT uuid, 'hello' FROM users WHERE handle = 'kofi'"
+REPLY = """
+    INSERT INTO activities (user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid)
+    SELECT user_uuid, 'a reply', uuid, user_uuid FROM live_activities ORDER BY created_at DESC LIMIT 1
+"""
+END = """
+    SELECT end_activity(uuid, user_uuid) FROM live_activities WHERE reply_to_activity_uuid IS NULL LIMIT 1
+"""
+
+
+def test_likes_migration_runs_while_the_service_writes(empty_url: str) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0008")
+    with psycopg.connect(empty_url, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('kofi', 'Kofi', '3')")
+        is_migrated = Event()
+
+        def write() -> int:
+            """Post, reply and end activities as the service of the previous revision does, and count the posts."""
+            count = 0
+            with psycopg.connect(empty_url, autocommit=True) as service:
+                service.execute("SET ROLE cruddur_service")
+                while not is_migrated.is_set() or not count:
+                    for statement in (POST, REPLY, END):
+                        service.execute(statement.encode())
+                    count += 1
+            return count
+
+        writing = pool.submit(write)
+        wait_until(lambda: connection.execute("SELECT FROM activities").rowcount)
+        migrate(database)
+        is_migrated.set()
+
+        posts = writing.result()
+        row = connection.execute("SELECT count(*), sum(likes_count) FROM activities").fetchone()
+        assert row == (2 * posts, 0)
+
+
+def test_likes_migration_that_gets_no_lock_changes_nothing(empty_url: str) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    migrate(database, "0008")
+    with psycopg.connect(empty_url) as writer:
+        writer.execute("LOCK TABLE activities IN ROW EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match="lock timeout"):
+            migrate(database)
+        state = writer.execute("SELECT version_num, to_regclass('likes') FROM alembic_version").fetchall()
+        assert state == [("0008", None)]
+
+    assert "0009" in migrate(database)

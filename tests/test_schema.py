@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from tests.factories import Make, User
+from tests.factories import Activity, Make, User
 
 MESSAGE_CHARS, REPLY_CHARS = 280, 1024
 
@@ -203,3 +203,69 @@ def test_idempotency_key_is_unique_per_user_and_printable(owner: psycopg.Connect
 def test_service_cannot_delete_or_change_messages_and_keys(service_url: str, statement: str) -> None:
     with psycopg.connect(service_url) as service, pytest.raises(psycopg.errors.InsufficientPrivilege):
         service.execute(statement.encode())
+
+
+MANY = 1_000
+
+
+@pytest.fixture
+def popular(make: Make) -> Activity:
+    """Create an activity that as many users like, and others like another one too."""
+    activity = make.activity(make.user("author"), "popular")
+    make.owner.execute(
+        "INSERT INTO users (handle, display_name, cognito_user_id)"
+        " SELECT 'fan' || n, 'Fan', 'fan-' || n FROM generate_series(1, %s) AS n",
+        [MANY],
+    )
+    return activity
+
+
+def updates(make: Make, statement: str, *parameters: object) -> int:
+    """Run a statement and return how many rows of `activities` it updated."""
+    counter = "SELECT pg_stat_get_xact_tuples_updated('activities'::regclass)"
+    with make.owner.transaction():
+        before = make.owner.execute(counter).fetchone()
+        make.owner.execute(statement.encode(), parameters)
+        after = make.owner.execute(counter).fetchone()
+    assert before is not None
+    assert after is not None
+    return int(after[0] - before[0])
+
+
+@pytest.mark.usefixtures("bystander")
+def test_statement_updates_a_liked_activity_once(make: Make, popular: Activity) -> None:
+    fans = "SELECT %s::uuid, uuid FROM users WHERE handle LIKE 'fan%%'"
+
+    assert updates(make, f"INSERT INTO likes (activity_uuid, user_uuid) {fans}", popular.uuid) == 1
+    assert make.miscounted() == []
+    assert updates(make, f"DELETE FROM likes WHERE (activity_uuid, user_uuid) IN ({fans})", popular.uuid) == 1
+    assert make.miscounted() == []
+    assert updates(make, "DELETE FROM likes WHERE activity_uuid = %s", popular.uuid) == 0
+
+
+@pytest.mark.usefixtures("bystander")
+def test_purge_of_a_popular_activity_updates_no_row(make: Make, popular: Activity) -> None:
+    make.owner.execute(
+        "INSERT INTO likes (activity_uuid, user_uuid) SELECT %s, uuid FROM users WHERE handle LIKE 'fan%%'",
+        [popular.uuid],
+    )
+    make.expire(popular)
+
+    assert updates(make, "SELECT purge(1000)") == 0
+
+    assert make.likes(popular) == []
+    assert make.owner.execute("SELECT FROM activities WHERE uuid = %s", [popular.uuid]).fetchall() == []
+    assert make.miscounted() == []
+
+
+def test_likes_of_an_expired_activity_violate_their_foreign_key(make: Make) -> None:
+    live, expired = make.activity(make.user()), make.activity(make.user(), age="2 hours", ttl="1 hour")
+
+    with pytest.raises(psycopg.errors.ForeignKeyViolation) as refusal:
+        make.owner.execute(
+            "INSERT INTO likes (activity_uuid, user_uuid) SELECT activities.uuid, activities.user_uuid FROM activities"
+        )
+
+    assert refusal.value.diag.constraint_name == "likes_activity_uuid_fkey"
+    assert make.likes(live) == make.likes(expired) == []
+    assert make.miscounted() == []
