@@ -28,7 +28,10 @@ BASE, GROWN, EXPIRED = f"{SMALL.activities:,}", f"{LARGE.activities:,}", f"{LARG
 # Each read runs as often in a round, with as many different parameters if it has any.
 TRIES = 200
 # In the order of uuids, which are random.
-USERS = f"SELECT users.uuid, users.handle, users.display_name FROM users ORDER BY users.uuid LIMIT {TRIES}"
+USERS = f"""
+    SELECT users.uuid, users.handle, users.display_name, users.cognito_user_id
+    FROM users ORDER BY users.uuid LIMIT {TRIES}
+"""
 ACTIVITIES = f"""
     SELECT live_activities.uuid, live_activities.created_at, users.handle
     FROM live_activities JOIN users ON users.uuid = live_activities.user_uuid

@@ -7,10 +7,12 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from lib.command_errors import CommandError
+from lib.database import has_reader
 from lib.pagination import Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, argument_parser, run, selected_database
 from services.home_activities import HOME
+from services.likes import LIKED, LIKES
 from services.messages import MESSAGES
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
@@ -19,11 +21,21 @@ from services.user_activities import USER
 
 # A live activity with a reply, near the middle of the feed, and its author.
 SAMPLE = """
-    SELECT live_activities.created_at, live_activities.uuid, users.handle, users.uuid
+    SELECT live_activities.created_at, live_activities.uuid, users.handle, users.uuid, users.cognito_user_id
     FROM live_activities JOIN users ON users.uuid = live_activities.user_uuid
     WHERE live_activities.replies_count > 0
     ORDER BY live_activities.created_at DESC
     OFFSET (SELECT count(*) / 2 FROM live_activities WHERE replies_count > 0)
+    LIMIT 1
+"""
+# The activity with the most likes, and one of the users who like it.
+LIKE = """
+    SELECT likes.activity_uuid, users.uuid, users.cognito_user_id
+    FROM likes JOIN users ON users.uuid = likes.user_uuid
+    WHERE likes.activity_uuid = (
+        SELECT live_activities.uuid FROM live_activities ORDER BY live_activities.likes_count DESC LIMIT 1
+    )
+    ORDER BY likes.created_at
     LIMIT 1
 """
 # The longest conversation, and the user with the most messages in it.
@@ -59,13 +71,16 @@ def service_queries(connection: Connection) -> list[Query]:
     conversation = connection.execute(CONVERSATION).fetchone()
     if sample is None or conversation is None:
         raise CommandError("no activity with a reply, or no conversation, to query: run bin/db-seed")
-    created_at, uuid, handle, author = sample
+    created_at, uuid, handle, author, sub = sample
     group, sender = conversation
+    # Without any like the queries find no row.
+    liked, liker, reader = connection.execute(LIKE).fetchone() or (uuid, author, sub)
 
     return [
         page_query("home", HOME),
         page_query("home, a page in the middle", HOME, created_at=created_at, uuid=uuid),
         page_query("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
+        page_query("home, with a token", HOME, reader=reader),
         page_query("profile", USER, handle=handle),
         page_query("status", REPLIES, handle=handle, activity_uuid=uuid),
         page_query("search, a term of one activity", SEARCH_RARE, longest="%imported%", words=["%imported%", "%seed%"]),
@@ -73,7 +88,9 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("search, a term of all", SEARCH, words=["%e%"]),
         page_query("search, two letters of none", SEARCH, words=["%zq%"]),
         *(count_query(word) for word in ("imported", "yesterday", "the")),
-        page_query("notifications", NOTIFICATIONS, user_uuid=author),
+        page_query("notifications", NOTIFICATIONS, user_uuid=author, reader=sub),
+        page_query("likes of an activity", LIKES, activity_uuid=liked),
+        page_query("liked", LIKED, user_uuid=liker, reader=reader),
         page_query("messages", MESSAGES, message_group_uuid=group, user_uuid=sender),
         Query("message groups", array_statement("message_groups/index"), {"user_uuid": sender, "limit": 20}),
         Query("users short", object_statement("users/short"), {"handle": handle}),
@@ -84,7 +101,8 @@ def page_query(title: str, feed: PagedQuery, order: Order | None = None, **param
     """Return the query of a page: the first one in the feed's order, unless `parameters` have a keyset."""
     order = order or feed.order
     start = {"created_at": order.start.created_at, "uuid": order.start.uuid}
-    return Query(title, page_statement(feed, order, is_default_limit=True), start | parameters)
+    statement = page_statement(feed, order, is_default_limit=True, has_reader=has_reader(parameters))
+    return Query(title, statement, start | parameters)
 
 
 def count_query(word: str) -> Query:

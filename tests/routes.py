@@ -60,15 +60,19 @@ def a_name(_: World) -> dict[str, Any]:
     return {"display_name": "Another Name"}
 
 
+# The routes that respond to an anonymous client too, and have more in the response to an authenticated user.
+OPTIONAL = {
+    ("GET", "/api/activities/home"),
+    ("GET", "/api/activities/search"),
+    ("GET", "/api/activities/@<handle:handle>"),
+    ("GET", "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>"),
+}
 # The routes without authentication.
 PUBLIC = {
     ("GET", "/api/health-check"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
-    ("GET", "/api/activities/home"),
-    ("GET", "/api/activities/search"),
-    ("GET", "/api/activities/@<handle:handle>"),
-    ("GET", "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>"),
+    ("GET", "/api/activities/<uuid:activity_uuid>/likes"),
     ("GET", "/api/users/@<handle:handle>/short"),
     ("GET", "/"),
     ("GET", "/openapi.json"),
@@ -76,6 +80,9 @@ PUBLIC = {
     ("GET", "/docs/<name>"),
 }
 SIGNED_IN = {
+    ("GET", "/api/activities/liked"): Row(200, 200, 200),
+    ("PUT", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 200, 200),
+    ("DELETE", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 200, 200),
     ("GET", "/api/activities/notifications"): Row(200, 200, 200),
     ("POST", "/api/activities"): Row(200, 200, 200, a_message),
     ("POST", "/api/activities/<uuid:activity_uuid>/reply"): Row(200, 200, 200, a_message),
@@ -86,3 +93,4 @@ SIGNED_IN = {
     ("GET", "/api/messages/<uuid:message_group_uuid>"): Row(404, 200, 200),
     ("POST", "/api/messages"): Row(404, 200, 200, a_message),
 }
+EVERY = OPTIONAL | PUBLIC | SIGNED_IN.keys()

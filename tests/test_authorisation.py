@@ -16,7 +16,7 @@ from app import create_app
 from lib.config import Config
 from tests.conftest import FRONTEND
 from tests.factories import Make, User
-from tests.routes import PUBLIC, SIGNED_IN, World, encoded
+from tests.routes import EVERY, OPTIONAL, PUBLIC, SIGNED_IN, World, encoded
 from tests.tokens import CLIENT_ID, bearer, claims, new_key, pool, user_pool
 
 
@@ -84,7 +84,7 @@ def world(make: Make, bystander: User) -> World:
 
 
 def test_route_table_is_complete(app: Flask) -> None:
-    assert routes(app) == PUBLIC | SIGNED_IN.keys()
+    assert routes(app) == EVERY
 
 
 def test_public_route_responds_alike_to_every_client(subtests: pytest.Subtests, app: Flask, world: World) -> None:
@@ -99,6 +99,30 @@ def test_public_route_responds_alike_to_every_client(subtests: pytest.Subtests, 
                 response = client.open(path, method=method, headers=headers)
                 assert (response.status_code, response.data) == (HTTPStatus.OK, visitors.data), client_name
                 assert client.head(path, headers=headers).status_code == HTTPStatus.OK, client_name
+
+
+@pytest.mark.parametrize(("method", "rule"), sorted(OPTIONAL))
+def test_optional_route_responds_to_a_forged_token_as_to_an_anonymous_client(
+    app: Flask, world: World, make: Make, method: str, rule: str
+) -> None:
+    make.like(world.activity, world.owner)
+    client, path = app.test_client(), f"{world.path(rule)}?term=owner"
+    anonymous = client.open(path, method=method)
+    assert anonymous.status_code == HTTPStatus.OK
+    assert b'"liked"' not in anonymous.data
+
+    for client_name, headers in forgeries(world.owner.cognito_user_id).items():
+        response = client.open(path, method=method, headers=headers)
+        assert (response.status_code, response.data) == (HTTPStatus.OK, anonymous.data), client_name
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert client.head(path, headers=headers).status_code == HTTPStatus.OK, client_name
+    for person, count in ((world.owner, 1), (world.stranger, 0)):
+        response = client.open(path, method=method, headers=bearer(person.cognito_user_id))
+        assert response.status_code == HTTPStatus.OK
+        # The bystander's activities on the page belong to the home feed.
+        assert response.data.count(b'"liked":true') == count
+        assert b'"liked":false' in response.data or count
+        assert response.headers["Cache-Control"] == "private, no-store"
 
 
 def test_forged_token_is_rejected_and_writes_nothing(
@@ -151,7 +175,7 @@ def test_every_view_has_an_auth_policy(app: Flask) -> None:
 
 
 def test_options_needs_no_token(subtests: pytest.Subtests, client: FlaskClient, world: World) -> None:
-    for rule in sorted({rule for _, rule in PUBLIC | SIGNED_IN.keys()}):
+    for rule in sorted({rule for _, rule in EVERY}):
         with subtests.test(rule):
             response = client.options(world.path(rule))
 

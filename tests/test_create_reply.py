@@ -42,7 +42,8 @@ def test_activity_and_reply_have_the_columns_of_the_home_feed(sign_in: SignIn, m
 
     (shown, *_) = client.get("/api/activities/home").json
     assert shown["uuid"] == activity["uuid"]
-    assert len(shown) == 10
+    # The ten of every response, and `liked`.
+    assert len(shown) == 11
     assert list(activity) == list(reply) == list(shown)
 
 

@@ -34,13 +34,16 @@ REPLIES = """
     SELECT %(author)s, 'ends soon', ARRAY[%(reader)s::uuid], uuid, user_uuid, created_at, expires_at
     FROM (SELECT uuid, user_uuid, created_at, expires_at FROM activities ORDER BY random() LIMIT 500) AS parent
 """
+LIKES = "INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
 FEEDS = {
     "visitors": "/api/activities/home",
     "home": "/api/activities/home?limit=100",
     "search": "/api/activities/search?term=ends+soon&limit=100",
     "profile": "/api/activities/@author?limit=100",
     "notifications": "/api/activities/notifications?limit=100",
+    "liked": "/api/activities/liked?limit=100",
 }
+PRIVATE = ("notifications", "liked")
 
 
 class Watch:
@@ -109,6 +112,9 @@ def ask(watch: Watch, way: str, uuid: UUID, request: Callable[[UUID], TestRespon
     sent, response, received = watch.now(), request(uuid), watch.now()
     if response.status_code == HTTPStatus.OK:
         body = response.json
+        if isinstance(body, list):
+            # The users who like the activity.
+            body = {"expires_at": watch.ends[uuid].isoformat()}
         watch.check(way, sent, [body["activity"], *body["replies"]] if "replies" in body else [body])
     else:
         assert (response.status_code, response.json) == (404, ["not_found"])
@@ -135,7 +141,7 @@ def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
         keys[UUID(response.json["uuid"])] = str(n)
     parameters = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
-        for statement in (END, POSTS, REPLIES):
+        for statement in (END, POSTS, REPLIES, LIKES):
             make.owner.execute(statement.encode(), parameters)
     return People(sign_in(author), keys, sign_in(reader), client)
 
@@ -164,6 +170,13 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     def reply(uuid: UUID) -> TestResponse:
         return reader.post(f"/api/activities/{uuid}/reply", json={"message": "ends with it"})
 
+    def unlike_and_like(uuid: UUID) -> TestResponse:
+        reader.delete(f"/api/activities/{uuid}/like")
+        return reader.put(f"/api/activities/{uuid}/like")
+
+    def likes(uuid: UUID) -> TestResponse:
+        return visitor.get(f"/api/activities/{uuid}/likes")
+
     def replay(uuid: UUID) -> TestResponse:
         return post(author, keys[uuid])
 
@@ -171,11 +184,14 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     singles = {
         "status": partial(ask_nearest, watch, "status", watch.ends, show),
         "reply": partial(ask_nearest, watch, "reply", watch.ends, reply),
+        "like": partial(ask_nearest, watch, "like", watch.ends, unlike_and_like),
+        "likes": partial(ask_nearest, watch, "likes", watch.ends, likes),
         "replay": partial(ask_nearest, watch, "replay", keys, replay),
     }
     with ThreadPoolExecutor() as pool:
         threads = (
-            *([feeds["visitors"]], [feeds["home"], feeds["search"]], [feeds["notifications"], feeds["profile"]]),
+            *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"]]),
+            [feeds["notifications"], feeds["profile"]],
             singles.values(),
         )
         running = [pool.submit(until_all_expired, watch, *steps) for steps in threads]
@@ -188,5 +204,5 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     assert {*FEEDS, *singles, *(f"{way}, gone" for way in singles)} <= seen
     assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
-        assert [page(client.get(path)) for path in FEEDS.values() if path != FEEDS["notifications"]] == [[]] * 4
-    assert page(reader.get(FEEDS["notifications"])) == []
+        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 4
+    assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], []]

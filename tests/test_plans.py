@@ -20,6 +20,7 @@ from ops.explain import Cost, measure, page_query, service_queries
 from ops.fake_data import fake_data
 from ops.seed import seed
 from services.home_activities import HOME
+from services.likes import LIKED
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH
 from services.user_activities import USER
@@ -29,7 +30,7 @@ from tests.factories import Make
 def sql_files() -> list[str]:
     """Return the name of every query."""
     files = {str(path.relative_to(queries.FOLDER).with_suffix("")) for path in queries.FOLDER.rglob("*.sql")}
-    return sorted(files - {queries.COLUMNS})
+    return sorted(files - {queries.COLUMNS, queries.READER_COLUMNS})
 
 
 @pytest.mark.parametrize("name", sql_files())
@@ -41,10 +42,15 @@ def test_every_query_plans_against_the_schema_and_is_used(owner: psycopg.Connect
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = SEARCH if name == SEARCH.query else PagedQuery(name)
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
-    statement = page_statement(feed, Order.NEWEST_FIRST, is_default_limit=False) if is_feed else object_statement(name)
-    # The parameters of the query that selects the feed's rows.
-    parameters |= dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))
-    owner.execute(b"EXPLAIN " + statement, {**parameters, "limit": 1})
+    for has_reader in (False, True):
+        statement = (
+            page_statement(feed, Order.NEWEST_FIRST, is_default_limit=False, has_reader=has_reader)
+            if is_feed
+            else object_statement(name, has_reader=has_reader)
+        )
+        # The parameters of the query that selects the feed's rows, and the reader.
+        parameters |= dict.fromkeys(re.findall(r"%\((\w+)\)s", statement.decode()))
+        owner.execute(b"EXPLAIN " + statement, {**parameters, "limit": 1})
 
     code = "".join(path.read_text() for path in (ROOT / "backend-flask").rglob("*.py"))
     assert f'"{name}"' in code
@@ -60,7 +66,7 @@ def test_columns_of_an_activity_are_listed_in_one_file() -> None:
 
 def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    fake_data(database, users=2_000, activities=20_000)
+    fake_data(database, users=2_000, activities=20_000, likes=20_000)
     with database.connect() as connection:
         people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
 
@@ -70,18 +76,20 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
             db.query_page(HOME, FIRST_PAGE)
             db.query_page(USER, FIRST_PAGE, handle=handle)
             db.query_page(NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid)
+            db.query_page(HOME, FIRST_PAGE, reader=str(uuid))
+            db.query_page(LIKED, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
         plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE %s"
         plan_counts = connection.execute(plans, ["%live_activities%"]).fetchall()
 
     # Postgres compares the cost of five custom plans first.
-    assert plan_counts == [(15, 5)] * 3
+    assert plan_counts == [(15, 5)] * 5
 
 
 @pytest.mark.parametrize("activities", [20_000, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
-    fake_data(database, users=activities // 5, activities=activities)
+    fake_data(database, users=activities // 5, activities=activities, likes=activities)
 
     with database.connect() as connection:
         costs = {read.title: measure(connection, read) for read in service_queries(connection)}
@@ -89,11 +97,19 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
     # A page has 21 rows, each with its author. A status has its activity in addition.
     for title in (
         *("home", "home, a page in the middle", "home, the page before it", "profile", "status", "users short"),
-        *("notifications", "messages"),
+        *("notifications", "messages", "likes of an activity"),
     ):
         assert costs[title].rows <= 2 * 21 + 30
         assert costs[title].buffers <= 150
     assert {"activities_home_idx", "users_uuid_idx"} <= set(costs["home"].indexes)
+    # `liked` is a probe for each row, and finds the reader twice. The list of the liked has a like for each row too.
+    assert costs["home, with a token"].rows <= costs["home"].rows + 21 + 2
+    assert "likes_pkey" in costs["home, with a token"].indexes
+    assert costs["liked"].rows <= 4 * 21 + 30
+    assert {"likes_user_idx", "likes_pkey", "activities_pkey"} < set(costs["liked"].indexes)
+    assert {"likes_activity_idx", "users_uuid_idx"} < set(costs["likes of an activity"].indexes)
+    # No statement but those with a token reads likes for an activity.
+    assert not any("likes" in index for index in costs["home"].indexes)
     assert {"activities_user_idx", "users_handle_key"} < set(costs["profile"].indexes)
     # No limit on the rows: reading all of a few thousand users is cheaper than finding 20.
     assert costs["message groups"].buffers <= 250
@@ -107,6 +123,27 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
     if activities > 20_000:
         assert "activities_newest_idx" in costs["search, a term of all"].indexes
         assert costs["search, a term of all"].rows <= 150
+
+
+def test_liked_costs_the_same_for_a_reader_with_many_likes(owner: psycopg.Connection, owner_url: str) -> None:
+    fake_data(Database("CONNECTION_URL", owner_url), users=2_000, activities=20_000, likes=2_000)
+    crowd = """
+        INSERT INTO likes (activity_uuid, user_uuid)
+        SELECT live_activities.uuid, users.uuid FROM live_activities CROSS JOIN users WHERE users.handle = 'person_7'
+        ON CONFLICT DO NOTHING
+    """
+    owner.execute(crowd)
+    ((reader, uuid),) = owner.execute("SELECT cognito_user_id, uuid FROM users WHERE handle = 'person_7'").fetchall()
+
+    # Both with the statistics from before, in which each user has a single like, and with new ones.
+    for _ in range(2):
+        home = measure(owner, page_query("home", HOME, reader=reader))
+        liked = measure(owner, page_query("liked", LIKED, user_uuid=uuid, reader=reader))
+        assert home.rows <= 3 * 21 + 2
+        assert home.buffers <= 200
+        assert liked.rows <= 4 * 21 + 2
+        assert liked.buffers <= 300
+        owner.execute("VACUUM (ANALYZE) likes, activities")
 
 
 @pytest.fixture(scope="module")

@@ -164,14 +164,30 @@ def test_writes_are_limited_per_user_apart_from_reads(limited: Limited, make: Ma
     assert mira.post("/api/activities", json=ACTIVITY).status_code == 200
 
 
-def test_searches_are_limited_per_network_apart_from_reads(limited: Limited, make: Make) -> None:
-    app = limited(searches=2, anonymous_reads=1)
+@pytest.mark.usefixtures("bystander")
+def test_likes_count_as_writes(limited: Limited, make: Make) -> None:
+    app = limited(user_writes=2, user_reads=10)
+    lin, activity = as_user(app, make.user()), make.activity(make.user())
+    path = f"/api/activities/{activity.uuid}/like"
+
+    assert quota(lin.put(path)) == ("user-writes", 1)
+    assert quota(lin.delete(path)) == ("user-writes", 0)
+    refused = lin.put(path)
+
+    assert (refused.status_code, refused.json) == (429, ["too_many_requests"])
+    assert make.owner.execute("SELECT likes_count FROM activities WHERE uuid = %s", [activity.uuid]).fetchone() == (0,)
+
+
+def test_searches_are_limited_per_user_or_network_apart_from_reads(limited: Limited, make: Make) -> None:
+    app = limited(searches=2, anonymous_reads=1, user_reads=1)
     lin = as_user(app, make.user())
 
-    assert statuses(2, lambda: app.test_client().get(SEARCH)) == [200, 200]
-    # The route is public and never verifies a token.
-    assert lin.get(SEARCH).status_code == 429
+    assert statuses(3, lambda: app.test_client().get(SEARCH)) == [200, 200, 429]
+    assert app.test_client().get(SEARCH, headers={"Authorization": "Bearer x"}).status_code == 429
     assert app.test_client().get(HOME).status_code == 200
+    # A user has an own quota, on whatever network.
+    assert statuses(3, lambda: lin.get(SEARCH)) == [200, 200, 429]
+    assert lin.get(HOME).status_code == 200
     assert from_address(app, "192.0.2.9").status_code == 200
 
 

@@ -169,8 +169,8 @@ def test_plans_show_the_cost_of_each_read(new_url: str) -> None:
     output = succeeds("db-plans", CONNECTION_URL=new_url).splitlines()
 
     assert output[0].split() == ["query", "rows", "buffers", "ms", "indexes"]
-    assert [line.split("  ")[0] for line in output[1:5]] == [
-        *("home", "home, a page in the middle", "home, the page before it", "profile")
+    assert [line.split("  ")[0] for line in output[1:6]] == [
+        *("home", "home, a page in the middle", "home, the page before it", "home, with a token", "profile")
     ]
 
 

@@ -8,7 +8,7 @@ from psycopg import Connection
 from harness.collector import Collector, attributes
 from tests import tokens
 from tests.factories import Make, User
-from tests.routes import PUBLIC, SIGNED_IN, World
+from tests.routes import EVERY, World
 from tests.telemetry import Watched, watched
 from tests.tokens import bearer
 
@@ -16,10 +16,13 @@ HOME = "/api/activities/home"
 # Text that must never be exported. The requests contain it in messages, names, addresses, keys and the query.
 MARKER = "f1nd-me"
 # The use case of each route, and the SQL statements below it, in order.
+UseCases = list[tuple[str, tuple[str, ...]]]
 SIGN_IN = ("sign-in", ("users/viewer",))
-READS = {
+READS: dict[str, UseCases] = {
     "/api/activities/home": [("home-activities", ("activities/home",))],
     "/api/activities/search": [("search-activities", ("activities/search",))],
+    "/api/activities/liked": [SIGN_IN, ("liked-activities", ("activities/liked",))],
+    "/api/activities/<uuid:activity_uuid>/likes": [("activity-likes", ("likes/index",))],
     "/api/activities/notifications": [SIGN_IN, ("notifications-activities", ("activities/notifications",))],
     "/api/activities/@<handle:handle>": [("user-activities", ("activities/user",))],
     "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [("show-activity", ("activities/replies",))],
@@ -27,10 +30,18 @@ READS = {
     "/api/message_groups": [SIGN_IN, ("message-groups", ("message_groups/index",))],
     "/api/messages/<uuid:message_group_uuid>": [SIGN_IN, ("messages", ("messages/index",))],
 }
-WRITES = {
+WRITES: dict[tuple[str, str], UseCases] = {
     ("POST", "/api/activities"): [SIGN_IN, ("create-activity", ("activities/create",))],
     ("POST", "/api/activities/<uuid:activity_uuid>/reply"): [SIGN_IN, ("create-reply", ("activities/reply",))],
     ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
+    ("PUT", "/api/activities/<uuid:activity_uuid>/like"): [
+        SIGN_IN,
+        ("like-activity", ("likes/lock", "likes/create", "activities/find")),
+    ],
+    ("DELETE", "/api/activities/<uuid:activity_uuid>/like"): [
+        SIGN_IN,
+        ("unlike-activity", ("likes/lock", "likes/delete", "activities/find")),
+    ],
     ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/messages"): [SIGN_IN, ("create-message", ("messages/create",))],
@@ -93,7 +104,7 @@ def test_every_route_has_expected_spans() -> None:
     unseen = {("GET", path) for path in ("/api/health-check", "/livez", "/readyz")}
     documents = {("GET", path) for path in ("/", "/openapi.json", "/docs", "/docs/<name>")}
 
-    assert EXPECTED.keys() == (PUBLIC | SIGNED_IN.keys()) - unseen - documents
+    assert EXPECTED.keys() == EVERY - unseen - documents
 
 
 def test_export_contains_no_personal_data_and_no_secret(

@@ -5,7 +5,7 @@ statements that belong together share a `transaction`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -49,7 +49,7 @@ class Db:
 
     def query_object(self, name: str, **parameters: Any) -> JSONBytes:
         """Return the one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
-        (json,) = self._row(name, object_statement(name), parameters)
+        (json,) = self._row(name, object_statement(name, has_reader=has_reader(parameters)), parameters)
         return cast(JSONBytes, json)
 
     def query_array(self, name: str, **parameters: Any) -> Page:
@@ -71,7 +71,12 @@ class Db:
         start = page_request.cursor.position if page_request.cursor else order.start
         json, fetched, keysets, expires_in, *bounds = self._row(
             feed.query,
-            page_statement(feed, order, is_default_limit=page_request.limit == FIRST_PAGE.limit),
+            page_statement(
+                feed,
+                order,
+                is_default_limit=page_request.limit == FIRST_PAGE.limit,
+                has_reader=has_reader(parameters),
+            ),
             {**parameters, "limit": page_request.limit, "created_at": start.created_at, "uuid": start.uuid},
         )
         # A bounded scan may end before the page is full. Then `stopped_at` is the keyset of the last scanned row.
@@ -126,3 +131,8 @@ class Db:
             span.set_attribute("app.pool_wait_ms", round(pool * 1000, 3))
             if error_type:
                 span.set_attributes({"db.response.status_code": error_type, **failure})
+
+
+def has_reader(parameters: Mapping[str, Any]) -> bool:
+    """Return whether a query's parameters name an authenticated reader, whose response has more columns."""
+    return parameters.get("reader") is not None

@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and the names that each placeholder fills into the list. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
 COLUMNS = "activities/columns"
+READER_COLUMNS = "activities/reader_columns"
 PLACEHOLDERS = {
     "{columns}": {"activity": "live_activities", "display_name": "users.display_name", "handle": "users.handle"},
     "{written_columns}": {
@@ -35,6 +36,8 @@ PLACEHOLDERS = {
         "handle": "%(handle)s::text AS handle",
     },
 }
+# The same columns of a row that a statement has just created: a new activity has no likes.
+WRITTEN_READER_COLUMNS = "    false AS liked"
 
 
 class ParentQuery(NamedTuple):
@@ -78,6 +81,9 @@ class PagedQuery:
     expires: bool = False
     # The scan whose rows the query filters, where there is one.
     scan: BoundedScan | None = None
+    # Whether the page shows only the column `item` of each row. The other columns, `created_at` and `uuid`, order the
+    # rows.
+    has_items: bool = False
 
 
 def query_wrap_object(template: str) -> str:
@@ -101,7 +107,7 @@ WITH array_row AS (
 SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM array_row"""
 
 
-def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY) -> str:
+def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY, has_items: bool = False) -> str:
     """Return a statement for a page of the feed `template`: `json`, an array, and the data for its cursors.
 
     `template` reads its feed from a keyset on, by `{comparison}` and `{direction}`, and fetches one row more than
@@ -109,7 +115,7 @@ def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY) -> str:
     last row's. `expires_in` is the number of seconds until the first row of the page expires.
     """
     return f"""\
-WITH {page_ctes(template, expires_in)}
+WITH {page_ctes(template, expires_in, has_items=has_items)}
 SELECT page.json, page.fetched, page.keysets, page.expires_in FROM page"""
 
 
@@ -132,7 +138,9 @@ SELECT
 FROM page"""
 
 
-def query_wrap_page_with_parent(parent: ParentQuery, parent_template: str, template: str) -> str:
+def query_wrap_page_with_parent(
+    parent: ParentQuery, parent_template: str, template: str, *, has_items: bool = False
+) -> str:
     """Return a statement for a page of the feed `template` under its parent, with the columns of `query_wrap_page`.
 
     Without the parent's row it has no row.
@@ -141,7 +149,7 @@ def query_wrap_page_with_parent(parent: ParentQuery, parent_template: str, templ
 WITH object_row AS (
 {parent_template}
 ),
-{page_ctes(template, NO_EXPIRY)}
+{page_ctes(template, NO_EXPIRY, has_items=has_items)}
 SELECT
     {parent.json},
     page.fetched,
@@ -150,14 +158,15 @@ SELECT
 FROM object_row CROSS JOIN page"""
 
 
-def page_ctes(template: str, expires_in: str) -> str:
+def page_ctes(template: str, expires_in: str, *, has_items: bool = False) -> str:
     """Return CTEs that end in `page`: the rows of `template` that the page shows, and their keysets."""
+    shown = "array_row.item AS array_row" if has_items else "array_row"
     return f"""\
 array_row AS (
 {template}
 ),
 numbered AS (
-    SELECT array_row, array_row.created_at, array_row.uuid, row_number() OVER () AS n FROM array_row
+    SELECT {shown}, array_row.created_at, array_row.uuid, row_number() OVER () AS n FROM array_row
 ),
 page AS (
     SELECT
@@ -171,19 +180,33 @@ page AS (
 
 
 @cache
-def load_sql(name: str) -> str:
-    """Return the SQL of the query `name`, `<resource>/<verb>`, with an activity's columns filled in."""
+def load_sql(name: str, *, has_reader: bool = False) -> str:
+    """Return the SQL of the query `name`, `<resource>/<verb>`, with an activity's columns filled in.
+
+    With `has_reader` the columns include those for an authenticated reader, and the query has the parameter `reader`.
+    """
     text = read_sql(name)
     for placeholder, names in PLACEHOLDERS.items():
         if placeholder in text:
-            text = text.replace(placeholder, columns(names))
+            is_written = placeholder == "{written_columns}"
+            text = text.replace(placeholder, columns(names, is_written=is_written, has_reader=has_reader))
     return text
 
 
-def columns(names: Mapping[str, str]) -> str:
-    """Return the list of an activity's columns, with the names that a statement has for table and author."""
-    lines = read_sql(COLUMNS).splitlines()
-    return "\n".join(line for line in lines if not line.startswith("--")).strip().format(**names)
+def columns(names: Mapping[str, str], *, is_written: bool, has_reader: bool) -> str:
+    """Return the list of an activity's columns, with the names that a statement has for table and author.
+
+    Only an authenticated user writes, so a write always returns the columns for an authenticated reader.
+    """
+    listed = uncommented_sql(COLUMNS).format(**names)
+    if is_written:
+        return f"{listed},\n{WRITTEN_READER_COLUMNS}"
+    return f"{listed},\n{uncommented_sql(READER_COLUMNS)}" if has_reader else listed
+
+
+def uncommented_sql(name: str) -> str:
+    """Return the text of the file `name` without its comments."""
+    return "\n".join(line for line in read_sql(name).splitlines() if not line.startswith("--")).strip()
 
 
 def read_sql(name: str) -> str:
@@ -198,9 +221,9 @@ def is_read(name: str) -> bool:
 
 
 @cache
-def object_statement(name: str) -> bytes:
+def object_statement(name: str, *, has_reader: bool = False) -> bytes:
     """Return the statement of the query `name` that returns an object."""
-    return query_wrap_object(load_sql(name)).encode()
+    return query_wrap_object(load_sql(name, has_reader=has_reader)).encode()
 
 
 @cache
@@ -210,17 +233,20 @@ def array_statement(name: str) -> bytes:
 
 
 @cache
-def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool) -> bytes:
+def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, has_reader: bool = False) -> bytes:
     """Return the statement for a page of `feed` in the order `order`, with the default limit or with any.
 
     Only SQL keywords of `Order` and our own limits are formatted into the text. Other values are parameters.
     """
+    template = load_sql(feed.query, has_reader=has_reader)
     if feed.scan is not None:
-        template = query_wrap_bounded_page(load_sql(feed.scan.query), load_sql(feed.query))
+        template = query_wrap_bounded_page(load_sql(feed.scan.query), template)
     elif feed.parent is None:
-        template = query_wrap_page(load_sql(feed.query), expires_in=EARLIEST_EXPIRY if feed.expires else NO_EXPIRY)
+        expires_in = EARLIEST_EXPIRY if feed.expires else NO_EXPIRY
+        template = query_wrap_page(template, expires_in=expires_in, has_items=feed.has_items)
     else:
-        template = query_wrap_page_with_parent(feed.parent, load_sql(feed.parent.query), load_sql(feed.query))
+        parent_template = load_sql(feed.parent.query, has_reader=has_reader)
+        template = query_wrap_page_with_parent(feed.parent, parent_template, template, has_items=feed.has_items)
     # Reversed where the scan runs against the order in which the page shows its rows.
     row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
     statement = template.format(comparison=order.comparison, direction=order.direction, row_order=row_order)

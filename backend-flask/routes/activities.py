@@ -12,11 +12,12 @@ from lib.db import get_db
 from lib.http import copy_response, idempotency_key, json_response, page_request
 from lib.pagination import FIRST_PAGE
 from lib.rate_limits import search_limited
-from routes.current_user import current_user
+from routes.current_user import current_user, reader
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
 from services.delete_activity import DeleteActivity
 from services.home_activities import AnonymousHomeFeed, HomeActivities
+from services.likes import ActivityLikes, LikeActivity, LikedActivities, UnlikeActivity
 from services.notifications_activities import NotificationsActivities
 from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
@@ -43,16 +44,17 @@ def home() -> Response:
     if page == FIRST_PAGE and g.token is None:
         feed = cast("AnonymousHomeFeed[Response]", current_app.extensions["anonymous_home_feed"])
         return copy_response(feed.run(db=get_db(), render=json_response))
-    return json_response(HomeActivities(get_db()).run(page_request=page))
+    return json_response(HomeActivities(get_db()).run(page_request=page, reader=reader()))
 
 
 @bp.get("/search")
-@public
+@login_optional
 @search_limited
 def search() -> Response:
     """Return live activities with all words of `term`."""
     search_activities = SearchActivities(get_db(), current_app.extensions["searches"])
-    return json_response(search_activities.run(term=g.args.get("term", ""), page_request=page_request(g.args)))
+    term, page = g.args.get("term", ""), page_request(g.args)
+    return json_response(search_activities.run(term=term, page_request=page, reader=reader()))
 
 
 @bp.get("/notifications")
@@ -62,19 +64,29 @@ def notifications() -> Response:
     return json_response(NotificationsActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
 
 
+@bp.get("/liked")
+@login_required
+def liked() -> Response:
+    """Return the live activities that the current user likes."""
+    return json_response(LikedActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
+
+
 @bp.get("/@<handle:handle>")
-@public
+@login_optional
 def user(handle: str) -> Response:
     """Return a user's profile and live activities."""
-    return json_response(UserActivities(get_db()).run(handle=handle, page_request=page_request(g.args)))
+    user_activities = UserActivities(get_db())
+    return json_response(user_activities.run(handle=handle, page_request=page_request(g.args), reader=reader()))
 
 
 @bp.get("/@<handle:handle>/status/<uuid:activity_uuid>")
-@public
+@login_optional
 def show(handle: str, activity_uuid: UUID) -> Response:
     """Return an activity and its live replies."""
-    page = page_request(g.args)
-    return json_response(ShowActivity(get_db()).run(handle=handle, activity_uuid=activity_uuid, page_request=page))
+    page, show_activity = page_request(g.args), ShowActivity(get_db())
+    return json_response(
+        show_activity.run(handle=handle, activity_uuid=activity_uuid, page_request=page, reader=reader())
+    )
 
 
 @bp.post("")
@@ -112,3 +124,24 @@ def reply(activity_uuid: UUID) -> Response:
 def delete(activity_uuid: UUID) -> Response:
     """Delete an activity of the current user."""
     return json_response(DeleteActivity(get_db()).run(author=current_user(), activity_uuid=activity_uuid))
+
+
+@bp.put("/<uuid:activity_uuid>/like")
+@login_required
+def like(activity_uuid: UUID) -> Response:
+    """Like an activity."""
+    return json_response(LikeActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+
+
+@bp.delete("/<uuid:activity_uuid>/like")
+@login_required
+def unlike(activity_uuid: UUID) -> Response:
+    """Remove the current user's like of an activity."""
+    return json_response(UnlikeActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+
+
+@bp.get("/<uuid:activity_uuid>/likes")
+@public
+def likes(activity_uuid: UUID) -> Response:
+    """Return the users who like an activity."""
+    return json_response(ActivityLikes(get_db()).run(activity_uuid=activity_uuid, page_request=page_request(g.args)))

@@ -18,3 +18,8 @@ def current_user() -> User:
         spans.set_attribute("app.user_id", str(g.user.uuid))
     user: User = g.user
     return user
+
+
+def reader() -> str | None:
+    """Return the claim `sub` of the current token for a view with `login_optional`, `None` for an anonymous request."""
+    return g.token.sub if g.token else None

@@ -60,6 +60,6 @@ class CreateActivity:
                     ttl=lifetime,
                 ),
                 replay=lambda resource: self.db.query_object(
-                    "activities/show", activity_uuid=resource.uuid, handle=user.handle
+                    "activities/find", activity_uuid=resource.uuid, reader=user.sub
                 ),
             )

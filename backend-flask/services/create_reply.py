@@ -49,6 +49,6 @@ class CreateReply:
                     mentions=mentioned_handles(message or ""),
                 ),
                 replay=lambda resource: self.db.query_object(
-                    "activities/show", activity_uuid=resource.uuid, handle=user.handle
+                    "activities/find", activity_uuid=resource.uuid, reader=user.sub
                 ),
             )

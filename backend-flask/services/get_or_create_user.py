@@ -17,6 +17,8 @@ class User(NamedTuple):
     uuid: UUID
     handle: str
     display_name: str
+    # The claim `sub` of the access token. Reads of activities find the reader by it.
+    sub: str
 
 
 class GetOrCreateUser:
@@ -35,7 +37,8 @@ class GetOrCreateUser:
                 return self._create(token, self.cognito.attributes(token))
 
     def _find(self, token: Token) -> User:
-        return User(*self.db.query_row("users/viewer", cognito_user_id=token.sub))
+        uuid, handle, display_name = self.db.query_row("users/viewer", cognito_user_id=token.sub)
+        return User(uuid, handle, display_name, token.sub)
 
     def _create(self, token: Token, attributes: dict[str, str]) -> User:
         for row in candidate_rows(attributes):
@@ -47,4 +50,5 @@ class GetOrCreateUser:
         raise UpstreamUnavailable("no free handle was found for a new person")
 
     def _insert(self, token: Token, **row: str | None) -> User:
-        return User(*self.db.query_row("users/create", cognito_user_id=token.sub, **row))
+        uuid, handle, display_name = self.db.query_row("users/create", cognito_user_id=token.sub, **row)
+        return User(uuid, handle, display_name, token.sub)

@@ -20,10 +20,10 @@ class HomeActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, page_request: PageRequest) -> Page:
-        """Return live activities without replies, newest first."""
+    def run(self, *, page_request: PageRequest, reader: str | None = None) -> Page:
+        """Return live activities without replies, newest first. `reader` is the claim `sub` of the request's token."""
         with spans.use_case("home-activities") as span:
-            page = self.db.query_page(HOME, page_request)
+            page = self.db.query_page(HOME, page_request, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page
 

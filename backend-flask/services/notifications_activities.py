@@ -18,6 +18,6 @@ class NotificationsActivities:
     def run(self, *, user: User, page_request: PageRequest) -> Page:
         """Return live replies to `user` and live mentions of `user`, newest first."""
         with spans.use_case("notifications-activities") as span:
-            page = self.db.query_page(NOTIFICATIONS, page_request, user_uuid=user.uuid)
+            page = self.db.query_page(NOTIFICATIONS, page_request, user_uuid=user.uuid, reader=user.sub)
             span.set_attribute("app.result_length", page.length)
             return page

@@ -34,26 +34,26 @@ class SearchActivities:
         # The semaphore that bounds how many searches run at once.
         self.turns = turns
 
-    def run(self, *, term: str, page_request: PageRequest) -> Page:
+    def run(self, *, term: str, page_request: PageRequest, reader: str | None = None) -> Page:
         """Return activities with every word of `term`, newest first. Raises `ValidationError`, `Overloaded`."""
         raise_if_any(validate_text("search_term", term, MAX_TERM_CHARS))
         with take_turn(self.turns), spans.use_case("search-activities") as span:
-            page = self._search(fold(term).split(), page_request)
+            page = self._search(fold(term).split(), page_request, reader)
             span.set_attribute("app.result_length", page.length)
             return page
 
-    def _search(self, words: list[str], page_request: PageRequest) -> Page:
+    def _search(self, words: list[str], page_request: PageRequest, reader: str | None) -> Page:
         patterns = [pattern(word) for word in words]
         indexable = [word for word in words if TRIGRAM.search(word)]
         if indexable:
-            page = self.db.query_page(SEARCH_BRIEF, page_request, words=patterns)
+            page = self.db.query_page(SEARCH_BRIEF, page_request, words=patterns, reader=reader)
             if page.length == page_request.limit or not has_more(page, page_request):
                 return page
             longest = pattern(max(indexable, key=len))
             (count,) = self.db.query_row("activities/search_count", longest=longest, limit=MAX_MATCHES + 1)
             if count <= MAX_MATCHES:
-                return self.db.query_page(SEARCH_RARE, page_request, longest=longest, words=patterns)
-        return self.db.query_page(SEARCH, page_request, words=patterns)
+                return self.db.query_page(SEARCH_RARE, page_request, longest=longest, words=patterns, reader=reader)
+        return self.db.query_page(SEARCH, page_request, words=patterns, reader=reader)
 
 
 def has_more(page: Page, page_request: PageRequest) -> bool:

@@ -17,9 +17,9 @@ class ShowActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str, activity_uuid: UUID, page_request: PageRequest) -> Page:
+    def run(self, *, handle: str, activity_uuid: UUID, page_request: PageRequest, reader: str | None = None) -> Page:
         """Return an activity by `handle` and its live replies, oldest first. Raises `NotFound`."""
         with spans.use_case("show-activity") as span:
-            page = self.db.query_page(REPLIES, page_request, handle=handle, activity_uuid=activity_uuid)
+            page = self.db.query_page(REPLIES, page_request, handle=handle, activity_uuid=activity_uuid, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page

@@ -14,9 +14,9 @@ class UserActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str, page_request: PageRequest) -> Page:
+    def run(self, *, handle: str, page_request: PageRequest, reader: str | None = None) -> Page:
         """Return the profile, and live activities without replies, newest first. Raises `NotFound`."""
         with spans.use_case("user-activities") as span:
-            page = self.db.query_page(USER, page_request, handle=handle)
+            page = self.db.query_page(USER, page_request, handle=handle, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page

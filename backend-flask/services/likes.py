@@ -1,0 +1,76 @@
+"""Likes of activities."""
+
+from contextlib import suppress
+from uuid import UUID
+
+from lib import spans
+from lib.database import Db
+from lib.exceptions import NotFound
+from lib.pagination import JSONBytes, Page, PageRequest
+from lib.queries import PagedQuery, ParentQuery
+from services.get_or_create_user import User
+
+LIKES = PagedQuery("likes/index", parent=ParentQuery("activities/find"), has_items=True)
+LIKED = PagedQuery("activities/liked", has_items=True)
+
+
+class LikeActivity:
+    """Like a live activity."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
+        """Return the liked activity, also when `user` liked it before. Raises `NotFound` when it is not live."""
+        with spans.use_case("like-activity"):
+            return write_like(self.db, "likes/create", user, activity_uuid)
+
+
+class UnlikeActivity:
+    """Remove a like of a live activity."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
+        """Return the activity, also when `user` did not like it. Raises `NotFound` when it is not live."""
+        with spans.use_case("unlike-activity"):
+            return write_like(self.db, "likes/delete", user, activity_uuid)
+
+
+class ActivityLikes:
+    """Read the users who like an activity."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, activity_uuid: UUID, page_request: PageRequest) -> Page:
+        """Return users, the newest like first. Raises `NotFound` when the activity is not live."""
+        with spans.use_case("activity-likes") as span:
+            page = self.db.query_page(LIKES, page_request, activity_uuid=activity_uuid)
+            span.set_attribute("app.result_length", page.length)
+            return page
+
+
+class LikedActivities:
+    """Read the activities that a user likes."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, page_request: PageRequest) -> Page:
+        """Return live activities, the newest like first."""
+        with spans.use_case("liked-activities") as span:
+            page = self.db.query_page(LIKED, page_request, user_uuid=user.uuid, reader=user.sub)
+            span.set_attribute("app.result_length", page.length)
+            return page
+
+
+def write_like(db: Db, query: str, user: User, activity_uuid: UUID) -> JSONBytes:
+    """Create or delete a like by `query`, and return the activity after that. Raises `NotFound`."""
+    with db.transaction() as transaction:
+        transaction.query_row("likes/lock", activity_uuid=activity_uuid)
+        # The statement returns no row when the like exists already, or does not exist.
+        with suppress(NotFound):
+            transaction.query_row(query, activity_uuid=activity_uuid, user_uuid=user.uuid)
+        return transaction.query_object("activities/find", activity_uuid=activity_uuid, reader=user.sub)
