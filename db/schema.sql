@@ -346,10 +346,77 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
 -- The purge's order.
 CREATE INDEX IF NOT EXISTS idempotency_keys_created_at_idx ON idempotency_keys (created_at);
 
+-- Likes of activities. A like ends with its activity: reads join live_activities, and the purge deletes by the cascade.
+CREATE TABLE IF NOT EXISTS likes (
+    activity_uuid uuid NOT NULL
+        CONSTRAINT likes_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
+    user_uuid uuid NOT NULL
+        CONSTRAINT likes_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT likes_pkey PRIMARY KEY (activity_uuid, user_uuid)
+);
+
+-- The users who like an activity, newest like first.
+CREATE INDEX IF NOT EXISTS likes_activity_idx ON likes (activity_uuid, created_at DESC, user_uuid DESC);
+
+-- The activities that a user likes, newest like first.
+CREATE INDEX IF NOT EXISTS likes_user_idx ON likes (user_uuid, created_at DESC, activity_uuid DESC);
+
+-- Count the likes of a statement: one update for each activity, however many likes the statement adds or deletes. The
+-- cascade of a deleted activity updates no row. The purge deletes activities one by one, most of them without a like:
+-- hence the early return.
+--
+-- The function locks activities in one order, so that two statements cannot deadlock. An activity may have ended while
+-- this function waited for its row, at a time later than now(): then the like is not written.
+CREATE OR REPLACE FUNCTION count_likes() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    counted integer;
+BEGIN
+    IF NOT EXISTS (SELECT FROM changed) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM FROM public.activities
+    WHERE activities.uuid IN (SELECT changed.activity_uuid FROM changed)
+    ORDER BY activities.uuid
+    FOR NO KEY UPDATE;
+    IF TG_OP = 'INSERT' THEN
+        UPDATE public.activities SET likes_count = activities.likes_count + added.likes_count
+        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS added
+        WHERE
+            activities.uuid = added.activity_uuid
+            AND COALESCE(activities.expires_at, 'infinity') > clock_timestamp();
+        GET DIAGNOSTICS counted = ROW_COUNT;
+        IF counted < (SELECT count(DISTINCT changed.activity_uuid) FROM changed) THEN
+            RAISE foreign_key_violation USING
+                MESSAGE = 'the liked activity has ended',
+                CONSTRAINT = 'likes_activity_uuid_fkey';
+        END IF;
+    ELSE
+        UPDATE public.activities SET likes_count = activities.likes_count - removed.likes_count
+        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS removed
+        WHERE activities.uuid = removed.activity_uuid;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER likes_added
+    AFTER INSERT ON likes
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
+
+CREATE OR REPLACE TRIGGER likes_removed
+    AFTER DELETE ON likes
+    REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
+
 -- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
 -- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
 -- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
 -- unfinished_threads.
+--
+-- The cascade deletes at most `most_likes` likes in a batch, which has fewer activities then. Of a more popular activity
+-- each batch deletes that many likes, until the rest is few enough. They count as `ended`, so that the caller goes on.
 --
 -- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
 -- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
@@ -360,8 +427,11 @@ CREATE OR REPLACE FUNCTION purge(batch integer)
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     most constant integer := 5 * batch;
+    most_likes constant integer := 100 * batch;
     until constant timestamptz := statement_timestamp() + interval '1 second';
     candidates uuid[];
+    likes_counts integer[];
+    likes_deleted integer;
     kept uuid[];
     threads record;
 BEGIN
@@ -390,14 +460,34 @@ BEGIN
     END IF;
 
     -- A reply ends with its parent and is younger, so it comes before its parent here.
-    candidates := ARRAY(
-        SELECT candidate.uuid
-        FROM public.activities AS candidate
-        WHERE candidate.expires_at <= now()
-        ORDER BY candidate.expires_at, candidate.created_at DESC
+    SELECT COALESCE(array_agg(candidate.uuid), '{}'), COALESCE(array_agg(candidate.likes_count), '{}')
+    INTO candidates, likes_counts
+    FROM (
+        SELECT expired.uuid, expired.likes_count
+        FROM public.activities AS expired
+        WHERE expired.expires_at <= now()
+        ORDER BY expired.expires_at, expired.created_at DESC
         LIMIT batch
         FOR UPDATE SKIP LOCKED
-    );
+    ) AS candidate;
+    IF (SELECT sum(likes_count) FROM unnest(likes_counts) AS counted (likes_count)) > most_likes THEN
+        IF likes_counts[1] > most_likes THEN
+            DELETE FROM public.likes
+            WHERE likes.ctid = ANY (ARRAY(
+                SELECT excess.ctid FROM public.likes AS excess WHERE excess.activity_uuid = candidates[1] LIMIT most_likes
+            ));
+            GET DIAGNOSTICS likes_deleted = ROW_COUNT;
+            ended := ended + likes_deleted;
+        END IF;
+        candidates := ARRAY(
+            SELECT counted.uuid
+            FROM (
+                SELECT candidate.uuid, sum(candidate.likes_count) OVER (ORDER BY candidate.n) AS likes_count
+                FROM unnest(candidates, likes_counts) WITH ORDINALITY AS candidate (uuid, likes_count, n)
+            ) AS counted
+            WHERE counted.likes_count <= most_likes
+        );
+    END IF;
     -- A cascade has no bound: an activity with a reply outside of the batch stays, and so do its ancestors.
     kept := ARRAY(
         WITH RECURSIVE kept AS (
@@ -466,70 +556,6 @@ BEGIN
     RETURN NEXT;
 END
 $$;
-
--- Likes of activities. A like ends with its activity: reads join live_activities, and the purge deletes by the cascade.
-CREATE TABLE IF NOT EXISTS likes (
-    activity_uuid uuid NOT NULL
-        CONSTRAINT likes_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
-    user_uuid uuid NOT NULL
-        CONSTRAINT likes_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT likes_pkey PRIMARY KEY (activity_uuid, user_uuid)
-);
-
--- The users who like an activity, newest like first.
-CREATE INDEX IF NOT EXISTS likes_activity_idx ON likes (activity_uuid, created_at DESC, user_uuid DESC);
-
--- The activities that a user likes, newest like first.
-CREATE INDEX IF NOT EXISTS likes_user_idx ON likes (user_uuid, created_at DESC, activity_uuid DESC);
-
--- Count the likes of a statement: one update for each activity, however many likes the statement adds or deletes. The
--- cascade of a deleted activity updates no row. The purge deletes activities one by one, most of them without a like:
--- hence the early return.
---
--- The function locks activities in one order, so that two statements cannot deadlock. An activity may have ended while
--- this function waited for its row, at a time later than now(): then the like is not written.
-CREATE OR REPLACE FUNCTION count_likes() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    counted integer;
-BEGIN
-    IF NOT EXISTS (SELECT FROM changed) THEN
-        RETURN NULL;
-    END IF;
-    PERFORM FROM public.activities
-    WHERE activities.uuid IN (SELECT changed.activity_uuid FROM changed)
-    ORDER BY activities.uuid
-    FOR NO KEY UPDATE;
-    IF TG_OP = 'INSERT' THEN
-        UPDATE public.activities SET likes_count = activities.likes_count + added.likes_count
-        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS added
-        WHERE
-            activities.uuid = added.activity_uuid
-            AND COALESCE(activities.expires_at, 'infinity') > clock_timestamp();
-        GET DIAGNOSTICS counted = ROW_COUNT;
-        IF counted < (SELECT count(DISTINCT changed.activity_uuid) FROM changed) THEN
-            RAISE foreign_key_violation USING
-                MESSAGE = 'the liked activity has ended',
-                CONSTRAINT = 'likes_activity_uuid_fkey';
-        END IF;
-    ELSE
-        UPDATE public.activities SET likes_count = activities.likes_count - removed.likes_count
-        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS removed
-        WHERE activities.uuid = removed.activity_uuid;
-    END IF;
-    RETURN NULL;
-END
-$$;
-
-CREATE OR REPLACE TRIGGER likes_added
-    AFTER INSERT ON likes
-    REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
-
-CREATE OR REPLACE TRIGGER likes_removed
-    AFTER DELETE ON likes
-    REFERENCING OLD TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
 
 -- The service's role may read and write rows, and has no other rights. bin/db-create
 -- creates the role.
