@@ -62,7 +62,7 @@ def get_or_create(server: Database, data: Data) -> Database:
         create(database)
         schema_load(database)
         terms = partial(with_terms, count=data.activities)
-        fake_data(database, users=data.users, activities=data.activities, change=terms, has_conversations=False)
+        fake_data(database, users=data.users, activities=data.activities, change=terms)
     return database
 
 

@@ -101,7 +101,6 @@ def fake_data(
     activities: int,
     likes: int = 0,
     change: Callable[[Iterator[Activity]], Iterator[Activity]] = iter,
-    has_conversations: bool = True,
 ) -> None:
     """Add so many users, activities and likes, and conversations. Half of the activities have expired.
 
@@ -118,7 +117,7 @@ def fake_data(
         )
         rows = change(activity_rows(rng, user_uuids, activities))
         copy_rows(connection, "activities", Activity._fields, rows, activities)
-        for statement in (CONVERSATIONS, MESSAGES) if has_conversations else ():
+        for statement in (CONVERSATIONS, MESSAGES):
             connection.execute(statement.encode(), {"user_uuids": user_uuids})
         connection.execute(LIKES.encode(), {"user_uuids": user_uuids, "users": users, "likes": likes})
     with database.connect() as connection:
