@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from harness.collector import Collector, collecting
+from harness.waiting import poll
 from lib.config import Config
 from lib.exporters import providers
 from ops import dev_keys, embedded
@@ -42,6 +43,7 @@ SignIn = Callable[[User], FlaskClient]
 SERVICE_PASSWORD = "cruddur"
 # With a minimal WAL level, copying a database writes no WAL: that takes a third of the CPU time.
 THROWAWAY = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0"
+END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 # .ci/compose runs these, once and with an engine.
 collect_ignore = ["test_engine.py"] if os.environ.get("CI") and not os.environ.get("TEST_DOCKER_HOST") else []
 
@@ -112,11 +114,22 @@ postgresql_noproc = factories.postgresql_noproc(load=[load_schema], depends_on="
 postgresql = factories.postgresql("postgresql_noproc")
 
 
+@pytest.fixture(scope="session")
+def maintenance(server: SimpleNamespace, server_url: str) -> Iterator[psycopg.Connection]:
+    """Connect to another database of the server, in autocommit."""
+    with psycopg.connect(make_conninfo(server_url, dbname=server.maintenance_dbname), autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def owner(postgresql: psycopg.Connection) -> psycopg.Connection:
-    """Return the owner's connection to the test's database, in autocommit."""
+def owner(postgresql: psycopg.Connection, maintenance: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """Yield the owner's connection to the test's database, in autocommit. Afterwards end all sessions there."""
     postgresql.autocommit = True
-    return postgresql
+    database = [postgresql.info.dbname]
+    yield postgresql
+    postgresql.close()
+    # DROP DATABASE sleeps for 0.1 s where a session has not ended yet.
+    poll(lambda: not maintenance.execute(END_SESSIONS, database).rowcount, pause=0.002)
 
 
 @pytest.fixture
