@@ -13,7 +13,7 @@ from bench.report import Findings, at_most
 from bench.scenarios import profiles, signed_in
 from bench.servers import CRUDDUR, running
 from harness.commands import tell
-from harness.processes import Running, descendants, memory_mb
+from harness.processes import Running, worker_memory_mb
 from harness.wrk import Request, Run, wrk
 from lib.command_errors import CommandError
 from ops.command import Database
@@ -33,9 +33,9 @@ def worker(server: Database, schedule: Schedule) -> Findings:
     tell(f"worker: {LATE:,} requests")
     with running(CRUDDUR, database, {"WEB_CONCURRENCY": "1"}) as service:
         send_each(service, requests)
-        early = max(map(memory_mb, descendants(service.pid)))
+        early = worker_memory_mb(service.pid)
         send_many(service, requests, LATE - EARLY)
-        late = max(map(memory_mb, descendants(service.pid)))
+        late = worker_memory_mb(service.pid)
     return Findings(
         title="A worker's memory, and the start",
         method=f"One worker, asked for profiles and for the home feed signed in; medians of {schedule.rounds} starts.",

@@ -15,7 +15,7 @@ from harness.figures import Figure
 from harness.load import Answers, ask_repeatedly, get_repeatedly, getting, load
 from harness.nginx import BEHIND, nginx
 from harness.postgres import NOTHING, THROWAWAY
-from harness.processes import connections, cpu_seconds, largest_memory_mb, largest_peak_mb
+from harness.processes import connections, cpu_seconds, worker_memory_mb, worker_peak_mb
 from harness.raw_clients import exchange, is_closed, raw_clients, slow_senders, status
 from harness.waiting import poll
 from ops.explain import measure, page_query
@@ -47,13 +47,13 @@ def http2(*, broken: bool) -> Figures:
     count = 2 if broken else 16
     with environment(command=without("server", when=broken)) as env:
         get_repeatedly(env.url, HOME_FEED, 20)
-        memory, cpu = largest_memory_mb(env.service.pid), cpu_seconds(env.service.pid)
+        memory, cpu = worker_memory_mb(env.service.pid), cpu_seconds(env.service.pid)
         with raw_clients(env.url, count, bomb):
             alive = get_repeatedly(env.url, "/livez", 20, 0.1)
         response = exchange(env.url, bomb, 1)
         longer = [status(exchange(env.url, request(length))) for length in (HEADERS_LIMIT + 1, 400_000)]
         longest = status(exchange(env.url, request(HEADERS_LIMIT)))
-        growth = largest_memory_mb(env.service.pid) / memory
+        growth = worker_memory_mb(env.service.pid) / memory
         computed = cpu_seconds(env.service.pid) - cpu
     yield none_of("bytes of HTTP/2 in the answer", 0 if response.startswith(b"HTTP/1.1") else len(response))
     yield none_of("/livez not answered under 1 s", alive.failed_or_slower_than(1))
@@ -100,14 +100,14 @@ def unread_responses(*, broken: bool) -> Figures:
     with environment(command=without("unread", when=broken)) as env:
         path = f"/api/activities/@{env.people[0].handle}/status/{insert_thread(env, 100, LARGEST)}?limit=100"
         size = len(get_repeatedly(env.url, path, 1)[0].body)
-        before = largest_memory_mb(env.service.pid)
+        before = worker_memory_mb(env.service.pid)
         sent = f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() * UNREAD_PAGES
         with raw_clients(env.url, UNREAD_CLIENTS, sent, receive_buffer=4096):
             begun = time.monotonic()
             alive = get_repeatedly(env.url, "/livez", 20, 0.25)
             poll(lambda: not connections(env.service.pid, env.service.port), DROPPED_SECONDS, pause=0.5)
             dropped, left = time.monotonic() - begun, connections(env.service.pid, env.service.port)
-        more = largest_peak_mb(env.service.pid) - before
+        more = worker_peak_mb(env.service.pid) - before
     yield none_of("/livez not answered", alive.failed)
     yield at_most(f"slowest /livez, beside {UNREAD_CLIENTS * UNREAD_PAGES:,} such pages", 5, alive.slowest, "s")
     yield none_of(f"of {UNREAD_CLIENTS} clients not dropped", left)

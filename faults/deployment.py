@@ -13,6 +13,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import mean
 
+from psycopg.sql import SQL, Identifier
+
 from faults.drill import Figures, at_least, at_most, drill, none_of
 from faults.unprotected import without
 from faults.writers import PATH, Writers
@@ -252,7 +254,8 @@ def backup_restored(*, broken: bool) -> Figures:
 
 def checksums(url: str) -> dict[str, str]:
     """Return a checksum over all rows of each table."""
-    return {name: str(rows(url, CHECKSUM.format(name))) for (name,) in rows(url, TABLES)}
+    checksum = SQL(CHECKSUM)
+    return {name: str(rows(url, checksum.format(Identifier(name)).as_string())) for (name,) in rows(url, TABLES)}
 
 
 def script(name: str, server: Cluster, *arguments: str) -> None:

@@ -15,7 +15,7 @@ from harness.collector import collector_process
 from harness.environment import PROCESSES, Postgres, environment, postgres, serving
 from harness.load import Answer, Client, Step, fresh, load
 from harness.postgres import NOTHING
-from harness.processes import largest_memory_mb, total_memory_mb
+from harness.processes import total_memory_mb, worker_memory_mb
 from harness.stubs import StubRequest, StubResponse, http_stub, refusing, silent
 from harness.waiting import wait_until
 from harness.wrk import burst
@@ -148,9 +148,9 @@ def tracestate(*, broken: bool, requests: int = TRACED_REQUESTS) -> Figures:
 
         with load(env.url, TRACING_CLIENTS, traced) as warm_up:
             wait_until(lambda: len(warm_up) >= WARM_UP_REQUESTS, "the warm-up")
-        before = largest_memory_mb(env.service.pid)
+        before = worker_memory_mb(env.service.pid)
         with load(env.url, TRACING_CLIENTS, traced) as answers:
             wait_until(lambda: len(answers) >= requests, "the last request")
-        more = largest_memory_mb(env.service.pid) - before
+        more = worker_memory_mb(env.service.pid) - before
     yield none_of(f"of {len(answers):,} requests not answered", answers.failed)
     yield at_most(f"more memory of a worker, for a tracestate of {len(TRACESTATE):,} bytes", 48, more, "MB")

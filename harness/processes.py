@@ -200,14 +200,14 @@ def total_memory_mb(pid: int) -> float:
     return sum(map(memory_mb, tree(pid)))
 
 
-def largest_memory_mb(pid: int) -> float:
-    """Return the resident memory of the largest among a process and its descendants."""
-    return max(map(memory_mb, tree(pid)))
+def worker_memory_mb(pid: int) -> float:
+    """Return the resident memory of the largest process below the service's main process."""
+    return max(map(memory_mb, descendants(pid)))
 
 
-def largest_peak_mb(pid: int) -> float:
-    """Return the largest resident memory that one of a process and its descendants has had."""
-    return max(map(high_water_mb, tree(pid)))
+def worker_peak_mb(pid: int) -> float:
+    """Return the largest resident memory that a process below the service's main process has had."""
+    return max(map(high_water_mb, descendants(pid)))
 
 
 def peak_memory_mb(pid: int) -> float:

@@ -81,6 +81,9 @@ def create_venv() -> None:
             f"cruddur: this Python has no venv: install it (on Debian and Ubuntu: apt install python{version}-venv)"
         )
     write_stderr("cruddur: making .venv")
+    # An old .venv is unusable from here on, also while half of it is deleted.
+    with suppress(OSError):
+        PYTHON.unlink()
     process = run(sys.executable, "-I", "-m", "venv", "--clear", "--without-pip", VENV)
     if not process.returncode:
         PIP_INCOMPLETE.touch()
