@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS activities (
     user_uuid uuid NOT NULL
         CONSTRAINT activities_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     message text NOT NULL,
-    -- Triggers count replies and likes, so that reading a feed counts nothing.
+    -- Triggers count replies, reposts and likes, so that reading a feed counts nothing.
     replies_count integer NOT NULL DEFAULT 0,
     reposts_count integer NOT NULL DEFAULT 0,
     likes_count integer NOT NULL DEFAULT 0,
@@ -362,13 +362,30 @@ CREATE INDEX IF NOT EXISTS likes_activity_idx ON likes (activity_uuid, created_a
 -- The activities that a user likes, newest like first.
 CREATE INDEX IF NOT EXISTS likes_user_idx ON likes (user_uuid, created_at DESC, activity_uuid DESC);
 
--- Count the likes of a statement: one update for each activity, however many likes the statement adds or deletes. The
--- cascade of a deleted activity updates no row. The purge deletes activities one by one, most of them without a like:
--- hence the early return.
+-- Reposts of activities. A repost is no activity: it has no text and no expiry, and ends with the original, as a like
+-- does.
+CREATE TABLE IF NOT EXISTS reposts (
+    activity_uuid uuid NOT NULL
+        CONSTRAINT reposts_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
+    user_uuid uuid NOT NULL
+        CONSTRAINT reposts_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT reposts_pkey PRIMARY KEY (activity_uuid, user_uuid)
+);
+
+-- The users who reposted an activity, newest repost first.
+CREATE INDEX IF NOT EXISTS reposts_activity_idx ON reposts (activity_uuid, created_at DESC, user_uuid DESC);
+
+-- The activities that a user reposted, newest repost first.
+CREATE INDEX IF NOT EXISTS reposts_user_idx ON reposts (user_uuid, created_at DESC, activity_uuid DESC);
+
+-- Count the reactions (likes or reposts) of a statement: one update for each activity, however many rows the statement
+-- adds or deletes. The cascade of a deleted activity updates no row. The purge deletes activities one by one, most of
+-- them without a reaction: hence the early return.
 --
 -- The function locks activities in one order, so that two statements cannot deadlock. An activity may have ended while
--- this function waited for its row, at a time later than now(): then the like is not written.
-CREATE OR REPLACE FUNCTION count_likes() RETURNS trigger LANGUAGE plpgsql AS $$
+-- this function waited for its row, at a time later than now(): then the reaction is not written.
+CREATE OR REPLACE FUNCTION count_reactions() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     counted integer;
 BEGIN
@@ -379,22 +396,22 @@ BEGIN
     WHERE activities.uuid IN (SELECT changed.activity_uuid FROM changed)
     ORDER BY activities.uuid
     FOR NO KEY UPDATE;
-    IF TG_OP = 'INSERT' THEN
-        UPDATE public.activities SET likes_count = activities.likes_count + added.likes_count
-        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS added
-        WHERE
-            activities.uuid = added.activity_uuid
-            AND COALESCE(activities.expires_at, 'infinity') > clock_timestamp();
-        GET DIAGNOSTICS counted = ROW_COUNT;
-        IF counted < (SELECT count(DISTINCT changed.activity_uuid) FROM changed) THEN
-            RAISE foreign_key_violation USING
-                MESSAGE = 'the liked activity has ended',
-                CONSTRAINT = 'likes_activity_uuid_fkey';
-        END IF;
-    ELSE
-        UPDATE public.activities SET likes_count = activities.likes_count - removed.likes_count
-        FROM (SELECT changed.activity_uuid, count(*) AS likes_count FROM changed GROUP BY changed.activity_uuid) AS removed
-        WHERE activities.uuid = removed.activity_uuid;
+    UPDATE public.activities SET
+        likes_count = activities.likes_count + CASE TG_TABLE_NAME WHEN 'likes' THEN difference.n ELSE 0 END,
+        reposts_count = activities.reposts_count + CASE TG_TABLE_NAME WHEN 'reposts' THEN difference.n ELSE 0 END
+    FROM (
+        SELECT changed.activity_uuid, CASE TG_OP WHEN 'INSERT' THEN count(*) ELSE -count(*) END AS n
+        FROM changed
+        GROUP BY changed.activity_uuid
+    ) AS difference
+    WHERE
+        activities.uuid = difference.activity_uuid
+        AND (TG_OP = 'DELETE' OR COALESCE(activities.expires_at, 'infinity') > clock_timestamp());
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    IF TG_OP = 'INSERT' AND counted < (SELECT count(DISTINCT changed.activity_uuid) FROM changed) THEN
+        RAISE foreign_key_violation USING
+            MESSAGE = 'the activity of this reaction has ended',
+            CONSTRAINT = TG_TABLE_NAME || '_activity_uuid_fkey';
     END IF;
     RETURN NULL;
 END
@@ -403,20 +420,31 @@ $$;
 CREATE OR REPLACE TRIGGER likes_added
     AFTER INSERT ON likes
     REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
+    FOR EACH STATEMENT EXECUTE FUNCTION count_reactions();
 
 CREATE OR REPLACE TRIGGER likes_removed
     AFTER DELETE ON likes
     REFERENCING OLD TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION count_likes();
+    FOR EACH STATEMENT EXECUTE FUNCTION count_reactions();
+
+CREATE OR REPLACE TRIGGER reposts_added
+    AFTER INSERT ON reposts
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_reactions();
+
+CREATE OR REPLACE TRIGGER reposts_removed
+    AFTER DELETE ON reposts
+    REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_reactions();
 
 -- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
 -- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
 -- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
 -- unfinished_threads.
 --
--- The cascade deletes at most `most_likes` likes in a batch, which has fewer activities then. Of a more popular activity
--- each batch deletes that many likes, until the rest is few enough. They count as `ended`, so that the caller goes on.
+-- The cascade deletes at most `most_reactions` likes and reposts in a batch, which has fewer activities then. Of a more
+-- popular activity each batch deletes that many, likes first, until the rest is few enough. They count as `ended`, so
+-- that the caller goes on.
 --
 -- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
 -- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
@@ -427,11 +455,12 @@ CREATE OR REPLACE FUNCTION purge(batch integer)
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
     most constant integer := 5 * batch;
-    most_likes constant integer := 100 * batch;
+    most_reactions constant integer := 100 * batch;
     until constant timestamptz := statement_timestamp() + interval '1 second';
     candidates uuid[];
-    likes_counts integer[];
+    reactions_counts integer[];
     likes_deleted integer;
+    reposts_deleted integer;
     kept uuid[];
     threads record;
 BEGIN
@@ -460,32 +489,39 @@ BEGIN
     END IF;
 
     -- A reply ends with its parent and is younger, so it comes before its parent here.
-    SELECT COALESCE(array_agg(candidate.uuid), '{}'), COALESCE(array_agg(candidate.likes_count), '{}')
-    INTO candidates, likes_counts
+    SELECT COALESCE(array_agg(candidate.uuid), '{}'), COALESCE(array_agg(candidate.reactions_count), '{}')
+    INTO candidates, reactions_counts
     FROM (
-        SELECT expired.uuid, expired.likes_count
+        SELECT expired.uuid, expired.likes_count + expired.reposts_count AS reactions_count
         FROM public.activities AS expired
         WHERE expired.expires_at <= now()
         ORDER BY expired.expires_at, expired.created_at DESC
         LIMIT batch
         FOR UPDATE SKIP LOCKED
     ) AS candidate;
-    IF (SELECT sum(likes_count) FROM unnest(likes_counts) AS counted (likes_count)) > most_likes THEN
-        IF likes_counts[1] > most_likes THEN
+    IF (SELECT sum(n) FROM unnest(reactions_counts) AS counted (n)) > most_reactions THEN
+        IF reactions_counts[1] > most_reactions THEN
             DELETE FROM public.likes
             WHERE likes.ctid = ANY (ARRAY(
-                SELECT excess.ctid FROM public.likes AS excess WHERE excess.activity_uuid = candidates[1] LIMIT most_likes
+                SELECT excess.ctid FROM public.likes AS excess WHERE excess.activity_uuid = candidates[1]
+                LIMIT most_reactions
             ));
             GET DIAGNOSTICS likes_deleted = ROW_COUNT;
-            ended := ended + likes_deleted;
+            DELETE FROM public.reposts
+            WHERE reposts.ctid = ANY (ARRAY(
+                SELECT excess.ctid FROM public.reposts AS excess WHERE excess.activity_uuid = candidates[1]
+                LIMIT most_reactions - likes_deleted
+            ));
+            GET DIAGNOSTICS reposts_deleted = ROW_COUNT;
+            ended := ended + likes_deleted + reposts_deleted;
         END IF;
         candidates := ARRAY(
             SELECT counted.uuid
             FROM (
-                SELECT candidate.uuid, sum(candidate.likes_count) OVER (ORDER BY candidate.n) AS likes_count
-                FROM unnest(candidates, likes_counts) WITH ORDINALITY AS candidate (uuid, likes_count, n)
+                SELECT candidate.uuid, sum(candidate.reactions_count) OVER (ORDER BY candidate.n) AS reactions_count
+                FROM unnest(candidates, reactions_counts) WITH ORDINALITY AS candidate (uuid, reactions_count, n)
             ) AS counted
-            WHERE counted.likes_count <= most_likes
+            WHERE counted.reactions_count <= most_reactions
         );
     END IF;
     -- A cascade has no bound: an activity with a reply outside of the batch stays, and so do its ancestors.
@@ -586,8 +622,8 @@ GRANT
         search_text
     ),
     INSERT (uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
-    -- The triggers count_reply and count_likes need this right.
-    UPDATE (replies_count, likes_count)
+    -- The triggers count_reply and count_reactions need this right.
+    UPDATE (replies_count, reposts_count, likes_count)
     ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
 GRANT
@@ -595,6 +631,11 @@ GRANT
     INSERT (activity_uuid, user_uuid),
     DELETE
     ON likes TO cruddur_service;
+GRANT
+    SELECT (activity_uuid, user_uuid, created_at),
+    INSERT (activity_uuid, user_uuid),
+    DELETE
+    ON reposts TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
@@ -613,7 +654,7 @@ GRANT
 
 -- By default every role may call a function. Postgres does not check EXECUTE when a trigger fires.
 REVOKE EXECUTE ON FUNCTION
-    count_reply, count_likes, note_last_message, message_group_uuid, expire_descendants, end_activity, purge
+    count_reply, count_reactions, note_last_message, message_group_uuid, expire_descendants, end_activity, purge
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
 
@@ -623,5 +664,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0009' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0010' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

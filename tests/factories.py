@@ -24,6 +24,9 @@ BELONGINGS = """
     SELECT 'likes', likes::text FROM likes
     WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
     UNION ALL
+    SELECT 'reposts', reposts::text FROM reposts
+    WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -97,21 +100,41 @@ class Make:
 
     def like(self, activity: Activity, *users: User, age: str = "0 s") -> None:
         """Insert likes of a live activity by `users`, all `age` old."""
+        self.react("likes", activity, *users, age=age)
+
+    def repost(self, activity: Activity, *users: User, age: str = "0 s") -> None:
+        """Insert reposts of a live activity by `users`, all `age` old."""
+        self.react("reposts", activity, *users, age=age)
+
+    def react(self, table: str, activity: Activity, *users: User, age: str = "0 s") -> None:
+        """Insert likes or reposts of a live activity by `users`, all `age` old."""
+        statement = f"INSERT INTO {table} (activity_uuid, user_uuid, created_at) VALUES (%s, %s, now() - %s::interval)"
         self.owner.cursor().executemany(
-            "INSERT INTO likes (activity_uuid, user_uuid, created_at) VALUES (%s, %s, now() - %s::interval)",
+            statement.encode(),
             [(activity.uuid, user.uuid, age) for user in users],
         )
 
     def likes(self, activity: Activity) -> list[UUID]:
         """Return the users whose likes of an activity are stored, also when the activity has expired."""
-        statement = "SELECT user_uuid FROM likes WHERE activity_uuid = %s ORDER BY user_uuid"
-        return [uuid for (uuid,) in self.owner.execute(statement, [activity.uuid])]
+        return self.reactions("likes", activity)
 
-    def miscounted(self) -> list[tuple[UUID, int]]:
-        """Return the activities, with their `likes_count`, that have another number of likes."""
+    def reposts(self, activity: Activity) -> list[UUID]:
+        """Return the users whose reposts of an activity are stored, also when the activity has expired."""
+        return self.reactions("reposts", activity)
+
+    def reactions(self, table: str, activity: Activity) -> list[UUID]:
+        """Return the users whose likes or reposts of an activity are stored."""
+        statement = f"SELECT user_uuid FROM {table} WHERE activity_uuid = %s ORDER BY user_uuid"
+        return [uuid for (uuid,) in self.owner.execute(statement.encode(), [activity.uuid])]
+
+    def miscounted(self) -> list[tuple[UUID, int, int]]:
+        """Return the activities, with both counts, that have another number of likes or reposts."""
         statement = """
-            SELECT uuid, likes_count FROM activities
-            WHERE likes_count <> (SELECT count(*) FROM likes WHERE activity_uuid = activities.uuid)
+            SELECT uuid, likes_count, reposts_count FROM activities
+            WHERE (likes_count, reposts_count) <> (
+                (SELECT count(*) FROM likes WHERE activity_uuid = activities.uuid),
+                (SELECT count(*) FROM reposts WHERE activity_uuid = activities.uuid)
+            )
         """
         return self.owner.execute(statement).fetchall()
 
@@ -173,12 +196,13 @@ class Make:
 
 
 def make_bystander(make: Make) -> User:
-    """Insert a user who posts, replies, gets a reply and likes, has a conversation, and has repeated a request."""
+    """Insert a user with a row of each kind, who has posted, replied, liked, reposted, and repeated a request."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
     posted = make.activity(bystander, "a bystander's")
     make.activity(friend, "a reply to a bystander's", reply_to=posted)
     make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
     make.like(posted, bystander, friend)
+    make.repost(posted, bystander, friend)
     make.conversation(bystander, friend, "a bystander's message", "and one more")
     make.owner.execute(
         "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'key', '', %s)",

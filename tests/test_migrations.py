@@ -132,21 +132,32 @@ END = """
 """
 
 
-def test_likes_migration_runs_while_the_service_writes(empty_url: str) -> None:
+LIKE = """
+    INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, user_uuid FROM live_activities ORDER BY created_at LIMIT 1
+    ON CONFLICT DO NOTHING
+"""
+
+
+# The writes of the service of each revision, before likes and before reposts.
+WRITES = {"0008": (POST, REPLY, END), "0009": (POST, REPLY, LIKE, END)}
+
+
+@pytest.mark.parametrize(("revision", "writes"), WRITES.items())
+def test_migration_runs_while_the_service_writes(empty_url: str, revision: str, writes: tuple[str, ...]) -> None:
     database = Database("CONNECTION_URL", empty_url)
     create(database)
-    migrate(database, "0008")
+    migrate(database, revision)
     with psycopg.connect(empty_url, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
         connection.execute("INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('kofi', 'Kofi', '3')")
         is_migrated = Event()
 
         def write() -> int:
-            """Post, reply and end activities as the service of the previous revision does, and count the posts."""
+            """Write as the service of the previous revision does, and count the posts."""
             count = 0
             with psycopg.connect(empty_url, autocommit=True) as service:
                 service.execute("SET ROLE cruddur_service")
                 while not is_migrated.is_set() or not count:
-                    for statement in (POST, REPLY, END):
+                    for statement in writes:
                         service.execute(statement.encode())
                     count += 1
             return count
@@ -157,18 +168,21 @@ def test_likes_migration_runs_while_the_service_writes(empty_url: str) -> None:
         is_migrated.set()
 
         posts = writing.result()
-        row = connection.execute("SELECT count(*), sum(likes_count) FROM activities").fetchone()
-        assert row == (2 * posts, 0)
+        row = connection.execute(
+            "SELECT count(*), sum(likes_count) = (SELECT count(*) FROM likes), sum(reposts_count) FROM activities"
+        ).fetchone()
+        assert row == (2 * posts, True, 0)
 
 
-def test_likes_migration_that_gets_no_lock_changes_nothing(empty_url: str) -> None:
+@pytest.mark.parametrize(("revision", "table"), [("0008", "likes"), ("0009", "reposts")])
+def test_migration_that_gets_no_lock_changes_nothing(empty_url: str, revision: str, table: str) -> None:
     database = Database("CONNECTION_URL", empty_url)
-    migrate(database, "0008")
+    migrate(database, revision)
     with psycopg.connect(empty_url) as writer:
         writer.execute("LOCK TABLE activities IN ROW EXCLUSIVE MODE")
         with pytest.raises(CommandError, match="lock timeout"):
             migrate(database)
-        state = writer.execute("SELECT version_num, to_regclass('likes') FROM alembic_version").fetchall()
-        assert state == [("0008", None)]
+        state = writer.execute("SELECT version_num, to_regclass(%s) FROM alembic_version", [table]).fetchall()
+        assert state == [(revision, None)]
 
-    assert "0009" in migrate(database)
+    assert SCHEMA in migrate(database)

@@ -133,20 +133,21 @@ def messages_left(make: Make) -> list[str]:
 
 
 @pytest.fixture
-def liked(make: Make) -> Callable[[int], Activity]:
-    """Return a function that creates an expired activity with so many likes."""
+def popular(make: Make) -> Callable[[int, int], Activity]:
+    """Return a function that creates an expired activity with so many likes and reposts."""
     make.owner.execute(
         "INSERT INTO users (handle, display_name, cognito_user_id)"
         " SELECT 'fan' || n, 'Fan', 'fan-' || n FROM generate_series(1, 250) AS n"
     )
 
-    def create(likes: int) -> Activity:
+    def create(likes: int, reposts: int) -> Activity:
         activity = make.activity(make.user())
-        make.owner.execute(
-            "INSERT INTO likes (activity_uuid, user_uuid)"
-            " SELECT %s, uuid FROM users WHERE handle LIKE 'fan%%' ORDER BY handle LIMIT %s",
-            [activity.uuid, likes],
-        )
+        for table, count in (("likes", likes), ("reposts", reposts)):
+            insert = f"""
+                INSERT INTO {table} (activity_uuid, user_uuid)
+                SELECT %s, uuid FROM users WHERE handle LIKE 'fan%%' ORDER BY handle LIMIT %s
+            """
+            make.owner.execute(insert.encode(), [activity.uuid, count])
         make.expire(activity)
         return activity
 
@@ -154,37 +155,39 @@ def liked(make: Make) -> Callable[[int], Activity]:
 
 
 @pytest.mark.usefixtures("bystander")
-def test_batch_deletes_a_bounded_number_of_likes(service: Connection, liked: Callable[[int], Activity]) -> None:
-    for likes in (150, 50, 100, 100, 1):
-        liked(likes)
+def test_batch_deletes_a_bounded_number_of_likes_and_reposts(
+    service: Connection, popular: Callable[[int, int], Activity]
+) -> None:
+    for likes, reposts in ((150, 0), (0, 50), (30, 70), (100, 0), (0, 1)):
+        popular(likes, reposts)
 
-    # A batch of so many activities has 100 times as many likes.
+    # A batch of so many activities has 100 times as many likes and reposts together.
     batches = [purge_batch(service, 2) for _ in range(4)]
 
     assert [batch and (batch.activities, batch.ended) for batch in batches] == [(2, 0), (2, 0), (1, 0), (0, 0)]
-    for likes in (150, 51):
-        liked(likes)
+    for likes, reposts in ((80, 70), (1, 50)):
+        popular(likes, reposts)
     batches = [purge_batch(service, 2) for _ in range(3)]
     assert [batch and (batch.activities, batch.ended) for batch in batches] == [(1, 0), (1, 0), (0, 0)]
 
 
 @pytest.mark.usefixtures("bystander")
-def test_likes_of_a_popular_activity_are_purged_first(
-    service: Connection, make: Make, liked: Callable[[int], Activity]
+def test_likes_and_reposts_of_a_popular_activity_are_purged_first(
+    service: Connection, make: Make, popular: Callable[[int, int], Activity]
 ) -> None:
-    popular, other = liked(250), liked(1)
+    first, other = popular(120, 130), popular(1, 0)
 
-    for remaining in (150, 50):
+    for remaining in ((20, 130), (0, 50)):
         batch = purge_batch(service, 1)
         assert batch is not None
         assert (batch.activities, batch.ended) == (0, 100)
-        assert len(make.likes(popular)) == remaining
+        assert (len(make.likes(first)), len(make.reposts(first))) == remaining
         assert make.miscounted() == []
     assert len(make.likes(other)) == 1
     batches = [purge_batch(service, 1) for _ in range(3)]
 
     assert [batch and (batch.activities, batch.ended) for batch in batches] == [(1, 0), (1, 0), (0, 0)]
-    assert make.likes(popular) == make.likes(other) == []
+    assert make.likes(first) == make.reposts(first) == make.likes(other) == []
 
 
 def test_reply_to_an_expired_activity_is_expired_and_purged(service: Connection, make: Make) -> None:

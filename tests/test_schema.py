@@ -205,12 +205,13 @@ def test_service_cannot_delete_or_change_messages_and_keys(service_url: str, sta
         service.execute(statement.encode())
 
 
-MANY = 1_000
+MANY = 10_000
+TABLES = ("likes", "reposts")
 
 
 @pytest.fixture
 def popular(make: Make) -> Activity:
-    """Create an activity that as many users like, and others like another one too."""
+    """Create an activity, and as many users who may like it or repost it."""
     activity = make.activity(make.user("author"), "popular")
     make.owner.execute(
         "INSERT INTO users (handle, display_name, cognito_user_id)"
@@ -233,39 +234,39 @@ def updates(make: Make, statement: str, *parameters: object) -> int:
 
 
 @pytest.mark.usefixtures("bystander")
-def test_statement_updates_a_liked_activity_once(make: Make, popular: Activity) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_statement_updates_an_activity_once(make: Make, popular: Activity, table: str) -> None:
     fans = "SELECT %s::uuid, uuid FROM users WHERE handle LIKE 'fan%%'"
 
-    assert updates(make, f"INSERT INTO likes (activity_uuid, user_uuid) {fans}", popular.uuid) == 1
+    assert updates(make, f"INSERT INTO {table} (activity_uuid, user_uuid) {fans}", popular.uuid) == 1
     assert make.miscounted() == []
-    assert updates(make, f"DELETE FROM likes WHERE (activity_uuid, user_uuid) IN ({fans})", popular.uuid) == 1
+    assert updates(make, f"DELETE FROM {table} WHERE (activity_uuid, user_uuid) IN ({fans})", popular.uuid) == 1
     assert make.miscounted() == []
-    assert updates(make, "DELETE FROM likes WHERE activity_uuid = %s", popular.uuid) == 0
+    assert updates(make, f"DELETE FROM {table} WHERE activity_uuid = %s", popular.uuid) == 0
 
 
 @pytest.mark.usefixtures("bystander")
 def test_purge_of_a_popular_activity_updates_no_row(make: Make, popular: Activity) -> None:
-    make.owner.execute(
-        "INSERT INTO likes (activity_uuid, user_uuid) SELECT %s, uuid FROM users WHERE handle LIKE 'fan%%'",
-        [popular.uuid],
-    )
+    for table in TABLES:
+        insert = f"INSERT INTO {table} (activity_uuid, user_uuid) SELECT %s, uuid FROM users WHERE handle LIKE 'fan%%'"
+        make.owner.execute(insert.encode(), [popular.uuid])
     make.expire(popular)
 
     assert updates(make, "SELECT purge(1000)") == 0
 
-    assert make.likes(popular) == []
+    assert make.likes(popular) == make.reposts(popular) == []
     assert make.owner.execute("SELECT FROM activities WHERE uuid = %s", [popular.uuid]).fetchall() == []
     assert make.miscounted() == []
 
 
-def test_likes_of_an_expired_activity_violate_their_foreign_key(make: Make) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_reactions_to_an_expired_activity_violate_their_foreign_key(make: Make, table: str) -> None:
     live, expired = make.activity(make.user()), make.activity(make.user(), age="2 hours", ttl="1 hour")
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation) as refusal:
-        make.owner.execute(
-            "INSERT INTO likes (activity_uuid, user_uuid) SELECT activities.uuid, activities.user_uuid FROM activities"
-        )
+        insert = f"INSERT INTO {table} (activity_uuid, user_uuid) SELECT uuid, user_uuid FROM activities"
+        make.owner.execute(insert.encode())
 
-    assert refusal.value.diag.constraint_name == "likes_activity_uuid_fkey"
-    assert make.likes(live) == make.likes(expired) == []
+    assert refusal.value.diag.constraint_name == f"{table}_activity_uuid_fkey"
+    assert make.reactions(table, live) == make.reactions(table, expired) == []
     assert make.miscounted() == []
