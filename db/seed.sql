@@ -98,6 +98,20 @@ FROM (
 JOIN users ON users.handle = seed.handle
 ON CONFLICT (activity_uuid, user_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
 
+-- Reposts, also of andrewbrown's activity, by andrewbrown, and of a reply. The trigger counts new ones only.
+INSERT INTO reposts (activity_uuid, user_uuid, created_at)
+SELECT seed.activity_uuid::uuid, users.uuid, now() - seed.age::interval
+FROM (
+    VALUES
+    ('5eed0000-0000-4000-a000-000000000002', 'andrewbrown', '2 minutes'),
+    ('5eed0000-0000-4000-a000-000000000004', 'andrewbrown', '1 hour'),
+    ('5eed0000-0000-4000-a000-000000000004', 'LinYue', '2 hours'),
+    ('5eed0000-0000-4000-a000-000000000007', 'bayko', '8 days'),
+    ('5eed0000-0000-4000-b000-000000000001', 'giulia_ferri', '35 minutes')
+) AS seed (activity_uuid, handle, age)
+JOIN users ON users.handle = seed.handle
+ON CONFLICT (activity_uuid, user_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
+
 -- Direct messages. Messages do not expire, so loading the file again changes no time of theirs.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)

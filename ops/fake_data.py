@@ -1,4 +1,7 @@
-"""Generate users, activities, likes and conversations by the hundred thousand. A fixed seed makes all runs the same."""
+"""Generate users, activities, likes, reposts and conversations by the hundred thousand.
+
+A fixed seed makes all runs the same.
+"""
 
 import random
 from collections.abc import Callable, Iterator
@@ -58,8 +61,8 @@ INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
 SELECT numbered.uuid, numbered.lesser_user_uuid, 'message ' || number, now() - number * interval '1 minute'
 FROM numbered, generate_series(1, CASE numbered.n WHEN 1 THEN 1000 ELSE 3 END) AS number
 """
-# All users like the newest activity, then all like the one before it, and so on.
-LIKES = """
+# All users like (or repost) the newest activity, then all like the one before it, and so on.
+REACTIONS = """
 WITH numbered AS (
     SELECT users.uuid, row_number() OVER (ORDER BY users.uuid) - 1 AS n
     FROM users
@@ -70,11 +73,11 @@ newest AS (
     FROM live_activities
     WHERE live_activities.user_uuid = ANY (%(user_uuids)s)
     ORDER BY live_activities.created_at DESC
-    LIMIT %(likes)s / %(users)s + 1
+    LIMIT %(count)s / %(users)s + 1
 )
-INSERT INTO likes (activity_uuid, user_uuid, created_at)
+INSERT INTO {table} (activity_uuid, user_uuid, created_at)
 SELECT newest.uuid, numbered.uuid, now() - number * interval '10 ms'
-FROM generate_series(0, %(likes)s - 1) AS number
+FROM generate_series(0, %(count)s - 1) AS number
 JOIN numbered ON numbered.n = number %% %(users)s
 JOIN newest ON newest.n = number / %(users)s
 """
@@ -99,10 +102,10 @@ def fake_data(
     *,
     users: int,
     activities: int,
-    likes: int = 0,
     change: Callable[[Iterator[Activity]], Iterator[Activity]] = iter,
+    **reactions: int,
 ) -> None:
-    """Add so many users, activities and likes, and conversations. Half of the activities have expired.
+    """Add so many users, activities, and `likes` and `reposts`; and conversations. Half of the activities have expired.
 
     `change` may change the activities before they are written.
     Raises `CommandError` when the database holds such data already.
@@ -119,10 +122,12 @@ def fake_data(
         copy_rows(connection, "activities", Activity._fields, rows, activities)
         for statement in (CONVERSATIONS, MESSAGES):
             connection.execute(statement.encode(), {"user_uuids": user_uuids})
-        connection.execute(LIKES.encode(), {"user_uuids": user_uuids, "users": users, "likes": likes})
+        for table, count in reactions.items():
+            insert = SQL(REACTIONS).format(table=Identifier(table))
+            connection.execute(insert, {"user_uuids": user_uuids, "users": users, "count": count})
     with database.connect() as connection:
         # Before this the planner has no statistics of these rows, and each index scan visits the table too.
-        connection.execute("VACUUM (ANALYZE) users, activities, likes, message_groups, messages")
+        connection.execute("VACUUM (ANALYZE) users, activities, likes, reposts, message_groups, messages")
 
 
 def copy_rows(

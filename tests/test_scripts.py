@@ -94,23 +94,28 @@ def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
             count(*) FILTER (WHERE expires_at BETWEEN now() AND now() + interval '10 minutes'),
             count(*) FILTER (WHERE replies_count > 0),
             sum(replies_count) = count(reply_to_activity_uuid),
-            sum(likes_count) = (SELECT count(*) FROM likes)
+            sum(likes_count) = (SELECT count(*) FROM likes),
+            sum(reposts_count) = (SELECT count(*) FROM reposts)
         FROM activities
     """
-    assert rows(new_url, states) == [(1, 2, 1, 3, True, True)]
-    assert rows(new_url, "SELECT count(*) FROM likes") == [(8,)]
+    assert rows(new_url, states) == [(1, 2, 1, 3, True, True, True)]
+    assert rows(new_url, "SELECT (SELECT count(*) FROM likes), count(*) FROM reposts") == [(8, 5)]
 
 
 def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     seeded = rows(new_url, "SELECT uuid FROM activities")
 
-    size = ("--activities", "2000", "--users", "100", "--likes", "250")
+    size = ("--activities", "2000", "--users", "100", "--likes", "250", "--reposts", "150")
     output = succeeds("db-seed", *size, CONNECTION_URL=new_url)
 
-    assert output.endswith("; added 2000 generated activities, 100 generated users; added 250 generated likes\n")
-    likes = "SELECT likes_count FROM live_activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
-    assert rows(new_url, f"{likes} ORDER BY live_activities.created_at DESC LIMIT 4") == [(100,), (100,), (50,), (0,)]
+    added = "2000 generated activities, 100 generated users; added 250 generated likes; added 150 generated reposts"
+    assert output.endswith(f"; added {added}\n")
+    counts = """
+        SELECT likes_count, reposts_count FROM live_activities JOIN users ON users.uuid = user_uuid
+        WHERE handle LIKE 'person_%' ORDER BY live_activities.created_at DESC LIMIT 4
+    """
+    assert rows(new_url, counts) == [(100, 100), (100, 50), (50, 0), (0, 0)]
     from_fake_data = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
         new_url,
