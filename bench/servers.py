@@ -21,6 +21,7 @@ from harness.wrk import Request
 from lib.command_errors import CommandError
 from lib.conninfo import conninfo
 from lib.pagination import PageRequest
+from lib.queries import READER_COLUMNS
 from ops.command import Database
 from services.home_activities import HomeActivities
 from services.user_activities import UserActivities
@@ -90,9 +91,9 @@ def check_post(service: Running, database: Database, request: Request) -> None:
     activity = response.json()
     with as_service(database) as db:
         expected = db.query_object("activities/show", activity_uuid=activity["uuid"], handle=activity["handle"])
-    # Only this service has likes.
-    liked = {"liked": False} if "liked" in activity else {}
-    check_response(response, json.dumps(json.loads(expected) | liked).encode())
+    # Only this service has likes and reposts.
+    reactions = {name: False for name in READER_COLUMNS if name in activity}
+    check_response(response, json.dumps(json.loads(expected) | reactions).encode())
 
 
 def check_response(response: urllib3.BaseHTTPResponse, expected: bytes) -> urllib3.BaseHTTPResponse:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
 from lib.database import has_reader
@@ -15,9 +16,10 @@ from services.home_activities import HOME
 from services.likes import LIKED, LIKES
 from services.messages import MESSAGES
 from services.notifications_activities import NOTIFICATIONS
+from services.reposts import REPOSTS
 from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
 from services.show_activity import REPLIES
-from services.user_activities import USER
+from services.user_activities import USER, USER_WITH_REPOSTS
 
 # A live activity with a reply, near the middle of the feed, and its author.
 SAMPLE = """
@@ -28,14 +30,14 @@ SAMPLE = """
     OFFSET (SELECT count(*) / 2 FROM live_activities WHERE replies_count > 0)
     LIMIT 1
 """
-# The activity with the most likes, and one of the users who like it.
-LIKE = """
-    SELECT likes.activity_uuid, users.uuid, users.cognito_user_id
-    FROM likes JOIN users ON users.uuid = likes.user_uuid
-    WHERE likes.activity_uuid = (
-        SELECT live_activities.uuid FROM live_activities ORDER BY live_activities.likes_count DESC LIMIT 1
+# The activity with the most likes or reposts, and one of the users who like it or reposted it.
+REACTION = """
+    SELECT reactions.activity_uuid, users.uuid, users.handle, users.cognito_user_id
+    FROM {table} AS reactions JOIN users ON users.uuid = reactions.user_uuid
+    WHERE reactions.activity_uuid = (
+        SELECT live_activities.uuid FROM live_activities ORDER BY live_activities.{count} DESC LIMIT 1
     )
-    ORDER BY likes.created_at
+    ORDER BY reactions.created_at
     LIMIT 1
 """
 # The longest conversation, and the user with the most messages in it.
@@ -73,8 +75,9 @@ def service_queries(connection: Connection) -> list[Query]:
         raise CommandError("no activity with a reply, or no conversation, to query: run bin/db-seed")
     created_at, uuid, handle, author, sub = sample
     group, sender = conversation
-    # Without any like the queries find no row.
-    liked, liker, reader = connection.execute(LIKE).fetchone() or (uuid, author, sub)
+    # Without any like or repost the queries find no row.
+    liked, liker, _, reader = reaction(connection, "likes") or (uuid, author, handle, sub)
+    reposted, _, reposter, _ = reaction(connection, "reposts") or (uuid, author, handle, sub)
 
     return [
         page_query("home", HOME),
@@ -82,6 +85,8 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
         page_query("home, with a token", HOME, reader=reader),
         page_query("profile", USER, handle=handle),
+        page_query("profile with reposts", USER_WITH_REPOSTS, handle=reposter),
+        page_query("profile with reposts, with a token", USER_WITH_REPOSTS, handle=reposter, reader=reader),
         page_query("status", REPLIES, handle=handle, activity_uuid=uuid),
         page_query("search, a term of one activity", SEARCH_RARE, longest="%imported%", words=["%imported%", "%seed%"]),
         page_query("search, a term of one in thirty", SEARCH, words=["%yesterday%"]),
@@ -90,11 +95,18 @@ def service_queries(connection: Connection) -> list[Query]:
         *(count_query(word) for word in ("imported", "yesterday", "the")),
         page_query("notifications", NOTIFICATIONS, user_uuid=author, reader=sub),
         page_query("likes of an activity", LIKES, activity_uuid=liked),
+        page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
         page_query("liked", LIKED, user_uuid=liker, reader=reader),
         page_query("messages", MESSAGES, message_group_uuid=group, user_uuid=sender),
         Query("message groups", array_statement("message_groups/index"), {"user_uuid": sender, "limit": 20}),
         Query("users short", object_statement("users/short"), {"handle": handle}),
     ]
+
+
+def reaction(connection: Connection, table: str) -> TupleRow | None:
+    """Return a row of `likes` or `reposts` with its user. Without any row return `None`."""
+    statement = SQL(REACTION).format(table=Identifier(table), count=Identifier(f"{table}_count"))
+    return connection.execute(statement).fetchone()
 
 
 def page_query(title: str, feed: PagedQuery, order: Order | None = None, **parameters: Any) -> Query:
@@ -119,6 +131,11 @@ def measure(connection: Connection, query: Query) -> Cost:
         explain = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + query.statement
         row = connection.execute(explain, query.parameters, prepare=False).fetchone()
     assert row is not None
+    return plan_cost(row)
+
+
+def plan_cost(row: TupleRow) -> Cost:
+    """Return the cost that the row of EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) shows."""
     (plan,) = row[0]
     nodes = list(plan_nodes(plan["Plan"]))
     scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]

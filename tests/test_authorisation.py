@@ -106,10 +106,12 @@ def test_optional_route_responds_to_a_forged_token_as_to_an_anonymous_client(
     app: Flask, world: World, make: Make, method: str, rule: str
 ) -> None:
     make.like(world.activity, world.owner)
+    make.repost(world.activity, world.owner)
     client, path = app.test_client(), f"{world.path(rule)}?term=owner"
     anonymous = client.open(path, method=method)
     assert anonymous.status_code == HTTPStatus.OK
     assert b'"liked"' not in anonymous.data
+    assert b'"reposted"' not in anonymous.data
 
     for client_name, headers in forgeries(world.owner.cognito_user_id).items():
         response = client.open(path, method=method, headers=headers)
@@ -120,8 +122,9 @@ def test_optional_route_responds_to_a_forged_token_as_to_an_anonymous_client(
         response = client.open(path, method=method, headers=bearer(person.cognito_user_id))
         assert response.status_code == HTTPStatus.OK
         # The bystander's activities on the page belong to the home feed.
-        assert response.data.count(b'"liked":true') == count
-        assert b'"liked":false' in response.data or count
+        for column in (b'"liked"', b'"reposted"'):
+            assert response.data.count(column + b":true") == count
+            assert column + b":false" in response.data or count
         assert response.headers["Cache-Control"] == "private, no-store"
 
 

@@ -31,7 +31,7 @@ def test_created_activity_is_returned_as_later_shown(sign_in: SignIn, make: Make
     assert (response.json["handle"], response.json["display_name"]) == ("LinYue", "Lin Yue")
     counts = ("replies_count", "reposts_count", "likes_count")
     assert [response.json[name] for name in counts] == [0, 0, 0]
-    assert response.json["liked"] is False
+    assert (response.json["liked"], response.json["reposted"]) == (False, False)
     assert response.json["reply_to_activity_uuid"] is None
     assert client.get("/api/activities/home").json[0] == response.json
     assert client.get(f"/api/activities/@linyue/status/{response.json['uuid']}").json["activity"] == response.json

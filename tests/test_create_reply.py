@@ -42,8 +42,8 @@ def test_activity_and_reply_have_the_columns_of_the_home_feed(sign_in: SignIn, m
 
     (shown, *_) = client.get("/api/activities/home").json
     assert shown["uuid"] == activity["uuid"]
-    # The ten of every response, and `liked`.
-    assert len(shown) == 11
+    # The ten of every response, `liked` and `reposted`.
+    assert len(shown) == 12
     assert list(activity) == list(reply) == list(shown)
 
 

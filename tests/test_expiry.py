@@ -35,11 +35,13 @@ REPLIES = """
     FROM (SELECT uuid, user_uuid, created_at, expires_at FROM activities ORDER BY random() LIMIT 500) AS parent
 """
 LIKES = "INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
+REPOSTS = "INSERT INTO reposts (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
 FEEDS = {
     "visitors": "/api/activities/home",
     "home": "/api/activities/home?limit=100",
     "search": "/api/activities/search?term=ends+soon&limit=100",
     "profile": "/api/activities/@author?limit=100",
+    "reposts by reader": "/api/activities/@reader?reposts=true&limit=100",
     "notifications": "/api/activities/notifications?limit=100",
     "liked": "/api/activities/liked?limit=100",
 }
@@ -115,7 +117,7 @@ def ask(watch: Watch, way: str, uuid: UUID, request: Callable[[UUID], TestRespon
     if response.status_code == HTTPStatus.OK:
         body = response.json
         if isinstance(body, list):
-            # The users who like the activity.
+            # The users who like the activity, or reposted it.
             body = {"expires_at": watch.ends[uuid].isoformat()}
         watch.check(way, sent, [body["activity"], *body["replies"]] if "replies" in body else [body])
     else:
@@ -143,7 +145,7 @@ def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
         keys[UUID(response.json["uuid"])] = str(n)
     parameters = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
-        for statement in (END, POSTS, REPLIES, LIKES):
+        for statement in (END, POSTS, REPLIES, LIKES, REPOSTS):
             make.owner.execute(statement.encode(), parameters)
     return People(sign_in(author), keys, sign_in(reader), client)
 
@@ -179,6 +181,13 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     def likes(uuid: UUID) -> TestResponse:
         return visitor.get(f"/api/activities/{uuid}/likes")
 
+    def unrepost_and_repost(uuid: UUID) -> TestResponse:
+        reader.delete(f"/api/activities/{uuid}/repost")
+        return reader.put(f"/api/activities/{uuid}/repost")
+
+    def reposts(uuid: UUID) -> TestResponse:
+        return visitor.get(f"/api/activities/{uuid}/reposts")
+
     def replay(uuid: UUID) -> TestResponse:
         return post(author, keys[uuid])
 
@@ -188,12 +197,14 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
         "reply": partial(ask_nearest, watch, "reply", watch.ends, reply),
         "like": partial(ask_nearest, watch, "like", watch.ends, unlike_and_like),
         "likes": partial(ask_nearest, watch, "likes", watch.ends, likes),
+        "repost": partial(ask_nearest, watch, "repost", watch.ends, unrepost_and_repost),
+        "reposts": partial(ask_nearest, watch, "reposts", watch.ends, reposts),
         "replay": partial(ask_nearest, watch, "replay", keys, replay),
     }
     with ThreadPoolExecutor() as pool:
         threads = (
             *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"]]),
-            [feeds["notifications"], feeds["profile"]],
+            [feeds["notifications"], feeds["profile"], feeds["reposts by reader"]],
             singles.values(),
         )
         running = [pool.submit(until_all_expired, watch, *steps) for steps in threads]
@@ -206,5 +217,5 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     assert {*FEEDS, *singles, *(f"{way}, gone" for way in singles)} <= seen
     assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
-        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 4
+        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 5
     assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], []]

@@ -113,7 +113,7 @@ def test_authenticated_reader_sees_new_activities_at_once(client: FlaskClient, s
         created = author.post("/api/activities", json={"message": str(n), "ttl": "1-day"}).json
         assert author.get(HOME).json[0] == created
         assert reader.get(HOME).json[0] == created
-        assert client.get(f"{HOME}?limit=19").json[0] | {"liked": False} == created
+        assert client.get(f"{HOME}?limit=19").json[0] | {"liked": False, "reposted": False} == created
 
 
 def test_anonymous_first_page_is_cached_for_one_second(
@@ -143,6 +143,6 @@ def test_anonymous_and_authenticated_first_pages_link_alike(client: FlaskClient,
 
     anonymous, authenticated = client.get(HOME), sign_in(author).get(HOME)
 
-    assert [activity | {"liked": False} for activity in anonymous.json] == authenticated.json
+    assert [activity | {"liked": False, "reposted": False} for activity in anonymous.json] == authenticated.json
     assert links(anonymous) == links(authenticated)
     assert len(client.get(links(anonymous)["next"]).json) == 1

@@ -165,17 +165,17 @@ def test_writes_are_limited_per_user_apart_from_reads(limited: Limited, make: Ma
 
 
 @pytest.mark.usefixtures("bystander")
-def test_likes_count_as_writes(limited: Limited, make: Make) -> None:
+def test_likes_and_reposts_count_as_writes(limited: Limited, make: Make) -> None:
     app = limited(user_writes=2, user_reads=10)
     lin, activity = as_user(app, make.user()), make.activity(make.user())
-    path = f"/api/activities/{activity.uuid}/like"
+    like, repost = (f"/api/activities/{activity.uuid}/{name}" for name in ("like", "repost"))
 
-    assert quota(lin.put(path)) == ("user-writes", 1)
-    assert quota(lin.delete(path)) == ("user-writes", 0)
-    refused = lin.put(path)
-
-    assert (refused.status_code, refused.json) == (429, ["too_many_requests"])
-    assert make.owner.execute("SELECT likes_count FROM activities WHERE uuid = %s", [activity.uuid]).fetchone() == (0,)
+    assert quota(lin.put(like)) == ("user-writes", 1)
+    assert quota(lin.delete(repost)) == ("user-writes", 0)
+    for path, method in ((like, "DELETE"), (repost, "PUT")):
+        refused = lin.open(path, method=method)
+        assert (refused.status_code, refused.json) == (429, ["too_many_requests"])
+    assert (len(make.likes(activity)), make.reposts(activity)) == (1, [])
 
 
 def test_searches_are_limited_per_user_or_network_apart_from_reads(limited: Limited, make: Make) -> None:

@@ -23,6 +23,7 @@ READS: dict[str, UseCases] = {
     "/api/activities/search": [("search-activities", ("activities/search",))],
     "/api/activities/liked": [SIGN_IN, ("liked-activities", ("activities/liked",))],
     "/api/activities/<uuid:activity_uuid>/likes": [("activity-likes", ("likes/index",))],
+    "/api/activities/<uuid:activity_uuid>/reposts": [("activity-reposts", ("reposts/index",))],
     "/api/activities/notifications": [SIGN_IN, ("notifications-activities", ("activities/notifications",))],
     "/api/activities/@<handle:handle>": [("user-activities", ("activities/user",))],
     "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [("show-activity", ("activities/replies",))],
@@ -36,11 +37,19 @@ WRITES: dict[tuple[str, str], UseCases] = {
     ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
     ("PUT", "/api/activities/<uuid:activity_uuid>/like"): [
         SIGN_IN,
-        ("like-activity", ("likes/lock", "likes/create", "activities/find")),
+        ("like-activity", ("activities/lock", "likes/create", "activities/find")),
     ],
     ("DELETE", "/api/activities/<uuid:activity_uuid>/like"): [
         SIGN_IN,
-        ("unlike-activity", ("likes/lock", "likes/delete", "activities/find")),
+        ("unlike-activity", ("activities/lock", "likes/delete", "activities/find")),
+    ],
+    ("PUT", "/api/activities/<uuid:activity_uuid>/repost"): [
+        SIGN_IN,
+        ("repost-activity", ("activities/lock", "reposts/create", "activities/find")),
+    ],
+    ("DELETE", "/api/activities/<uuid:activity_uuid>/repost"): [
+        SIGN_IN,
+        ("unrepost-activity", ("activities/lock", "reposts/delete", "activities/find")),
     ],
     ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],

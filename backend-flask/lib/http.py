@@ -87,6 +87,14 @@ def page_request(args: Mapping[str, str]) -> PageRequest:
     return PageRequest(int(limit), Cursor.parse(args["cursor"]) if "cursor" in args else None)
 
 
+def has_flag(args: Mapping[str, str], name: str) -> bool:
+    """Return whether the parameter `name` is `true`. `false` and a missing one are not. Raises `BadRequest`."""
+    value = args.get(name, "false")
+    if value not in {"true", "false"}:
+        raise BadRequest(f"{name}_invalid")
+    return value == "true"
+
+
 def idempotency_key(request: Request) -> IdempotencyKey | None:
     """Return a POST's idempotency key with its fingerprint, `None` without a key. Raises `BadRequest`."""
     key = request.headers.get("Idempotency-Key")
@@ -124,7 +132,7 @@ def link_header(args: Mapping[str, str], page: Page) -> str:
     The references are queries alone (RFC 3986, section 5.2). Clients resolve them against the request's URL, because
     a proxy may have removed a prefix of its path.
     """
-    parameters = {name: args[name] for name in ("term", "limit") if name in args}
+    parameters = {name: args[name] for name in ("term", "reposts", "limit") if name in args}
     # A cursor needs no quoting.
     query = f"{urlencode(parameters)}&cursor=" if parameters else "cursor="
     neighbours = (("next", page.next), ("prev", page.prev))

@@ -27,7 +27,9 @@ FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and the names that each placeholder fills into the list. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
 COLUMNS = "activities/columns"
-READER_COLUMNS = "activities/reader_columns"
+READER_COLUMN = "activities/reader_column"
+# The further columns for an authenticated reader, each with the table of its rows.
+READER_COLUMNS = {"liked": "likes", "reposted": "reposts"}
 PLACEHOLDERS = {
     "{columns}": {"activity": "live_activities", "display_name": "users.display_name", "handle": "users.handle"},
     "{written_columns}": {
@@ -36,8 +38,8 @@ PLACEHOLDERS = {
         "handle": "%(handle)s::text AS handle",
     },
 }
-# The same columns of a row that a statement has just created: a new activity has no likes.
-WRITTEN_READER_COLUMNS = "    false AS liked"
+# The same columns of a row that a statement has just created: a new activity has no likes and no reposts.
+WRITTEN_READER_COLUMNS = ",\n".join(f"    false AS {column}" for column in READER_COLUMNS)
 
 
 class ParentQuery(NamedTuple):
@@ -125,10 +127,7 @@ def query_wrap_bounded_page(scan_template: str, template: str) -> str:
     A further column, `stopped_at`, is the keyset of the last scanned row where the scan ended before the page was full.
     """
     return f"""\
-WITH scanned AS MATERIALIZED (
-{scan_template}
-),
-{page_ctes(template, NO_EXPIRY)}
+WITH {scan_cte(scan_template)}{page_ctes(template, NO_EXPIRY)}
 SELECT
     page.json,
     page.fetched,
@@ -139,23 +138,34 @@ FROM page"""
 
 
 def query_wrap_page_with_parent(
-    parent: ParentQuery, parent_template: str, template: str, *, has_items: bool = False
+    parent: ParentQuery,
+    parent_template: str,
+    template: str,
+    *,
+    scan_template: str | None = None,
+    has_items: bool = False,
 ) -> str:
     """Return a statement for a page of the feed `template` under its parent, with the columns of `query_wrap_page`.
 
-    Without the parent's row it has no row.
+    With `scan_template` the columns are those of `query_wrap_bounded_page`. Without the parent's row it has no row.
     """
+    scan, stopped_at = (scan_cte(scan_template), f",\n    {STOPPED_AT}") if scan_template else ("", "")
     return f"""\
 WITH object_row AS (
 {parent_template}
 ),
-{page_ctes(template, NO_EXPIRY, has_items=has_items)}
+{scan}{page_ctes(template, NO_EXPIRY, has_items=has_items)}
 SELECT
     {parent.json},
     page.fetched,
     page.keysets,
-    page.expires_in
+    page.expires_in{stopped_at}
 FROM object_row CROSS JOIN page"""
+
+
+def scan_cte(scan_template: str) -> str:
+    """Return the CTE `scanned` of a bounded scan."""
+    return f"scanned AS MATERIALIZED (\n{scan_template}\n),\n"
 
 
 def page_ctes(template: str, expires_in: str, *, has_items: bool = False) -> str:
@@ -201,7 +211,10 @@ def columns(names: Mapping[str, str], *, is_written: bool, has_reader: bool) -> 
     listed = uncommented_sql(COLUMNS).format(**names)
     if is_written:
         return f"{listed},\n{WRITTEN_READER_COLUMNS}"
-    return f"{listed},\n{uncommented_sql(READER_COLUMNS)}" if has_reader else listed
+    if has_reader:
+        probe = uncommented_sql(READER_COLUMN)
+        return ",\n".join([listed, *(probe.format(column=name, table=table) for name, table in READER_COLUMNS.items())])
+    return listed
 
 
 def uncommented_sql(name: str) -> str:
@@ -239,14 +252,20 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
     Only SQL keywords of `Order` and our own limits are formatted into the text. Other values are parameters.
     """
     template = load_sql(feed.query, has_reader=has_reader)
-    if feed.scan is not None:
-        template = query_wrap_bounded_page(load_sql(feed.scan.query), template)
-    elif feed.parent is None:
+    scan_template = load_sql(feed.scan.query) if feed.scan else None
+    if feed.parent is not None:
+        template = query_wrap_page_with_parent(
+            feed.parent,
+            load_sql(feed.parent.query, has_reader=has_reader),
+            template,
+            scan_template=scan_template,
+            has_items=feed.has_items,
+        )
+    elif scan_template is not None:
+        template = query_wrap_bounded_page(scan_template, template)
+    else:
         expires_in = EARLIEST_EXPIRY if feed.expires else NO_EXPIRY
         template = query_wrap_page(template, expires_in=expires_in, has_items=feed.has_items)
-    else:
-        parent_template = load_sql(feed.parent.query, has_reader=has_reader)
-        template = query_wrap_page_with_parent(feed.parent, parent_template, template, has_items=feed.has_items)
     # Reversed where the scan runs against the order in which the page shows its rows.
     row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
     statement = template.format(comparison=order.comparison, direction=order.direction, row_order=row_order)

@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 from lib.auth import login_optional, login_required, public
 from lib.body import json_object
 from lib.db import get_db
-from lib.http import copy_response, idempotency_key, json_response, page_request
+from lib.http import copy_response, has_flag, idempotency_key, json_response, page_request
 from lib.pagination import FIRST_PAGE
 from lib.rate_limits import search_limited
 from routes.current_user import current_user, reader
@@ -19,6 +19,7 @@ from services.delete_activity import DeleteActivity
 from services.home_activities import AnonymousHomeFeed, HomeActivities
 from services.likes import ActivityLikes, LikeActivity, LikedActivities, UnlikeActivity
 from services.notifications_activities import NotificationsActivities
+from services.reposts import ActivityReposts, RepostActivity, UnrepostActivity
 from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
 from services.user_activities import UserActivities
@@ -74,9 +75,12 @@ def liked() -> Response:
 @bp.get("/@<handle:handle>")
 @login_optional
 def user(handle: str) -> Response:
-    """Return a user's profile and live activities."""
+    """Return a user's profile and live activities, with `reposts=true` also what the user reposted."""
+    page, has_reposts = page_request(g.args), has_flag(g.args, "reposts")
     user_activities = UserActivities(get_db())
-    return json_response(user_activities.run(handle=handle, page_request=page_request(g.args), reader=reader()))
+    return json_response(
+        user_activities.run(handle=handle, page_request=page, has_reposts=has_reposts, reader=reader())
+    )
 
 
 @bp.get("/@<handle:handle>/status/<uuid:activity_uuid>")
@@ -145,3 +149,24 @@ def unlike(activity_uuid: UUID) -> Response:
 def likes(activity_uuid: UUID) -> Response:
     """Return the users who like an activity."""
     return json_response(ActivityLikes(get_db()).run(activity_uuid=activity_uuid, page_request=page_request(g.args)))
+
+
+@bp.put("/<uuid:activity_uuid>/repost")
+@login_required
+def repost(activity_uuid: UUID) -> Response:
+    """Repost an activity."""
+    return json_response(RepostActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+
+
+@bp.delete("/<uuid:activity_uuid>/repost")
+@login_required
+def unrepost(activity_uuid: UUID) -> Response:
+    """Remove the current user's repost of an activity."""
+    return json_response(UnrepostActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+
+
+@bp.get("/<uuid:activity_uuid>/reposts")
+@public
+def reposts(activity_uuid: UUID) -> Response:
+    """Return the users who reposted an activity."""
+    return json_response(ActivityReposts(get_db()).run(activity_uuid=activity_uuid, page_request=page_request(g.args)))

@@ -1,14 +1,13 @@
 """Likes of activities."""
 
-from contextlib import suppress
 from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.exceptions import NotFound
 from lib.pagination import JSONBytes, Page, PageRequest
 from lib.queries import PagedQuery, ParentQuery
 from services.get_or_create_user import User
+from services.reactions import write_reaction
 
 LIKES = PagedQuery("likes/index", parent=ParentQuery("activities/find"), has_items=True)
 LIKED = PagedQuery("activities/liked", has_items=True)
@@ -23,7 +22,7 @@ class LikeActivity:
     def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
         """Return the liked activity, also when `user` liked it before. Raises `NotFound` when it is not live."""
         with spans.use_case("like-activity"):
-            return write_like(self.db, "likes/create", user, activity_uuid)
+            return write_reaction(self.db, "likes/create", user, activity_uuid)
 
 
 class UnlikeActivity:
@@ -35,7 +34,7 @@ class UnlikeActivity:
     def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
         """Return the activity, also when `user` did not like it. Raises `NotFound` when it is not live."""
         with spans.use_case("unlike-activity"):
-            return write_like(self.db, "likes/delete", user, activity_uuid)
+            return write_reaction(self.db, "likes/delete", user, activity_uuid)
 
 
 class ActivityLikes:
@@ -64,13 +63,3 @@ class LikedActivities:
             page = self.db.query_page(LIKED, page_request, user_uuid=user.uuid, reader=user.sub)
             span.set_attribute("app.result_length", page.length)
             return page
-
-
-def write_like(db: Db, query: str, user: User, activity_uuid: UUID) -> JSONBytes:
-    """Create or delete a like by `query`, and return the activity after that. Raises `NotFound`."""
-    with db.transaction() as transaction:
-        transaction.query_row("likes/lock", activity_uuid=activity_uuid)
-        # The statement returns no row when the like exists already, or does not exist.
-        with suppress(NotFound):
-            transaction.query_row(query, activity_uuid=activity_uuid, user_uuid=user.uuid)
-        return transaction.query_object("activities/find", activity_uuid=activity_uuid, reader=user.sub)

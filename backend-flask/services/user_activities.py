@@ -3,9 +3,14 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
-from lib.queries import PagedQuery, ParentQuery
+from lib.queries import BoundedScan, PagedQuery, ParentQuery
 
-USER = PagedQuery("activities/user", parent=ParentQuery("users/profile", key="profile", rows_key="activities"))
+PROFILE = ParentQuery("users/profile", key="profile", rows_key="activities")
+USER = PagedQuery("activities/user", parent=PROFILE)
+# A page scans at most 1,000 activities and reposts, so it may be short: a profile does not show every entry.
+USER_WITH_REPOSTS = PagedQuery(
+    "activities/user_with_reposts", parent=PROFILE, scan=BoundedScan("activities/user_entries", 1_000), has_items=True
+)
 
 
 class UserActivities:
@@ -14,9 +19,15 @@ class UserActivities:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, handle: str, page_request: PageRequest, reader: str | None = None) -> Page:
-        """Return the profile, and live activities without replies, newest first. Raises `NotFound`."""
+    def run(
+        self, *, handle: str, page_request: PageRequest, has_reposts: bool = False, reader: str | None = None
+    ) -> Page:
+        """Return the profile, and live activities without replies, newest first. Raises `NotFound`.
+
+        With `has_reposts` the user's reposts are among the activities, each at the time of the repost.
+        """
         with spans.use_case("user-activities") as span:
-            page = self.db.query_page(USER, page_request, handle=handle, reader=reader)
+            feed = USER_WITH_REPOSTS if has_reposts else USER
+            page = self.db.query_page(feed, page_request, handle=handle, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page
