@@ -244,8 +244,6 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
         INSERT INTO reposts (activity_uuid, user_uuid, created_at)
         SELECT uuid, %s, now() - interval '1 day' FROM activities WHERE user_uuid = %s
     """
-    scan = USER_WITH_REPOSTS.scan
-    assert scan is not None
     owner.execute(f"SET plan_cache_mode = {plan}".encode())
     everything = "UPDATE activities SET expires_at = now() WHERE user_uuid = %s"
     # An own activity and its repost are two entries, of which the newer is shown. An expired original is not shown.
@@ -263,4 +261,4 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
                 with subtests.test(title, order=order):
                     cost = prepared_cost(owner, page_query(title, USER_WITH_REPOSTS, order, handle="prolific"))
                     # The rows of the profile's count, of the scan with two probes each at most, and of the page.
-                    assert cost.rows <= 5_000 + 3 * scan.limit + 2 * 21 + 30
+                    assert cost.rows <= 5_000 + 3 * 1_000 + 2 * 21 + 30
