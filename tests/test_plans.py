@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 
 import psycopg
 import pytest
@@ -227,9 +228,8 @@ def prepared_cost(connection: psycopg.Connection, query: Query) -> Cost:
     return plan_cost(row)
 
 
-@pytest.mark.parametrize("plan", ["force_custom_plan", "force_generic_plan"])
 def test_profile_with_reposts_visits_no_more_than_its_scan(
-    owner: psycopg.Connection, owner_url: str, make: Make, subtests: pytest.Subtests, plan: str
+    owner: psycopg.Connection, owner_url: str, make: Make, subtests: pytest.Subtests
 ) -> None:
     database = Database("CONNECTION_URL", owner_url)
     fake_data(database, users=2_000, activities=20_000, reposts=2_000)
@@ -244,7 +244,6 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
         INSERT INTO reposts (activity_uuid, user_uuid, created_at)
         SELECT uuid, %s, now() - interval '1 day' FROM activities WHERE user_uuid = %s
     """
-    owner.execute(f"SET plan_cache_mode = {plan}".encode())
     everything = "UPDATE activities SET expires_at = now() WHERE user_uuid = %s"
     # An own activity and its repost are two entries, of which the newer is shown. An expired original is not shown.
     for title, statement, parameters in (
@@ -257,8 +256,9 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
         # Both with the statistics from before, in which users have few reposts, and with new ones.
         for vacuum in ("VACUUM", "VACUUM (ANALYZE)"):
             wait_until(partial(vacuumed, owner, vacuum))
-            for order in (Order.NEWEST_FIRST, Order.OLDEST_FIRST):
-                with subtests.test(title, order=order):
+            for order, plan in product((Order.NEWEST_FIRST, Order.OLDEST_FIRST), ("custom", "generic")):
+                with subtests.test(title, order=order.name, plan=plan):
+                    owner.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
                     cost = prepared_cost(owner, page_query(title, USER_WITH_REPOSTS, order, handle="prolific"))
                     # The rows of the profile's count, of the scan with two probes each at most, and of the page.
                     assert cost.rows <= 5_000 + 3 * 1_000 + 2 * 21 + 30
