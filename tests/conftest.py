@@ -225,7 +225,8 @@ def bystander(make: Make) -> Iterator[User]:
     untouched = make_bystander(make)
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
-        *("users", "activities", "likes", "message_groups", "messages", "idempotency_keys")
+        *("users", "activities", "likes", "message_groups", "messages", "idempotency_keys"),
+        *("follows", "follow_counts"),
     }
     yield untouched
     assert belongings(make.owner, untouched) == before

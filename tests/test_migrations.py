@@ -153,7 +153,7 @@ def test_likes_migration_runs_while_the_service_writes(empty_url: str) -> None:
 
         writing = pool.submit(write)
         wait_until(lambda: connection.execute("SELECT FROM activities").rowcount)
-        migrate(database)
+        migrate(database, "0009")
         is_migrated.set()
 
         posts = writing.result()
@@ -167,8 +167,52 @@ def test_likes_migration_that_gets_no_lock_changes_nothing(empty_url: str) -> No
     with psycopg.connect(empty_url) as writer:
         writer.execute("LOCK TABLE activities IN ROW EXCLUSIVE MODE")
         with pytest.raises(CommandError, match="lock timeout"):
-            migrate(database)
+            migrate(database, "0009")
         state = writer.execute("SELECT version_num, to_regclass('likes') FROM alembic_version").fetchall()
         assert state == [("0008", None)]
 
-    assert "0009" in migrate(database)
+    assert "0009" in migrate(database, "0009")
+
+
+def test_follows_migration_runs_while_the_service_writes(empty_url: str) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0009")
+    with psycopg.connect(empty_url, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        is_migrated = Event()
+
+        def write() -> int:
+            """Create and rename users as the service of the previous revision does, and count the users."""
+            count = 0
+            with psycopg.connect(empty_url, autocommit=True) as service:
+                service.execute("SET ROLE cruddur_service")
+                while not is_migrated.is_set() or not count:
+                    new = (f"user_{count}", "Somebody", str(count))
+                    service.execute(
+                        "INSERT INTO users (handle, display_name, cognito_user_id) VALUES (%s, %s, %s)", new
+                    )
+                    service.execute("UPDATE users SET display_name = 'Renamed' WHERE handle = %s", new[:1])
+                    count += 1
+            return count
+
+        writing = pool.submit(write)
+        wait_until(lambda: connection.execute("SELECT FROM users").rowcount)
+        migrate(database)
+        is_migrated.set()
+
+        users = writing.result()
+        assert connection.execute("SELECT count(*), max(display_name) FROM users").fetchone() == (users, "Renamed")
+        assert connection.execute("DELETE FROM users").rowcount == users
+
+
+def test_follows_migration_that_gets_no_lock_changes_nothing(empty_url: str) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    migrate(database, "0009")
+    with psycopg.connect(empty_url) as writer:
+        writer.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match="lock timeout"):
+            migrate(database)
+        state = writer.execute("SELECT version_num, to_regclass('follows') FROM alembic_version").fetchall()
+        assert state == [("0009", None)]
+
+    assert "0010" in migrate(database)
