@@ -1,12 +1,12 @@
 """Load db/seed.sql: example users and activities. A second run renews their times.
 
-With --activities, --users and --likes, also add generated data for measurements.
+With --activities, --users, --likes and --follows, also add generated data for measurements.
 """
 
 from psycopg import Connection
 
 from ops.command import ROOT, Database, argument_parser, run, selected_database
-from ops.fake_data import fake_data
+from ops.fake_data import Size, fake_data, most_follows
 
 
 def seed(database: Database) -> str:
@@ -20,7 +20,7 @@ def seed(database: Database) -> str:
 def load_seed(connection: Connection) -> str:
     """Load the seed in the transaction of `connection`. Returns a summary."""
     statements = connection.execute((ROOT / "db" / "seed.sql").read_bytes()).results()
-    users, activities, replies, _, _, _, messages = (statement.rowcount for statement in statements)
+    users, activities, replies, _, _, _, _, messages = (statement.rowcount for statement in statements)
     return f"seeded {activities + replies} activities, {users} new users, {messages} new messages"
 
 
@@ -32,18 +32,25 @@ def main() -> None:
     )
     parser.add_argument("--users", type=int, default=0, metavar="N", help="generated users who post them")
     parser.add_argument("--likes", type=int, default=0, metavar="N", help="generated likes of the newest activities")
+    parser.add_argument("--follows", type=int, default=0, metavar="N", help="generated follows of generated users")
     args = parser.parse_args()
-    if min(args.activities, args.users, args.likes) < 0 or bool(args.activities) > bool(args.users):
-        parser.error("--activities, --users and --likes are 0 or more, and activities need users to post them")
+    if min(args.activities, args.users, args.likes, args.follows) < 0 or bool(args.activities) > bool(args.users):
+        parser.error(
+            "--activities, --users, --likes and --follows are 0 or more, and activities need users to post them"
+        )
     if bool(args.likes) > bool(args.activities):
         parser.error("--likes need --activities")
+    if args.follows > most_follows(args.users):
+        parser.error(f"{args.users} generated users have {most_follows(args.users)} follows at most")
     with selected_database(args) as database:
         results = [seed(database)]
         if args.users:
-            fake_data(database, users=args.users, activities=args.activities, likes=args.likes)
+            fake_data(database, Size(args.users, args.activities, args.likes, args.follows))
             results.append(f"added {args.activities} generated activities, {args.users} generated users")
             if args.likes:
                 results.append(f"added {args.likes} generated likes")
+            if args.follows:
+                results.append(f"added {args.follows} generated follows")
         database.report(*results)
 
 

@@ -17,7 +17,7 @@ from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
 from ops.command import ROOT, Database
 from ops.explain import Cost, measure, page_query, service_queries
-from ops.fake_data import fake_data
+from ops.fake_data import Size, fake_data
 from ops.seed import seed
 from services.home_activities import HOME
 from services.likes import LIKED
@@ -38,7 +38,7 @@ def test_every_query_plans_against_the_schema_and_is_used(owner: psycopg.Connect
     text = queries.load_sql(name)
     assert text.startswith("-- ")
     assert ";" not in text
-    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction"}
+    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction", "opposite"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = SEARCH if name == SEARCH.query else PagedQuery(name)
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
@@ -66,7 +66,7 @@ def test_columns_of_an_activity_are_listed_in_one_file() -> None:
 
 def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    fake_data(database, users=2_000, activities=20_000, likes=20_000)
+    fake_data(database, Size(users=2_000, activities=20_000, likes=20_000))
     with database.connect() as connection:
         people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
 
@@ -89,7 +89,7 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
 def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
-    fake_data(database, users=activities // 5, activities=activities, likes=activities)
+    fake_data(database, Size(users=activities // 5, activities=activities, likes=activities))
 
     with database.connect() as connection:
         costs = {read.title: measure(connection, read) for read in service_queries(connection)}
@@ -126,7 +126,7 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
 
 
 def test_liked_costs_the_same_for_a_reader_with_many_likes(owner: psycopg.Connection, owner_url: str) -> None:
-    fake_data(Database("CONNECTION_URL", owner_url), users=2_000, activities=20_000, likes=2_000)
+    fake_data(Database("CONNECTION_URL", owner_url), Size(users=2_000, activities=20_000, likes=2_000))
     crowd = """
         INSERT INTO likes (activity_uuid, user_uuid)
         SELECT live_activities.uuid, users.uuid FROM live_activities CROSS JOIN users WHERE users.handle = 'person_7'
@@ -153,7 +153,7 @@ def costs(server_url: str, postgresql_noproc: NoopExecutor) -> Iterator[dict[str
     name = f"{postgresql_noproc.dbname}_plans"
     with DatabaseJanitor(**parameters, dbname=name, template_dbname=postgresql_noproc.template_dbname):
         database = Database("CONNECTION_URL", make_conninfo(server_url, dbname=name))
-        fake_data(database, users=20, activities=60_000)
+        fake_data(database, Size(users=20, activities=60_000))
         with database.connect() as connection:
             yield {read.title: measure(connection, read) for read in service_queries(connection)}
 

@@ -94,10 +94,12 @@ def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
             count(*) FILTER (WHERE expires_at BETWEEN now() AND now() + interval '10 minutes'),
             count(*) FILTER (WHERE replies_count > 0),
             sum(replies_count) = count(reply_to_activity_uuid),
-            sum(likes_count) = (SELECT count(*) FROM likes)
+            sum(likes_count) = (SELECT count(*) FROM likes),
+            (SELECT sum(followers_count) FROM follow_counts) = (SELECT count(*) FROM follows)
         FROM activities
     """
-    assert rows(new_url, states) == [(1, 2, 1, 3, True, True)]
+    assert rows(new_url, states) == [(1, 2, 1, 3, True, True, True)]
+    assert rows(new_url, "SELECT count(*) FROM follows") == [(8,)]
     assert rows(new_url, "SELECT count(*) FROM likes") == [(8,)]
 
 
@@ -105,10 +107,21 @@ def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> N
     succeeds("db-setup", CONNECTION_URL=new_url)
     seeded = rows(new_url, "SELECT uuid FROM activities")
 
-    size = ("--activities", "2000", "--users", "100", "--likes", "250")
+    size = ("--activities", "2000", "--users", "100", "--likes", "250", "--follows", "300")
     output = succeeds("db-seed", *size, CONNECTION_URL=new_url)
 
-    assert output.endswith("; added 2000 generated activities, 100 generated users; added 250 generated likes\n")
+    assert output.endswith(
+        "; added 2000 generated activities, 100 generated users; added 250 generated likes"
+        "; added 300 generated follows\n"
+    )
+    counts = """
+        SELECT followers_count, following_count FROM follow_counts JOIN users ON users.uuid = user_uuid
+        WHERE handle LIKE 'person_%' ORDER BY users.uuid
+    """
+    # All users and the first one follow each other. Each other one follows the one before it, and three a further one.
+    assert rows(new_url, counts)[0] == (99, 99)
+    assert sorted(rows(new_url, counts)[1:]) == [(2, 2)] * 94 + [(2, 3)] * 2 + [(3, 2)] * 2 + [(3, 3)]
+    assert rows(new_url, "SELECT count(*) FROM message_groups") == [(2 + 98 + 98 + 1,)]
     likes = "SELECT likes_count FROM live_activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     assert rows(new_url, f"{likes} ORDER BY live_activities.created_at DESC LIMIT 4") == [(100,), (100,), (50,), (0,)]
     from_fake_data = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
