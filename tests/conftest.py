@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -189,6 +190,16 @@ def links(answer: TestResponse) -> dict[str, str]:
     """Where an answer's `Link` header leads from the path that was asked, by relation."""
     found = re.findall(r'<([^>]*)>; rel="(\w+)"', answer.headers.get("Link", ""))
     return {relation: urljoin(answer.request.path, target) for target, relation in found}
+
+
+def walk(client: FlaskClient, first: TestResponse, relation: str) -> list[dict[str, Any]]:
+    """Return the rows of the page `first` and of all that follow it by `relation`, in the order of the walk."""
+    page, rows = first, list(first.json)
+    while relation in links(page):
+        page = client.get(links(page)[relation])
+        assert page.status_code == HTTPStatus.OK
+        rows += page.json if relation == "next" else reversed(page.json)
+    return rows
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from harness.waiting import wait_until
-from tests.conftest import SignIn, links
+from tests.conftest import SignIn, links, walk
 from tests.factories import Activity, Make, User
 from tests.processes import waits
 from tests.tokens import bearer
@@ -36,16 +35,6 @@ def likes_path(activity: Activity) -> str:
 def shown(activity: dict[str, Any]) -> tuple[str, int, bool]:
     """Return an activity's message, and what its JSON tells of likes."""
     return activity["message"], activity["likes_count"], activity["liked"]
-
-
-def walk(client: FlaskClient, first: TestResponse, relation: str) -> list[dict[str, Any]]:
-    """Return the rows of the page `first` and of all that follow it by `relation`, in the order of the walk."""
-    page, rows = first, list(first.json)
-    while relation in links(page):
-        page = client.get(links(page)[relation])
-        assert page.status_code == HTTPStatus.OK
-        rows += page.json if relation == "next" else reversed(page.json)
-    return rows
 
 
 @pytest.mark.usefixtures("bystander")

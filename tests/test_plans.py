@@ -19,6 +19,7 @@ from ops.command import ROOT, Database
 from ops.explain import Cost, measure, page_query, service_queries
 from ops.fake_data import Size, fake_data
 from ops.seed import seed
+from services.following_activities import FOLLOWING_ACTIVITIES
 from services.home_activities import HOME
 from services.likes import LIKED
 from services.notifications_activities import NOTIFICATIONS
@@ -66,7 +67,7 @@ def test_columns_of_an_activity_are_listed_in_one_file() -> None:
 
 def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    fake_data(database, Size(users=2_000, activities=20_000, likes=20_000))
+    fake_data(database, Size(users=2_000, activities=20_000, likes=20_000, follows=20_000))
     with database.connect() as connection:
         people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
 
@@ -78,18 +79,19 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
             db.query_page(NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid)
             db.query_page(HOME, FIRST_PAGE, reader=str(uuid))
             db.query_page(LIKED, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
+            db.query_page(FOLLOWING_ACTIVITIES, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
         plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE %s"
         plan_counts = connection.execute(plans, ["%live_activities%"]).fetchall()
 
     # Postgres compares the cost of five custom plans first.
-    assert plan_counts == [(15, 5)] * 5
+    assert plan_counts == [(15, 5)] * 6
 
 
 @pytest.mark.parametrize("activities", [20_000, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
-    fake_data(database, Size(users=activities // 5, activities=activities, likes=activities))
+    fake_data(database, Size(activities // 5, activities, likes=activities, follows=activities))
 
     with database.connect() as connection:
         costs = {read.title: measure(connection, read) for read in service_queries(connection)}
@@ -110,6 +112,17 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
     assert {"likes_activity_idx", "users_uuid_idx"} < set(costs["likes of an activity"].indexes)
     # No statement but those with a token reads likes for an activity.
     assert not any("likes" in index for index in costs["home"].indexes)
+    # The first user follows all others, up to 5,000: a probe for each of them, and 21 pages of 21 rows at most.
+    follows = min(activities // 5 - 1, 5_000)
+    for title in ("following, activities", "following, a page in the middle", "following, the page before it"):
+        assert costs[title].rows <= 2 * follows + 21 * 21 + 3 * 21 + 30
+        assert costs[title].buffers <= 5 * follows + 500
+        assert {"follows_follower_idx", "activities_user_idx", "activities_pkey"} < set(costs[title].indexes)
+    for title in ("followers of a user", "users whom a user follows"):
+        assert costs[title].rows <= 2 * 21 + 2
+        assert costs[title].buffers <= 100
+    assert costs["relationships"].indexes == ("users_handle_key", "follows_pkey")
+    assert costs["relationships"].rows <= 3 * 2
     assert {"activities_user_idx", "users_handle_key"} < set(costs["profile"].indexes)
     # No limit on the rows: reading all of a few thousand users is cheaper than finding 20.
     assert costs["message groups"].buffers <= 250
@@ -144,6 +157,38 @@ def test_liked_costs_the_same_for_a_reader_with_many_likes(owner: psycopg.Connec
         assert liked.rows <= 4 * 21 + 2
         assert liked.buffers <= 300
         owner.execute("VACUUM (ANALYZE) likes, activities")
+
+
+def test_personal_home_costs_the_same_for_authors_without_activities(owner: psycopg.Connection, owner_url: str) -> None:
+    # Of few users the planner expects to find any one's activities among the newest of all users.
+    fake_data(Database("CONNECTION_URL", owner_url), Size(users=20, activities=20_000))
+    dormant = """
+        INSERT INTO users (handle, display_name, cognito_user_id)
+        SELECT 'dormant' || n, 'Dormant', 'dormant-' || n FROM generate_series(1, 301) AS n
+    """
+    owner.execute(dormant)
+    follows = """
+        INSERT INTO follows (follower_uuid, followed_uuid)
+        SELECT follower.uuid, followed.uuid FROM users AS follower, users AS followed
+        WHERE follower.handle = 'dormant301' AND followed.handle LIKE 'dormant%' AND followed.handle <> follower.handle
+    """
+    owner.execute(follows)
+    ((reader, uuid),) = owner.execute("SELECT cognito_user_id, uuid FROM users WHERE handle = 'dormant301'").fetchall()
+    ((middle, activity_uuid),) = owner.execute(
+        "SELECT created_at, uuid FROM live_activities ORDER BY created_at OFFSET 5000 LIMIT 1"
+    ).fetchall()
+
+    # Both with the statistics from before, and with new ones.
+    for _ in range(2):
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            owner.execute(f"SET plan_cache_mode = {mode}".encode())
+            for order in (Order.NEWEST_FIRST, Order.OLDEST_FIRST):
+                parameters = {"user_uuid": uuid, "reader": reader, "created_at": middle, "uuid": activity_uuid}
+                cost = measure(owner, page_query("following", FOLLOWING_ACTIVITIES, order, **parameters))
+                assert cost.rows <= 301 + 30
+                assert cost.buffers <= 5 * 301
+        owner.execute("RESET plan_cache_mode")
+        owner.execute("VACUUM (ANALYZE) users, follows, activities")
 
 
 @pytest.fixture(scope="module")

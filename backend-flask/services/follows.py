@@ -27,10 +27,7 @@ class FollowUser:
     def run(self, *, user: User, handle: str) -> JSONBytes:
         """Return the relationship, also when `user` followed before. Raises `NotFound`, `ValidationError`."""
         with spans.use_case("follow-user"), locked(self.db, user, handle) as (transaction, followed_uuid):
-            (is_following,) = transaction.query_row(
-                "follows/create", follower_uuid=user.uuid, followed_uuid=followed_uuid, max_follows=MAX_FOLLOWS
-            )
-            raise_if_any([] if is_following else ["follows_exceed_max"])
+            create_follow(transaction, user.uuid, followed_uuid)
             return relationship(transaction, user, handle)
 
 
@@ -109,6 +106,18 @@ def locked(db: Db, follower: User, handle: str) -> Iterator[tuple[Db, UUID]]:
         if followed_uuid == follower.uuid:
             raise ValidationError("follow_self")
         yield transaction, followed_uuid
+
+
+def create_follow(db: Db, follower_uuid: UUID, followed_uuid: UUID) -> None:
+    """Create a follow, if it does not exist. Raises `ValidationError` when the follower has reached the limit."""
+    pair = {"follower_uuid": follower_uuid, "followed_uuid": followed_uuid}
+    with suppress(NotFound):
+        db.query_row("follows/create", **pair, max_follows=MAX_FOLLOWS)
+        return
+    try:
+        db.query_row("follows/find", **pair)
+    except NotFound:
+        raise ValidationError("follows_exceed_max") from None
 
 
 def relationship(db: Db, user: User, handle: str) -> JSONBytes:
