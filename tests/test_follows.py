@@ -49,7 +49,7 @@ def test_follow_list_read_and_unfollow(sign_in: SignIn, client: FlaskClient, mak
     for author, age in ((kofi, "2 minutes"), (mira, "1 minute"), (lin, "3 minutes")):
         make.activity(author, f"of {author.handle}", age=age)
     make.activity(kofi, "a reply", reply_to=make.activity(mira, "parent", age="1 hour"))
-    make.follow(mira, lin)
+    make.follow(mira, lin, kofi)
     reader = sign_in(lin)
     assert messages(reader) == ["of lin"]
 
@@ -65,7 +65,7 @@ def test_follow_list_read_and_unfollow(sign_in: SignIn, client: FlaskClient, mak
     assert list(first)[-2:] == ["created_at", "liked"]
     assert (first["handle"], first["display_name"], first["liked"]) == ("mira", "Mira", False)
     assert counts(client, lin) == (1, 2)
-    assert counts(client, kofi) == (1, 0)
+    assert counts(client, kofi) == (2, 0)
     following = [
         {"uuid": str(user.uuid), "handle": user.handle, "display_name": user.display_name} for user in (mira, kofi)
     ]
@@ -76,8 +76,8 @@ def test_follow_list_read_and_unfollow(sign_in: SignIn, client: FlaskClient, mak
         response = reader.delete(follow_path(kofi))
         assert (response.status_code, response.json) == (200, relationship(kofi))
     assert messages(reader) == ["of mira", "of lin", "parent"]
-    assert make.follows() == [("lin", "mira"), ("mira", "lin")]
-    assert counts(client, kofi) == (0, 0)
+    assert make.follows() == [("lin", "mira"), ("mira", "kofi"), ("mira", "lin")]
+    assert counts(client, kofi) == (1, 0)
     assert make.miscounted_follows() == []
 
 
@@ -265,6 +265,35 @@ def test_follow_that_waits_for_a_deletion_is_not_found(sign_in: SignIn, make: Ma
 
         assert (request.result().status_code, request.result().json) == (404, ["not_found"])
     assert make.follows() == []
+    assert make.miscounted_follows() == []
+
+
+@pytest.mark.usefixtures("bystander")
+def test_deletion_of_a_user_and_a_follow_lock_counts_in_one_order(sign_in: SignIn, make: Make, owner_url: str) -> None:
+    follower, followed = sorted((make.user(), make.user()), key=lambda user: user.uuid)
+    gone = make.user()
+    make.follow(follower, gone)
+    make.follow(gone, followed)
+
+    def waiting() -> int:
+        return make.owner.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'").rowcount
+
+    def delete() -> None:
+        with psycopg.connect(owner_url, autocommit=True) as connection:
+            connection.execute("DELETE FROM users WHERE uuid = %s", [gone.uuid])
+
+    with psycopg.connect(owner_url) as holder, ThreadPoolExecutor(2) as pool:
+        # Both wait for the first count. Then neither may have locked the second one.
+        holder.execute("SELECT FROM follow_counts WHERE user_uuid = %s FOR UPDATE", [follower.uuid])
+        request = pool.submit(sign_in(follower).put, follow_path(followed))
+        wait_until(lambda: waiting() == 1)
+        deletion = pool.submit(delete)
+        wait_until(lambda: waiting() == 2)
+        holder.commit()
+
+        assert request.result().status_code == HTTPStatus.OK
+        deletion.result()
+    assert make.follows() == [(follower.handle, followed.handle)]
     assert make.miscounted_follows() == []
 
 

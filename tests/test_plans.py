@@ -160,8 +160,8 @@ def test_liked_costs_the_same_for_a_reader_with_many_likes(owner: psycopg.Connec
 
 
 def test_personal_home_costs_the_same_for_authors_without_activities(owner: psycopg.Connection, owner_url: str) -> None:
-    # Of few users the planner expects to find any one's activities among the newest of all users.
-    fake_data(Database("CONNECTION_URL", owner_url), Size(users=20, activities=20_000))
+    # With a single author the planner expects to find any author among the newest activities of all users.
+    fake_data(Database("CONNECTION_URL", owner_url), Size(users=1, activities=20_000))
     dormant = """
         INSERT INTO users (handle, display_name, cognito_user_id)
         SELECT 'dormant' || n, 'Dormant', 'dormant-' || n FROM generate_series(1, 301) AS n
