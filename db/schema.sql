@@ -634,8 +634,8 @@ CREATE OR REPLACE TRIGGER follows_removed
     REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION count_follows();
 
--- Delete a user's follows in both directions by one statement. The two cascades would be two statements, which lock counts
--- in an order of their own and could deadlock with a follow.
+-- Delete a user's follows before the user, in one order. The cascades would delete by the one direction and then by the
+-- other: two users who follow each other, and are deleted at the same time, could deadlock.
 CREATE OR REPLACE FUNCTION delete_follows() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM public.follows
