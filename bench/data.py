@@ -20,7 +20,7 @@ from lib.text import fold
 from ops.command import Database, is_local
 from ops.create_database import ROLE, create
 from ops.drop_database import drop
-from ops.fake_data import Activity, fake_data
+from ops.fake_data import Activity, Size, fake_data
 from ops.schema_load import schema_load, schema_revision
 
 # Words of no made-up message. Every activity gets the first, and this many get the second.
@@ -62,7 +62,7 @@ def get_or_create(server: Database, data: Data) -> Database:
         create(database)
         schema_load(database)
         terms = partial(with_terms, count=data.activities)
-        fake_data(database, users=data.users, activities=data.activities, change=terms)
+        fake_data(database, Size(users=data.users, activities=data.activities), change=terms)
     return database
 
 

@@ -112,6 +112,24 @@ FROM (
 JOIN users ON users.handle = seed.handle
 ON CONFLICT (activity_uuid, user_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
 
+-- Follows: andrewbrown follows some and is followed by others. The trigger counts new ones only.
+INSERT INTO follows (follower_uuid, followed_uuid, created_at)
+SELECT follower.uuid, followed.uuid, now() - seed.age::interval
+FROM (
+    VALUES
+    ('andrewbrown', 'bayko', '9 days'),
+    ('andrewbrown', 'giulia_ferri', '6 days'),
+    ('bayko', 'andrewbrown', '9 days'),
+    ('giulia_ferri', 'andrewbrown', '5 days'),
+    ('giulia_ferri', 'kofi', '4 days'),
+    ('kofi', 'giulia_ferri', '4 days'),
+    ('kofi', 'LinYue', '3 days'),
+    ('LinYue', 'andrewbrown', '2 days')
+) AS seed (follower, followed, age)
+JOIN users AS follower ON follower.handle = seed.follower
+JOIN users AS followed ON followed.handle = seed.followed
+ON CONFLICT (follower_uuid, followed_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
+
 -- Direct messages. Messages do not expire, so loading the file again changes no time of theirs.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)

@@ -20,7 +20,7 @@ from ops import dev_keys
 from ops.command import ROOT, Database, data_dir
 from ops.create_database import ROLE, create
 from ops.dev_token import create_access_token
-from ops.fake_data import fake_data
+from ops.fake_data import Size, fake_data
 from ops.schema_load import schema_load
 
 USERS, ACTIVITIES = 20, 200
@@ -106,7 +106,7 @@ def fill(server: Cluster) -> list[Person]:
     database = Database("CONNECTION_URL", server.url())
     create(database)
     schema_load(database)
-    fake_data(database, users=USERS, activities=ACTIVITIES)
+    fake_data(database, Size(users=USERS, activities=ACTIVITIES))
     # Also where commits do not wait for the disk, these are on it.
     server.rows("CHECKPOINT")
     key = dev_keys.load_or_create()

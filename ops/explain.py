@@ -12,6 +12,8 @@ from lib.database import has_reader
 from lib.pagination import Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, argument_parser, run, selected_database
+from services.following_activities import FOLLOWING_ACTIVITIES
+from services.follows import FOLLOWERS, FOLLOWING
 from services.home_activities import HOME
 from services.likes import LIKED, LIKES
 from services.messages import MESSAGES
@@ -39,6 +41,18 @@ REACTION = """
     )
     ORDER BY reactions.created_at
     LIMIT 1
+"""
+# The user with the most follows, and the user with the most followers.
+FOLLOW = """
+    SELECT follower.uuid, follower.cognito_user_id, follower.handle, followed.handle
+    FROM users AS follower, users AS followed
+    WHERE
+        follower.uuid = (
+            SELECT follow_counts.user_uuid FROM follow_counts ORDER BY follow_counts.following_count DESC LIMIT 1
+        )
+        AND followed.uuid = (
+            SELECT follow_counts.user_uuid FROM follow_counts ORDER BY follow_counts.followers_count DESC LIMIT 1
+        )
 """
 # The longest conversation, and the user with the most messages in it.
 CONVERSATION = """
@@ -79,10 +93,19 @@ def service_queries(connection: Connection) -> list[Query]:
     liked, liker, _, reader = reaction(connection, "likes") or (uuid, author, handle, sub)
     reposted, _, reposter, _ = reaction(connection, "reposts") or (uuid, author, handle, sub)
 
+    follower, follower_sub, follower_handle, followed_handle = connection.execute(FOLLOW).fetchone() or (
+        author,
+        sub,
+        handle,
+        handle,
+    )
+    following = {"user_uuid": follower, "reader": follower_sub}
+    middle = {"created_at": created_at, "uuid": uuid}
+
     return [
         page_query("home", HOME),
-        page_query("home, a page in the middle", HOME, created_at=created_at, uuid=uuid),
-        page_query("home, the page before it", HOME, Order.OLDEST_FIRST, created_at=created_at, uuid=uuid),
+        page_query("home, a page in the middle", HOME, **middle),
+        page_query("home, the page before it", HOME, Order.OLDEST_FIRST, **middle),
         page_query("home, with a token", HOME, reader=reader),
         page_query("profile", USER, handle=handle),
         page_query("profile with reposts", USER_WITH_REPOSTS, handle=reposter),
@@ -97,6 +120,16 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("likes of an activity", LIKES, activity_uuid=liked),
         page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
         page_query("liked", LIKED, user_uuid=liker, reader=reader),
+        page_query("following, activities", FOLLOWING_ACTIVITIES, **following),
+        page_query("following, a page in the middle", FOLLOWING_ACTIVITIES, **following, **middle),
+        page_query("following, the page before it", FOLLOWING_ACTIVITIES, Order.OLDEST_FIRST, **following, **middle),
+        page_query("followers of a user", FOLLOWERS, handle=followed_handle),
+        page_query("users whom a user follows", FOLLOWING, handle=follower_handle),
+        Query(
+            "relationships",
+            array_statement("follows/relationships"),
+            {"user_uuid": follower, "handles": [handle, followed_handle]},
+        ),
         page_query("messages", MESSAGES, message_group_uuid=group, user_uuid=sender),
         Query("message groups", array_statement("message_groups/index"), {"user_uuid": sender, "limit": 20}),
         Query("users short", object_statement("users/short"), {"handle": handle}),

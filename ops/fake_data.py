@@ -1,11 +1,10 @@
-"""Generate users, activities, likes, reposts and conversations by the hundred thousand.
-
-A fixed seed makes all runs the same.
-"""
+"""Generate users, activities, likes, reposts, follows and conversations. A fixed seed makes all runs the same."""
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from lib.command_errors import CommandError
 from lib.text import fold
 from ops.command import Database
+from services.follows import MAX_FOLLOWS
 
 TEXT = """
 about after again always another around autumn because before begins behind better between bread bright bring
@@ -38,15 +38,20 @@ MONTH = timedelta(days=30)
 REPLIES, MENTIONS = 0.2, 0.05
 # A reply's parent is one of this many newest activities.
 RECENT = 50
-# Each user has a conversation with the first user and with the next one, so the first user has one with all.
-# One conversation has 1,000 messages.
+# Each of the first 10,000 users has a conversation with the first user and with the next one, so the first user has one
+# with all of these. One conversation has 1,000 messages. More conversations would outnumber what a command asks for.
+CONVERSATION_USERS = 10_000
 CONVERSATIONS = """
 WITH numbered AS (
     SELECT users.uuid, row_number() OVER (ORDER BY users.uuid) AS n FROM users WHERE users.uuid = ANY (%(user_uuids)s)
 ),
 pairs AS (
     SELECT DISTINCT LEAST(one.uuid, other.uuid) AS lesser, GREATEST(one.uuid, other.uuid) AS greater
-    FROM numbered AS one JOIN numbered AS other ON other.n > 1 AND one.n IN (1, other.n - 1)
+    FROM numbered AS other
+    CROSS JOIN LATERAL (VALUES (1), (other.n - 1)) AS member (n)
+    -- An equality: Postgres joins by a hash, and not each user with all others.
+    JOIN numbered AS one ON one.n = member.n
+    WHERE other.n > 1
 )
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid, last_message_at)
 SELECT message_group_uuid(lesser, greater), lesser, greater, now() - interval '30 days' FROM pairs
@@ -97,37 +102,70 @@ class Activity(NamedTuple):
     search_text: str = ""
 
 
+class Size(NamedTuple):
+    """The numbers of generated rows."""
+
+    users: int
+    activities: int
+    likes: int = 0
+    reposts: int = 0
+    follows: int = 0
+
+
 def fake_data(
-    database: Database,
-    *,
-    users: int,
-    activities: int,
-    change: Callable[[Iterator[Activity]], Iterator[Activity]] = iter,
-    **reactions: int,
+    database: Database, size: Size, *, change: Callable[[Iterator[Activity]], Iterator[Activity]] = iter
 ) -> None:
-    """Add so many users, activities, and `likes` and `reposts`; and conversations. Half of the activities have expired.
+    """Add rows of the given size, and conversations. Half of the activities have expired.
 
     `change` may change the activities before they are written.
     Raises `CommandError` when the database holds such data already.
     """
     rng = random.Random(4567)
-    user_uuids = [UUID(int=rng.getrandbits(128), version=4) for _ in range(users)]
+    user_uuids = [UUID(int=rng.getrandbits(128), version=4) for _ in range(size.users)]
     with database.connect() as connection, connection.transaction():
         if connection.execute("SELECT FROM users WHERE uuid = %s", [user_uuids[0]]).rowcount:
             raise CommandError("the database has generated data already: bin/db-setup recreates the database")
         copy_rows(
-            connection, "users", ("uuid", "display_name", "handle", "cognito_user_id"), user_rows(user_uuids), users
+            connection,
+            "users",
+            ("uuid", "display_name", "handle", "cognito_user_id"),
+            user_rows(user_uuids),
+            size.users,
         )
-        rows = change(activity_rows(rng, user_uuids, activities))
-        copy_rows(connection, "activities", Activity._fields, rows, activities)
+        rows = change(activity_rows(rng, user_uuids, size.activities))
+        copy_rows(connection, "activities", Activity._fields, rows, size.activities)
         for statement in (CONVERSATIONS, MESSAGES):
-            connection.execute(statement.encode(), {"user_uuids": user_uuids})
-        for table, count in reactions.items():
+            connection.execute(statement.encode(), {"user_uuids": user_uuids[:CONVERSATION_USERS]})
+        for table, count in (("likes", size.likes), ("reposts", size.reposts)):
             insert = SQL(REACTIONS).format(table=Identifier(table))
-            connection.execute(insert, {"user_uuids": user_uuids, "users": users, "count": count})
+            connection.execute(insert, {"user_uuids": user_uuids, "users": size.users, "count": count})
+        if size.follows:
+            with foreign_keys_checked_at_once(connection, "follows"):
+                columns = ("follower_uuid", "followed_uuid")
+                copy_rows(connection, "follows", columns, follow_rows(user_uuids, size.follows), size.follows)
     with database.connect() as connection:
         # Before this the planner has no statistics of these rows, and each index scan visits the table too.
-        connection.execute("VACUUM (ANALYZE) users, activities, likes, reposts, message_groups, messages")
+        connection.execute(
+            "VACUUM (ANALYZE) users, activities, likes, reposts, follows, follow_counts, message_groups, messages"
+        )
+
+
+@contextmanager
+def foreign_keys_checked_at_once(connection: Connection, table: str) -> Iterator[None]:
+    """Check the rows that the block writes at its end. Checking row by row takes longer than writing the rows.
+
+    Until the end of the transaction all access to `table`, and to the tables that it refers to, waits.
+    """
+    statement = (
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f'"
+    )
+    foreign_keys = connection.execute(statement, [table]).fetchall()
+    alter = SQL("ALTER TABLE {} ").format(Identifier(table))
+    for name, _ in foreign_keys:
+        connection.execute(alter + SQL("DROP CONSTRAINT {}").format(Identifier(name)))
+    yield
+    for name, definition in foreign_keys:
+        connection.execute(alter + SQL("ADD CONSTRAINT {} ").format(Identifier(name)) + SQL(definition))
 
 
 def copy_rows(
@@ -144,6 +182,29 @@ def user_rows(user_uuids: list[UUID]) -> Iterator[tuple[UUID, str, str, str]]:
     """Yield a row for each user: uuid, display name, handle, Cognito id."""
     for n, uuid in enumerate(user_uuids, start=1):
         yield uuid, f"Person {n}", f"person_{n}", str(uuid)
+
+
+def most_follows(users: int) -> int:
+    """Return the number of rows that `follow_rows` yields for so many users."""
+    return users * min(users - 1, MAX_FOLLOWS)
+
+
+def follow_rows(user_uuids: list[UUID], count: int) -> Iterator[tuple[UUID, UUID]]:
+    """Yield `count` follows: follower and followed user.
+
+    All users follow the first one, the first one follows the next 5,000, and then each follows the one before it, the
+    second one before it, and so on. The rows come in the order of the primary key: indexes grow faster in order.
+    """
+    in_order, last = sorted(user_uuids), len(user_uuids) - 1
+    # Each follower has a place left for the first user.
+    distances = range(1, min(last, MAX_FOLLOWS))
+    pairs = chain(
+        ((n, 0) for n in range(1, last + 1)),
+        ((0, n) for n in range(1, min(last, MAX_FOLLOWS) + 1)),
+        ((n, (n - 1 - distance) % last + 1) for distance in distances for n in range(1, last + 1)),
+    )
+    for follower, followed in sorted(islice(pairs, count)):
+        yield in_order[follower], in_order[followed]
 
 
 def activity_rows(rng: random.Random, user_uuids: list[UUID], count: int) -> Iterator[Activity]:

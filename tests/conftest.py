@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -205,6 +206,21 @@ def links(answer: TestResponse) -> dict[str, str]:
     return {relation: urljoin(answer.request.path, target) for target, relation in found}
 
 
+def rows_of(page: TestResponse) -> list[dict[str, Any]]:
+    """Return the rows of a page, of a profile its activities."""
+    assert page.status_code == HTTPStatus.OK
+    return list(page.json["activities"] if isinstance(page.json, dict) else page.json)
+
+
+def walk(client: FlaskClient, first: TestResponse, relation: str) -> list[dict[str, Any]]:
+    """Return the rows of the page `first` and of all that follow it by `relation`, in the order of the walk."""
+    page, rows = first, rows_of(first)
+    while relation in links(page):
+        page = client.get(links(page)[relation])
+        rows += rows_of(page) if relation == "next" else reversed(rows_of(page))
+    return rows
+
+
 @pytest.fixture
 def new_url(server_url: str) -> Iterator[str]:
     """Yield the URL of a database that a script is to create, with the name `NEW`."""
@@ -239,7 +255,8 @@ def bystander(make: Make) -> Iterator[User]:
     untouched = make_bystander(make)
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
-        *("users", "activities", "likes", "reposts", "message_groups", "messages", "idempotency_keys")
+        *("users", "activities", "likes", "reposts", "follows", "follow_counts", "message_groups", "messages"),
+        "idempotency_keys",
     }
     yield untouched
     assert belongings(make.owner, untouched) == before

@@ -27,6 +27,10 @@ BELONGINGS = """
     SELECT 'reposts', reposts::text FROM reposts
     WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
     UNION ALL
+    SELECT 'follows', follows::text FROM follows WHERE %(uuid)s IN (follower_uuid, followed_uuid)
+    UNION ALL
+    SELECT 'follow_counts', follow_counts::text FROM follow_counts WHERE user_uuid = %(uuid)s
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -138,6 +142,42 @@ class Make:
         """
         return self.owner.execute(statement).fetchall()
 
+    def follow(self, follower: User, *users: User, age: str = "0 s") -> None:
+        """Insert follows of `users`, all `age` old."""
+        self.owner.cursor().executemany(
+            "INSERT INTO follows (follower_uuid, followed_uuid, created_at) VALUES (%s, %s, now() - %s::interval)",
+            [(follower.uuid, user.uuid, age) for user in users],
+        )
+
+    def follows(self) -> list[tuple[str, str]]:
+        """Return the handles of follower and followed user of each follow, without those around the bystander."""
+        statement = """
+            SELECT follower.handle, followed.handle
+            FROM follows
+            JOIN users AS follower ON follower.uuid = follower_uuid
+            JOIN users AS followed ON followed.uuid = followed_uuid
+            WHERE follower.handle NOT IN (%(bystander)s, %(friend)s)
+            ORDER BY 1, 2
+        """
+        return self.owner.execute(statement, {"bystander": BYSTANDER, "friend": FRIEND}).fetchall()
+
+    def miscounted_follows(self) -> list[tuple[str, int, int]]:
+        """Return the handles of users, with their two counts, that have other numbers of follows."""
+        statement = """
+            WITH counted AS (
+                SELECT
+                    handle,
+                    COALESCE(followers_count, 0) AS followers_count,
+                    COALESCE(following_count, 0) AS following_count,
+                    (SELECT count(*) FROM follows WHERE followed_uuid = users.uuid) AS followers,
+                    (SELECT count(*) FROM follows WHERE follower_uuid = users.uuid) AS following
+                FROM users LEFT JOIN follow_counts ON user_uuid = users.uuid
+            )
+            SELECT handle, followers_count, following_count FROM counted
+            WHERE (followers_count, following_count) <> (followers, following)
+        """
+        return self.owner.execute(statement).fetchall()
+
     def expire(self, activity: Activity) -> None:
         """Let an activity expire now."""
         self.owner.execute("UPDATE activities SET expires_at = now() WHERE uuid = %s", [activity.uuid])
@@ -196,13 +236,15 @@ class Make:
 
 
 def make_bystander(make: Make) -> User:
-    """Insert a user with a row of each kind, who has posted, replied, liked, reposted, and repeated a request."""
+    """Insert a user with a row of each kind, and a friend."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
     posted = make.activity(bystander, "a bystander's")
     make.activity(friend, "a reply to a bystander's", reply_to=posted)
     make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
     make.like(posted, bystander, friend)
     make.repost(posted, bystander, friend)
+    make.follow(bystander, friend)
+    make.follow(friend, bystander)
     make.conversation(bystander, friend, "a bystander's message", "and one more")
     make.owner.execute(
         "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'key', '', %s)",

@@ -23,9 +23,10 @@ class World:
     bystander: User
 
     def path(self, rule: str) -> str:
-        """Return the path of a rule for the owner's rows."""
+        """Return the path of a rule for the owner's rows. A follow is of the member, since the owner also calls it."""
+        handle = self.member.handle if rule.endswith("/follow") else self.owner.handle
         return (
-            rule.replace("<handle:handle>", self.owner.handle)
+            rule.replace("<handle:handle>", handle)
             .replace("<uuid:activity_uuid>", str(self.activity.uuid))
             .replace("<uuid:message_group_uuid>", str(self.group))
             .replace("<name>", "start.js")
@@ -75,6 +76,8 @@ PUBLIC = {
     ("GET", "/api/activities/<uuid:activity_uuid>/likes"),
     ("GET", "/api/activities/<uuid:activity_uuid>/reposts"),
     ("GET", "/api/users/@<handle:handle>/short"),
+    ("GET", "/api/users/@<handle:handle>/followers"),
+    ("GET", "/api/users/@<handle:handle>/following"),
     ("GET", "/"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -86,6 +89,11 @@ SIGNED_IN = {
     ("DELETE", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 200, 200),
     ("PUT", "/api/activities/<uuid:activity_uuid>/repost"): Row(200, 200, 200),
     ("DELETE", "/api/activities/<uuid:activity_uuid>/repost"): Row(200, 200, 200),
+    ("GET", "/api/activities/following"): Row(200, 200, 200),
+    # A request without `handles` reads nothing.
+    ("GET", "/api/users/relationships"): Row(422, 422, 422),
+    ("PUT", "/api/users/@<handle:handle>/follow"): Row(200, 422, 200),
+    ("DELETE", "/api/users/@<handle:handle>/follow"): Row(200, 422, 200),
     ("GET", "/api/activities/notifications"): Row(200, 200, 200),
     ("POST", "/api/activities"): Row(200, 200, 200, a_message),
     ("POST", "/api/activities/<uuid:activity_uuid>/reply"): Row(200, 200, 200, a_message),

@@ -21,7 +21,7 @@ def world(make: Make, bystander: User) -> World:
 
 def read(app: Flask, world: World, rule: str) -> tuple[FlaskClient, str, dict[str, str]]:
     """Return client, path and headers for a GET that succeeds."""
-    return app.test_client(), f"{world.path(rule)}?term=hello", bearer(world.owner.cognito_user_id)
+    return app.test_client(), f"{world.path(rule)}?term=hello&handles=kofi", bearer(world.owner.cognito_user_id)
 
 
 def test_matching_etag_gives_304(subtests: pytest.Subtests, app: Flask, world: World) -> None:

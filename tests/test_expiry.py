@@ -34,6 +34,7 @@ REPLIES = """
     SELECT %(author)s, 'ends soon', ARRAY[%(reader)s::uuid], uuid, user_uuid, created_at, expires_at
     FROM (SELECT uuid, user_uuid, created_at, expires_at FROM activities ORDER BY random() LIMIT 500) AS parent
 """
+FOLLOW = "INSERT INTO follows (follower_uuid, followed_uuid) VALUES (%(reader)s, %(author)s)"
 LIKES = "INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
 REPOSTS = "INSERT INTO reposts (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
 FEEDS = {
@@ -44,10 +45,11 @@ FEEDS = {
     "reposts by reader": "/api/activities/@reader?reposts=true&limit=100",
     "notifications": "/api/activities/notifications?limit=100",
     "liked": "/api/activities/liked?limit=100",
+    "following": "/api/activities/following?limit=100",
 }
 # From just expired to live for as long as a slow request takes.
 OFFSETS = [timedelta(milliseconds=milliseconds) for milliseconds in (-10, 2, 10, 50, 1000)]
-PRIVATE = ("notifications", "liked")
+PRIVATE = ("notifications", "liked", "following")
 
 
 class Watch:
@@ -145,7 +147,7 @@ def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
         keys[UUID(response.json["uuid"])] = str(n)
     parameters = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
-        for statement in (END, POSTS, REPLIES, LIKES, REPOSTS):
+        for statement in (END, POSTS, REPLIES, LIKES, REPOSTS, FOLLOW):
             make.owner.execute(statement.encode(), parameters)
     return People(sign_in(author), keys, sign_in(reader), client)
 
@@ -203,7 +205,7 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     }
     with ThreadPoolExecutor() as pool:
         threads = (
-            *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"]]),
+            *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"], feeds["following"]]),
             [feeds["notifications"], feeds["profile"], feeds["reposts by reader"]],
             singles.values(),
         )
@@ -218,4 +220,4 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
         assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 5
-    assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], []]
+    assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], [], []]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.conftest import SignIn, links
+from tests.conftest import SignIn, links, walk
 from tests.factories import Make, User
-from tests.reactions import LIKE, LIKED, walk
+from tests.reactions import LIKE, LIKED
 
 
 def test_liked_lists_own_live_activities_last_liked_first(sign_in: SignIn, make: Make, bystander: User) -> None:

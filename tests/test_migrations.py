@@ -164,7 +164,7 @@ def test_migration_runs_while_the_service_writes(empty_url: str, revision: str, 
 
         writing = pool.submit(write)
         wait_until(lambda: connection.execute("SELECT FROM activities").rowcount)
-        migrate(database)
+        migrate(database, "0009")
         is_migrated.set()
 
         posts = writing.result()
@@ -174,15 +174,49 @@ def test_migration_runs_while_the_service_writes(empty_url: str, revision: str, 
         assert row == (2 * posts, True, 0)
 
 
-@pytest.mark.parametrize(("revision", "table"), [("0008", "likes"), ("0009", "reposts")])
-def test_migration_that_gets_no_lock_changes_nothing(empty_url: str, revision: str, table: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "table", "locked"),
+    [("0008", "likes", "activities"), ("0009", "reposts", "activities"), ("0010", "follows", "users")],
+)
+def test_migration_that_gets_no_lock_changes_nothing(empty_url: str, revision: str, table: str, locked: str) -> None:
     database = Database("CONNECTION_URL", empty_url)
     migrate(database, revision)
     with psycopg.connect(empty_url) as writer:
-        writer.execute("LOCK TABLE activities IN ROW EXCLUSIVE MODE")
+        writer.execute(f"LOCK TABLE {locked} IN ROW EXCLUSIVE MODE".encode())
         with pytest.raises(CommandError, match="lock timeout"):
             migrate(database)
         state = writer.execute("SELECT version_num, to_regclass(%s) FROM alembic_version", [table]).fetchall()
         assert state == [(revision, None)]
 
     assert SCHEMA in migrate(database)
+
+
+def test_follows_migration_runs_while_the_service_writes(empty_url: str) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0010")
+    with psycopg.connect(empty_url, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        is_migrated = Event()
+
+        def write() -> int:
+            """Create and rename users as the service of the previous revision does, and count the users."""
+            count = 0
+            with psycopg.connect(empty_url, autocommit=True) as service:
+                service.execute("SET ROLE cruddur_service")
+                while not is_migrated.is_set() or not count:
+                    new = (f"user_{count}", "Somebody", str(count))
+                    service.execute(
+                        "INSERT INTO users (handle, display_name, cognito_user_id) VALUES (%s, %s, %s)", new
+                    )
+                    service.execute("UPDATE users SET display_name = 'Renamed' WHERE handle = %s", new[:1])
+                    count += 1
+            return count
+
+        writing = pool.submit(write)
+        wait_until(lambda: connection.execute("SELECT FROM users").rowcount)
+        migrate(database)
+        is_migrated.set()
+
+        users = writing.result()
+        assert connection.execute("SELECT count(*), max(display_name) FROM users").fetchone() == (users, "Renamed")
+        assert connection.execute("DELETE FROM users").rowcount == users

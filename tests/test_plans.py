@@ -20,8 +20,9 @@ from lib.pagination import FIRST_PAGE, Order
 from lib.queries import PagedQuery, object_statement, page_statement
 from ops.command import ROOT, Database
 from ops.explain import Cost, Query, measure, page_query, plan_cost, service_queries
-from ops.fake_data import fake_data
+from ops.fake_data import Size, fake_data
 from ops.seed import seed
+from services.following_activities import FOLLOWING_ACTIVITIES
 from services.home_activities import HOME
 from services.likes import LIKED
 from services.notifications_activities import NOTIFICATIONS
@@ -44,7 +45,7 @@ def test_every_query_plans_against_the_schema_and_is_used(owner: psycopg.Connect
     text = queries.load_sql(name)
     assert text.startswith("-- ")
     assert ";" not in text
-    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction"}
+    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction", "opposite"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = BOUNDED.get(name, PagedQuery(name))
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
@@ -72,7 +73,7 @@ def test_columns_of_an_activity_are_listed_in_one_file() -> None:
 
 def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    fake_data(database, users=2_000, activities=20_000, likes=20_000, reposts=20_000)
+    fake_data(database, Size(users=2_000, activities=20_000, likes=20_000, reposts=20_000, follows=20_000))
     with database.connect() as connection:
         people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
 
@@ -85,18 +86,19 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
             db.query_page(NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid)
             db.query_page(HOME, FIRST_PAGE, reader=str(uuid))
             db.query_page(LIKED, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
+            db.query_page(FOLLOWING_ACTIVITIES, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
         plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE %s"
         plan_counts = connection.execute(plans, ["%live_activities%"]).fetchall()
 
     # Postgres compares the cost of five custom plans first.
-    assert plan_counts == [(15, 5)] * 6
+    assert plan_counts == [(15, 5)] * 7
 
 
 @pytest.mark.parametrize("activities", [20_000, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
-    fake_data(database, users=activities // 5, activities=activities, likes=activities, reposts=activities)
+    fake_data(database, Size(activities // 5, *(activities,) * 4))
 
     with database.connect() as connection:
         costs = {read.title: measure(connection, read) for read in service_queries(connection)}
@@ -122,6 +124,17 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
     assert {"activities_user_idx", "reposts_user_idx", "reposts_pkey"} < set(costs["profile with reposts"].indexes)
     # No statement but those with a token reads likes for an activity.
     assert not any("likes" in index or "reposts" in index for index in costs["home"].indexes)
+    # The first user follows all others, up to 5,000: a probe for each of them, and 21 pages of 21 rows at most.
+    follows = min(activities // 5 - 1, 5_000)
+    for title in ("following, activities", "following, a page in the middle", "following, the page before it"):
+        assert costs[title].rows <= 2 * follows + 21 * 21 + 3 * 21 + 30
+        assert costs[title].buffers <= 5 * follows + 500
+        assert {"follows_follower_idx", "activities_user_idx", "activities_pkey"} < set(costs[title].indexes)
+    for title in ("followers of a user", "users whom a user follows"):
+        assert costs[title].rows <= 2 * 21 + 2
+        assert costs[title].buffers <= 100
+    assert costs["relationships"].indexes == ("users_handle_key", "follows_pkey")
+    assert costs["relationships"].rows <= 3 * 2
     assert {"activities_user_idx", "users_handle_key"} < set(costs["profile"].indexes)
     # No limit on the rows: reading all of a few thousand users is cheaper than finding 20.
     assert costs["message groups"].buffers <= 250
@@ -138,7 +151,7 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
 
 
 def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(owner: psycopg.Connection, owner_url: str) -> None:
-    fake_data(Database("CONNECTION_URL", owner_url), users=2_000, activities=20_000, likes=2_000, reposts=2_000)
+    fake_data(Database("CONNECTION_URL", owner_url), Size(users=2_000, activities=20_000, likes=2_000, reposts=2_000))
     for table in ("likes", "reposts"):
         crowd = f"""
             INSERT INTO {table} (activity_uuid, user_uuid)
@@ -163,6 +176,38 @@ def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(owner: psycopg.
         owner.execute("VACUUM (ANALYZE) likes, reposts, activities")
 
 
+def test_personal_home_costs_the_same_for_authors_without_activities(owner: psycopg.Connection, owner_url: str) -> None:
+    # With a single author the planner expects to find any author among the newest activities of all users.
+    fake_data(Database("CONNECTION_URL", owner_url), Size(users=1, activities=20_000))
+    dormant = """
+        INSERT INTO users (handle, display_name, cognito_user_id)
+        SELECT 'dormant' || n, 'Dormant', 'dormant-' || n FROM generate_series(1, 301) AS n
+    """
+    owner.execute(dormant)
+    follows = """
+        INSERT INTO follows (follower_uuid, followed_uuid)
+        SELECT follower.uuid, followed.uuid FROM users AS follower, users AS followed
+        WHERE follower.handle = 'dormant301' AND followed.handle LIKE 'dormant%' AND followed.handle <> follower.handle
+    """
+    owner.execute(follows)
+    ((reader, uuid),) = owner.execute("SELECT cognito_user_id, uuid FROM users WHERE handle = 'dormant301'").fetchall()
+    ((middle, activity_uuid),) = owner.execute(
+        "SELECT created_at, uuid FROM live_activities ORDER BY created_at OFFSET 5000 LIMIT 1"
+    ).fetchall()
+
+    # Both with the statistics from before, and with new ones.
+    for _ in range(2):
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            owner.execute(f"SET plan_cache_mode = {mode}".encode())
+            for order in (Order.NEWEST_FIRST, Order.OLDEST_FIRST):
+                parameters = {"user_uuid": uuid, "reader": reader, "created_at": middle, "uuid": activity_uuid}
+                cost = measure(owner, page_query("following", FOLLOWING_ACTIVITIES, order, **parameters))
+                assert cost.rows <= 301 + 30
+                assert cost.buffers <= 5 * 301
+        owner.execute("RESET plan_cache_mode")
+        owner.execute("VACUUM (ANALYZE) users, follows, activities")
+
+
 @pytest.fixture(scope="module")
 def costs(server_url: str, postgresql_noproc: NoopExecutor) -> Iterator[dict[str, Cost]]:
     """Yield the cost of each read among 60,000 activities, by the read's title."""
@@ -170,7 +215,7 @@ def costs(server_url: str, postgresql_noproc: NoopExecutor) -> Iterator[dict[str
     name = f"{postgresql_noproc.dbname}_plans"
     with DatabaseJanitor(**parameters, dbname=name, template_dbname=postgresql_noproc.template_dbname):
         database = Database("CONNECTION_URL", make_conninfo(server_url, dbname=name))
-        fake_data(database, users=20, activities=60_000)
+        fake_data(database, Size(users=20, activities=60_000))
         with database.connect() as connection:
             yield {read.title: measure(connection, read) for read in service_queries(connection)}
 
@@ -232,7 +277,7 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
     owner: psycopg.Connection, owner_url: str, make: Make, subtests: pytest.Subtests
 ) -> None:
     database = Database("CONNECTION_URL", owner_url)
-    fake_data(database, users=2_000, activities=20_000, reposts=2_000)
+    fake_data(database, Size(users=2_000, activities=20_000, reposts=2_000))
     author, other = make.user("prolific"), make.user("other")
     crowd = """
         INSERT INTO activities (user_uuid, message, created_at)

@@ -178,6 +178,20 @@ def test_likes_and_reposts_count_as_writes(limited: Limited, make: Make) -> None
     assert (len(make.likes(activity)), make.reposts(activity)) == (1, [])
 
 
+@pytest.mark.usefixtures("bystander")
+def test_follows_count_as_writes(limited: Limited, make: Make) -> None:
+    app = limited(user_writes=2, user_reads=10)
+    lin, followed = as_user(app, make.user()), make.user()
+    path = f"/api/users/@{followed.handle}/follow"
+
+    assert quota(lin.put(path)) == ("user-writes", 1)
+    assert quota(lin.delete(path)) == ("user-writes", 0)
+    refused = lin.put(path)
+
+    assert (refused.status_code, refused.json) == (429, ["too_many_requests"])
+    assert make.follows() == []
+
+
 def test_searches_are_limited_per_user_or_network_apart_from_reads(limited: Limited, make: Make) -> None:
     app = limited(searches=2, anonymous_reads=1, user_reads=1)
     lin = as_user(app, make.user())

@@ -13,10 +13,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from harness.waiting import wait_until
-from tests.conftest import SignIn, links
+from tests.conftest import SignIn, links, rows_of, walk
 from tests.factories import Activity, Make, User
 from tests.processes import waits
-from tests.reactions import LIKE, LIKED, REACTIONS, Reaction, rows_of, walk
+from tests.reactions import LIKE, LIKED, REACTIONS, Reaction
 from tests.tokens import bearer
 
 THREADS = 16

@@ -3,9 +3,9 @@
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import SignIn, links
+from tests.conftest import SignIn, links, rows_of, walk
 from tests.factories import Make, User
-from tests.reactions import REPOST, rows_of, walk
+from tests.reactions import REPOST
 
 PROFILE = "/api/activities/@author"
 WITH_REPOSTS = f"{PROFILE}?reposts=true"

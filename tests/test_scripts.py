@@ -95,27 +95,37 @@ def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
             count(*) FILTER (WHERE replies_count > 0),
             sum(replies_count) = count(reply_to_activity_uuid),
             sum(likes_count) = (SELECT count(*) FROM likes),
-            sum(reposts_count) = (SELECT count(*) FROM reposts)
+            sum(reposts_count) = (SELECT count(*) FROM reposts),
+            (SELECT sum(followers_count) FROM follow_counts) = (SELECT count(*) FROM follows)
         FROM activities
     """
-    assert rows(new_url, states) == [(1, 2, 1, 3, True, True, True)]
-    assert rows(new_url, "SELECT (SELECT count(*) FROM likes), count(*) FROM reposts") == [(8, 5)]
+    assert rows(new_url, states) == [(1, 2, 1, 3, True, True, True, True)]
+    written = "SELECT (SELECT count(*) FROM likes), (SELECT count(*) FROM reposts), count(*) FROM follows"
+    assert rows(new_url, written) == [(8, 5, 8)]
 
 
 def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     seeded = rows(new_url, "SELECT uuid FROM activities")
 
-    size = ("--activities", "2000", "--users", "100", "--likes", "250", "--reposts", "150")
+    size = ("--activities", "2000", "--users", "100", "--likes", "250", "--reposts", "150", "--follows", "300")
     output = succeeds("db-seed", *size, CONNECTION_URL=new_url)
 
     added = "2000 generated activities, 100 generated users; added 250 generated likes; added 150 generated reposts"
-    assert output.endswith(f"; added {added}\n")
-    counts = """
+    assert output.endswith(f"; added {added}; added 300 generated follows\n")
+    reactions = """
         SELECT likes_count, reposts_count FROM live_activities JOIN users ON users.uuid = user_uuid
         WHERE handle LIKE 'person_%' ORDER BY live_activities.created_at DESC LIMIT 4
     """
-    assert rows(new_url, counts) == [(100, 100), (100, 50), (50, 0), (0, 0)]
+    assert rows(new_url, reactions) == [(100, 100), (100, 50), (50, 0), (0, 0)]
+    counts = """
+        SELECT followers_count, following_count FROM follow_counts JOIN users ON users.uuid = user_uuid
+        WHERE handle LIKE 'person_%' ORDER BY users.uuid
+    """
+    # All users and the first one follow each other. Each other one follows the one before it, and three a further one.
+    assert rows(new_url, counts)[0] == (99, 99)
+    assert sorted(rows(new_url, counts)[1:]) == [(2, 2)] * 94 + [(2, 3)] * 2 + [(3, 2)] * 2 + [(3, 3)]
+    assert rows(new_url, "SELECT count(*) FROM message_groups") == [(2 + 98 + 98 + 1,)]
     from_fake_data = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
         new_url,

@@ -21,6 +21,10 @@ SIGN_IN = ("sign-in", ("users/viewer",))
 READS: dict[str, UseCases] = {
     "/api/activities/home": [("home-activities", ("activities/home",))],
     "/api/activities/search": [("search-activities", ("activities/search",))],
+    "/api/activities/following": [SIGN_IN, ("following-activities", ("activities/following",))],
+    "/api/users/relationships": [SIGN_IN, ("relationships", ("follows/relationships",))],
+    "/api/users/@<handle:handle>/followers": [("user-followers", ("follows/followers",))],
+    "/api/users/@<handle:handle>/following": [("user-following", ("follows/following",))],
     "/api/activities/liked": [SIGN_IN, ("liked-activities", ("activities/liked",))],
     "/api/activities/<uuid:activity_uuid>/likes": [("activity-likes", ("likes/index",))],
     "/api/activities/<uuid:activity_uuid>/reposts": [("activity-reposts", ("reposts/index",))],
@@ -51,6 +55,14 @@ WRITES: dict[tuple[str, str], UseCases] = {
         SIGN_IN,
         ("unrepost-activity", ("activities/lock", "reposts/delete", "activities/find")),
     ],
+    ("PUT", "/api/users/@<handle:handle>/follow"): [
+        SIGN_IN,
+        ("follow-user", ("follows/lock", "follows/create", "follows/relationships")),
+    ],
+    ("DELETE", "/api/users/@<handle:handle>/follow"): [
+        SIGN_IN,
+        ("unfollow-user", ("follows/lock", "follows/delete", "follows/relationships")),
+    ],
     ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/messages"): [SIGN_IN, ("create-message", ("messages/create",))],
@@ -72,7 +84,7 @@ def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
         world.path(rule),
         method=method,
         headers=bearer(world.owner.cognito_user_id) | {"User-Agent": MARKER},
-        query_string={"term": MARKER, "other": MARKER},
+        query_string={"term": MARKER, "handles": MARKER, "other": MARKER},
         json=None if method == "GET" else body,
     )
     return response.status_code

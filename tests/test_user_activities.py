@@ -25,6 +25,8 @@ def test_page_shows_profile_and_own_activities(client: FlaskClient, make: Make) 
         "display_name": "Andrew Brown",
         "bio": "Cloud.",
         "cruds_count": 2,
+        "followers_count": 0,
+        "following_count": 0,
     }
     assert [shown["message"] for shown in response.json["activities"]] == ["newer", "older"]
     assert {shown["handle"] for shown in response.json["activities"]} == {"andrewbrown"}

@@ -268,7 +268,12 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
         template = query_wrap_page(template, expires_in=expires_in, has_items=feed.has_items)
     # Reversed where the scan runs against the order in which the page shows its rows.
     row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
-    statement = template.format(comparison=order.comparison, direction=order.direction, row_order=row_order)
+    statement = template.format(
+        comparison=order.comparison,
+        direction=order.direction,
+        opposite=order.reversed.direction,
+        row_order=row_order,
+    )
     if feed.scan is not None:
         statement = statement.replace("%(scan_limit)s", str(feed.scan.limit))
     # With a parameter as the limit the planner expects a tenth of all rows, finds the generic plan

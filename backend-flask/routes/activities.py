@@ -16,6 +16,7 @@ from routes.current_user import current_user, reader
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
 from services.delete_activity import DeleteActivity
+from services.following_activities import FollowingActivities
 from services.home_activities import AnonymousHomeFeed, HomeActivities
 from services.likes import ActivityLikes, LikeActivity, LikedActivities, UnlikeActivity
 from services.notifications_activities import NotificationsActivities
@@ -46,6 +47,13 @@ def home() -> Response:
         feed = cast("AnonymousHomeFeed[Response]", current_app.extensions["anonymous_home_feed"])
         return copy_response(feed.run(db=get_db(), render=json_response))
     return json_response(HomeActivities(get_db()).run(page_request=page, reader=reader()))
+
+
+@bp.get("/following")
+@login_required
+def following() -> Response:
+    """Return live activities of the current user and of those whom the current user follows."""
+    return json_response(FollowingActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
 
 
 @bp.get("/search")

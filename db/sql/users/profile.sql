@@ -14,6 +14,9 @@ SELECT
             ORDER BY live_activities.created_at DESC, live_activities.uuid DESC
             LIMIT 10000
         ) AS counted
-    ) AS cruds_count
+    ) AS cruds_count,
+    COALESCE(follow_counts.followers_count, 0) AS followers_count,
+    COALESCE(follow_counts.following_count, 0) AS following_count
 FROM users
+LEFT JOIN follow_counts ON follow_counts.user_uuid = users.uuid
 WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")

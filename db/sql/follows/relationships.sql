@@ -1,0 +1,24 @@
+-- The relationships of a user to the users with the handles, in the order of the handles.
+--
+-- Each probe takes the first follow from a pair on, in the primary key's order, because only the primary key serves that.
+-- For EXISTS, or for an equality, the planner may also choose to read all followers of a user.
+SELECT
+    users.uuid,
+    users.handle,
+    COALESCE((
+        SELECT follows.follower_uuid = %(user_uuid)s AND follows.followed_uuid = users.uuid
+        FROM follows
+        WHERE (follows.follower_uuid, follows.followed_uuid) >= (%(user_uuid)s, users.uuid)
+        ORDER BY follows.follower_uuid, follows.followed_uuid
+        LIMIT 1
+    ), false) AS following,
+    COALESCE((
+        SELECT follows.follower_uuid = users.uuid AND follows.followed_uuid = %(user_uuid)s
+        FROM follows
+        WHERE (follows.follower_uuid, follows.followed_uuid) >= (users.uuid, %(user_uuid)s)
+        ORDER BY follows.follower_uuid, follows.followed_uuid
+        LIMIT 1
+    ), false) AS followed_by
+FROM unnest(%(handles)s::text[]) WITH ORDINALITY AS requested (handle, n)
+JOIN users ON lower(users.handle COLLATE "C") = lower(requested.handle COLLATE "C")
+ORDER BY requested.n
