@@ -52,10 +52,11 @@ CREATE TABLE IF NOT EXISTS activities (
     -- The parent of a reply. Deleting the parent deletes the reply.
     reply_to_activity_uuid uuid
         CONSTRAINT activities_reply_to_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
-    -- The author of the parent, and the mentioned users. The write stores both, so that notifications
-    -- need an index only, and no join of the table with itself.
+    -- The author of the parent. The write stores it, so that notifications need an index only, and no join of the table
+    -- with itself.
     reply_to_user_uuid uuid
         CONSTRAINT activities_reply_to_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    -- The mentioned users. A trigger stores them in mentionings, in the order of the feed.
     mentions uuid[] NOT NULL DEFAULT '{}',
     -- Null: the activity never expires.
     expires_at timestamptz,
@@ -96,9 +97,7 @@ CREATE INDEX IF NOT EXISTS activities_reply_to_user_idx ON activities
     (reply_to_user_uuid, created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'))
     WHERE reply_to_user_uuid IS NOT NULL;
 
--- Mentions of a user, for notifications. Most activities have no mention. Without
--- fastupdate each mention goes into the index at once: readers would have to search
--- the pending list, of up to 4 MB, from end to end.
+-- Only the service of the revision before mentionings reads this index. It runs until each process has been replaced.
 CREATE INDEX IF NOT EXISTS activities_mentions_idx ON activities
     USING gin (mentions) WITH (fastupdate = off)
     WHERE mentions <> '{}';
@@ -353,6 +352,8 @@ CREATE TABLE IF NOT EXISTS likes (
     user_uuid uuid NOT NULL
         CONSTRAINT likes_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- The author of the activity.
+    author_uuid uuid,
     CONSTRAINT likes_pkey PRIMARY KEY (activity_uuid, user_uuid)
 );
 
@@ -362,6 +363,10 @@ CREATE INDEX IF NOT EXISTS likes_activity_idx ON likes (activity_uuid, created_a
 -- The activities that a user likes, newest like first.
 CREATE INDEX IF NOT EXISTS likes_user_idx ON likes (user_uuid, created_at DESC, activity_uuid DESC);
 
+-- The likes of an author's activities by others, newest first.
+CREATE INDEX IF NOT EXISTS likes_author_idx ON likes (author_uuid, created_at DESC, user_uuid DESC)
+    WHERE user_uuid <> author_uuid;
+
 -- Reposts of activities. A repost is no activity: it has no text and no expiry, and ends with the original, as a like
 -- does.
 CREATE TABLE IF NOT EXISTS reposts (
@@ -370,6 +375,8 @@ CREATE TABLE IF NOT EXISTS reposts (
     user_uuid uuid NOT NULL
         CONSTRAINT reposts_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- The author of the activity.
+    author_uuid uuid,
     CONSTRAINT reposts_pkey PRIMARY KEY (activity_uuid, user_uuid)
 );
 
@@ -378,6 +385,30 @@ CREATE INDEX IF NOT EXISTS reposts_activity_idx ON reposts (activity_uuid, creat
 
 -- The activities that a user reposted, newest repost first.
 CREATE INDEX IF NOT EXISTS reposts_user_idx ON reposts (user_uuid, created_at DESC, activity_uuid DESC);
+
+-- The reposts of an author's activities by others, newest first.
+CREATE INDEX IF NOT EXISTS reposts_author_idx ON reposts (author_uuid, created_at DESC, user_uuid DESC)
+    WHERE user_uuid <> author_uuid;
+
+-- Store the author of the activity with a reaction, so that notifications need an index only.
+CREATE OR REPLACE FUNCTION add_author() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.author_uuid := (SELECT activities.user_uuid FROM public.activities WHERE activities.uuid = NEW.activity_uuid);
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER likes_author
+    BEFORE INSERT ON likes
+    FOR EACH ROW
+    WHEN (NEW.author_uuid IS NULL)
+    EXECUTE FUNCTION add_author();
+
+CREATE OR REPLACE TRIGGER reposts_author
+    BEFORE INSERT ON reposts
+    FOR EACH ROW
+    WHEN (NEW.author_uuid IS NULL)
+    EXECUTE FUNCTION add_author();
 
 -- Count the reactions (likes or reposts) of a statement: one update for each activity, however many rows the statement
 -- adds or deletes. The cascade of a deleted activity updates no row. The purge deletes activities one by one, most of
@@ -436,6 +467,67 @@ CREATE OR REPLACE TRIGGER reposts_removed
     AFTER DELETE ON reposts
     REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION count_reactions();
+
+-- Mentions of users by activities. The trigger stores them in the order of the feed, in which notifications read them:
+-- the array activities.mentions has none. A mention ends with its activity.
+CREATE TABLE IF NOT EXISTS mentionings (
+    activity_uuid uuid NOT NULL
+        CONSTRAINT mentionings_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
+    -- The mentioned user.
+    user_uuid uuid NOT NULL
+        CONSTRAINT mentionings_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    -- The two times of the activity when it was written. It may end earlier: reads also join live_activities.
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT mentionings_pkey PRIMARY KEY (activity_uuid, user_uuid)
+);
+
+-- The mentions of a user, newest first.
+CREATE INDEX IF NOT EXISTS mentionings_user_idx ON mentionings
+    (user_uuid, created_at DESC, activity_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+CREATE OR REPLACE FUNCTION add_mentionings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.mentionings (activity_uuid, user_uuid, expires_at, created_at)
+    SELECT NEW.uuid, users.uuid, NEW.expires_at, NEW.created_at
+    FROM public.users
+    WHERE users.uuid = ANY (NEW.mentions);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER activities_mentions_added
+    AFTER INSERT ON activities
+    FOR EACH ROW
+    WHEN (NEW.mentions <> '{}')
+    EXECUTE FUNCTION add_mentionings();
+
+-- Until when a user has read the feed `notifications`, or a conversation: then `feed` is its uuid. A marker only moves
+-- forward. Unread counts are computed from it and never stored.
+CREATE TABLE IF NOT EXISTS read_markers (
+    user_uuid uuid NOT NULL
+        CONSTRAINT read_markers_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    feed text NOT NULL,
+    read_at timestamptz NOT NULL,
+    CONSTRAINT read_markers_pkey PRIMARY KEY (user_uuid, feed),
+    CONSTRAINT read_markers_feed_check CHECK (feed ~ '^(notifications|[0-9a-f-]{36})$')
+);
+
+-- Plan each list as one of very many rows: by the index that has its order, of which a page reads its own rows alone.
+-- From the average number the planner would conclude to read a whole list and to sort it. Another index has all
+-- activities in this order: for it to look worse, a list may be no more than a twentieth of them.
+ALTER TABLE activities
+    ALTER COLUMN reply_to_activity_uuid SET (n_distinct = 20),
+    ALTER COLUMN reply_to_user_uuid SET (n_distinct = 20);
+ALTER TABLE mentionings ALTER COLUMN user_uuid SET (n_distinct = 2);
+ALTER TABLE likes
+    ALTER COLUMN activity_uuid SET (n_distinct = 2),
+    ALTER COLUMN user_uuid SET (n_distinct = 2),
+    ALTER COLUMN author_uuid SET (n_distinct = 2);
+ALTER TABLE reposts
+    ALTER COLUMN activity_uuid SET (n_distinct = 2),
+    ALTER COLUMN user_uuid SET (n_distinct = 2),
+    ALTER COLUMN author_uuid SET (n_distinct = 2);
 
 -- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
 -- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
@@ -725,12 +817,12 @@ GRANT
     ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
 GRANT
-    SELECT (activity_uuid, user_uuid, created_at),
+    SELECT (activity_uuid, user_uuid, author_uuid, created_at),
     INSERT (activity_uuid, user_uuid),
     DELETE
     ON likes TO cruddur_service;
 GRANT
-    SELECT (activity_uuid, user_uuid, created_at),
+    SELECT (activity_uuid, user_uuid, author_uuid, created_at),
     INSERT (activity_uuid, user_uuid),
     DELETE
     ON reposts TO cruddur_service;
@@ -745,6 +837,15 @@ GRANT
     INSERT (user_uuid, followers_count, following_count),
     UPDATE (followers_count, following_count)
     ON follow_counts TO cruddur_service;
+GRANT
+    SELECT (activity_uuid, user_uuid, expires_at, created_at),
+    INSERT (activity_uuid, user_uuid, expires_at, created_at)
+    ON mentionings TO cruddur_service;
+GRANT
+    SELECT (user_uuid, feed, read_at),
+    INSERT (user_uuid, feed, read_at),
+    UPDATE (read_at)
+    ON read_markers TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
@@ -763,7 +864,15 @@ GRANT
 
 -- By default every role may call a function. Postgres does not check EXECUTE when a trigger fires.
 REVOKE EXECUTE ON FUNCTION
-    count_reply, count_reactions, note_last_message, message_group_uuid, expire_descendants, end_activity, purge
+    count_reply,
+    count_reactions,
+    add_author,
+    add_mentionings,
+    note_last_message,
+    message_group_uuid,
+    expire_descendants,
+    end_activity,
+    purge
     FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION count_follows, delete_follows FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
@@ -774,5 +883,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0011' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0012' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -70,6 +70,15 @@ JOIN users ON users.handle = seed.handle
 JOIN activities AS parent ON parent.uuid = seed.parent_uuid::uuid
 ON CONFLICT (uuid) DO UPDATE SET created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at;
 
+-- The trigger stores the mentions of new activities only. These may have existed, with other times.
+INSERT INTO mentionings (activity_uuid, user_uuid, expires_at, created_at)
+SELECT activities.uuid, users.uuid, activities.expires_at, activities.created_at
+FROM activities
+JOIN users ON users.uuid = ANY (activities.mentions)
+WHERE activities.uuid::text LIKE '5eed0000-%'
+ON CONFLICT (activity_uuid, user_uuid) DO UPDATE
+SET expires_at = EXCLUDED.expires_at, created_at = EXCLUDED.created_at;
+
 -- Some of these replies may have existed and been counted before; others had been purged.
 UPDATE activities SET replies_count = counted.replies_count
 FROM (

@@ -74,14 +74,17 @@ WITH numbered AS (
     WHERE users.uuid = ANY (%(user_uuids)s)
 ),
 newest AS (
-    SELECT live_activities.uuid, row_number() OVER (ORDER BY live_activities.created_at DESC) - 1 AS n
+    SELECT
+        live_activities.uuid,
+        live_activities.user_uuid,
+        row_number() OVER (ORDER BY live_activities.created_at DESC) - 1 AS n
     FROM live_activities
     WHERE live_activities.user_uuid = ANY (%(user_uuids)s)
     ORDER BY live_activities.created_at DESC
     LIMIT %(count)s / %(users)s + 1
 )
-INSERT INTO {table} (activity_uuid, user_uuid, created_at)
-SELECT newest.uuid, numbered.uuid, now() - number * interval '10 ms'
+INSERT INTO {table} (activity_uuid, user_uuid, author_uuid, created_at)
+SELECT newest.uuid, numbered.uuid, newest.user_uuid, now() - number * interval '10 ms'
 FROM generate_series(0, %(count)s - 1) AS number
 JOIN numbered ON numbered.n = number %% %(users)s
 JOIN newest ON newest.n = number / %(users)s
@@ -146,7 +149,8 @@ def fake_data(
     with database.connect() as connection:
         # Before this the planner has no statistics of these rows, and each index scan visits the table too.
         connection.execute(
-            "VACUUM (ANALYZE) users, activities, likes, reposts, follows, follow_counts, message_groups, messages"
+            "VACUUM (ANALYZE) users, activities, mentionings, likes, reposts, follows, follow_counts, message_groups,"
+            " messages"
         )
 
 

@@ -255,7 +255,8 @@ def bystander(make: Make) -> Iterator[User]:
     untouched = make_bystander(make)
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
-        *("users", "activities", "likes", "reposts", "follows", "follow_counts", "message_groups", "messages"),
+        *("users", "activities", "likes", "reposts", "follows", "follow_counts", "mentionings", "read_markers"),
+        *("message_groups", "messages"),
         "idempotency_keys",
     }
     yield untouched

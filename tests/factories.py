@@ -31,6 +31,11 @@ BELONGINGS = """
     UNION ALL
     SELECT 'follow_counts', follow_counts::text FROM follow_counts WHERE user_uuid = %(uuid)s
     UNION ALL
+    SELECT 'mentionings', mentionings::text FROM mentionings
+    WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
+    UNION ALL
+    SELECT 'read_markers', read_markers::text FROM read_markers WHERE user_uuid = %(uuid)s
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -184,8 +189,13 @@ class Make:
 
     def mention(self, activity: Activity, *people: User) -> None:
         """Have an activity mention people."""
-        uuids = [person.uuid for person in people]
-        self.owner.execute("UPDATE activities SET mentions = %s WHERE uuid = %s", [uuids, activity.uuid])
+        self.owner.cursor().executemany(
+            """
+            INSERT INTO mentionings (activity_uuid, user_uuid, expires_at, created_at)
+            SELECT uuid, %s, expires_at, created_at FROM activities WHERE uuid = %s
+            """,
+            [(person.uuid, activity.uuid) for person in people],
+        )
 
     def conversation(self, one: User, other: User, *messages: str) -> UUID:
         """Insert a conversation in which `one` has sent `messages`, the last a minute ago, each a minute apart."""
@@ -245,6 +255,8 @@ def make_bystander(make: Make) -> User:
     make.repost(posted, bystander, friend)
     make.follow(bystander, friend)
     make.follow(friend, bystander)
+    make.mention(make.activity(friend, "about the @bystander"), bystander)
+    make.owner.execute("INSERT INTO read_markers VALUES (%s, 'notifications', now())", [bystander.uuid])
     make.conversation(bystander, friend, "a bystander's message", "and one more")
     make.owner.execute(
         "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'key', '', %s)",

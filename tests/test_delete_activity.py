@@ -101,7 +101,8 @@ def test_deleted_thread_is_absent_from_every_route(sign_in: SignIn, make: Make, 
         assert reader.get(feed).json == []
     for handle in ("author", "other"):
         assert reader.get(f"/api/activities/@{handle}").json["activities"] == []
-    assert [shown["handle"] for shown in reader.get("/api/activities/home").json] == ["friend", bystander.handle]
+    handles = {shown["handle"] for shown in reader.get("/api/activities/home").json}
+    assert handles == {"friend", bystander.handle}
     for activity, handle in ((root, "author"), (last, "other")):
         assert reader.get(f"/api/activities/@{handle}/status/{activity.uuid}").status_code == 404
         assert reader.post(f"{path(activity)}/reply", json={"message": "hello"}).status_code == 404

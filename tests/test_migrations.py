@@ -174,6 +174,40 @@ def test_migration_runs_while_the_service_writes(empty_url: str, revision: str, 
         assert row == (2 * posts, True, 0)
 
 
+BEFORE = """
+    INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('kofi', 'Kofi', '3'), ('lin', 'Lin', '4');
+    INSERT INTO activities (user_uuid, message, mentions, expires_at)
+    SELECT kofi.uuid, 'hello @lin', ARRAY[lin.uuid, gen_random_uuid()], lives.until
+    FROM users AS kofi
+    JOIN users AS lin ON lin.handle = 'lin'
+    CROSS JOIN (VALUES (NULL), (now() + interval '1 day'), (now())) AS lives (until)
+    WHERE kofi.handle = 'kofi';
+    INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, mentions[1] FROM live_activities;
+    INSERT INTO reposts (activity_uuid, user_uuid) SELECT uuid, mentions[1] FROM live_activities;
+"""
+
+
+def test_migration_stores_mentions_and_authors_of_existing_rows(empty_url: str) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0011")
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(BEFORE.encode())
+
+        migrate(database)
+
+        mentionings = """
+            SELECT users.handle, mentionings.created_at = activities.created_at,
+                mentionings.expires_at IS NOT DISTINCT FROM activities.expires_at
+            FROM mentionings JOIN activities ON activities.uuid = activity_uuid
+            JOIN users ON users.uuid = mentionings.user_uuid
+        """
+        assert connection.execute(mentionings.encode()).fetchall() == [("lin", True, True)] * 2
+        for table in ("likes", "reposts"):
+            authors = f"SELECT users.handle FROM {table} JOIN users ON users.uuid = author_uuid"
+            assert connection.execute(authors.encode()).fetchall() == [("kofi",)] * 2
+
+
 @pytest.mark.parametrize(
     ("revision", "table", "locked"),
     [("0008", "likes", "activities"), ("0009", "reposts", "activities"), ("0010", "follows", "users")],

@@ -1,7 +1,8 @@
 """Queries by name, each in a file of its own, wrapped so that Postgres builds the response's JSON.
 
 A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
-A wrapped query returns one value of JSON. Queries of activities share `db/sql/activities/columns.sql`.
+A wrapped query returns one value of JSON. Queries of activities share `db/sql/activities/columns.sql`. A query may
+include another one by its name in braces: `{notifications/newest}`.
 """
 
 import re
@@ -23,6 +24,8 @@ CASE WHEN page.fetched <= %(limit)s THEN (
     ) END AS stopped_at"""
 # A write: a statement that changes rows, or calls one of our functions that change rows.
 WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge)\b")
+# The name of a query that another one includes.
+INCLUSION = re.compile(r"{(\w+/\w+)}")
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and the names that each placeholder fills into the list. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
@@ -191,11 +194,11 @@ page AS (
 
 @cache
 def load_sql(name: str, *, has_reader: bool = False) -> str:
-    """Return the SQL of the query `name`, `<resource>/<verb>`, with an activity's columns filled in.
+    """Return the SQL of the query `name`, `<resource>/<verb>`, with an activity's columns and other queries filled in.
 
     With `has_reader` the columns include those for an authenticated reader, and the query has the parameter `reader`.
     """
-    text = read_sql(name)
+    text = INCLUSION.sub(lambda included: load_sql(included[1]), read_sql(name))
     for placeholder, names in PLACEHOLDERS.items():
         if placeholder in text:
             is_written = placeholder == "{written_columns}"
@@ -235,8 +238,12 @@ def is_read(name: str) -> bool:
 
 @cache
 def object_statement(name: str, *, has_reader: bool = False) -> bytes:
-    """Return the statement of the query `name` that returns an object."""
-    return query_wrap_object(load_sql(name, has_reader=has_reader)).encode()
+    """Return the statement of the query `name` that returns an object. A feed in it goes forwards from a keyset."""
+    template = load_sql(name, has_reader=has_reader)
+    if "{comparison}" in template:
+        order = Order.OLDEST_FIRST
+        template = template.format(comparison=order.comparison, direction=order.direction)
+    return query_wrap_object(template).encode()
 
 
 @cache

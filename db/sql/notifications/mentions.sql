@@ -1,0 +1,16 @@
+-- Live mentions of a user, as notifications. A reply to the user is one already.
+SELECT
+    'mention' AS kind,
+    mentionings.created_at,
+    mentionings.activity_uuid AS uuid,
+    live_activities.user_uuid,
+    mentionings.activity_uuid
+FROM mentionings
+JOIN live_activities ON live_activities.uuid = mentionings.activity_uuid
+WHERE
+    mentionings.user_uuid = (SELECT %(user_uuid)s::uuid)
+    AND COALESCE(mentionings.expires_at, 'infinity') > now()
+    AND live_activities.reply_to_user_uuid IS DISTINCT FROM %(user_uuid)s
+    AND (mentionings.created_at, mentionings.activity_uuid) {comparison} (%(created_at)s, %(uuid)s)
+ORDER BY mentionings.created_at {direction}, mentionings.activity_uuid {direction}
+LIMIT %(limit)s + 1
