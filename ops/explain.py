@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -9,7 +10,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
 from lib.database import has_reader
-from lib.pagination import Order
+from lib.pagination import NEWEST, OLDEST, Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, argument_parser, run, selected_database
 from services.following_activities import FOLLOWING_ACTIVITIES
@@ -17,6 +18,8 @@ from services.follows import FOLLOWERS, FOLLOWING
 from services.home_activities import HOME
 from services.likes import LIKED, LIKES
 from services.messages import MESSAGES
+from services.notifications import MAX_UNREAD
+from services.notifications import NOTIFICATIONS as ALL_NOTIFICATIONS
 from services.notifications_activities import NOTIFICATIONS
 from services.reposts import REPOSTS
 from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
@@ -30,6 +33,14 @@ SAMPLE = """
     WHERE live_activities.replies_count > 0
     ORDER BY live_activities.created_at DESC
     OFFSET (SELECT count(*) / 2 FROM live_activities WHERE replies_count > 0)
+    LIMIT 1
+"""
+# The user with the most mentions, else any user.
+MENTIONED = """
+    SELECT users.uuid, users.cognito_user_id
+    FROM users LEFT JOIN mentionings ON mentionings.user_uuid = users.uuid
+    GROUP BY users.uuid
+    ORDER BY count(mentionings.activity_uuid) DESC
     LIMIT 1
 """
 # The activity with the most likes or reposts, and one of the users who like it or reposted it.
@@ -89,6 +100,7 @@ def service_queries(connection: Connection) -> list[Query]:
         raise CommandError("no activity with a reply, or no conversation, to query: run bin/db-seed")
     created_at, uuid, handle, author, sub = sample
     group, sender = conversation
+    mentioned, mentioned_sub = connection.execute(MENTIONED).fetchone() or (author, sub)
     # Without any like or repost the queries find no row.
     liked, liker, _, reader = reaction(connection, "likes") or (uuid, author, handle, sub)
     reposted, _, reposter, _ = reaction(connection, "reposts") or (uuid, author, handle, sub)
@@ -116,7 +128,9 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("search, a term of all", SEARCH, words=["%e%"]),
         page_query("search, two letters of none", SEARCH, words=["%zq%"]),
         *(count_query(word) for word in ("imported", "yesterday", "the")),
-        page_query("notifications", NOTIFICATIONS, user_uuid=author, reader=sub),
+        page_query("notifications", NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
+        page_query("notifications of all kinds", ALL_NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
+        unread_query(mentioned),
         page_query("likes of an activity", LIKES, activity_uuid=liked),
         page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
         page_query("liked", LIKED, user_uuid=liker, reader=reader),
@@ -148,6 +162,13 @@ def page_query(title: str, feed: PagedQuery, order: Order | None = None, **param
     start = {"created_at": order.start.created_at, "uuid": order.start.uuid}
     statement = page_statement(feed, order, is_default_limit=True, has_reader=has_reader(parameters))
     return Query(title, statement, start | parameters)
+
+
+def unread_query(user_uuid: UUID) -> Query:
+    """Return the query that counts the notifications of a user who has never read them."""
+    start = {"created_at": OLDEST.created_at, "uuid": NEWEST.uuid, "limit": MAX_UNREAD}
+    statement = object_statement("notifications/unread_count")
+    return Query("unread notifications", statement, {"user_uuid": user_uuid, **start})
 
 
 def count_query(word: str) -> Query:

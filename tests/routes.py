@@ -61,6 +61,11 @@ def a_name(_: World) -> dict[str, Any]:
     return {"display_name": "Another Name"}
 
 
+def a_time(_: World) -> dict[str, Any]:
+    """Return the body of a route that moves a read marker."""
+    return {"until": "2026-01-01T00:00:00+00:00"}
+
+
 # The routes that respond to an anonymous client too, and have more in the response to an authenticated user.
 OPTIONAL = {
     ("GET", "/api/activities/home"),
@@ -95,6 +100,10 @@ SIGNED_IN = {
     ("PUT", "/api/users/@<handle:handle>/follow"): Row(200, 422, 200),
     ("DELETE", "/api/users/@<handle:handle>/follow"): Row(200, 422, 200),
     ("GET", "/api/activities/notifications"): Row(200, 200, 200),
+    ("GET", "/api/notifications"): Row(200, 200, 200),
+    ("GET", "/api/notifications/unread"): Row(200, 200, 200),
+    ("PUT", "/api/notifications/read"): Row(200, 200, 200, a_time),
+    ("PUT", "/api/messages/<uuid:message_group_uuid>/read"): Row(404, 200, 200, a_time),
     ("POST", "/api/activities"): Row(200, 200, 200, a_message),
     ("POST", "/api/activities/<uuid:activity_uuid>/reply"): Row(200, 200, 200, a_message),
     ("DELETE", "/api/activities/<uuid:activity_uuid>"): Row(404, 404, 200),

@@ -21,8 +21,9 @@ def test_conversation_shows_the_other_user_and_the_last_message(sign_in: SignIn,
     (to_lin,), (to_kofi,) = sign_in(lin).get(GROUPS).json, sign_in(kofi).get(GROUPS).json
 
     assert to_lin.pop("created_at") == to_kofi.pop("created_at")
-    assert to_lin == {"uuid": str(group), "display_name": "Kofi Mensah", "handle": "kofi", "message": "last"}
-    assert to_kofi == {"uuid": str(group), "display_name": "Lin Yue", "handle": "LinYue", "message": "last"}
+    shown = {"uuid": str(group), "message": "last"}
+    assert to_lin == {**shown, "display_name": "Kofi Mensah", "handle": "kofi", "unread_count": 0}
+    assert to_kofi == {**shown, "display_name": "Lin Yue", "handle": "LinYue", "unread_count": 3}
 
 
 def test_conversations_are_ordered_by_last_message(sign_in: SignIn, make: Make) -> None:

@@ -11,6 +11,7 @@ from lib.http import idempotency_key, json_response, page_request
 from routes.current_user import current_user
 from services.create_message import CreateMessage
 from services.create_message_group import CreateMessageGroup
+from services.message_groups import ReadMessageGroup
 from services.messages import Messages
 
 bp = Blueprint("messages", __name__, url_prefix="/api/messages")
@@ -42,4 +43,14 @@ def create() -> Response:
     handle = body.get_str("handle")
     return json_response(
         CreateMessageGroup(get_db()).run(sender=current_user, message=message, handle=handle, idempotency_key=key)
+    )
+
+
+@bp.put("/<uuid:message_group_uuid>/read")
+@login_required
+def read(message_group_uuid: UUID) -> Response:
+    """Mark the messages of a conversation as read, until the time in the body."""
+    until = json_object(request).get_str("until")
+    return json_response(
+        ReadMessageGroup(get_db()).run(user=current_user(), message_group_uuid=message_group_uuid, until=until)
     )

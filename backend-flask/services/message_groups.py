@@ -1,9 +1,12 @@
 """Conversations."""
 
+from uuid import UUID
+
 from lib import spans
 from lib.database import Db
-from lib.pagination import Page
+from lib.pagination import JSONBytes, Page
 from services.get_or_create_user import User
+from services.validation import parse_until
 
 LIMIT = 20
 
@@ -20,3 +23,18 @@ class MessageGroups:
             page = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
             span.set_attribute("app.result_length", page.length)
             return page
+
+
+class ReadMessageGroup:
+    """Mark the messages of a conversation as read."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, message_group_uuid: UUID, until: str | None) -> JSONBytes:
+        """Return the time until which `user` has read the conversation. Raises `ValidationError`, `NotFound`."""
+        read_at = parse_until(until)
+        with spans.use_case("read-message-group"):
+            return self.db.query_object(
+                "message_groups/read", user_uuid=user.uuid, message_group_uuid=message_group_uuid, until=read_at
+            )

@@ -1,6 +1,8 @@
 """Validation rules that several use cases share. Each broken rule has a code."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from lib.exceptions import ValidationError
 from lib.text import has_control, is_blank
@@ -34,3 +36,12 @@ def validate_display_name(name: str | None) -> list[str]:
 def validate_reply(message: str | None) -> list[str]:
     """Return the codes for a reply or a direct message. The code for its length names the limit."""
     return [code.replace("chars", "chars_1024") for code in validate_text("message", message, MAX_REPLY_CHARS)]
+
+
+def parse_until(text: str | None) -> datetime:
+    """Return the time that `text` gives in ISO 8601, with its offset. Raises `ValidationError` for any other text."""
+    with suppress(ValueError, OverflowError):
+        until = datetime.fromisoformat(text or "")
+        if until.tzinfo:
+            return until.astimezone(UTC)
+    raise ValidationError("until_blank")

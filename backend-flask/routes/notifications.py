@@ -1,0 +1,34 @@
+"""Notifications of the current user."""
+
+from flask import Blueprint, Response, g, request
+
+from lib.auth import login_required
+from lib.body import json_object
+from lib.db import get_db
+from lib.http import json_response, page_request
+from routes.current_user import current_user
+from services.notifications import Notifications, ReadNotifications, UnreadNotifications
+
+bp = Blueprint("notifications", __name__, url_prefix="/api/notifications")
+
+
+@bp.get("")
+@login_required
+def index() -> Response:
+    """Return replies, mentions, likes, reposts and follows by others."""
+    return json_response(Notifications(get_db()).run(user=current_user(), page_request=page_request(g.args)))
+
+
+@bp.get("/unread")
+@login_required
+def unread() -> Response:
+    """Return the number of unread notifications."""
+    return json_response(UnreadNotifications(get_db()).run(user=current_user()))
+
+
+@bp.put("/read")
+@login_required
+def read() -> Response:
+    """Mark notifications as read, until the time in the body."""
+    until = json_object(request).get_str("until")
+    return json_response(ReadNotifications(get_db()).run(user=current_user(), until=until))

@@ -1,0 +1,65 @@
+"""Notifications of every kind, and how many of them are unread."""
+
+from contextlib import suppress
+from datetime import datetime
+
+from lib import spans
+from lib.database import Db
+from lib.exceptions import NotFound
+from lib.pagination import NEWEST, OLDEST, JSONBytes, Page, PageRequest
+from lib.queries import PagedQuery
+from services.get_or_create_user import User
+from services.validation import parse_until
+
+NOTIFICATIONS = PagedQuery("notifications/index", has_items=True)
+# The feed of a read marker.
+FEED = "notifications"
+MAX_UNREAD = 100
+
+
+class Notifications:
+    """Read a user's notifications: replies, mentions, likes, reposts and follows by others."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, page_request: PageRequest) -> Page:
+        """Return notifications about live activities, newest first."""
+        with spans.use_case("notifications") as span:
+            page = self.db.query_page(NOTIFICATIONS, page_request, user_uuid=user.uuid, reader=user.sub)
+            span.set_attribute("app.result_length", page.length)
+            return page
+
+
+class UnreadNotifications:
+    """Count a user's unread notifications."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User) -> JSONBytes:
+        """Return the number of notifications after the user's marker, 100 at most, and whether there are more."""
+        with spans.use_case("unread-notifications"):
+            read_at = OLDEST.created_at
+            with suppress(NotFound):
+                (read_at,) = self.db.query_row("read_markers/show", user_uuid=user.uuid, feed=FEED)
+            return self.db.query_object(
+                "notifications/unread_count",
+                user_uuid=user.uuid,
+                created_at=read_at,
+                uuid=NEWEST.uuid,
+                limit=MAX_UNREAD,
+            )
+
+
+class ReadNotifications:
+    """Mark a user's notifications as read."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, user: User, until: str | None) -> JSONBytes:
+        """Return the time until which the notifications are read now. Raises `ValidationError`."""
+        read_at: datetime = parse_until(until)
+        with spans.use_case("read-notifications"):
+            return self.db.query_object("read_markers/update", user_uuid=user.uuid, feed=FEED, until=read_at)

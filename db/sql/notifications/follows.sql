@@ -1,0 +1,13 @@
+-- Follows of a user, as notifications.
+SELECT
+    'follow' AS kind,
+    follows.created_at,
+    follows.follower_uuid AS uuid,
+    follows.follower_uuid AS user_uuid,
+    NULL::uuid AS activity_uuid
+FROM follows
+WHERE
+    follows.followed_uuid = (SELECT %(user_uuid)s::uuid)
+    AND (follows.created_at, follows.follower_uuid) {comparison} (%(created_at)s, %(uuid)s)
+ORDER BY follows.created_at {direction}, follows.follower_uuid {direction}
+LIMIT %(limit)s + 1

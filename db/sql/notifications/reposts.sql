@@ -1,0 +1,15 @@
+-- Reposts of a user's live activities by others, as notifications.
+SELECT
+    'repost' AS kind,
+    reposts.created_at,
+    reposts.user_uuid AS uuid,
+    reposts.user_uuid,
+    reposts.activity_uuid
+FROM reposts
+JOIN live_activities ON live_activities.uuid = reposts.activity_uuid
+WHERE
+    reposts.author_uuid = (SELECT %(user_uuid)s::uuid)
+    AND reposts.user_uuid <> reposts.author_uuid
+    AND (reposts.created_at, reposts.user_uuid) {comparison} (%(created_at)s, %(uuid)s)
+ORDER BY reposts.created_at {direction}, reposts.user_uuid {direction}
+LIMIT %(limit)s + 1
