@@ -45,11 +45,12 @@ FEEDS = {
     "reposts by reader": "/api/activities/@reader?reposts=true&limit=100",
     "notifications": "/api/activities/notifications?limit=100",
     "liked": "/api/activities/liked?limit=100",
+    "every notification": "/api/notifications?limit=100",
     "following": "/api/activities/following?limit=100",
 }
 # From just expired to live for as long as a slow request takes.
 OFFSETS = [timedelta(milliseconds=milliseconds) for milliseconds in (-10, 2, 10, 50, 1000)]
-PRIVATE = ("notifications", "liked", "following")
+PRIVATE = ("notifications", "every notification", "liked", "following")
 
 
 class Watch:
@@ -85,9 +86,9 @@ class Watch:
 
 
 def page(response: TestResponse) -> list[dict[str, Any]]:
-    """Return the activities that a feed's response shows."""
+    """Return the activities that a feed's response shows, of notifications theirs."""
     shown = response.json
-    return list(shown["activities"] if isinstance(shown, dict) else shown)
+    return [row.get("activity", row) for row in (shown["activities"] if isinstance(shown, dict) else shown)]
 
 
 def walk(watch: Watch, client: FlaskClient, way: str) -> None:
@@ -206,7 +207,7 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     with ThreadPoolExecutor() as pool:
         threads = (
             *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"], feeds["following"]]),
-            [feeds["notifications"], feeds["profile"], feeds["reposts by reader"]],
+            [feeds["notifications"], feeds["every notification"], feeds["profile"], feeds["reposts by reader"]],
             singles.values(),
         )
         running = [pool.submit(until_all_expired, watch, *steps) for steps in threads]
@@ -220,4 +221,5 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
         assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 5
-    assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], [], []]
+    assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], [], [], []]
+    assert reader.get("/api/notifications/unread").json == {"count": 0, "is_more": False}

@@ -32,6 +32,11 @@ READS: dict[str, UseCases] = {
     "/api/activities/@<handle:handle>": [("user-activities", ("activities/user",))],
     "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [("show-activity", ("activities/replies",))],
     "/api/users/@<handle:handle>/short": [("users-short", ("users/short",))],
+    "/api/notifications": [SIGN_IN, ("notifications", ("notifications/index",))],
+    "/api/notifications/unread": [
+        SIGN_IN,
+        ("unread-notifications", ("read_markers/show", "notifications/unread_count")),
+    ],
     "/api/message_groups": [SIGN_IN, ("message-groups", ("message_groups/index",))],
     "/api/messages/<uuid:message_group_uuid>": [SIGN_IN, ("messages", ("messages/index",))],
 }
@@ -65,8 +70,15 @@ WRITES: dict[tuple[str, str], UseCases] = {
     ],
     ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
+    ("PUT", "/api/notifications/read"): [SIGN_IN, ("read-notifications", ("read_markers/update",))],
+    ("PUT", "/api/messages/<uuid:message_group_uuid>/read"): [
+        SIGN_IN,
+        ("read-message-group", ("message_groups/read",)),
+    ],
     ("POST", "/api/messages"): [SIGN_IN, ("create-message", ("messages/create",))],
 }
+# The reads without a list.
+OBJECTS = {"/api/users/@<handle:handle>/short", "/api/notifications/unread"}
 EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
 
 
@@ -80,6 +92,7 @@ def world(make: Make, bystander: User) -> World:
 def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
     """Send a request as the owner, with the marker in every input, and return the status."""
     body = {"message": MARKER, "ttl": "1-day", "message_group_uuid": str(world.group), "display_name": MARKER}
+    body |= {"until": "2026-01-01T00:00:00Z"}
     response = client.open(
         world.path(rule),
         method=method,
@@ -118,7 +131,7 @@ def test_each_route_has_its_span_tree(service: Watched, world: World, method: st
             assert span_attributes == {"db.system.name": "postgresql", "db.query.summary": statement.span.name}
     last = attributes(tree.below[-1].span.attributes)
     assert "app.now" in last
-    assert ("app.result_length" in last) == (method == "GET" and rule not in {"/api/users/@<handle:handle>/short"})
+    assert ("app.result_length" in last) == (method == "GET" and rule not in OBJECTS)
 
 
 def test_every_route_has_expected_spans() -> None:
