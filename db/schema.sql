@@ -700,9 +700,9 @@ CREATE TABLE IF NOT EXISTS follows (
 CREATE INDEX IF NOT EXISTS follows_followed_idx ON follows (followed_uuid, created_at DESC, follower_uuid DESC);
 CREATE INDEX IF NOT EXISTS follows_follower_idx ON follows (follower_uuid, created_at DESC, followed_uuid DESC);
 
--- Plan the list of followers as one of very many: by the index that has its order, of which a page reads its own rows
--- alone. From the average number the planner would conclude to read the whole list.
-ALTER TABLE follows ALTER COLUMN followed_uuid SET (n_distinct = 2);
+-- The planner then expects as many followers of any user as the most popular user has. By the average it would expect a
+-- few, and read and sort all followers of a popular user for a page.
+ALTER TABLE follows ALTER COLUMN followed_uuid SET (n_distinct = 1);
 
 -- A user's numbers of follows. A user without a row has none. The table `users` would grow with each follow.
 CREATE TABLE IF NOT EXISTS follow_counts (
