@@ -63,6 +63,8 @@ CREATE TABLE IF NOT EXISTS activities (
     -- The message folded for search (backend-flask/lib/text.py), which needs Unicode's full case folding.
     -- Null in rows that another program than the service wrote.
     search_text text,
+    -- The hashtags of the message, folded. A trigger stores them in taggings, in the order of the feed.
+    tags text[] NOT NULL DEFAULT '{}',
     CONSTRAINT activities_message_check CHECK (
         char_length(message) <= CASE WHEN reply_to_activity_uuid IS NULL THEN 280 ELSE 1024 END
         AND message ~ '[^\u0001-\u0020\u007f-\u00a0]'
@@ -437,6 +439,48 @@ CREATE OR REPLACE TRIGGER reposts_removed
     REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION count_reactions();
 
+-- Hashtags of activities. The trigger stores them in the order of the feed, in which reads of a hashtag find them: the
+-- array activities.tags has none. A hashtag ends with its activity.
+CREATE TABLE IF NOT EXISTS taggings (
+    activity_uuid uuid NOT NULL
+        CONSTRAINT taggings_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
+    -- Folded (backend-flask/lib/text.py), without `#`.
+    tag text COLLATE "C" NOT NULL,
+    -- The author. Deleting a user deletes the user's activities, and these rows with them: no foreign key is needed.
+    user_uuid uuid NOT NULL,
+    -- The two times of the activity when it was written. It may end earlier: reads also join live_activities.
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT taggings_pkey PRIMARY KEY (activity_uuid, tag),
+    CONSTRAINT taggings_tag_check CHECK (char_length(tag) BETWEEN 1 AND 50)
+);
+
+-- The activities with a hashtag, newest first.
+CREATE INDEX IF NOT EXISTS taggings_tag_idx ON taggings
+    (tag, created_at DESC, activity_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+-- The newest hashtags of all activities, for trends.
+CREATE INDEX IF NOT EXISTS taggings_newest_idx ON taggings (created_at DESC, COALESCE(expires_at, 'infinity'));
+
+-- Plan each hashtag as one of very many activities: by the index in feed order, of which a page reads its rows alone. For
+-- an average hashtag the planner would read all rows and sort them.
+ALTER TABLE taggings ALTER COLUMN tag SET (n_distinct = 20);
+
+CREATE OR REPLACE FUNCTION add_taggings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+    SELECT NEW.uuid, added.tag, NEW.user_uuid, NEW.expires_at, NEW.created_at
+    FROM unnest(NEW.tags) AS added (tag);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER activities_tags_added
+    AFTER INSERT ON activities
+    FOR EACH ROW
+    WHEN (NEW.tags <> '{}')
+    EXECUTE FUNCTION add_taggings();
+
 -- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
 -- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
 -- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
@@ -621,7 +665,17 @@ GRANT
         created_at,
         search_text
     ),
-    INSERT (uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
+    INSERT (
+        uuid,
+        user_uuid,
+        message,
+        search_text,
+        mentions,
+        tags,
+        reply_to_activity_uuid,
+        reply_to_user_uuid,
+        expires_at
+    ),
     -- The triggers count_reply and count_reactions need this right.
     UPDATE (replies_count, reposts_count, likes_count)
     ON activities TO cruddur_service;
@@ -636,6 +690,10 @@ GRANT
     INSERT (activity_uuid, user_uuid),
     DELETE
     ON reposts TO cruddur_service;
+GRANT
+    SELECT (activity_uuid, tag, user_uuid, expires_at, created_at),
+    INSERT (activity_uuid, tag, user_uuid, expires_at, created_at)
+    ON taggings TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
@@ -654,7 +712,14 @@ GRANT
 
 -- By default every role may call a function. Postgres does not check EXECUTE when a trigger fires.
 REVOKE EXECUTE ON FUNCTION
-    count_reply, count_reactions, note_last_message, message_group_uuid, expire_descendants, end_activity, purge
+    count_reply,
+    count_reactions,
+    add_taggings,
+    note_last_message,
+    message_group_uuid,
+    expire_descendants,
+    end_activity,
+    purge
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
 
@@ -664,5 +729,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0010' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0011' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

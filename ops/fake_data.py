@@ -36,6 +36,8 @@ winter with word work world write year yellow yesterday young
 WORDS = tuple(TEXT.split())
 MONTH = timedelta(days=30)
 REPLIES, MENTIONS = 0.2, 0.05
+# One activity of this many has a hashtag. The first words are the most frequent ones.
+TAGGED = 10
 # A reply's parent is one of this many newest activities.
 RECENT = 50
 # Each user has a conversation with the first user and with the next one, so the first user has one with all.
@@ -94,6 +96,7 @@ class Activity(NamedTuple):
     mentions: list[UUID]
     expires_at: datetime
     created_at: datetime
+    tags: list[str]
     search_text: str = ""
 
 
@@ -127,7 +130,7 @@ def fake_data(
             connection.execute(insert, {"user_uuids": user_uuids, "users": users, "count": count})
     with database.connect() as connection:
         # Before this the planner has no statistics of these rows, and each index scan visits the table too.
-        connection.execute("VACUUM (ANALYZE) users, activities, likes, reposts, message_groups, messages")
+        connection.execute("VACUUM (ANALYZE) users, activities, likes, reposts, taggings, message_groups, messages")
 
 
 def copy_rows(
@@ -164,12 +167,17 @@ def activity_rows(rng: random.Random, user_uuids: list[UUID], count: int) -> Ite
             mentions=[],
             expires_at=parent.expires_at if parent else expiries[n % 2],
             created_at=created_at,
+            tags=[],
         )
         if rng.random() < MENTIONS:
             mention = rng.randrange(len(user_uuids))
             activity = activity._replace(
                 message=f"{activity.message} @person_{mention + 1}", mentions=[user_uuids[mention]]
             )
+        number, rest = divmod(n, TAGGED)
+        if rest == 0:
+            tag = WORDS[number % (number % len(WORDS) + 1)]
+            activity = activity._replace(message=f"{activity.message} #{tag}", tags=[tag])
         if parent is None:
             recent = [*recent[-RECENT:], activity]
         yield activity._replace(search_text=fold(activity.message))

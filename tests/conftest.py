@@ -239,7 +239,7 @@ def bystander(make: Make) -> Iterator[User]:
     untouched = make_bystander(make)
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
-        *("users", "activities", "likes", "reposts", "message_groups", "messages", "idempotency_keys")
+        *("users", "activities", "likes", "reposts", "taggings", "message_groups", "messages", "idempotency_keys")
     }
     yield untouched
     assert belongings(make.owner, untouched) == before

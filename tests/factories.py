@@ -27,6 +27,8 @@ BELONGINGS = """
     SELECT 'reposts', reposts::text FROM reposts
     WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
     UNION ALL
+    SELECT 'taggings', taggings::text FROM taggings WHERE user_uuid = %(uuid)s
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -79,18 +81,20 @@ class Make:
         age: str = "0 s",
         ttl: str | None = "7 days",
         reply_to: Activity | None = None,
+        tags: tuple[str, ...] = (),
     ) -> Activity:
-        """Insert an activity, `age` old, that expires after `ttl`, or never without one."""
+        """Insert an activity, `age` old, that expires after `ttl`, or never without one. Its hashtags are `tags`."""
         (uuid,) = self._row(
             """
             INSERT INTO activities (
-                user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
+                user_uuid, message, tags, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
             )
-            SELECT %s, %s, %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
+            SELECT %s, %s, %s::text[], %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
             RETURNING uuid
             """,
             author.uuid,
             message,
+            list(tags),
             reply_to and reply_to.uuid,
             reply_to and reply_to.author.uuid,
             ttl,
@@ -198,7 +202,7 @@ class Make:
 def make_bystander(make: Make) -> User:
     """Insert a user with a row of each kind, who has posted, replied, liked, reposted, and repeated a request."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
-    posted = make.activity(bystander, "a bystander's")
+    posted = make.activity(bystander, "a bystander's", tags=("bystander",))
     make.activity(friend, "a reply to a bystander's", reply_to=posted)
     make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
     make.like(posted, bystander, friend)

@@ -23,8 +23,8 @@ def test_each_command_succeeds_twice(new_url: str) -> None:
         ("schema-load", f"schema {SCHEMA} loaded"),
         ("schema-load", f"schema {SCHEMA} was loaded already"),
         ("migrate", f"schema {SCHEMA} is the newest"),
-        ("seed", "seeded 13 activities, 5 new users, 4 new messages"),
-        ("seed", "seeded 13 activities, 0 new users, 0 new messages"),
+        ("seed", "seeded 15 activities, 5 new users, 4 new messages"),
+        ("seed", "seeded 15 activities, 0 new users, 0 new messages"),
         ("migrate", f"schema {SCHEMA} is the newest"),
         ("purge", "1 activities and 0 idempotency keys deleted"),
         ("purge", "0 activities and 0 idempotency keys deleted"),
@@ -56,7 +56,7 @@ def test_setup_creates_the_database_anew(new_url: str) -> None:
 
     assert succeeds("db-setup", CONNECTION_URL=new_url) == (
         f"database {NEW}: dropped; created, with the role cruddur_service; schema {SCHEMA} loaded; "
-        "seeded 13 activities, 5 new users, 4 new messages\n"
+        "seeded 15 activities, 5 new users, 4 new messages\n"
     )
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
