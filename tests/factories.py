@@ -81,20 +81,18 @@ class Make:
         age: str = "0 s",
         ttl: str | None = "7 days",
         reply_to: Activity | None = None,
-        tags: tuple[str, ...] = (),
     ) -> Activity:
-        """Insert an activity, `age` old, that expires after `ttl`, or never without one. Its hashtags are `tags`."""
+        """Insert an activity, `age` old, that expires after `ttl`, or never without one."""
         (uuid,) = self._row(
             """
             INSERT INTO activities (
-                user_uuid, message, tags, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
+                user_uuid, message, reply_to_activity_uuid, reply_to_user_uuid, created_at, expires_at
             )
-            SELECT %s, %s, %s::text[], %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
+            SELECT %s, %s, %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
             RETURNING uuid
             """,
             author.uuid,
             message,
-            list(tags),
             reply_to and reply_to.uuid,
             reply_to and reply_to.author.uuid,
             ttl,
@@ -151,6 +149,15 @@ class Make:
         uuids = [person.uuid for person in people]
         self.owner.execute("UPDATE activities SET mentions = %s WHERE uuid = %s", [uuids, activity.uuid])
 
+    def tag(self, activity: Activity, *tags: str) -> Activity:
+        """Have an activity contain hashtags, and return it."""
+        statement = """
+            INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+            SELECT uuid, unnest(%s::text[]), user_uuid, expires_at, created_at FROM activities WHERE uuid = %s
+        """
+        self.owner.execute(statement, [list(tags), activity.uuid])
+        return activity
+
     def conversation(self, one: User, other: User, *messages: str) -> UUID:
         """Insert a conversation in which `one` has sent `messages`, the last a minute ago, each a minute apart."""
         (uuid,) = self._row(
@@ -202,7 +209,7 @@ class Make:
 def make_bystander(make: Make) -> User:
     """Insert a user with a row of each kind, who has posted, replied, liked, reposted, and repeated a request."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
-    posted = make.activity(bystander, "a bystander's", tags=("bystander",))
+    posted = make.tag(make.activity(bystander, "a bystander's"), "bystander")
     make.activity(friend, "a reply to a bystander's", reply_to=posted)
     make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
     make.like(posted, bystander, friend)
