@@ -36,10 +36,15 @@ REPLIES = """
 """
 LIKES = "INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
 REPOSTS = "INSERT INTO reposts (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
+TAGS = """
+    INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+    SELECT uuid, 'soon', user_uuid, expires_at, created_at FROM activities
+"""
 FEEDS = {
     "visitors": "/api/activities/home",
     "home": "/api/activities/home?limit=100",
     "search": "/api/activities/search?term=ends+soon&limit=100",
+    "hashtag": "/api/activities/tagged/soon?limit=100",
     "profile": "/api/activities/@author?limit=100",
     "reposts by reader": "/api/activities/@reader?reposts=true&limit=100",
     "notifications": "/api/activities/notifications?limit=100",
@@ -145,7 +150,7 @@ def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
         keys[UUID(response.json["uuid"])] = str(n)
     parameters = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
-        for statement in (END, POSTS, REPLIES, LIKES, REPOSTS):
+        for statement in (END, POSTS, REPLIES, LIKES, REPOSTS, TAGS):
             make.owner.execute(statement.encode(), parameters)
     return People(sign_in(author), keys, sign_in(reader), client)
 
@@ -204,7 +209,7 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     with ThreadPoolExecutor() as pool:
         threads = (
             *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"]]),
-            [feeds["notifications"], feeds["profile"], feeds["reposts by reader"]],
+            [feeds["notifications"], feeds["profile"], feeds["reposts by reader"], feeds["hashtag"]],
             singles.values(),
         )
         running = [pool.submit(until_all_expired, watch, *steps) for steps in threads]
@@ -217,5 +222,5 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     assert {*FEEDS, *singles, *(f"{way}, gone" for way in singles)} <= seen
     assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
-        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 5
+        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 6
     assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], []]

@@ -100,6 +100,11 @@ def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
     """
     assert rows(new_url, states) == [(1, 2, 1, 3, True, True, True)]
     assert rows(new_url, "SELECT (SELECT count(*) FROM likes), count(*) FROM reposts") == [(8, 5)]
+    tags = """
+        SELECT tag, count(*), bool_and((taggings.created_at, taggings.expires_at) = (live.created_at, live.expires_at))
+        FROM taggings JOIN live_activities AS live ON live.uuid = activity_uuid GROUP BY tag ORDER BY tag
+    """
+    assert rows(new_url, tags) == [("coffee", 1, True), ("databases", 2, True)]
 
 
 def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> None:

@@ -21,6 +21,8 @@ SIGN_IN = ("sign-in", ("users/viewer",))
 READS: dict[str, UseCases] = {
     "/api/activities/home": [("home-activities", ("activities/home",))],
     "/api/activities/search": [("search-activities", ("activities/search",))],
+    "/api/activities/tagged/<tag>": [("tagged-activities", ("activities/tagged",))],
+    "/api/trends": [("trends", ("trends/index",))],
     "/api/activities/liked": [SIGN_IN, ("liked-activities", ("activities/liked",))],
     "/api/activities/<uuid:activity_uuid>/likes": [("activity-likes", ("likes/index",))],
     "/api/activities/<uuid:activity_uuid>/reposts": [("activity-reposts", ("reposts/index",))],

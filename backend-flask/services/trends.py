@@ -11,7 +11,8 @@ from lib.pagination import Page
 
 # Trends count no activity that expires within this time. So no count has an expired activity while it is in the cache.
 MAX_AGE_SECONDS = 60.0
-MAX_TAGGINGS = 50_000
+# As many as a search visits activities. Each costs a look-up of its activity, about 10 microseconds.
+MAX_TAGGINGS = 20_000
 
 T = TypeVar("T")
 

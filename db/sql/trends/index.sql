@@ -1,6 +1,7 @@
--- The hashtags that most users used within the last 24 hours, in activities that stay live until `margin` from now.
+-- The hashtags that most users used within the last 24 hours, in activities that stay live for longer than `margin`.
 --
--- The statement visits at most `scan_limit` hashtags, the newest first.
+-- The statement visits at most `scan_limit` hashtags, the newest first, and finds each activity by its primary key. For a
+-- join the planner may also choose to read all activities.
 SELECT
     newest.tag AS hashtag,
     count(*) AS count,
@@ -14,7 +15,7 @@ FROM (
     ORDER BY taggings.created_at DESC
     LIMIT %(scan_limit)s
 ) AS newest
-JOIN live_activities ON live_activities.uuid = newest.activity_uuid
+WHERE (SELECT live_activities.uuid FROM live_activities WHERE live_activities.uuid = newest.activity_uuid) IS NOT NULL
 GROUP BY newest.tag
 HAVING count(DISTINCT newest.user_uuid) >= 2
 ORDER BY people DESC, count DESC, hashtag
