@@ -36,8 +36,9 @@ winter with word work world write year yellow yesterday young
 WORDS = tuple(TEXT.split())
 MONTH = timedelta(days=30)
 REPLIES, MENTIONS = 0.2, 0.05
-# One activity of this many has a hashtag. The first words are the most frequent ones.
-TAGGED = 10
+# One activity of this many has a hashtag: an odd number, because every second activity has expired. The first words are
+# the most frequent hashtags.
+TAGGED = 9
 # A reply's parent is one of this many newest activities.
 RECENT = 50
 # Each user has a conversation with the first user and with the next one, so the first user has one with all.

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from lib import cache
+from lib.purge import purge_batch
 from services import trends
 from tests.clock import Clock
 from tests.conftest import SignIn, links
@@ -300,6 +301,11 @@ def test_hashtags_end_with_the_rows_of_their_activity(make: Make) -> None:
     lin, kofi = make.user(), make.user()
     (mine,) = use(make, "cloud", lin)
     (theirs,) = use(make, "cloud", kofi)
+    (expired,) = use(make, "cloud", kofi, age="2 hours", ttl="1 hour")
+    make.tag(expired, *(f"tag{n}" for n in range(9)))
+    purged = purge_batch(make.owner)
+    assert purged is not None
+    assert (purged.activities, stored(make, str(expired.uuid))) == (1, set())
     make.owner.execute("DELETE FROM users WHERE uuid = %s", [lin.uuid])
 
     assert (stored(make, str(mine.uuid)), stored(make, str(theirs.uuid))) == (set(), {"cloud"})
