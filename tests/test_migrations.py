@@ -138,8 +138,8 @@ LIKE = """
 """
 
 
-# The writes of the service of each revision, before likes and before reposts.
-WRITES = {"0008": (POST, REPLY, END), "0009": (POST, REPLY, LIKE, END)}
+# The writes of the service of each revision, before likes, before reposts and before hashtags.
+WRITES = {"0008": (POST, REPLY, END), "0009": (POST, REPLY, LIKE, END), "0010": (POST, REPLY, LIKE, END)}
 
 
 @pytest.mark.parametrize(("revision", "writes"), WRITES.items())
@@ -174,7 +174,7 @@ def test_migration_runs_while_the_service_writes(empty_url: str, revision: str, 
         assert row == (2 * posts, True, 0)
 
 
-@pytest.mark.parametrize(("revision", "table"), [("0008", "likes"), ("0009", "reposts")])
+@pytest.mark.parametrize(("revision", "table"), [("0008", "likes"), ("0009", "reposts"), ("0010", "taggings")])
 def test_migration_that_gets_no_lock_changes_nothing(empty_url: str, revision: str, table: str) -> None:
     database = Database("CONNECTION_URL", empty_url)
     migrate(database, revision)
