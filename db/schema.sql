@@ -663,7 +663,8 @@ GRANT
         mentions,
         expires_at,
         created_at,
-        search_text
+        search_text,
+        tags
     ),
     INSERT (
         uuid,

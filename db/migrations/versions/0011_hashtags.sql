@@ -47,7 +47,7 @@ CREATE OR REPLACE TRIGGER activities_tags_added
     EXECUTE FUNCTION add_taggings();
 
 REVOKE EXECUTE ON FUNCTION add_taggings FROM PUBLIC;
-GRANT INSERT (tags) ON activities TO cruddur_service;
+GRANT SELECT (tags), INSERT (tags) ON activities TO cruddur_service;
 GRANT
     SELECT (activity_uuid, tag, user_uuid, expires_at, created_at),
     INSERT (activity_uuid, tag, user_uuid, expires_at, created_at)
