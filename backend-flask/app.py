@@ -16,7 +16,7 @@ from lib import (
     telemetry,
 )
 from lib.config import Config
-from routes import activities, docs, health, message_groups, messages, notifications, profile, users
+from routes import activities, docs, health, message_groups, messages, notifications, profile, trends, users
 
 
 def create_app(config: Config) -> Flask:
@@ -36,6 +36,7 @@ def create_app(config: Config) -> Flask:
     body.init_app(app)
     http.init_app(app)
     activities.init_app(app)
+    trends.init_app(app)
     for routes in (users, profile, notifications, message_groups, messages, docs, health):
         app.register_blueprint(routes.bp)
     return app

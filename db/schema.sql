@@ -64,6 +64,8 @@ CREATE TABLE IF NOT EXISTS activities (
     -- The message folded for search (backend-flask/lib/text.py), which needs Unicode's full case folding.
     -- Null in rows that another program than the service wrote.
     search_text text,
+    -- The hashtags of the message, folded. A trigger stores them in taggings, in the order of the feed.
+    tags text[] NOT NULL DEFAULT '{}',
     CONSTRAINT activities_message_check CHECK (
         char_length(message) <= CASE WHEN reply_to_activity_uuid IS NULL THEN 280 ELSE 1024 END
         AND message ~ '[^\u0001-\u0020\u007f-\u00a0]'
@@ -529,6 +531,48 @@ ALTER TABLE reposts
     ALTER COLUMN user_uuid SET (n_distinct = 2),
     ALTER COLUMN author_uuid SET (n_distinct = 2);
 
+-- Hashtags of activities. The trigger stores them in the order of the feed, in which reads of a hashtag find them: the
+-- array activities.tags has none. A hashtag ends with its activity.
+CREATE TABLE IF NOT EXISTS taggings (
+    activity_uuid uuid NOT NULL
+        CONSTRAINT taggings_activity_uuid_fkey REFERENCES activities (uuid) ON DELETE CASCADE,
+    -- Folded (backend-flask/lib/text.py), without `#`.
+    tag text COLLATE "C" NOT NULL,
+    -- The author. Deleting a user deletes the user's activities, and these rows with them: no foreign key is needed.
+    user_uuid uuid NOT NULL,
+    -- The two times of the activity when it was written. It may end earlier: reads also join live_activities.
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT taggings_pkey PRIMARY KEY (activity_uuid, tag),
+    CONSTRAINT taggings_tag_check CHECK (char_length(tag) BETWEEN 1 AND 50)
+);
+
+-- The activities with a hashtag, newest first.
+CREATE INDEX IF NOT EXISTS taggings_tag_idx ON taggings
+    (tag, created_at DESC, activity_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+-- The newest hashtags of all activities, for trends.
+CREATE INDEX IF NOT EXISTS taggings_newest_idx ON taggings (created_at DESC, COALESCE(expires_at, 'infinity'));
+
+-- Plan each hashtag as one of very many activities: by the index in feed order, of which a page reads its rows alone. For
+-- an average hashtag the planner would read all rows and sort them.
+ALTER TABLE taggings ALTER COLUMN tag SET (n_distinct = 20);
+
+CREATE OR REPLACE FUNCTION add_taggings() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+    SELECT NEW.uuid, added.tag, NEW.user_uuid, NEW.expires_at, NEW.created_at
+    FROM unnest(NEW.tags) AS added (tag);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER activities_tags_added
+    AFTER INSERT ON activities
+    FOR EACH ROW
+    WHEN (NEW.tags <> '{}')
+    EXECUTE FUNCTION add_taggings();
+
 -- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
 -- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
 -- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
@@ -809,9 +853,20 @@ GRANT
         mentions,
         expires_at,
         created_at,
-        search_text
+        search_text,
+        tags
     ),
-    INSERT (uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at),
+    INSERT (
+        uuid,
+        user_uuid,
+        message,
+        search_text,
+        mentions,
+        tags,
+        reply_to_activity_uuid,
+        reply_to_user_uuid,
+        expires_at
+    ),
     -- The triggers count_reply and count_reactions need this right.
     UPDATE (replies_count, reposts_count, likes_count)
     ON activities TO cruddur_service;
@@ -847,6 +902,10 @@ GRANT
     UPDATE (read_at)
     ON read_markers TO cruddur_service;
 GRANT
+    SELECT (activity_uuid, tag, user_uuid, expires_at, created_at),
+    INSERT (activity_uuid, tag, user_uuid, expires_at, created_at)
+    ON taggings TO cruddur_service;
+GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
     -- ON CONFLICT DO UPDATE of an existing pair needs `uuid`. A check allows no other value.
@@ -868,6 +927,7 @@ REVOKE EXECUTE ON FUNCTION
     count_reactions,
     add_author,
     add_mentionings,
+    add_taggings,
     note_last_message,
     message_group_uuid,
     expire_descendants,
@@ -883,5 +943,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0012' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0013' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

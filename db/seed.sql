@@ -16,12 +16,13 @@ VALUES
      '5eed0000-0000-4000-9000-000000000005', 'lin.yue@example.com', 'On call until Sunday.')
 ON CONFLICT (uuid) DO NOTHING;
 
-INSERT INTO activities (uuid, user_uuid, message, mentions, created_at, expires_at)
+INSERT INTO activities (uuid, user_uuid, message, mentions, tags, created_at, expires_at)
 SELECT
     seed.uuid::uuid,
     users.uuid,
     seed.message,
     COALESCE((SELECT array_agg(mentioned.uuid) FROM users AS mentioned WHERE mentioned.handle = seed.mention), '{}'),
+    ARRAY(SELECT DISTINCT lower(found.tag[1]) FROM regexp_matches(seed.message, '#(\w+)', 'g') AS found (tag)),
     now() - seed.age::interval,
     now() - seed.age::interval + seed.ttl::interval
 FROM (
@@ -33,6 +34,9 @@ FROM (
     ('5eed0000-0000-4000-a000-000000000003', 'giulia_ferri', 'What does everyone use to look at query plans? @kofi surely knows.', 'kofi', '50 minutes', '3 days'),
     -- for the notifications of andrewbrown
     ('5eed0000-0000-4000-a000-000000000009', 'LinYue', 'Ask @andrewbrown what a feed without a past is like.', 'andrewbrown', '30 minutes', '7 days'),
+    -- with hashtags, one of them a trend
+    ('5eed0000-0000-4000-a000-00000000000a', 'giulia_ferri', '#Databases before noon, #coffee before #databases.', NULL, '2 hours', '3 days'),
+    ('5eed0000-0000-4000-a000-00000000000b', 'kofi', 'Today: VACUUM, then lunch. #databases', NULL, '6 hours', '1 day'),
     -- hours old
     ('5eed0000-0000-4000-a000-000000000004', 'bayko', 'Cloud is fun, until the bill is read aloud.', NULL, '5 hours', '12 hours'),
     ('5eed0000-0000-4000-a000-000000000005', 'kofi', 'An index that nobody reads is a diary.', NULL, '20 hours', '3 days'),
@@ -89,6 +93,14 @@ FROM (
     GROUP BY parent.uuid
 ) AS counted
 WHERE activities.uuid = counted.uuid AND activities.replies_count <> counted.replies_count;
+
+-- The trigger stores new hashtags only.
+INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+SELECT activities.uuid, added.tag, activities.user_uuid, activities.expires_at, activities.created_at
+FROM activities
+CROSS JOIN unnest(activities.tags) AS added (tag)
+WHERE activities.uuid::text LIKE '5eed0000-%'
+ON CONFLICT (activity_uuid, tag) DO UPDATE SET expires_at = EXCLUDED.expires_at, created_at = EXCLUDED.created_at;
 
 -- Likes, also of andrewbrown's activities and by andrewbrown. The trigger counts new ones only.
 INSERT INTO likes (activity_uuid, user_uuid, created_at)

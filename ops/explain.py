@@ -1,6 +1,7 @@
 """Show the cost of each query on the present data: rows and 8 kB buffers visited, milliseconds, indexes."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from services.notifications_activities import NOTIFICATIONS
 from services.reposts import REPOSTS
 from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
 from services.show_activity import REPLIES
+from services.tagged_activities import TAGGED
+from services.trends import MAX_AGE_SECONDS, MAX_TAGGINGS
 from services.user_activities import USER, USER_WITH_REPOSTS
 
 # A live activity with a reply, near the middle of the feed, and its author.
@@ -74,6 +77,9 @@ CONVERSATION = """
     LIMIT 1
 """
 
+# The hashtag of the most activities.
+TAG = "SELECT taggings.tag FROM taggings GROUP BY taggings.tag ORDER BY count(*) DESC LIMIT 1"
+
 
 class Cost(NamedTuple):
     """The cost of one run: rows and 8 kB buffers of tables and indexes, and the names of the indexes."""
@@ -104,6 +110,8 @@ def service_queries(connection: Connection) -> list[Query]:
     # Without any like or repost the queries find no row.
     liked, liker, _, reader = reaction(connection, "likes") or (uuid, author, handle, sub)
     reposted, _, reposter, _ = reaction(connection, "reposts") or (uuid, author, handle, sub)
+    (tag,) = connection.execute(TAG).fetchone() or ("cloud",)
+    trends = {"margin": timedelta(seconds=MAX_AGE_SECONDS), "scan_limit": MAX_TAGGINGS}
 
     follower, follower_sub, follower_handle, followed_handle = connection.execute(FOLLOW).fetchone() or (
         author,
@@ -131,6 +139,9 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("notifications", NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
         page_query("notifications of all kinds", ALL_NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
         unread_query(mentioned),
+        page_query("hashtag", TAGGED, tag=tag),
+        page_query("hashtag, with a token", TAGGED, tag=tag, reader=reader),
+        Query("trends", array_statement("trends/index"), trends),
         page_query("likes of an activity", LIKES, activity_uuid=liked),
         page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
         page_query("liked", LIKED, user_uuid=liker, reader=reader),

@@ -36,6 +36,9 @@ winter with word work world write year yellow yesterday young
 WORDS = tuple(TEXT.split())
 MONTH = timedelta(days=30)
 REPLIES, MENTIONS = 0.2, 0.05
+# One activity of this many has a hashtag: an odd number, because every second activity has expired. The first words are
+# the most frequent hashtags.
+TAGGED = 9
 # A reply's parent is one of this many newest activities.
 RECENT = 50
 # Each of the first 10,000 users has a conversation with the first user and with the next one, so the first user has one
@@ -102,6 +105,7 @@ class Activity(NamedTuple):
     mentions: list[UUID]
     expires_at: datetime
     created_at: datetime
+    tags: list[str]
     search_text: str = ""
 
 
@@ -149,8 +153,8 @@ def fake_data(
     with database.connect() as connection:
         # Before this the planner has no statistics of these rows, and each index scan visits the table too.
         connection.execute(
-            "VACUUM (ANALYZE) users, activities, mentionings, likes, reposts, follows, follow_counts, message_groups,"
-            " messages"
+            "VACUUM (ANALYZE) users, activities, mentionings, taggings, likes, reposts, follows, follow_counts,"
+            " message_groups, messages"
         )
 
 
@@ -229,12 +233,17 @@ def activity_rows(rng: random.Random, user_uuids: list[UUID], count: int) -> Ite
             mentions=[],
             expires_at=parent.expires_at if parent else expiries[n % 2],
             created_at=created_at,
+            tags=[],
         )
         if rng.random() < MENTIONS:
             mention = rng.randrange(len(user_uuids))
             activity = activity._replace(
                 message=f"{activity.message} @person_{mention + 1}", mentions=[user_uuids[mention]]
             )
+        number, rest = divmod(n, TAGGED)
+        if rest == 0:
+            tag = WORDS[number % (number % len(WORDS) + 1)]
+            activity = activity._replace(message=f"{activity.message} #{tag}", tags=[tag])
         if parent is None:
             recent = [*recent[-RECENT:], activity]
         yield activity._replace(search_text=fold(activity.message))

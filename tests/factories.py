@@ -36,6 +36,8 @@ BELONGINGS = """
     UNION ALL
     SELECT 'read_markers', read_markers::text FROM read_markers WHERE user_uuid = %(uuid)s
     UNION ALL
+    SELECT 'taggings', taggings::text FROM taggings WHERE user_uuid = %(uuid)s
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -197,6 +199,15 @@ class Make:
             [(person.uuid, activity.uuid) for person in people],
         )
 
+    def tag(self, activity: Activity, *tags: str) -> Activity:
+        """Have an activity contain hashtags, and return it."""
+        statement = """
+            INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+            SELECT uuid, unnest(%s::text[]), user_uuid, expires_at, created_at FROM activities WHERE uuid = %s
+        """
+        self.owner.execute(statement, [list(tags), activity.uuid])
+        return activity
+
     def conversation(self, one: User, other: User, *messages: str) -> UUID:
         """Insert a conversation in which `one` has sent `messages`, the last a minute ago, each a minute apart."""
         (uuid,) = self._row(
@@ -248,7 +259,7 @@ class Make:
 def make_bystander(make: Make) -> User:
     """Insert a user with a row of each kind, and a friend."""
     bystander, friend = make.user(BYSTANDER, display_name="By Stander", bio="Looks on."), make.user(FRIEND)
-    posted = make.activity(bystander, "a bystander's")
+    posted = make.tag(make.activity(bystander, "a bystander's"), "bystander")
     make.activity(friend, "a reply to a bystander's", reply_to=posted)
     make.activity(bystander, "a bystander's reply", reply_to=make.activity(friend, "a friend's"))
     make.like(posted, bystander, friend)

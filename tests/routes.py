@@ -30,6 +30,7 @@ class World:
             .replace("<uuid:activity_uuid>", str(self.activity.uuid))
             .replace("<uuid:message_group_uuid>", str(self.group))
             .replace("<name>", "start.js")
+            .replace("<tag>", "owner")
         )
 
     def rows(self, owner: Connection) -> list[object]:
@@ -70,6 +71,7 @@ def a_time(_: World) -> dict[str, Any]:
 OPTIONAL = {
     ("GET", "/api/activities/home"),
     ("GET", "/api/activities/search"),
+    ("GET", "/api/activities/tagged/<tag>"),
     ("GET", "/api/activities/@<handle:handle>"),
     ("GET", "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>"),
 }
@@ -80,6 +82,7 @@ PUBLIC = {
     ("GET", "/readyz"),
     ("GET", "/api/activities/<uuid:activity_uuid>/likes"),
     ("GET", "/api/activities/<uuid:activity_uuid>/reposts"),
+    ("GET", "/api/trends"),
     ("GET", "/api/users/@<handle:handle>/short"),
     ("GET", "/api/users/@<handle:handle>/followers"),
     ("GET", "/api/users/@<handle:handle>/following"),

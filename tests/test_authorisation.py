@@ -79,7 +79,7 @@ def routes(app: Flask) -> set[tuple[str, str]]:
 def world(make: Make, bystander: User) -> World:
     """Create three users, an activity and a conversation; and a bystander whose rows no request is about."""
     owner, member, stranger = make.user("owner"), make.user("member"), make.user("stranger")
-    activity = make.activity(owner, "the owner's", ttl="7 days")
+    activity = make.tag(make.activity(owner, "the owner's", ttl="7 days"), "owner")
     return World(owner, member, stranger, activity, make.conversation(owner, member, "between the two"), bystander)
 
 

@@ -20,11 +20,9 @@ from tests.factories import Make
 POSTED = 50
 # 2,000 activities that mention the reader and expire at random within four seconds. 500 of them are
 # replies, which expire together with their parent.
-SOON = "now() + interval '1 s' + random() * interval '4 s'"
-END = f"UPDATE activities SET expires_at = {SOON}"
 POSTS = f"""
     INSERT INTO activities (user_uuid, message, mentions, created_at, expires_at)
-    SELECT %(author)s, 'ends soon', ARRAY[%(reader)s::uuid], now() - n * interval '1 ms', {SOON}
+    SELECT %(author)s, 'ends soon', ARRAY[%(reader)s::uuid], now() - n * interval '1 ms', now() + interval '1 hour'
     FROM generate_series(1, {1500 - POSTED}) AS n
 """
 REPLIES = """
@@ -37,10 +35,25 @@ REPLIES = """
 FOLLOW = "INSERT INTO follows (follower_uuid, followed_uuid) VALUES (%(reader)s, %(author)s)"
 LIKES = "INSERT INTO likes (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
 REPOSTS = "INSERT INTO reposts (activity_uuid, user_uuid) SELECT uuid, %(reader)s FROM activities"
+TAGS = """
+    INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+    SELECT uuid, 'soon', user_uuid, expires_at, created_at FROM activities
+"""
+# The writes above may take a second. They need live activities.
+END = """
+    UPDATE activities SET expires_at = clock_timestamp() + interval '1 s' + random() * interval '4 s'
+    WHERE reply_to_activity_uuid IS NULL
+"""
+END_REPLIES = """
+    UPDATE activities SET expires_at = parent.expires_at
+    FROM activities AS parent
+    WHERE parent.uuid = activities.reply_to_activity_uuid
+"""
 FEEDS = {
     "visitors": "/api/activities/home",
     "home": "/api/activities/home?limit=100",
     "search": "/api/activities/search?term=ends+soon&limit=100",
+    "hashtag": "/api/activities/tagged/soon?limit=100",
     "profile": "/api/activities/@author?limit=100",
     "reposts by reader": "/api/activities/@reader?reposts=true&limit=100",
     "notifications": "/api/activities/notifications?limit=100",
@@ -148,7 +161,7 @@ def people(client: FlaskClient, sign_in: SignIn, make: Make) -> People:
         keys[UUID(response.json["uuid"])] = str(n)
     parameters = {"author": author.uuid, "reader": reader.uuid}
     with make.owner.transaction():
-        for statement in (END, POSTS, REPLIES, LIKES, REPOSTS, FOLLOW):
+        for statement in (POSTS, REPLIES, FOLLOW, LIKES, REPOSTS, TAGS, END, END_REPLIES):
             make.owner.execute(statement.encode(), parameters)
     return People(sign_in(author), keys, sign_in(reader), client)
 
@@ -208,6 +221,7 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
         threads = (
             *([feeds["visitors"], feeds["liked"]], [feeds["home"], feeds["search"], feeds["following"]]),
             [feeds["notifications"], feeds["every notification"], feeds["profile"], feeds["reposts by reader"]],
+            [feeds["hashtag"]],
             singles.values(),
         )
         running = [pool.submit(until_all_expired, watch, *steps) for steps in threads]
@@ -220,6 +234,6 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
     assert {*FEEDS, *singles, *(f"{way}, gone" for way in singles)} <= seen
     assert any(way.endswith(", 304") for way in seen)
     for client in (reader, visitor):
-        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 5
+        assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 6
     assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], [], [], []]
     assert reader.get("/api/notifications/unread").json == {"count": 0, "is_more": False}

@@ -138,8 +138,8 @@ LIKE = """
 """
 
 
-# The writes of the service of each revision, before likes and before reposts.
-WRITES = {"0008": (POST, REPLY, END), "0009": (POST, REPLY, LIKE, END)}
+# The writes of the service of each revision, before likes, before reposts and before hashtags.
+WRITES = {"0008": (POST, REPLY, END), "0009": (POST, REPLY, LIKE, END), "0012": (POST, REPLY, LIKE, END)}
 
 
 @pytest.mark.parametrize(("revision", "writes"), WRITES.items())
@@ -210,7 +210,10 @@ def test_migration_stores_mentions_and_authors_of_existing_rows(empty_url: str) 
 
 @pytest.mark.parametrize(
     ("revision", "table", "locked"),
-    [("0008", "likes", "activities"), ("0009", "reposts", "activities"), ("0010", "follows", "users")],
+    [
+        *(("0008", "likes", "activities"), ("0009", "reposts", "activities")),
+        *(("0010", "follows", "users"), ("0012", "taggings", "activities")),
+    ],
 )
 def test_migration_that_gets_no_lock_changes_nothing(empty_url: str, revision: str, table: str, locked: str) -> None:
     database = Database("CONNECTION_URL", empty_url)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from functools import partial
 from itertools import product
 
@@ -17,7 +18,7 @@ from harness.waiting import wait_until
 from lib import queries
 from lib.db import Db
 from lib.pagination import FIRST_PAGE, Order
-from lib.queries import PagedQuery, object_statement, page_statement
+from lib.queries import PagedQuery, array_statement, object_statement, page_statement
 from ops.command import ROOT, Database
 from ops.explain import Cost, Query, measure, page_query, plan_cost, service_queries
 from ops.fake_data import Size, fake_data
@@ -27,6 +28,8 @@ from services.home_activities import HOME
 from services.likes import LIKED
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH
+from services.tagged_activities import TAGGED
+from services.trends import MAX_TAGGINGS
 from services.user_activities import USER, USER_WITH_REPOSTS
 from tests.factories import Make
 
@@ -83,6 +86,7 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
         db = Db(lambda: nullcontext(connection))
         for uuid, handle in people:
             db.query_page(HOME, FIRST_PAGE)
+            db.query_page(TAGGED, FIRST_PAGE, tag="cloud")
             db.query_page(USER, FIRST_PAGE, handle=handle)
             db.query_page(USER_WITH_REPOSTS, FIRST_PAGE, handle=handle)
             db.query_page(NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid)
@@ -93,7 +97,7 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
         plan_counts = connection.execute(plans, ["%live_activities%"]).fetchall()
 
     # Postgres compares the cost of five custom plans first.
-    assert plan_counts == [(15, 5)] * 7
+    assert plan_counts == [(15, 5)] * 8
 
 
 @pytest.mark.parametrize("activities", [20_000, pytest.param(50_000, marks=pytest.mark.slow)])
@@ -112,6 +116,10 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
     ):
         assert costs[title].rows <= 2 * 21 + 30
         assert costs[title].buffers <= 150
+    # A hashtag has a row of its own for each activity. Among a few thousand the planner may sort all of one hashtag.
+    assert costs["hashtag"].rows <= 3 * 200
+    assert costs["hashtag"].buffers <= 750
+    assert {"taggings_tag_idx", "activities_pkey", "users_uuid_idx"} == set(costs["hashtag"].indexes)
     assert {"activities_home_idx", "users_uuid_idx"} <= set(costs["home"].indexes)
     # `liked` and `reposted` are a probe each for each row, and each finds the reader twice. The list of the liked has a
     # like for each row too.
@@ -217,6 +225,38 @@ def test_personal_home_costs_the_same_for_authors_without_activities(owner: psyc
                 assert cost.buffers <= 5 * 301
         owner.execute("RESET plan_cache_mode")
         owner.execute("VACUUM (ANALYZE) users, follows, activities")
+
+
+def test_hashtags_and_trends_visit_a_bounded_number_of_rows(
+    owner: psycopg.Connection, owner_url: str, subtests: pytest.Subtests
+) -> None:
+    fake_data(Database("CONNECTION_URL", owner_url), Size(users=2_000, activities=20_000))
+    # Hashtags of all activities, also of the expired ones, and of a single one.
+    insert = """
+        INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
+        SELECT uuid, tag, user_uuid, expires_at, now() - (row_number() OVER ()) * interval '1 ms'
+        FROM activities CROSS JOIN unnest(%s::text[]) AS added (tag)
+        WHERE CASE tag WHEN 'expired' THEN expires_at <= now() WHEN 'rare' THEN uuid = %s ELSE expires_at > now() END
+    """
+    ((uuid,),) = owner.execute("SELECT uuid FROM live_activities LIMIT 1").fetchall()
+    owner.execute(insert, [["common", "common2", "common3", "expired", "rare"], uuid])
+    trends = array_statement("trends/index")
+    margin = {"margin": timedelta(seconds=60), "scan_limit": MAX_TAGGINGS}
+
+    # Both with the statistics from before, in which a hashtag has few activities, and with new ones.
+    for vacuum, plan in product(("VACUUM taggings", "VACUUM (ANALYZE) taggings"), ("custom", "generic")):
+        owner.execute(vacuum.encode())
+        owner.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
+        for tag, order in product(("common", "expired", "rare", "unknown"), (Order.NEWEST_FIRST, Order.OLDEST_FIRST)):
+            with subtests.test(tag, order=order.name, vacuum=vacuum, plan=plan):
+                cost = prepared_cost(owner, page_query(tag, TAGGED, order, tag=tag))
+                assert cost.rows <= {"common": 3 * 21, "rare": 3}.get(tag, 0)
+                # The index has expired rows until the purge.
+                assert cost.buffers <= 250
+                assert "taggings_tag_idx" in cost.indexes
+        with subtests.test("trends", vacuum=vacuum, plan=plan):
+            cost = prepared_cost(owner, Query("trends", trends, margin))
+            assert MAX_TAGGINGS <= cost.rows <= 2 * MAX_TAGGINGS + 15_000
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ def test_each_command_succeeds_twice(new_url: str) -> None:
         ("schema-load", f"schema {SCHEMA} loaded"),
         ("schema-load", f"schema {SCHEMA} was loaded already"),
         ("migrate", f"schema {SCHEMA} is the newest"),
-        ("seed", "seeded 13 activities, 5 new users, 4 new messages"),
-        ("seed", "seeded 13 activities, 0 new users, 0 new messages"),
+        ("seed", "seeded 15 activities, 5 new users, 4 new messages"),
+        ("seed", "seeded 15 activities, 0 new users, 0 new messages"),
         ("migrate", f"schema {SCHEMA} is the newest"),
         ("purge", "1 activities and 0 idempotency keys deleted"),
         ("purge", "0 activities and 0 idempotency keys deleted"),
@@ -56,7 +56,7 @@ def test_setup_creates_the_database_anew(new_url: str) -> None:
 
     assert succeeds("db-setup", CONNECTION_URL=new_url) == (
         f"database {NEW}: dropped; created, with the role cruddur_service; schema {SCHEMA} loaded; "
-        "seeded 13 activities, 5 new users, 4 new messages\n"
+        "seeded 15 activities, 5 new users, 4 new messages\n"
     )
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
@@ -102,6 +102,11 @@ def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
     assert rows(new_url, states) == [(1, 2, 1, 3, True, True, True, True)]
     written = "SELECT (SELECT count(*) FROM likes), (SELECT count(*) FROM reposts), count(*) FROM follows"
     assert rows(new_url, written) == [(8, 5, 8)]
+    tags = """
+        SELECT tag, count(*), bool_and((taggings.created_at, taggings.expires_at) = (live.created_at, live.expires_at))
+        FROM taggings JOIN live_activities AS live ON live.uuid = activity_uuid GROUP BY tag ORDER BY tag
+    """
+    assert rows(new_url, tags) == [("coffee", 1, True), ("databases", 2, True)]
 
 
 def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> None:

@@ -25,6 +25,8 @@ READS: dict[str, UseCases] = {
     "/api/users/relationships": [SIGN_IN, ("relationships", ("follows/relationships",))],
     "/api/users/@<handle:handle>/followers": [("user-followers", ("follows/followers",))],
     "/api/users/@<handle:handle>/following": [("user-following", ("follows/following",))],
+    "/api/activities/tagged/<tag>": [("tagged-activities", ("activities/tagged",))],
+    "/api/trends": [("trends", ("trends/index",))],
     "/api/activities/liked": [SIGN_IN, ("liked-activities", ("activities/liked",))],
     "/api/activities/<uuid:activity_uuid>/likes": [("activity-likes", ("likes/index",))],
     "/api/activities/<uuid:activity_uuid>/reposts": [("activity-reposts", ("reposts/index",))],

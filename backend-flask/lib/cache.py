@@ -1,7 +1,7 @@
-"""Single-flight cache: concurrent calls share one execution, and its result is kept for a second.
+"""Single-flight cache: concurrent calls share one execution, and its result is kept for a short time.
 
-The age of a result counts from the start of its execution. A call gets the result within `MAX_AGE_SECONDS` of that
-start, and before the first of its rows expires.
+The age of a result counts from the start of its execution. A call gets the result within the cache's `max_age` seconds
+of that start, and before the first of its rows expires.
 """
 
 import threading
@@ -24,9 +24,9 @@ class InFlightCall(Generic[T]):
         self.started_at = time.monotonic()
         self.future: Future[tuple[Page, T]] = Future()
 
-    def may_serve(self, now: float) -> bool:
+    def may_serve(self, now: float, max_age: float) -> bool:
         """Return whether a caller at the time `now` may wait for the execution, or take its result."""
-        if now - self.started_at >= MAX_AGE_SECONDS:
+        if now - self.started_at >= max_age:
             return False
         if not self.future.done():
             return True
@@ -42,7 +42,8 @@ class InFlightCall(Generic[T]):
 class SingleFlightCache(Generic[T]):
     """A cache of one page and the value computed from it, for all threads of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_age: float = MAX_AGE_SECONDS) -> None:
+        self._max_age = max_age
         self._call: InFlightCall[T] | None = None
         self._starting = threading.Lock()
 
@@ -57,7 +58,7 @@ class SingleFlightCache(Generic[T]):
 
     def _join_or_start(self, now: float, read: Callable[[], tuple[Page, T]]) -> InFlightCall[T]:
         with self._starting:
-            if self._call is not None and self._call.may_serve(now):
+            if self._call is not None and self._call.may_serve(now, self._max_age):
                 return self._call
             call = self._call = InFlightCall()
         try:

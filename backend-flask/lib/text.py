@@ -1,7 +1,7 @@
-"""Rules for text by Unicode's properties: storable and blank text, names, case folding for search, and mentions.
+"""Rules for text by Unicode's properties: storable and blank text, names, case folding, mentions and hashtags.
 
-The rules serve messages, names, search terms and mentions alike. Cognito's trigger in `aws/lambdas` uses them too:
-its zip has this file.
+The rules serve messages, names, search terms, mentions and hashtags alike. Cognito's trigger in `aws/lambdas` uses them
+too: its zip has this file.
 """
 
 import unicodedata
@@ -23,12 +23,21 @@ CONTROL = regex.compile(
     r"\p{Bidi_Class=LRI}\p{Bidi_Class=RLI}\p{Bidi_Class=FSI}\p{Bidi_Class=PDI}]"
 )
 IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")
-# A URL, which matches without a group from its `://` or `www.` on, or a mention. A URL has the characters of RFC 3986
-# and the letters of RFC 3987. A handle is ASCII, so any other letter may come before and after it, as in Japanese.
-MENTION = regex.compile(
-    r"(?:[A-Za-z0-9+.-]://|(?<![A-Za-z0-9_.])[Ww]{3}\.)[\w\p{M}\-.~:/?#\[\]@!$&'()*+,;=%]*"
-    r"|(?<![A-Za-z0-9_@/])@([A-Za-z0-9_]{1,30})(?![A-Za-z0-9_@]|[./]\w)"
+# A URL from its `://` or `www.` on, with the characters of RFC 3986 and the letters of RFC 3987.
+URL = r"(?:[A-Za-z0-9+.-]://|(?<![A-Za-z0-9_.])[Ww]{3}\.)[\w\p{M}\-.~:/?#\[\]@!$&'()*+,;=%]*"
+# A URL, which matches without a group, or a mention. A handle is ASCII, so any other letter may come before and after
+# it, as in Japanese.
+MENTION = regex.compile(rf"{URL}|(?<![A-Za-z0-9_@/])@([A-Za-z0-9_]{{1,30}})(?![A-Za-z0-9_@]|[./]\w)")
+# A URL, which matches without a group, or a hashtag, also with the full-width sign U+FF03. A mark belongs to the letter
+# before it. Ignorable characters, such as the joiners of Persian, do not end a hashtag. Before `#` they belong to no
+# word: many an emoji ends in one.
+HASHTAG = regex.compile(
+    rf"{URL}|(?<![[\p{{L}}\p{{M}}\p{{N}}_#\uff03&/]--\p{{Default_Ignorable_Code_Point}}])"
+    r"[#\uff03]([\p{L}\p{N}_][\p{L}\p{M}\p{N}_\p{Default_Ignorable_Code_Point}]*+)(?!://)",
+    regex.VERSION1,
 )
+FOLDED_HASHTAG = regex.compile(r"[\p{L}\p{N}_][\p{L}\p{M}\p{N}_]{0,49}")
+MAX_HASHTAGS = 10
 
 
 def is_storable(text: str) -> bool:
@@ -71,3 +80,14 @@ def fold(text: str) -> str:
 def mentioned_handles(text: str) -> list[str]:
     """Return the handles that the text mentions as `@handle`: in lower case, without duplicates, sorted."""
     return sorted({handle.lower() for handle in MENTION.findall(text) if handle})
+
+
+def hashtags(text: str) -> list[str]:
+    """Return the first ten hashtags of the text: folded, without `#` and without duplicates, in their order."""
+    folded = dict.fromkeys(fold(tag) for tag in HASHTAG.findall(text))
+    return [tag for tag in folded if is_hashtag(tag)][:MAX_HASHTAGS]
+
+
+def is_hashtag(tag: str) -> bool:
+    """Return whether a folded text is a hashtag without its `#`: 1 to 50 letters, digits, marks or `_`."""
+    return FOLDED_HASHTAG.fullmatch(tag) is not None

@@ -23,6 +23,7 @@ from services.notifications_activities import NotificationsActivities
 from services.reposts import ActivityReposts, RepostActivity, UnrepostActivity
 from services.search_activities import SearchActivities
 from services.show_activity import ShowActivity
+from services.tagged_activities import TaggedActivities
 from services.user_activities import UserActivities
 
 # One thread of a worker searches at a time.
@@ -64,6 +65,14 @@ def search() -> Response:
     search_activities = SearchActivities(get_db(), current_app.extensions["searches"])
     term, page = g.args.get("term", ""), page_request(g.args)
     return json_response(search_activities.run(term=term, page_request=page, reader=reader()))
+
+
+@bp.get("/tagged/<tag>")
+@login_optional
+def tagged(tag: str) -> Response:
+    """Return live activities with a hashtag."""
+    page, tagged_activities = page_request(g.args), TaggedActivities(get_db())
+    return json_response(tagged_activities.run(tag=tag, page_request=page, reader=reader()))
 
 
 @bp.get("/notifications")

@@ -7,7 +7,7 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
-from lib.text import fold, mentioned_handles
+from lib.text import fold, hashtags, mentioned_handles
 from services.get_or_create_user import User
 from services.validation import MAX_MESSAGE_CHARS, raise_if_any, validate_text
 
@@ -57,6 +57,7 @@ class CreateActivity:
                     message=message,
                     search_text=fold(message or ""),
                     mentions=mentioned_handles(message or ""),
+                    tags=hashtags(message or ""),
                     ttl=lifetime,
                 ),
                 replay=lambda resource: self.db.query_object(

@@ -7,7 +7,7 @@ from lib import spans
 from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
-from lib.text import fold, mentioned_handles
+from lib.text import fold, hashtags, mentioned_handles
 from services.get_or_create_user import User
 from services.validation import raise_if_any, validate_reply
 
@@ -47,6 +47,7 @@ class CreateReply:
                     message=message,
                     search_text=fold(message or ""),
                     mentions=mentioned_handles(message or ""),
+                    tags=hashtags(message or ""),
                 ),
                 replay=lambda resource: self.db.query_object(
                     "activities/find", activity_uuid=resource.uuid, reader=user.sub

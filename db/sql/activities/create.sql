@@ -1,5 +1,5 @@
--- Create an activity, with the users that it mentions. A mention of the author does not count.
-INSERT INTO activities (uuid, user_uuid, message, search_text, mentions, expires_at)
+-- Create an activity, with the users that it mentions, and its hashtags. A mention of the author does not count.
+INSERT INTO activities (uuid, user_uuid, message, search_text, mentions, tags, expires_at)
 VALUES (
     %(uuid)s,
     %(user_uuid)s,
@@ -9,6 +9,7 @@ VALUES (
         SELECT mentioned.uuid FROM users AS mentioned
         WHERE lower(mentioned.handle COLLATE "C") = ANY (%(mentions)s) AND mentioned.uuid <> %(user_uuid)s
     ),
+    %(tags)s,
     now() + %(ttl)s
 )
 RETURNING

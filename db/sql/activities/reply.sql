@@ -1,6 +1,6 @@
 -- Create a reply to a live activity. It expires together with its parent. A mention of the author does not count.
 INSERT INTO activities (
-    uuid, user_uuid, message, search_text, mentions, reply_to_activity_uuid, reply_to_user_uuid, expires_at
+    uuid, user_uuid, message, search_text, mentions, tags, reply_to_activity_uuid, reply_to_user_uuid, expires_at
 )
 SELECT
     %(uuid)s,
@@ -11,6 +11,7 @@ SELECT
         SELECT mentioned.uuid FROM users AS mentioned
         WHERE lower(mentioned.handle COLLATE "C") = ANY (%(mentions)s) AND mentioned.uuid <> %(user_uuid)s
     ),
+    %(tags)s::text[],
     parent.uuid,
     parent.user_uuid,
     parent.expires_at

@@ -1,0 +1,26 @@
+"""Activities with a hashtag."""
+
+from lib import spans
+from lib.database import Db
+from lib.pagination import Page, PageRequest
+from lib.queries import PagedQuery
+from lib.text import fold, is_hashtag
+
+TAGGED = PagedQuery("activities/tagged")
+
+
+class TaggedActivities:
+    """Read the live activities with a hashtag."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+
+    def run(self, *, tag: str, page_request: PageRequest, reader: str | None = None) -> Page:
+        """Return activities with the hashtag, replies too, newest first. A text that is no hashtag has none."""
+        with spans.use_case("tagged-activities") as span:
+            folded = fold(tag)
+            page = Page(b"[]", 0)
+            if is_hashtag(folded):
+                page = self.db.query_page(TAGGED, page_request, tag=folded, reader=reader)
+            span.set_attribute("app.result_length", page.length)
+            return page
