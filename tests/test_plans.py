@@ -31,7 +31,7 @@ from services.user_activities import USER, USER_WITH_REPOSTS
 from tests.factories import Make
 
 # The feeds whose query reads the rows of a scan.
-BOUNDED = {feed.query: feed for feed in (SEARCH, USER_WITH_REPOSTS)}
+BOUNDED = {feed.query: feed for feed in (FOLLOWING_ACTIVITIES, SEARCH, USER_WITH_REPOSTS)}
 
 
 def sql_files() -> list[str]:
@@ -45,7 +45,7 @@ def test_every_query_plans_against_the_schema_and_is_used(owner: psycopg.Connect
     text = queries.load_sql(name)
     assert text.startswith("-- ")
     assert ";" not in text
-    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction", "opposite"}
+    assert set(re.findall(r"{(\w+)}", text)) <= {"comparison", "direction", "opposite", "opposite_comparison"}
     parameters = dict.fromkeys(re.findall(r"%\((\w+)\)s", text))
     feed = BOUNDED.get(name, PagedQuery(name))
     is_feed = {"{comparison}", "{direction}"} & set(re.findall(r"{\w+}", text))
