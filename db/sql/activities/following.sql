@@ -18,16 +18,30 @@ shown AS (
                 (
                     original.created_at <= scanned.created_at
                     OR original.reply_to_activity_uuid IS NOT NULL
-                    OR (SELECT true FROM authors WHERE authors.uuid = original.user_uuid) IS NULL
+                    OR original.user_uuid NOT IN (SELECT authors.uuid FROM authors)
                 )
-                -- Whether no author has a newer repost. The probes are as many as the fewer of reposts and authors.
+                -- Whether no author has a newer repost. The statement looks each newer repost up in a hash of the authors
+                -- or, where there are more than ten for each author, probes for the repost of each author.
                 AND CASE
-                    WHEN original.reposts_count > (SELECT count(*) FROM authors) THEN (
+                    WHEN (
+                        SELECT true
+                        FROM reposts
+                        WHERE reposts.activity_uuid = original.uuid AND reposts.created_at > scanned.created_at
+                        OFFSET (SELECT 10 * count(*) FROM authors)
+                        LIMIT 1
+                    ) THEN (
                         SELECT true
                         FROM authors
-                        WHERE scanned.created_at < (
-                            SELECT reposts.created_at FROM reposts
-                            WHERE reposts.activity_uuid = original.uuid AND reposts.user_uuid = authors.uuid
+                        WHERE (
+                            -- The first repost from (activity, author) on, as in activities/reader_column.sql.
+                            SELECT
+                                reposts.activity_uuid = original.uuid
+                                AND reposts.user_uuid = authors.uuid
+                                AND reposts.created_at > scanned.created_at
+                            FROM reposts
+                            WHERE (reposts.activity_uuid, reposts.user_uuid) >= (original.uuid, authors.uuid)
+                            ORDER BY reposts.activity_uuid, reposts.user_uuid
+                            LIMIT 1
                         )
                         LIMIT 1
                     )
@@ -37,15 +51,8 @@ shown AS (
                         WHERE
                             reposts.activity_uuid = original.uuid
                             AND reposts.created_at > scanned.created_at
-                            AND (
-                                reposts.user_uuid = %(user_uuid)s
-                                OR (
-                                    SELECT true FROM follows
-                                    WHERE
-                                        follows.follower_uuid = %(user_uuid)s
-                                        AND follows.followed_uuid = reposts.user_uuid
-                                )
-                            )
+                            -- Without IS TRUE the planner would join, and hash the authors for each original.
+                            AND (reposts.user_uuid IN (SELECT authors.uuid FROM authors)) IS TRUE
                         LIMIT 1
                     )
                 END IS NULL
