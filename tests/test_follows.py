@@ -316,8 +316,8 @@ def test_personal_home_has_each_activity_once_while_the_graph_changes(
 
             rows: list[str] = []
             while True:
-                shown = [row["uuid"] for row in page.json]
-                rows += shown if relation == "next" else shown[::-1]
+                on_page = [row["uuid"] for row in page.json]
+                rows += on_page if relation == "next" else on_page[::-1]
                 if relation not in links(page):
                     break
                 # Authors post at both ends and in the middle; the reader follows and unfollows; activities expire.
@@ -335,6 +335,78 @@ def test_personal_home_has_each_activity_once_while_the_graph_changes(
             seen = [uuid for uuid in rows if uuid in stays]
             assert seen == (stays if relation == "next" else stays[::-1])
             assert len(set(rows)) == len(rows)
+
+
+def shown(client: FlaskClient) -> list[tuple[str, str | None]]:
+    """Return the messages of the personal home, each with the handle of the user who reposted it."""
+    return [(row["message"], row["reposted_by"]) for row in client.get(HOME).json]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_personal_home_has_reposts_of_followed_users_and_own_ones(sign_in: SignIn, make: Make) -> None:
+    lin, kofi, mira, zoe = (make.user(handle) for handle in ("lin", "Kofi", "mira", "zoe"))
+    make.follow(lin, kofi, mira)
+    reader = sign_in(lin)
+    theirs = make.activity(zoe, "zoe's", age="5 hours")
+    reply = make.activity(zoe, "zoe's reply", age="4 hours", reply_to=theirs)
+    make.activity(zoe, "not reposted", age="1 hour")
+    make.activity(kofi, "kofi's reply", age="3 hours", reply_to=theirs)
+    own = make.activity(lin, "own", age="6 hours")
+    make.activity(mira, "mira's", age="150 minutes")
+    # A state that only a COPY creates.
+    newer = make.activity(mira, "mira's, reposted before", age="10 minutes")
+    make.repost(newer, kofi, age="20 minutes")
+    make.repost(theirs, kofi, age="2 hours")
+    make.repost(theirs, zoe)
+    make.repost(reply, mira, age="3 hours")
+    before = [("mira's, reposted before", None), ("zoe's", "Kofi"), ("mira's", None), ("zoe's reply", "mira")]
+    assert shown(reader) == [*before, ("own", None)]
+
+    # The newest repost places an activity, and the next newest when that one ends.
+    make.repost(theirs, mira, age="1 hour")
+    assert shown(reader)[1] == ("zoe's", "mira")
+    reader.delete(follow_path(mira))
+    assert shown(reader) == [("mira's, reposted before", "Kofi"), ("zoe's", "Kofi"), ("own", None)]
+    reader.put(follow_path(mira))
+    # An own repost is one of a followed user.
+    reader.put(f"/api/activities/{own.uuid}/repost")
+    reader.put(f"/api/activities/{reply.uuid}/repost")
+    top = [("zoe's reply", "lin"), ("own", "lin"), ("mira's, reposted before", None), ("zoe's", "mira")]
+    assert shown(reader) == [*top, ("mira's", None)]
+    first, second, third, *_ = reader.get(HOME).json
+    # The times are the activities'.
+    assert (first["handle"], first["reposted"]) == ("zoe", True)
+    assert second["created_at"] < first["created_at"] < third["created_at"]
+    reader.delete(f"/api/activities/{own.uuid}/repost")
+    assert shown(reader)[-1] == ("own", None)
+    make.expire(theirs)
+    assert [message for message, _ in shown(reader)] == ["zoe's reply", "mira's, reposted before", "mira's", "own"]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_personal_home_continues_after_many_reposts_of_one_activity(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("lin"), make.user("kofi")
+    activity = make.activity(kofi, "popular", age="5 hours")
+    make.activity(kofi, "older", age="6 hours")
+    crowd(make, 250)
+    crowded = (
+        "INSERT INTO follows (follower_uuid, followed_uuid) SELECT %s, uuid FROM users WHERE handle LIKE 'crowd%%'"
+    )
+    make.owner.execute(crowded, [lin.uuid])
+    make.follow(lin, kofi)
+    make.owner.execute(
+        "INSERT INTO reposts (activity_uuid, user_uuid, created_at)"
+        " SELECT %s, uuid, now() - right(handle, -5)::int * interval '1 s' FROM users WHERE handle LIKE 'crowd%%'",
+        [activity.uuid],
+    )
+    reader = sign_in(lin)
+
+    # The newest 200 entries are one activity.
+    first = reader.get(HOME)
+    assert (entries(first.json), set(links(first))) == ([(str(activity.uuid), "crowd1")], {"next"})
+    second = reader.get(links(first)["next"])
+    assert [row["message"] for row in second.json] == ["older"]
+    assert [row["message"] for row in walk(reader, second, "prev")] == ["older", "popular"]
 
 
 def entries(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
@@ -434,6 +506,6 @@ def test_personal_home_equals_a_plain_join_of_random_graphs(
                 rows += entries(last.json)
             assert rows == expected
             backwards = entries(walk(client, last, "prev"))
-            shown = entries(last.json)
-            assert backwards[: len(shown)] == shown
-            assert shown[::-1] + backwards[len(shown) :] == expected[::-1]
+            on_last = entries(last.json)
+            assert backwards[: len(on_last)] == on_last
+            assert on_last[::-1] + backwards[len(on_last) :] == expected[::-1]

@@ -21,12 +21,16 @@ shown AS (
                     OR original.user_uuid NOT IN (SELECT authors.uuid FROM authors)
                 )
                 -- Whether no author has a newer repost. The statement looks each newer repost up in a hash of the authors
-                -- or, where there are more than ten for each author, probes for the repost of each author.
+                -- or, where there are more than ten for each author, probes for the repost of each author. The array and
+                -- the order leave the planner only the index of an activity's newest reposts.
                 AND CASE
                     WHEN (
                         SELECT true
                         FROM reposts
-                        WHERE reposts.activity_uuid = original.uuid AND reposts.created_at > scanned.created_at
+                        WHERE
+                            reposts.activity_uuid = ANY (ARRAY[original.uuid])
+                            AND reposts.created_at > scanned.created_at
+                        ORDER BY reposts.activity_uuid, reposts.created_at DESC, reposts.user_uuid DESC
                         OFFSET (SELECT 10 * count(*) FROM authors)
                         LIMIT 1
                     ) THEN (
@@ -49,10 +53,11 @@ shown AS (
                         SELECT true
                         FROM reposts
                         WHERE
-                            reposts.activity_uuid = original.uuid
+                            reposts.activity_uuid = ANY (ARRAY[original.uuid])
                             AND reposts.created_at > scanned.created_at
                             -- Without IS TRUE the planner would join, and hash the authors for each original.
                             AND (reposts.user_uuid IN (SELECT authors.uuid FROM authors)) IS TRUE
+                        ORDER BY reposts.activity_uuid, reposts.created_at DESC, reposts.user_uuid DESC
                         LIMIT 1
                     )
                 END IS NULL
