@@ -245,8 +245,8 @@ def test_personal_home_visits_few_reposts_of_a_popular_activity(
         for order, plan in product((Order.NEWEST_FIRST, Order.OLDEST_FIRST), ("custom", "generic")):
             with subtests.test(vacuum, order=order.name, plan=plan):
                 owner.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
-                parameters = {"user_uuid": reader.uuid, "reader": reader.cognito_user_id}
-                cost = prepared_cost(owner, page_query("following", FOLLOWING_ACTIVITIES, order, **parameters))
+                values = {"user_uuid": reader.uuid, "reader": reader.cognito_user_id}
+                cost = prepared_cost(owner, page_query("following", FOLLOWING_ACTIVITIES, order, **values))
                 # Of each walk 200 rows, and for each entry ten reposts for each of three authors, and the authors.
                 assert cost.rows <= 6 + 4 * 200 + 21 * (10 * 3 + 1 + 3) + 10 * 21
                 assert {"reposts_user_idx", "reposts_activity_idx", "reposts_pkey"} < set(cost.indexes)
