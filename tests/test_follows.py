@@ -62,8 +62,13 @@ def test_follow_list_read_and_unfollow(sign_in: SignIn, client: FlaskClient, mak
 
     assert messages(reader) == ["of mira", "of kofi", "of lin", "parent"]
     first = reader.get(HOME).json[0]
-    assert list(first)[-3:] == ["created_at", "liked", "reposted"]
-    assert (first["handle"], first["display_name"], first["liked"]) == ("mira", "Mira", False)
+    assert list(first)[-4:] == ["created_at", "liked", "reposted", "reposted_by"]
+    assert (first["handle"], first["display_name"], first["liked"], first["reposted_by"]) == (
+        "mira",
+        "Mira",
+        False,
+        None,
+    )
     assert counts(client, lin) == (1, 2)
     assert counts(client, kofi) == (2, 0)
     following = [
@@ -311,8 +316,8 @@ def test_personal_home_has_each_activity_once_while_the_graph_changes(
 
             rows: list[str] = []
             while True:
-                shown = [row["uuid"] for row in page.json]
-                rows += shown if relation == "next" else shown[::-1]
+                on_page = [row["uuid"] for row in page.json]
+                rows += on_page if relation == "next" else on_page[::-1]
                 if relation not in links(page):
                     break
                 # Authors post at both ends and in the middle; the reader follows and unfollows; activities expire.
@@ -332,15 +337,102 @@ def test_personal_home_has_each_activity_once_while_the_graph_changes(
             assert len(set(rows)) == len(rows)
 
 
-def naive(make: Make, reader: User) -> list[str]:
-    """Return the uuids of the personal home by a plain join."""
+def shown(client: FlaskClient) -> list[tuple[str, str | None]]:
+    """Return the messages of the personal home, each with the handle of the user who reposted it."""
+    return [(row["message"], row["reposted_by"]) for row in client.get(HOME).json]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_personal_home_has_reposts_of_followed_users_and_own_ones(sign_in: SignIn, make: Make) -> None:
+    lin, kofi, mira, zoe = (make.user(handle) for handle in ("lin", "Kofi", "mira", "zoe"))
+    make.follow(lin, kofi, mira)
+    reader = sign_in(lin)
+    theirs = make.activity(zoe, "zoe's", age="5 hours")
+    reply = make.activity(zoe, "zoe's reply", age="4 hours", reply_to=theirs)
+    make.activity(zoe, "not reposted", age="1 hour")
+    make.activity(kofi, "kofi's reply", age="3 hours", reply_to=theirs)
+    own = make.activity(lin, "own", age="6 hours")
+    make.activity(mira, "mira's", age="150 minutes")
+    # A state that only a COPY creates.
+    newer = make.activity(mira, "mira's, reposted before", age="10 minutes")
+    make.repost(newer, kofi, age="20 minutes")
+    make.repost(theirs, kofi, age="2 hours")
+    make.repost(theirs, zoe)
+    make.repost(reply, mira, age="3 hours")
+    before = [("mira's, reposted before", None), ("zoe's", "Kofi"), ("mira's", None), ("zoe's reply", "mira")]
+    assert shown(reader) == [*before, ("own", None)]
+
+    # The newest repost places an activity, and the next newest when that one ends.
+    make.repost(theirs, mira, age="1 hour")
+    assert shown(reader)[1] == ("zoe's", "mira")
+    reader.delete(follow_path(mira))
+    assert shown(reader) == [("mira's, reposted before", "Kofi"), ("zoe's", "Kofi"), ("own", None)]
+    reader.put(follow_path(mira))
+    # An own repost is one of a followed user.
+    reader.put(f"/api/activities/{own.uuid}/repost")
+    reader.put(f"/api/activities/{reply.uuid}/repost")
+    top = [("zoe's reply", "lin"), ("own", "lin"), ("mira's, reposted before", None), ("zoe's", "mira")]
+    assert shown(reader) == [*top, ("mira's", None)]
+    first, second, third, *_ = reader.get(HOME).json
+    # The times are the activities'.
+    assert (first["handle"], first["reposted"]) == ("zoe", True)
+    assert second["created_at"] < first["created_at"] < third["created_at"]
+    reader.delete(f"/api/activities/{own.uuid}/repost")
+    assert shown(reader)[-1] == ("own", None)
+    make.expire(theirs)
+    assert [message for message, _ in shown(reader)] == ["zoe's reply", "mira's, reposted before", "mira's", "own"]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_personal_home_continues_after_many_reposts_of_one_activity(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("lin"), make.user("kofi")
+    activity = make.activity(kofi, "popular", age="5 hours")
+    make.activity(kofi, "older", age="6 hours")
+    crowd(make, 250)
+    crowded = (
+        "INSERT INTO follows (follower_uuid, followed_uuid) SELECT %s, uuid FROM users WHERE handle LIKE 'crowd%%'"
+    )
+    make.owner.execute(crowded, [lin.uuid])
+    make.follow(lin, kofi)
+    make.owner.execute(
+        "INSERT INTO reposts (activity_uuid, user_uuid, created_at)"
+        " SELECT %s, uuid, now() - right(handle, -5)::int * interval '1 s' FROM users WHERE handle LIKE 'crowd%%'",
+        [activity.uuid],
+    )
+    reader = sign_in(lin)
+
+    # The newest 200 entries are one activity.
+    first = reader.get(HOME)
+    assert (entries(first.json), set(links(first))) == ([(str(activity.uuid), "crowd1")], {"next"})
+    second = reader.get(links(first)["next"])
+    assert [row["message"] for row in second.json] == ["older"]
+    assert [row["message"] for row in walk(reader, second, "prev")] == ["older", "popular"]
+
+
+def entries(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    """Return the uuids of a list's rows, each with the handle of the user who reposted it."""
+    return [(row["uuid"], row["reposted_by"]) for row in rows]
+
+
+def naive(make: Make, reader: User) -> list[tuple[str, str | None]]:
+    """Return the uuids of the personal home, each with the handle of the user who reposted it, by a plain join."""
     statement = """
-        WITH followed AS (SELECT followed_uuid FROM follows WHERE follower_uuid = %(uuid)s)
-        SELECT live_activities.uuid::text FROM live_activities
-        WHERE reply_to_activity_uuid IS NULL AND (user_uuid = %(uuid)s OR user_uuid IN (SELECT * FROM followed))
-        ORDER BY created_at DESC, uuid DESC
+        WITH followed AS (SELECT followed_uuid FROM follows WHERE follower_uuid = %(uuid)s UNION SELECT %(uuid)s),
+        entries AS (
+            SELECT uuid, created_at, NULL::uuid AS reposter FROM activities
+            WHERE reply_to_activity_uuid IS NULL AND user_uuid IN (SELECT * FROM followed)
+            UNION ALL
+            SELECT activity_uuid, created_at, user_uuid FROM reposts WHERE user_uuid IN (SELECT * FROM followed)
+        ),
+        newest AS (
+            SELECT DISTINCT ON (uuid) * FROM entries ORDER BY uuid, created_at DESC, reposter NULLS FIRST
+        )
+        SELECT newest.uuid::text, users.handle FROM newest
+        JOIN live_activities ON live_activities.uuid = newest.uuid
+        LEFT JOIN users ON users.uuid = newest.reposter
+        ORDER BY newest.created_at DESC, newest.uuid DESC
     """
-    return [uuid for (uuid,) in make.owner.execute(statement, {"uuid": reader.uuid})]
+    return list(make.owner.execute(statement, {"uuid": reader.uuid}))
 
 
 def test_personal_home_equals_a_plain_join_of_random_graphs(
@@ -366,6 +458,24 @@ def test_personal_home_equals_a_plain_join_of_random_graphs(
         SELECT user_uuid, 'a reply', uuid, user_uuid FROM live_activities LIMIT 300
         """
     )
+    # A few activities have most reposts, some have expired, and some reposts are as old as others or as the activity.
+    make.owner.execute("ALTER TABLE reposts DISABLE TRIGGER reposts_added")
+    make.owner.execute(
+        """
+        INSERT INTO reposts (activity_uuid, user_uuid, created_at)
+        SELECT activities.uuid, users.uuid, activities.created_at + floor(random.shift) * interval '1 s'
+        FROM
+            (SELECT
+                floor(1500 * random() ^ 3) AS activity, floor(40 * random() ^ 2) AS reposter, 60 * random() - 2 AS shift
+            FROM generate_series(1, 3000)) AS random
+        JOIN (SELECT *, row_number() OVER (ORDER BY message, uuid) - 1 AS n FROM activities) AS activities
+            ON activities.n = random.activity
+        JOIN (SELECT uuid, row_number() OVER (ORDER BY handle) - 1 AS n FROM users) AS users
+            ON users.n = random.reposter
+        ON CONFLICT DO NOTHING
+        """
+    )
+    make.owner.execute("ALTER TABLE reposts ENABLE TRIGGER reposts_added")
     for number, limit in ((0, 20), (1, 3), (5, 20), (20, 1), (20, 7), (40, 20), (60, 100)):
         with subtests.test(f"{number} follows, pages of {limit}"):
             reader = make.user()
@@ -375,17 +485,27 @@ def test_personal_home_equals_a_plain_join_of_random_graphs(
                 "INSERT INTO follows (follower_uuid, followed_uuid) VALUES (%s, %s)",
                 [(reader.uuid, uuid) for uuid in rng.sample(users, number)],
             )
+            # The reader reposts what another user did, a second before.
+            make.owner.execute(
+                """
+                INSERT INTO reposts (activity_uuid, user_uuid, created_at)
+                SELECT live_activities.uuid, %s, reposts.created_at - interval '1 s'
+                FROM reposts JOIN live_activities ON live_activities.uuid = reposts.activity_uuid
+                WHERE reposts.user_uuid = %s
+                """,
+                [reader.uuid, rng.choice(users[:40])],
+            )
             client, expected = sign_in(reader), naive(make, reader)
             if limit == 1:
                 # A walk in steps of one would take a second.
                 expected = expected[:40]
             first = last = client.get(HOME, query_string={"limit": limit})
-            rows = [row["uuid"] for row in first.json]
+            rows = entries(first.json)
             while "next" in links(last) and len(rows) < len(expected):
                 last = client.get(links(last)["next"])
-                rows += [row["uuid"] for row in last.json]
+                rows += entries(last.json)
             assert rows == expected
-            backwards = [row["uuid"] for row in walk(client, last, "prev")]
-            shown = [row["uuid"] for row in last.json]
-            assert backwards[: len(shown)] == shown
-            assert shown[::-1] + backwards[len(shown) :] == expected[::-1]
+            backwards = entries(walk(client, last, "prev"))
+            on_last = entries(last.json)
+            assert backwards[: len(on_last)] == on_last
+            assert on_last[::-1] + backwards[len(on_last) :] == expected[::-1]

@@ -124,13 +124,13 @@ WITH {page_ctes(template, expires_in, has_items=has_items)}
 SELECT page.json, page.fetched, page.keysets, page.expires_in FROM page"""
 
 
-def query_wrap_bounded_page(scan_template: str, template: str) -> str:
+def query_wrap_bounded_page(scan_template: str, template: str, *, has_items: bool = False) -> str:
     """Return a statement for a page of `template` over the rows of `scan_template`, with `query_wrap_page`'s columns.
 
     A further column, `stopped_at`, is the keyset of the last scanned row where the scan ended before the page was full.
     """
     return f"""\
-WITH {scan_cte(scan_template)}{page_ctes(template, NO_EXPIRY)}
+WITH {scan_cte(scan_template)}{page_ctes(template, NO_EXPIRY, has_items=has_items)}
 SELECT
     page.json,
     page.fetched,
@@ -269,7 +269,7 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
             has_items=feed.has_items,
         )
     elif scan_template is not None:
-        template = query_wrap_bounded_page(scan_template, template)
+        template = query_wrap_bounded_page(scan_template, template, has_items=feed.has_items)
     else:
         expires_in = EARLIEST_EXPIRY if feed.expires else NO_EXPIRY
         template = query_wrap_page(template, expires_in=expires_in, has_items=feed.has_items)
@@ -279,6 +279,7 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
         comparison=order.comparison,
         direction=order.direction,
         opposite=order.reversed.direction,
+        opposite_comparison=order.reversed.comparison,
         row_order=row_order,
     )
     if feed.scan is not None:

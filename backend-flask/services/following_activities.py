@@ -3,20 +3,23 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
-from lib.queries import PagedQuery
+from lib.queries import BoundedScan, PagedQuery
 from services.get_or_create_user import User
 
-FOLLOWING_ACTIVITIES = PagedQuery("activities/following")
+# A page scans at most 200 activities and reposts, so it may be short: several reposts of an activity are one entry.
+FOLLOWING_ACTIVITIES = PagedQuery(
+    "activities/following", scan=BoundedScan("activities/following_entries", 200), has_items=True
+)
 
 
 class FollowingActivities:
-    """Read the activities of a user and of those whom the user follows."""
+    """Read the activities and reposts of a user and of those whom the user follows."""
 
     def __init__(self, db: Db) -> None:
         self.db = db
 
     def run(self, *, user: User, page_request: PageRequest) -> Page:
-        """Return live activities without replies, newest first."""
+        """Return live activities without replies, and reposted ones, each at the newest of its times, newest first."""
         with spans.use_case("following-activities") as span:
             page = self.db.query_page(FOLLOWING_ACTIVITIES, page_request, user_uuid=user.uuid, reader=user.sub)
             span.set_attribute("app.result_length", page.length)

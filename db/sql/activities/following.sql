@@ -1,58 +1,85 @@
--- Live activities of a user and of those whom the user follows, without replies.
+-- The shown entries of the CTE `scanned`, in its order: the live activities of a personal home, each at the newest of its
+-- entries. Of reposts the entry has the handle of the user who reposted the activity.
 --
--- Of each author the statement probes for the one activity nearest to the keyset. The page can only have activities of
--- the `limit + 1` authors whose nearest activities come first: those activities alone would fill it. The cost depends on
--- the number of authors, and not on how many activities any of them has, or how old these are.
+-- Without ORDER BY the CTE `shown` keeps the order of `scanned`, and a full page ends the probes for newer entries.
 WITH authors AS MATERIALIZED (
     SELECT %(user_uuid)s::uuid AS uuid
     UNION ALL
-    -- The sub-select hides the user from the planner, which would plan each execution anew.
     SELECT follows.followed_uuid FROM follows WHERE follows.follower_uuid = (SELECT %(user_uuid)s::uuid)
 ),
--- In both walks the array of one author and the order by author leave the planner only the index that begins with the
--- author. For an equality it may also expect to find an author among the newest activities of all users soon, and read
--- all of them for an author without any.
-nearest AS MATERIALIZED (
-    SELECT authors.uuid AS author_uuid
-    FROM authors
-    CROSS JOIN LATERAL (
-        SELECT live_activities.created_at, live_activities.uuid
-        FROM live_activities
-        WHERE
-            live_activities.user_uuid = ANY (ARRAY[authors.uuid])
-            AND live_activities.reply_to_activity_uuid IS NULL
-            AND (live_activities.created_at, live_activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
-        ORDER BY
-            live_activities.user_uuid {opposite},
-            live_activities.created_at {direction},
-            live_activities.uuid {direction}
-        LIMIT 1
-    ) AS activity
-    ORDER BY activity.created_at {direction}, activity.uuid {direction}
-    LIMIT %(limit)s + 1
-),
-page AS MATERIALIZED (
-    SELECT activity.created_at, activity.uuid
-    FROM nearest
-    CROSS JOIN LATERAL (
-        SELECT live_activities.created_at, live_activities.uuid
-        FROM live_activities
-        WHERE
-            live_activities.user_uuid = ANY (ARRAY[nearest.author_uuid])
-            AND live_activities.reply_to_activity_uuid IS NULL
-            AND (live_activities.created_at, live_activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
-        ORDER BY
-            live_activities.user_uuid {opposite},
-            live_activities.created_at {direction},
-            live_activities.uuid {direction}
-        LIMIT %(limit)s + 1
-    ) AS activity
-    ORDER BY activity.created_at {direction}, activity.uuid {direction}
+shown AS (
+    SELECT scanned.created_at, scanned.uuid, scanned.is_repost, scanned.author_uuid
+    FROM scanned
+    WHERE
+        scanned.is_newest
+        AND COALESCE((
+            SELECT
+                -- An activity is younger than a repost of it only after a COPY.
+                (
+                    original.created_at <= scanned.created_at
+                    OR original.reply_to_activity_uuid IS NOT NULL
+                    OR original.user_uuid NOT IN (SELECT authors.uuid FROM authors)
+                )
+                -- Whether no author has a newer repost. The statement looks each newer repost up in a hash of the authors
+                -- or, where there are more than ten for each author, probes for the repost of each author. The array and
+                -- the order leave the planner only the index of an activity's newest reposts.
+                AND CASE
+                    WHEN (
+                        SELECT true
+                        FROM reposts
+                        WHERE
+                            reposts.activity_uuid = ANY (ARRAY[original.uuid])
+                            AND reposts.created_at > scanned.created_at
+                        ORDER BY reposts.activity_uuid, reposts.created_at DESC, reposts.user_uuid DESC
+                        OFFSET (SELECT 10 * count(*) FROM authors)
+                        LIMIT 1
+                    ) THEN (
+                        SELECT true
+                        FROM authors
+                        WHERE (
+                            -- The first repost from (activity, author) on, as in activities/reader_column.sql.
+                            SELECT
+                                reposts.activity_uuid = original.uuid
+                                AND reposts.user_uuid = authors.uuid
+                                AND reposts.created_at > scanned.created_at
+                            FROM reposts
+                            WHERE (reposts.activity_uuid, reposts.user_uuid) >= (original.uuid, authors.uuid)
+                            ORDER BY reposts.activity_uuid, reposts.user_uuid
+                            LIMIT 1
+                        )
+                        LIMIT 1
+                    )
+                    ELSE (
+                        SELECT true
+                        FROM reposts
+                        WHERE
+                            reposts.activity_uuid = ANY (ARRAY[original.uuid])
+                            AND reposts.created_at > scanned.created_at
+                            -- Without IS TRUE the planner would join, and hash the authors for each original.
+                            AND (reposts.user_uuid IN (SELECT authors.uuid FROM authors)) IS TRUE
+                        ORDER BY reposts.activity_uuid, reposts.created_at DESC, reposts.user_uuid DESC
+                        LIMIT 1
+                    )
+                END IS NULL
+            FROM live_activities AS original
+            WHERE original.uuid = scanned.uuid
+        ), false)
     LIMIT %(limit)s + 1
 )
 SELECT
-    {columns}
-FROM page
-JOIN live_activities ON live_activities.uuid = page.uuid
+    shown.created_at,
+    shown.uuid,
+    (
+        SELECT row_to_json(item)
+        FROM (
+            SELECT
+                {columns},
+                CASE WHEN shown.is_repost THEN (
+                    SELECT reposter.handle FROM users AS reposter WHERE reposter.uuid = shown.author_uuid
+                ) END AS reposted_by
+        ) AS item
+    ) AS item
+FROM shown
+JOIN live_activities ON live_activities.uuid = shown.uuid
 JOIN users ON users.uuid = live_activities.user_uuid
-ORDER BY page.created_at {direction}, page.uuid {direction}
+ORDER BY shown.created_at {direction}, shown.uuid {direction}
