@@ -82,7 +82,10 @@ newest AS (
         live_activities.user_uuid,
         row_number() OVER (ORDER BY live_activities.created_at DESC) - 1 AS n
     FROM live_activities
-    WHERE live_activities.user_uuid = ANY (%(user_uuids)s)
+    WHERE
+        live_activities.user_uuid = ANY (%(user_uuids)s)
+        -- This transaction began before the rows were generated. Some are live at its time and have expired since.
+        AND live_activities.expires_at > clock_timestamp()
     ORDER BY live_activities.created_at DESC
     LIMIT %(count)s / %(users)s + 1
 )
