@@ -51,7 +51,7 @@ def test_restored_rows_equal_the_backed_up_rows(backup_file: Path, owner_url: st
     assert rows(new_url, EVERYTHING) == rows(owner_url, EVERYTHING) != []
     lines = output.splitlines()
     assert lines[0] == f"{NEW}: every row as it was backed up, schema {SCHEMA}"
-    assert ["public.activities", "4"] in [line.split() for line in lines]
+    assert ["public.activities", "5"] in [line.split() for line in lines]
     assert lines[-1].startswith("To switch to it, name it in CONNECTION_URL, and in SERVICE_CONNECTION_URL")
 
 
@@ -60,10 +60,10 @@ def test_restored_database_is_ready_for_the_service(backup_file: Path, owner_url
 
     service = make_conninfo(new_url, user="cruddur_service", password=SERVICE_PASSWORD)
     assert rows(service, "SHOW timezone") == [("UTC",)]
-    assert rows(service, "SELECT count(*) FROM live_activities") == [(4,)]
+    assert rows(service, "SELECT count(*) FROM live_activities") == [(5,)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         rows(service, "CREATE TEMPORARY TABLE mine ()")
-    assert rows(new_url, "SELECT reltuples FROM pg_class WHERE relname = 'activities'") == [(4.0,)]
+    assert rows(new_url, "SELECT reltuples FROM pg_class WHERE relname = 'activities'") == [(5.0,)]
     assert succeeds("db-migrate", CONNECTION_URL=new_url).endswith(" is the newest\n")
 
 
