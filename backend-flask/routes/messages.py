@@ -52,5 +52,5 @@ def read(message_group_uuid: UUID) -> Response:
     """Mark the messages of a conversation as read, until the time in the body."""
     until = json_object(request).get_str("until")
     return json_response(
-        ReadMessageGroup(get_db()).run(user=current_user(), message_group_uuid=message_group_uuid, until=until)
+        ReadMessageGroup(get_db()).run(user=current_user, message_group_uuid=message_group_uuid, until=until)
     )

@@ -31,4 +31,4 @@ def unread() -> Response:
 def read() -> Response:
     """Mark notifications as read, until the time in the body."""
     until = json_object(request).get_str("until")
-    return json_response(ReadNotifications(get_db()).run(user=current_user(), until=until))
+    return json_response(ReadNotifications(get_db()).run(user=current_user, until=until))

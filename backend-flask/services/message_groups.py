@@ -1,5 +1,6 @@
 """Conversations."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from lib import spans
@@ -31,10 +32,13 @@ class ReadMessageGroup:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, message_group_uuid: UUID, until: str | None) -> JSONBytes:
-        """Return the time until which `user` has read the conversation. Raises `ValidationError`, `NotFound`."""
-        read_at = parse_until(until)
+    def run(self, *, user: Callable[[], User], message_group_uuid: UUID, until: str | None) -> JSONBytes:
+        """Return the time until which the user has read the conversation. Raises `ValidationError`, `NotFound`.
+
+        The call of `user` comes after the validation: invalid input costs no query.
+        """
+        read_at, user_uuid = parse_until(until), user().uuid
         with spans.use_case("read-message-group"):
             return self.db.query_object(
-                "message_groups/read", user_uuid=user.uuid, message_group_uuid=message_group_uuid, until=read_at
+                "message_groups/read", user_uuid=user_uuid, message_group_uuid=message_group_uuid, until=read_at
             )

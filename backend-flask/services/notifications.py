@@ -1,7 +1,7 @@
 """Notifications of every kind, and how many of them are unread."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 
 from lib import spans
 from lib.database import Db
@@ -14,7 +14,6 @@ from services.validation import parse_until
 NOTIFICATIONS = PagedQuery("notifications/index", has_items=True)
 # The feed of a read marker.
 FEED = "notifications"
-MAX_UNREAD = 100
 
 
 class Notifications:
@@ -48,7 +47,6 @@ class UnreadNotifications:
                 user_uuid=user.uuid,
                 created_at=read_at,
                 uuid=NEWEST.uuid,
-                limit=MAX_UNREAD,
             )
 
 
@@ -58,8 +56,11 @@ class ReadNotifications:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, until: str | None) -> JSONBytes:
-        """Return the time until which the notifications are read now. Raises `ValidationError`."""
-        read_at: datetime = parse_until(until)
+    def run(self, *, user: Callable[[], User], until: str | None) -> JSONBytes:
+        """Return the time until which the notifications are read now. Raises `ValidationError`.
+
+        The call of `user` comes after the validation: invalid input costs no query.
+        """
+        read_at, user_uuid = parse_until(until), user().uuid
         with spans.use_case("read-notifications"):
-            return self.db.query_object("read_markers/update", user_uuid=user.uuid, feed=FEED, until=read_at)
+            return self.db.query_object("read_markers/update", user_uuid=user_uuid, feed=FEED, until=read_at)
