@@ -19,7 +19,6 @@ from services.follows import FOLLOWERS, FOLLOWING
 from services.home_activities import HOME
 from services.likes import LIKED, LIKES
 from services.messages import MESSAGES
-from services.notifications import MAX_UNREAD
 from services.notifications import NOTIFICATIONS as ALL_NOTIFICATIONS
 from services.notifications_activities import NOTIFICATIONS
 from services.reposts import REPOSTS
@@ -177,7 +176,7 @@ def page_query(title: str, feed: PagedQuery, order: Order | None = None, **param
 
 def unread_query(user_uuid: UUID) -> Query:
     """Return the query that counts the notifications of a user who has never read them."""
-    start = {"created_at": OLDEST.created_at, "uuid": NEWEST.uuid, "limit": MAX_UNREAD}
+    start = {"created_at": OLDEST.created_at, "uuid": NEWEST.uuid}
     statement = object_statement("notifications/unread_count")
     return Query("unread notifications", statement, {"user_uuid": user_uuid, **start})
 

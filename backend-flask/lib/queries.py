@@ -24,6 +24,8 @@ CASE WHEN page.fetched <= %(limit)s THEN (
     ) END AS stopped_at"""
 # A write: a statement that changes rows, or calls one of our functions that change rows.
 WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge)\b")
+# The limit of the queries that count.
+MAX_COUNT = 100
 # The name of a query that another one includes.
 INCLUSION = re.compile(r"{(\w+/\w+)}")
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
@@ -238,11 +240,18 @@ def is_read(name: str) -> bool:
 
 @cache
 def object_statement(name: str, *, has_reader: bool = False) -> bytes:
-    """Return the statement of the query `name` that returns an object. A feed in it goes forwards from a keyset."""
+    """Return the statement of the query `name` that returns an object.
+
+    If the query counts a feed's rows, it reads the feed forwards from a keyset, and counts to `MAX_COUNT`.
+    """
     template = load_sql(name, has_reader=has_reader)
     if "{comparison}" in template:
         order = Order.OLDEST_FIRST
         template = template.format(comparison=order.comparison, direction=order.direction)
+        # A parameter would be planned anew each time, as in page_statement. The sub-select hides the keyset: after the
+        # time of its statistics the planner expects no row, and would read the newest activities of all users.
+        template = template.replace("%(limit)s", str(MAX_COUNT))
+        template = template.replace("%(created_at)s", "(SELECT %(created_at)s::timestamptz)")
     return query_wrap_object(template).encode()
 
 
