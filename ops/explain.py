@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
 from lib.database import has_reader
-from lib.pagination import NEWEST, OLDEST, Order
+from lib.pagination import NEWEST, Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, argument_parser, run, selected_database
 from services.following_activities import FOLLOWING_ACTIVITIES
@@ -109,16 +109,7 @@ def service_queries(connection: Connection) -> list[Query]:
     # Without any like or repost the queries find no row.
     liked, liker, _, reader = reaction(connection, "likes") or (uuid, author, handle, sub)
     reposted, _, reposter, _ = reaction(connection, "reposts") or (uuid, author, handle, sub)
-    (tag,) = connection.execute(TAG).fetchone() or ("cloud",)
-    trends = {"margin": timedelta(seconds=MAX_AGE_SECONDS), "scan_limit": MAX_TAGGINGS}
-
-    follower, follower_sub, follower_handle, followed_handle = connection.execute(FOLLOW).fetchone() or (
-        author,
-        sub,
-        handle,
-        handle,
-    )
-    following = {"user_uuid": follower, "reader": follower_sub}
+    follow = connection.execute(FOLLOW).fetchone() or (author, sub, handle, handle)
     middle = {"created_at": created_at, "uuid": uuid}
 
     return [
@@ -138,25 +129,40 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("notifications", NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
         page_query("notifications of all kinds", ALL_NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
         unread_query(mentioned),
-        page_query("hashtag", TAGGED, tag=tag),
-        page_query("hashtag, with a token", TAGGED, tag=tag, reader=reader),
-        Query("trends", array_statement("trends/index"), trends),
+        *hashtag_queries(connection, reader),
         page_query("likes of an activity", LIKES, activity_uuid=liked),
         page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
         page_query("liked", LIKED, user_uuid=liker, reader=reader),
-        page_query("following, activities", FOLLOWING_ACTIVITIES, **following),
-        page_query("following, a page in the middle", FOLLOWING_ACTIVITIES, **following, **middle),
-        page_query("following, the page before it", FOLLOWING_ACTIVITIES, Order.OLDEST_FIRST, **following, **middle),
-        page_query("followers of a user", FOLLOWERS, handle=followed_handle),
-        page_query("users whom a user follows", FOLLOWING, handle=follower_handle),
-        Query(
-            "relationships",
-            array_statement("follows/relationships"),
-            {"user_uuid": follower, "handles": [handle, followed_handle]},
-        ),
+        *follow_queries(follow, middle),
         page_query("messages", MESSAGES, message_group_uuid=group, user_uuid=sender),
         Query("message groups", array_statement("message_groups/index"), {"user_uuid": sender, "limit": 20}),
         Query("users short", object_statement("users/short"), {"handle": handle}),
+    ]
+
+
+def hashtag_queries(connection: Connection, reader: str) -> list[Query]:
+    """Return the queries of the most frequent hashtag, without and with a reader, and of trends."""
+    (tag,) = connection.execute(TAG).fetchone() or ("cloud",)
+    trends = {"margin": timedelta(seconds=MAX_AGE_SECONDS), "scan_limit": MAX_TAGGINGS}
+    return [
+        page_query("hashtag", TAGGED, tag=tag),
+        page_query("hashtag, with a token", TAGGED, tag=tag, reader=reader),
+        Query("trends", array_statement("trends/index"), trends),
+    ]
+
+
+def follow_queries(follow: TupleRow, middle: dict[str, Any]) -> list[Query]:
+    """Return the queries of a follow: uuid, sub and handle of the follower, and handle of the followed user."""
+    follower, sub, handle, followed_handle = follow
+    reader = {"user_uuid": follower, "reader": sub}
+    pair = {"user_uuid": follower, "handles": [handle, followed_handle]}
+    return [
+        page_query("following, activities", FOLLOWING_ACTIVITIES, **reader),
+        page_query("following, a page in the middle", FOLLOWING_ACTIVITIES, **reader, **middle),
+        page_query("following, the page before it", FOLLOWING_ACTIVITIES, Order.OLDEST_FIRST, **reader, **middle),
+        page_query("followers of a user", FOLLOWERS, handle=followed_handle),
+        page_query("users whom a user follows", FOLLOWING, handle=handle),
+        Query("relationships", array_statement("follows/relationships"), pair),
     ]
 
 
@@ -175,10 +181,9 @@ def page_query(title: str, feed: PagedQuery, order: Order | None = None, **param
 
 
 def unread_query(user_uuid: UUID) -> Query:
-    """Return the query that counts the notifications of a user who has never read them."""
-    start = {"created_at": OLDEST.created_at, "uuid": NEWEST.uuid}
+    """Return the query that counts the unread notifications of a user."""
     statement = object_statement("notifications/unread_count")
-    return Query("unread notifications", statement, {"user_uuid": user_uuid, **start})
+    return Query("unread notifications", statement, {"user_uuid": user_uuid, "uuid": NEWEST.uuid})
 
 
 def count_query(word: str) -> Query:

@@ -35,10 +35,7 @@ READS: dict[str, UseCases] = {
     "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [("show-activity", ("activities/replies",))],
     "/api/users/@<handle:handle>/short": [("users-short", ("users/short",))],
     "/api/notifications": [SIGN_IN, ("notifications", ("notifications/index",))],
-    "/api/notifications/unread": [
-        SIGN_IN,
-        ("unread-notifications", ("read_markers/show", "notifications/unread_count")),
-    ],
+    "/api/notifications/unread": [SIGN_IN, ("unread-notifications", ("notifications/unread_count",))],
     "/api/message_groups": [SIGN_IN, ("message-groups", ("message_groups/index",))],
     "/api/messages/<uuid:message_group_uuid>": [SIGN_IN, ("messages", ("messages/index",))],
 }
@@ -72,7 +69,7 @@ WRITES: dict[tuple[str, str], UseCases] = {
     ],
     ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
-    ("PUT", "/api/notifications/read"): [SIGN_IN, ("read-notifications", ("read_markers/update",))],
+    ("PUT", "/api/notifications/read"): [SIGN_IN, ("read-notifications", ("notifications/read",))],
     ("PUT", "/api/messages/<uuid:message_group_uuid>/read"): [
         SIGN_IN,
         ("read-message-group", ("message_groups/read",)),

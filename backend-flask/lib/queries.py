@@ -242,16 +242,17 @@ def is_read(name: str) -> bool:
 def object_statement(name: str, *, has_reader: bool = False) -> bytes:
     """Return the statement of the query `name` that returns an object.
 
-    If the query counts a feed's rows, it reads the feed forwards from a keyset, and counts to `MAX_COUNT`.
+    If the query counts a feed's rows, it reads the feed forwards from the time in its CTE `marker`, and counts to
+    `MAX_COUNT`.
     """
     template = load_sql(name, has_reader=has_reader)
     if "{comparison}" in template:
         order = Order.OLDEST_FIRST
         template = template.format(comparison=order.comparison, direction=order.direction)
-        # A parameter would be planned anew each time, as in page_statement. The sub-select hides the keyset: after the
-        # time of its statistics the planner expects no row, and would read the newest activities of all users.
+        # A parameter would be planned anew each time, as in page_statement. It would also show the planner the time:
+        # after that of its statistics it expects no row, and would read the newest activities of all users.
         template = template.replace("%(limit)s", str(MAX_COUNT))
-        template = template.replace("%(created_at)s", "(SELECT %(created_at)s::timestamptz)")
+        template = template.replace("%(created_at)s", "(SELECT marker.read_at FROM marker)")
     return query_wrap_object(template).encode()
 
 

@@ -1,19 +1,15 @@
 """Notifications of every kind, and how many of them are unread."""
 
 from collections.abc import Callable
-from contextlib import suppress
 
 from lib import spans
 from lib.database import Db
-from lib.exceptions import NotFound
-from lib.pagination import NEWEST, OLDEST, JSONBytes, Page, PageRequest
+from lib.pagination import NEWEST, JSONBytes, Page, PageRequest
 from lib.queries import PagedQuery
 from services.get_or_create_user import User
 from services.validation import parse_until
 
 NOTIFICATIONS = PagedQuery("notifications/index", has_items=True)
-# The feed of a read marker.
-FEED = "notifications"
 
 
 class Notifications:
@@ -39,15 +35,7 @@ class UnreadNotifications:
     def run(self, *, user: User) -> JSONBytes:
         """Return the number of notifications after the user's marker, 100 at most, and whether there are more."""
         with spans.use_case("unread-notifications"):
-            read_at = OLDEST.created_at
-            with suppress(NotFound):
-                (read_at,) = self.db.query_row("read_markers/show", user_uuid=user.uuid, feed=FEED)
-            return self.db.query_object(
-                "notifications/unread_count",
-                user_uuid=user.uuid,
-                created_at=read_at,
-                uuid=NEWEST.uuid,
-            )
+            return self.db.query_object("notifications/unread_count", user_uuid=user.uuid, uuid=NEWEST.uuid)
 
 
 class ReadNotifications:
@@ -63,4 +51,4 @@ class ReadNotifications:
         """
         read_at, user_uuid = parse_until(until), user().uuid
         with spans.use_case("read-notifications"):
-            return self.db.query_object("read_markers/update", user_uuid=user_uuid, feed=FEED, until=read_at)
+            return self.db.query_object("notifications/read", user_uuid=user_uuid, until=read_at)

@@ -31,8 +31,8 @@ AUTHOR = """
         ALTER COLUMN author_uuid SET (n_distinct = 2);
     GRANT SELECT (author_uuid) ON {table} TO cruddur_service;
 """
-# The authors of existing rows. A batch is short, so that nobody waits long for a row's lock. A locked row is being
-# deleted.
+# The authors of existing rows. A batch is short, so that a request waits only briefly for the lock of a row. A row that
+# another transaction has locked is being deleted.
 AUTHORS = """
     UPDATE {table} SET author_uuid = activities.user_uuid
     FROM activities
