@@ -182,6 +182,9 @@ def test_unread_messages_of_each_conversation_are_counted(sign_in: SignIn, me: U
     until = {"until": messages[0]["created_at"]}
     assert client.put(f"/api/messages/{group}/read", json=until).json == until
     assert counts() == {"kofi": 2, "bayko": 1}
+    # An earlier time does not move the marker back.
+    assert client.put(f"/api/messages/{group}/read", json={"until": "2026-01-01T00:00:00Z"}).json == until
+    assert counts() == {"kofi": 2, "bayko": 1}
     assert sign_in(kofi).put(f"/api/messages/{other_group}/read", json=until).json == ["not_found"]
 
     # Who has written has read what came before.
