@@ -19,7 +19,9 @@ from flask.testing import FlaskClient
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
 from pytest_postgresql import factories
+from pytest_postgresql.executors import NoopExecutor
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -57,6 +59,12 @@ collect_ignore = ["test_engine.py"] if os.environ.get("CI") and not os.environ.g
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option for the number of requests that tests/test_fuzz.py generates for each operation."""
     parser.addoption("--fuzz", type=int, default=5, metavar="N")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module of slow tests alone where these are deselected: that takes a third of the collection."""
+    skips_slow = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
+    return True if skips_slow and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
 
 
 def pytest_configure() -> None:
@@ -126,7 +134,6 @@ def load_schema(**parts: Any) -> None:
 
 
 postgresql_noproc = factories.postgresql_noproc(load=[load_schema], depends_on="server")
-postgresql = factories.postgresql("postgresql_noproc")
 
 
 @pytest.fixture(scope="session")
@@ -137,14 +144,26 @@ def maintenance(server: SimpleNamespace, server_url: str) -> Iterator[psycopg.Co
 
 
 @pytest.fixture
-def owner(postgresql: psycopg.Connection, maintenance: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    """Yield the owner's connection to the test's database, in autocommit. Afterwards end all sessions there."""
-    postgresql.autocommit = True
-    database = [postgresql.info.dbname]
-    yield postgresql
-    postgresql.close()
+def owner(
+    postgresql_noproc: NoopExecutor, maintenance: psycopg.Connection, server_url: str
+) -> Iterator[psycopg.Connection]:
+    """Yield the owner's connection to a database of the test's own, in autocommit. Afterwards end all sessions there.
+
+    pytest-postgresql's fixture for this opens three connections more, and copies by way of the buffers and of WAL. That
+    takes twice the CPU time.
+    """
+    name = postgresql_noproc.dbname
+    drop = f"DROP DATABASE IF EXISTS {name}".encode()
+    # A killed run leaves its database.
+    maintenance.execute(drop + b" WITH (FORCE)")
+    maintenance.execute(
+        f"CREATE DATABASE {name} TEMPLATE {postgresql_noproc.template_dbname} STRATEGY file_copy".encode()
+    )
+    with psycopg.connect(make_conninfo(server_url, dbname=name), autocommit=True) as connection:
+        yield connection
     # DROP DATABASE sleeps for 0.1 s where a session has not ended yet.
-    poll(lambda: not maintenance.execute(END_SESSIONS, database).rowcount, pause=0.002)
+    poll(lambda: not maintenance.execute(END_SESSIONS, [name]).rowcount, pause=0.002)
+    maintenance.execute(drop)
 
 
 @pytest.fixture
@@ -174,7 +193,17 @@ def pool(jwks_url: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def app(service_url: str, jwks_url: str) -> Iterator[Flask]:
+def growing_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the application's pool open its further connections on demand: most tests use a single one of four."""
+
+    def growing(*arguments: Any, min_size: int, **options: Any) -> ConnectionPool[Any]:
+        return ConnectionPool(*arguments, min_size=1, max_size=min_size, **options)
+
+    monkeypatch.setattr("lib.pool.ConnectionPool", growing)
+
+
+@pytest.fixture
+def app(service_url: str, jwks_url: str, growing_pool: None) -> Iterator[Flask]:  # noqa: ARG001
     """Yield the application, with the service's role. Its Cognito has keys and no users."""
     limits: dict[str, Any] = settings.UNLIMITED
     app = create_app(Config(connection_url=service_url, frontend_urls=(FRONTEND,), **limits, **tokens.pool(jwks_url)))

@@ -33,6 +33,11 @@ UNKNOWN_PATHS = [
 ]
 
 
+@pytest.fixture
+def growing_pool() -> None:
+    """Keep the service's pool, which opens all of its connections at once: the tests below close them."""
+
+
 def test_unknown_path_is_not_found(subtests: pytest.Subtests, client: FlaskClient) -> None:
     for path in UNKNOWN_PATHS:
         with subtests.test(path):
