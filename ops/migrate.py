@@ -14,6 +14,9 @@ from lib.command_errors import CommandError
 from ops.command import ROOT, Database, argument_parser, run, selected_database
 from ops.schema_load import wait_for_lock
 
+# A migration that waits for a table's lock blocks all later statements on that table. So it gives up after this time.
+LOCK_TIMEOUT = "5s"
+
 
 def migrate(database: Database, target: str = "head") -> str:
     """Apply the missing revisions up to `target`. Returns a summary. Raises `CommandError` when one fails."""
@@ -22,7 +25,8 @@ def migrate(database: Database, target: str = "head") -> str:
     def record_revision(*, step: MigrationInfo, **_: Any) -> None:
         applied.append(str(step.up_revision_id))
 
-    config = Config(attributes={"url": database.url, "on_version_apply": record_revision})
+    attributes = {"url": database.url, "lock_timeout": LOCK_TIMEOUT, "on_version_apply": record_revision}
+    config = Config(attributes=attributes)
     # The option has the syntax of a configuration file: % begins a reference.
     config.set_main_option("script_location", str(ROOT / "db" / "migrations").replace("%", "%%"))
     with database.connect() as connection:

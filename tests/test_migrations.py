@@ -216,7 +216,11 @@ def test_migration_stores_mentions_and_authors_of_existing_rows(empty_url: str) 
         *(("0010", "follows", "users"), ("0012", "taggings", "activities")),
     ],
 )
-def test_migration_that_gets_no_lock_changes_nothing(empty_url: str, revision: str, table: str, locked: str) -> None:
+def test_migration_that_gets_no_lock_changes_nothing(
+    empty_url: str, revision: str, table: str, locked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # tests/test_script_failures.py waits for the whole 5 s.
+    monkeypatch.setattr("ops.migrate.LOCK_TIMEOUT", "200ms")
     database = Database("CONNECTION_URL", empty_url)
     migrate(database, revision)
     with psycopg.connect(empty_url) as writer:

@@ -11,8 +11,7 @@ url = conninfo(context.config.attributes["url"])
 # psycopg connects, so that several hosts, options and TLS in the URL work as in the service.
 engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
 with engine.connect() as connection:
-    # A migration that waits for a table's lock blocks all later statements on that table. So it gives up after 5 s.
-    connection.exec_driver_sql("SET lock_timeout = '5s'")
+    connection.exec_driver_sql(f"SET lock_timeout = '{context.config.attributes['lock_timeout']}'")
     connection.commit()
     # CREATE INDEX CONCURRENTLY cannot run inside a transaction.
     context.configure(
