@@ -11,6 +11,9 @@ from tests.lambda_runtime import Lambda
 from tests.post_confirmation.conftest import Start
 from tests.post_confirmation.scene import ENCODED, LIN, assert_profile_not_made, event, people
 
+# Each test starts an emulator of its own. tests/post_confirmation/test_rows.py shares one.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.usefixtures("bystander")
 def test_unreachable_database_is_reported_and_used_again_later(

@@ -19,6 +19,9 @@ from tests.lambda_runtime import KEYS, REGION
 from tests.post_confirmation.conftest import Start
 from tests.post_confirmation.scene import ENCODED, PASSWORD, assert_profile_not_made, event, people
 
+# Each test starts an emulator of its own. tests/post_confirmation/test_rows.py shares one.
+pytestmark = pytest.mark.slow
+
 
 def test_server_with_another_host_name_is_refused(start: Start, postgres: TlsPostgres) -> None:
     elsewhere = start(CONNECTION_URL=postgres.url(f"{ROLE}:{ENCODED}", host="other.test"))
