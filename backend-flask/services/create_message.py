@@ -1,17 +1,14 @@
 """Sending a message in an existing conversation."""
 
-import re
 from collections.abc import Callable
-from uuid import UUID
 
 from lib import spans
 from lib.database import Db
-from lib.exceptions import NotFound
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import is_blank
 from services.get_or_create_user import User
-from services.validation import raise_if_any, validate_reply
+from services.validation import parse_uuid, raise_if_any, validate_reply
 
 
 class CreateMessage:
@@ -48,10 +45,3 @@ class CreateMessage:
                     "messages/show", message_group_uuid=group, user_uuid=user.uuid, **resource._asdict()
                 ),
             )
-
-
-def parse_uuid(text: str) -> UUID:
-    """Return the uuid that `text` spells, in the form of URL paths. Raises `NotFound` for any other text."""
-    if not re.fullmatch("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
-        raise NotFound
-    return UUID(text)

@@ -1,10 +1,12 @@
 """Validation rules that several use cases share. Each broken rule has a code."""
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from uuid import UUID
 
-from lib.exceptions import ValidationError
+from lib.exceptions import NotFound, ValidationError
 from lib.text import has_control, is_blank
 from services.new_user import MAX_DISPLAY_NAME_CHARS
 
@@ -45,3 +47,10 @@ def parse_until(text: str | None) -> datetime:
         if until.tzinfo:
             return until.astimezone(UTC)
     raise ValidationError("until_blank")
+
+
+def parse_uuid(text: str) -> UUID:
+    """Return the uuid that `text` spells, in the form of URL paths. Raises `NotFound` for any other text."""
+    if not re.fullmatch("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
+        raise NotFound
+    return UUID(text)
