@@ -573,14 +573,50 @@ CREATE OR REPLACE TRIGGER activities_tags_added
     WHEN (NEW.tags <> '{}')
     EXECUTE FUNCTION add_taggings();
 
--- Delete one batch: expired activities, the longest expired first and replies before their parents, and idempotency
--- keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then reads the
--- key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
+-- Reports of activities and users, for operators. The evidence is a copy, because the activity will expire. A report goes
+-- 180 days after its creation, or 90 days after an operator closed it: the purge deletes it at its `expires_at`.
+CREATE TABLE IF NOT EXISTS reports (
+    uuid uuid DEFAULT gen_random_uuid() CONSTRAINT reports_pkey PRIMARY KEY,
+    -- Null after the deletion of the user, as reported_uuid.
+    reporter_uuid uuid CONSTRAINT reports_reporter_uuid_fkey REFERENCES users (uuid) ON DELETE SET NULL,
+    -- The reported user, or the author of the reported activity.
+    reported_uuid uuid CONSTRAINT reports_reported_uuid_fkey REFERENCES users (uuid) ON DELETE SET NULL,
+    -- Null: the report is about a user. No foreign key, because the report outlives the activity.
+    activity_uuid uuid,
+    category text NOT NULL,
+    comment text,
+    evidence jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    -- Null: the report is open.
+    closed_at timestamptz,
+    expires_at timestamptz NOT NULL DEFAULT now() + interval '180 days',
+    CONSTRAINT reports_category_check CHECK (category IN ('spam', 'legal', 'harassment', 'other')),
+    CONSTRAINT reports_comment_check CHECK (char_length(comment) <= 1024)
+);
+
+-- A reporter's reports within 24 hours, and the same report of a reporter. Reports of a reporter take turns, so that no
+-- unique index is needed: it would also find an expired report that the purge has not deleted yet.
+CREATE INDEX IF NOT EXISTS reports_reporter_idx ON reports (reporter_uuid, created_at);
+CREATE INDEX IF NOT EXISTS reports_subject_idx ON reports
+    (reporter_uuid, COALESCE(activity_uuid, reported_uuid), category);
+
+-- For the foreign key.
+CREATE INDEX IF NOT EXISTS reports_reported_idx ON reports (reported_uuid);
+
+-- The operators' list.
+CREATE INDEX IF NOT EXISTS reports_open_idx ON reports (created_at, uuid) WHERE closed_at IS NULL;
+
+-- The purge's order.
+CREATE INDEX IF NOT EXISTS reports_expires_at_idx ON reports (expires_at);
+
+-- Delete one batch: expired activities, the longest expired first and replies before their parents, expired reports, and
+-- idempotency keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then
+-- reads the key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
 -- unfinished_threads.
 --
 -- The cascade deletes at most `most_reactions` likes and reposts in a batch, which has fewer activities then. Of a more
--- popular activity each batch deletes that many, likes first, until the rest is few enough. They count as `ended`, so
--- that the caller goes on.
+-- popular activity each batch deletes that many, likes first, until the rest is few enough. They count as `ended`, as
+-- deleted reports do, so that the caller goes on.
 --
 -- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
 -- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
@@ -597,6 +633,7 @@ DECLARE
     reactions_counts integer[];
     likes_deleted integer;
     reposts_deleted integer;
+    reports_deleted integer;
     kept uuid[];
     threads record;
 BEGIN
@@ -720,6 +757,18 @@ BEGIN
     )
     DELETE FROM public.idempotency_keys AS keys USING free WHERE keys.user_uuid = free.user_uuid AND keys.key = free.key;
     GET DIAGNOSTICS idempotency_keys = ROW_COUNT;
+
+    WITH expired AS (
+        SELECT reports.uuid
+        FROM public.reports
+        WHERE reports.expires_at <= now()
+        ORDER BY reports.expires_at
+        LIMIT batch
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM public.reports USING expired WHERE reports.uuid = expired.uuid;
+    GET DIAGNOSTICS reports_deleted = ROW_COUNT;
+    ended := ended + reports_deleted;
 
     oldest := (
         SELECT expired.expires_at FROM public.activities AS expired
@@ -905,6 +954,11 @@ GRANT
     SELECT (activity_uuid, tag, user_uuid, expires_at, created_at),
     INSERT (activity_uuid, tag, user_uuid, expires_at, created_at)
     ON taggings TO cruddur_service;
+-- SELECT leaves out `comment` and `evidence`, because only operators read them.
+GRANT
+    SELECT (uuid, reporter_uuid, reported_uuid, activity_uuid, category, created_at, expires_at),
+    INSERT (uuid, reporter_uuid, reported_uuid, activity_uuid, category, comment, evidence)
+    ON reports TO cruddur_service;
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
@@ -943,5 +997,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0013' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0014' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -151,6 +151,37 @@ JOIN users AS follower ON follower.handle = seed.follower
 JOIN users AS followed ON followed.handle = seed.followed
 ON CONFLICT (follower_uuid, followed_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
 
+-- An open report, for bin/db-reports. Loading the file again changes no report.
+INSERT INTO reports (uuid, reporter_uuid, reported_uuid, activity_uuid, category, comment, evidence)
+SELECT
+    '5eed0000-0000-4000-d000-000000000001',
+    reporter.uuid,
+    author.uuid,
+    activities.uuid,
+    'spam',
+    'There is no cake. I went and looked.',
+    jsonb_build_object(
+        'activity', jsonb_build_object(
+            'uuid', activities.uuid,
+            'message', activities.message,
+            'replies_count', activities.replies_count,
+            'reposts_count', activities.reposts_count,
+            'likes_count', activities.likes_count,
+            'reply_to_activity_uuid', activities.reply_to_activity_uuid,
+            'expires_at', activities.expires_at,
+            'created_at', activities.created_at,
+            'author', jsonb_build_object(
+                'uuid', author.uuid, 'handle', author.handle, 'display_name', author.display_name, 'bio', author.bio
+            )
+        ),
+        'parent', NULL
+    )
+FROM activities
+JOIN users AS author ON author.uuid = activities.user_uuid
+JOIN users AS reporter ON reporter.handle = 'kofi'
+WHERE activities.uuid = '5eed0000-0000-4000-a000-000000000006'
+ON CONFLICT (uuid) DO NOTHING;
+
 -- Direct messages. Messages do not expire, so loading the file again changes no time of theirs.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)

@@ -38,6 +38,8 @@ BELONGINGS = """
     UNION ALL
     SELECT 'taggings', taggings::text FROM taggings WHERE user_uuid = %(uuid)s
     UNION ALL
+    SELECT 'reports', reports::text FROM reports WHERE %(uuid)s IN (reporter_uuid, reported_uuid)
+    UNION ALL
     SELECT 'idempotency_keys', idempotency_keys::text FROM idempotency_keys WHERE user_uuid = %(uuid)s
     ORDER BY 1, 2
 """
@@ -208,6 +210,41 @@ class Make:
         self.owner.execute(statement, [list(tags), activity.uuid])
         return activity
 
+    def report(
+        self,
+        reporter: User,
+        reported: User,
+        *,
+        activity: Activity | None = None,
+        category: str = "spam",
+        age: str = "0 s",
+    ) -> UUID:
+        """Insert a report, `age` old, of a user or of an activity of the user."""
+        (uuid,) = self._row(
+            """
+            INSERT INTO reports (
+                reporter_uuid, reported_uuid, activity_uuid, category, evidence, created_at, expires_at
+            )
+            SELECT %s, %s, %s, %s, '{}', now() - age, now() - age + interval '180 days'
+            FROM (VALUES (%s::interval)) AS given (age)
+            RETURNING uuid
+            """,
+            *(reporter.uuid, reported.uuid, activity and activity.uuid, category, age),
+        )
+        return UUID(str(uuid))
+
+    def reports(self) -> list[tuple[str, str, str, str | None]]:
+        """Return reporter, reported user, category and comment of each report, without those around the bystander."""
+        statement = """
+            SELECT reporter.handle, reported.handle, category, comment
+            FROM reports
+            JOIN users AS reporter ON reporter.uuid = reporter_uuid
+            JOIN users AS reported ON reported.uuid = reported_uuid
+            WHERE reporter.handle <> %s
+            ORDER BY reports.created_at, reports.uuid
+        """
+        return self.owner.execute(statement, [BYSTANDER]).fetchall()
+
     def conversation(self, one: User, other: User, *messages: str) -> UUID:
         """Insert a conversation in which `one` has sent `messages`, the last a minute ago, each a minute apart."""
         (uuid,) = self._row(
@@ -267,6 +304,7 @@ def make_bystander(make: Make) -> User:
     make.follow(bystander, friend)
     make.follow(friend, bystander)
     make.mention(make.activity(friend, "about the @bystander"), bystander)
+    make.report(bystander, friend)
     make.owner.execute("INSERT INTO read_markers VALUES (%s, 'notifications', now())", [bystander.uuid])
     make.conversation(bystander, friend, "a bystander's message", "and one more")
     make.owner.execute(

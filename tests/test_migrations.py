@@ -213,7 +213,7 @@ def test_migration_stores_mentions_and_authors_of_existing_rows(empty_url: str) 
     ("revision", "table", "locked"),
     [
         *(("0008", "likes", "activities"), ("0009", "reposts", "activities")),
-        *(("0010", "follows", "users"), ("0012", "taggings", "activities")),
+        *(("0010", "follows", "users"), ("0012", "taggings", "activities"), ("0013", "reports", "users")),
     ],
 )
 def test_migration_that_gets_no_lock_changes_nothing(

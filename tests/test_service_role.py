@@ -157,6 +157,8 @@ FORBIDDEN = [
     *("DELETE FROM users", "UPDATE activities SET message = 'mine'", "UPDATE activities SET user_uuid = uuid"),
     *("UPDATE activities SET expires_at = NULL", "UPDATE messages SET message = 'mine'", "DELETE FROM messages"),
     *("DELETE FROM message_groups", "DELETE FROM idempotency_keys", "UPDATE idempotency_keys SET user_uuid = made"),
+    *("SELECT comment FROM reports", "SELECT evidence FROM reports", "SELECT * FROM reports", "DELETE FROM reports"),
+    *("UPDATE reports SET closed_at = now()", "INSERT INTO reports (expires_at) VALUES ('infinity')"),
     *("DELETE FROM alembic_version", "UPDATE alembic_version SET version_num = '9999'"),
     *("UPDATE message_groups SET lesser_user_uuid = greater_user_uuid", "SELECT count_reply()"),
     *(f"BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE" for table in ("users", "messages", "message_groups")),
