@@ -18,6 +18,7 @@ COMMANDS = [
     "setup",
     "purge",
     "plans",
+    "reports",
     "sessions",
     "connect",
     "backup",
@@ -48,7 +49,7 @@ def test_missing_database_is_one_error_line(new_url: str, name: str) -> None:
     assert "bin/db-create" in line
 
 
-@pytest.mark.parametrize("name", ["seed", "purge", "plans", "backup", "lambda-role"])
+@pytest.mark.parametrize("name", ["seed", "purge", "plans", "reports", "backup", "lambda-role"])
 def test_missing_schema_is_one_error_line(new_url: str, name: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
