@@ -16,7 +16,7 @@ from lib import (
     telemetry,
 )
 from lib.config import Config
-from routes import activities, docs, health, message_groups, messages, notifications, profile, trends, users
+from routes import activities, docs, health, message_groups, messages, notifications, profile, reports, trends, users
 
 
 def create_app(config: Config) -> Flask:
@@ -37,6 +37,6 @@ def create_app(config: Config) -> Flask:
     http.init_app(app)
     activities.init_app(app)
     trends.init_app(app)
-    for routes in (users, profile, notifications, message_groups, messages, docs, health):
+    for routes in (users, profile, notifications, message_groups, messages, reports, docs, health):
         app.register_blueprint(routes.bp)
     return app

@@ -67,6 +67,11 @@ def a_time(_: World) -> dict[str, Any]:
     return {"until": "2026-01-01T00:00:00+00:00"}
 
 
+def a_report(world: World) -> dict[str, Any]:
+    """Return the body of a route that takes a report."""
+    return {"activity_uuid": str(world.activity.uuid), "category": "spam", "comment": "not nice"}
+
+
 # The routes that respond to an anonymous client too, and have more in the response to an authenticated user.
 OPTIONAL = {
     ("GET", "/api/activities/home"),
@@ -115,5 +120,6 @@ SIGNED_IN = {
     ("GET", "/api/message_groups"): Row(200, 200, 200),
     ("GET", "/api/messages/<uuid:message_group_uuid>"): Row(404, 200, 200),
     ("POST", "/api/messages"): Row(404, 200, 200, a_message),
+    ("POST", "/api/reports"): Row(200, 200, 200, a_report),
 }
 EVERY = OPTIONAL | PUBLIC | SIGNED_IN.keys()

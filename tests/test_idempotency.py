@@ -67,7 +67,12 @@ def profile(_: Make, __: User) -> Write:
     return Write("/api/profile/update", {"display_name": "Lin Yue"}, "SELECT count(*) FROM users")
 
 
-ways = pytest.mark.parametrize("way", [activity, reply, message, first_message, profile])
+def report(make: Make, _: User) -> Write:
+    """Return a report of a user."""
+    return Write("/api/reports", {"handle": make.user().handle, "category": "spam"}, "SELECT count(*) FROM reports")
+
+
+ways = pytest.mark.parametrize("way", [activity, reply, message, first_message, profile, report])
 Way = Callable[[Make, User], Write]
 
 

@@ -75,6 +75,10 @@ WRITES: dict[tuple[str, str], UseCases] = {
         ("read-message-group", ("message_groups/read",)),
     ],
     ("POST", "/api/messages"): [SIGN_IN, ("create-message", ("messages/create",))],
+    ("POST", "/api/reports"): [
+        SIGN_IN,
+        ("create-report", ("reports/lock", "reports/find", "reports/count", "reports/create_of_activity")),
+    ],
 }
 # The reads without a list.
 OBJECTS = {"/api/users/@<handle:handle>/short", "/api/notifications/unread"}
@@ -92,6 +96,7 @@ def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
     """Send a request as the owner, with the marker in every input, and return the status."""
     body = {"message": MARKER, "ttl": "1-day", "message_group_uuid": str(world.group), "display_name": MARKER}
     body |= {"until": "2026-01-01T00:00:00Z"}
+    body |= {"activity_uuid": str(world.activity.uuid), "category": "spam", "comment": MARKER}
     response = client.open(
         world.path(rule),
         method=method,
