@@ -609,14 +609,14 @@ CREATE INDEX IF NOT EXISTS reports_open_idx ON reports (created_at, uuid) WHERE 
 -- The purge's order.
 CREATE INDEX IF NOT EXISTS reports_expires_at_idx ON reports (expires_at);
 
--- Delete one batch: expired activities, the longest expired first and replies before their parents, expired reports, and
--- idempotency keys older than 25 hours. A key is free again after 24 hours. A request that found its key in use then
--- reads the key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
+-- Delete one batch: expired activities, the longest expired first and replies before their parents, expired reports and
+-- mutes, and idempotency keys older than 25 hours. A key is free again after 24 hours. A request that found its key in
+-- use then reads the key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
 -- unfinished_threads.
 --
 -- The cascade deletes at most `most_reactions` likes and reposts in a batch, which has fewer activities then. Of a more
 -- popular activity each batch deletes that many, likes first, until the rest is few enough. They count as `ended`, as
--- deleted reports do, so that the caller goes on.
+-- deleted reports and mutes do, so that the caller goes on.
 --
 -- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
 -- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
@@ -634,6 +634,7 @@ DECLARE
     likes_deleted integer;
     reposts_deleted integer;
     reports_deleted integer;
+    mutes_deleted integer;
     kept uuid[];
     threads record;
 BEGIN
@@ -770,6 +771,19 @@ BEGIN
     GET DIAGNOSTICS reports_deleted = ROW_COUNT;
     ended := ended + reports_deleted;
 
+    WITH expired AS (
+        SELECT mutes.muter_uuid, mutes.muted_uuid
+        FROM public.mutes
+        WHERE mutes.expires_at <= now()
+        ORDER BY mutes.expires_at
+        LIMIT batch
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM public.mutes USING expired
+    WHERE mutes.muter_uuid = expired.muter_uuid AND mutes.muted_uuid = expired.muted_uuid;
+    GET DIAGNOSTICS mutes_deleted = ROW_COUNT;
+    ended := ended + mutes_deleted;
+
     oldest := (
         SELECT expired.expires_at FROM public.activities AS expired
         WHERE expired.expires_at <= now() ORDER BY expired.expires_at LIMIT 1
@@ -876,6 +890,79 @@ CREATE OR REPLACE TRIGGER users_follows
     BEFORE DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION delete_follows();
 
+-- Mutes: the muter does not see the activities of the muted user, nor that user's notifications. Null: until the muter
+-- removes the mute.
+CREATE TABLE IF NOT EXISTS mutes (
+    muter_uuid uuid NOT NULL
+        CONSTRAINT mutes_muter_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    muted_uuid uuid NOT NULL
+        CONSTRAINT mutes_muted_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT mutes_pkey PRIMARY KEY (muter_uuid, muted_uuid),
+    CONSTRAINT mutes_self_check CHECK (muter_uuid <> muted_uuid)
+);
+
+-- The users whom a user mutes, newest mute first.
+CREATE INDEX IF NOT EXISTS mutes_muter_idx ON mutes
+    (muter_uuid, created_at DESC, muted_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+-- The mutes of a user, for the deletion of that user.
+CREATE INDEX IF NOT EXISTS mutes_muted_idx ON mutes (muted_uuid, muter_uuid);
+
+-- The purge's order.
+CREATE INDEX IF NOT EXISTS mutes_purge_idx ON mutes (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Blocks: blocker and blocked user do not see each other's activities, and cannot reach each other.
+CREATE TABLE IF NOT EXISTS blocks (
+    blocker_uuid uuid NOT NULL
+        CONSTRAINT blocks_blocker_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    blocked_uuid uuid NOT NULL
+        CONSTRAINT blocks_blocked_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT blocks_pkey PRIMARY KEY (blocker_uuid, blocked_uuid),
+    CONSTRAINT blocks_self_check CHECK (blocker_uuid <> blocked_uuid)
+);
+
+-- The users whom a user blocks, newest block first.
+CREATE INDEX IF NOT EXISTS blocks_blocker_idx ON blocks (blocker_uuid, created_at DESC, blocked_uuid DESC);
+
+-- A pair from the side of the blocked user.
+CREATE INDEX IF NOT EXISTS blocks_blocked_idx ON blocks (blocked_uuid, blocker_uuid);
+
+-- Both directions of each block. Reads and writes use this view, with the reader's own rights.
+CREATE OR REPLACE VIEW block_pairs WITH (security_invoker = true) AS
+SELECT blocker_uuid AS user_uuid, blocked_uuid AS other_user_uuid FROM blocks
+UNION ALL
+SELECT blocked_uuid, blocker_uuid FROM blocks;
+
+-- The one definition of "hidden": the users whom a reader does not see in a feed.
+CREATE OR REPLACE VIEW hidden_users WITH (security_invoker = true) AS
+SELECT muter_uuid AS reader_uuid, muted_uuid AS user_uuid FROM mutes WHERE COALESCE(expires_at, 'infinity') > now()
+UNION ALL
+SELECT user_uuid, other_user_uuid FROM block_pairs;
+
+-- Delete a user's mutes and blocks before the user, in one order, as delete_follows does.
+CREATE OR REPLACE FUNCTION delete_mutes_and_blocks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM public.mutes
+    WHERE OLD.uuid IN (mutes.muter_uuid, mutes.muted_uuid)
+    ORDER BY mutes.muter_uuid, mutes.muted_uuid
+    FOR UPDATE;
+    DELETE FROM public.mutes WHERE OLD.uuid IN (mutes.muter_uuid, mutes.muted_uuid);
+    PERFORM FROM public.blocks
+    WHERE OLD.uuid IN (blocks.blocker_uuid, blocks.blocked_uuid)
+    ORDER BY blocks.blocker_uuid, blocks.blocked_uuid
+    FOR UPDATE;
+    DELETE FROM public.blocks WHERE OLD.uuid IN (blocks.blocker_uuid, blocks.blocked_uuid);
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER users_mutes_and_blocks
+    BEFORE DELETE ON users
+    FOR EACH ROW EXECUTE FUNCTION delete_mutes_and_blocks();
+
 -- The service's role may read and write rows, and has no other rights. bin/db-create
 -- creates the role.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
@@ -935,6 +1022,20 @@ GRANT
     INSERT (follower_uuid, followed_uuid),
     DELETE
     ON follows TO cruddur_service;
+GRANT
+    SELECT (muter_uuid, muted_uuid, expires_at, created_at),
+    INSERT (muter_uuid, muted_uuid, expires_at),
+    UPDATE (expires_at),
+    DELETE
+    ON mutes TO cruddur_service;
+GRANT
+    SELECT (blocker_uuid, blocked_uuid, created_at),
+    INSERT (blocker_uuid, blocked_uuid),
+    -- ON CONFLICT DO UPDATE of an existing block needs this right.
+    UPDATE (blocked_uuid),
+    DELETE
+    ON blocks TO cruddur_service;
+GRANT SELECT ON block_pairs, hidden_users TO cruddur_service;
 -- The trigger count_follows needs the rights to write.
 GRANT
     SELECT (user_uuid, followers_count, following_count),
@@ -988,7 +1089,7 @@ REVOKE EXECUTE ON FUNCTION
     end_activity,
     purge
     FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION count_follows, delete_follows FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION count_follows, delete_follows, delete_mutes_and_blocks FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
 
 -- The schema's revision, from which bin/db-migrate continues: the name of the newest file
@@ -997,5 +1098,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0014' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0015' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -285,6 +285,7 @@ def bystander(make: Make) -> Iterator[User]:
     before = belongings(make.owner, untouched)
     assert {table for table, _ in before} == {
         *("users", "activities", "likes", "reposts", "follows", "follow_counts", "mentionings", "read_markers"),
+        *("mutes", "blocks"),
         *("taggings", "reports", "message_groups", "messages"),
         "idempotency_keys",
     }

@@ -31,6 +31,10 @@ BELONGINGS = """
     UNION ALL
     SELECT 'follow_counts', follow_counts::text FROM follow_counts WHERE user_uuid = %(uuid)s
     UNION ALL
+    SELECT 'mutes', mutes::text FROM mutes WHERE %(uuid)s IN (muter_uuid, muted_uuid)
+    UNION ALL
+    SELECT 'blocks', blocks::text FROM blocks WHERE %(uuid)s IN (blocker_uuid, blocked_uuid)
+    UNION ALL
     SELECT 'mentionings', mentionings::text FROM mentionings
     WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
     UNION ALL
@@ -170,6 +174,16 @@ class Make:
         """
         return self.owner.execute(statement, {"bystander": BYSTANDER, "friend": FRIEND}).fetchall()
 
+    def mute(self, muter: User, muted: User, *, ttl: str | None = None) -> None:
+        """Insert a mute that ends after `ttl`, or never without one."""
+        statement = "INSERT INTO mutes (muter_uuid, muted_uuid, expires_at) VALUES (%s, %s, now() + %s::interval)"
+        self.owner.execute(statement, [muter.uuid, muted.uuid, ttl])
+
+    def block(self, blocker: User, blocked: User) -> None:
+        """Insert a block. Follows between the two users stay."""
+        statement = "INSERT INTO blocks (blocker_uuid, blocked_uuid) VALUES (%s, %s)"
+        self.owner.execute(statement, [blocker.uuid, blocked.uuid])
+
     def miscounted_follows(self) -> list[tuple[str, int, int]]:
         """Return the handles of users, with their two counts, that have other numbers of follows."""
         statement = """
@@ -303,6 +317,8 @@ def make_bystander(make: Make) -> User:
     make.repost(posted, bystander, friend)
     make.follow(bystander, friend)
     make.follow(friend, bystander)
+    make.mute(bystander, friend)
+    make.block(bystander, friend)
     make.mention(make.activity(friend, "about the @bystander"), bystander)
     make.report(bystander, friend)
     make.owner.execute("INSERT INTO read_markers VALUES (%s, 'notifications', now())", [bystander.uuid])

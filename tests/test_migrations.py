@@ -165,7 +165,7 @@ def test_migration_runs_while_the_service_writes(empty_url: str, revision: str, 
 
         writing = pool.submit(write)
         wait_until(lambda: connection.execute("SELECT FROM activities").rowcount)
-        migrate(database, "0009")
+        migrate(database)
         is_migrated.set()
 
         posts = writing.result()
@@ -214,6 +214,7 @@ def test_migration_stores_mentions_and_authors_of_existing_rows(empty_url: str) 
     [
         *(("0008", "likes", "activities"), ("0009", "reposts", "activities")),
         *(("0010", "follows", "users"), ("0012", "taggings", "activities"), ("0013", "reports", "users")),
+        ("0014", "blocks", "users"),
     ],
 )
 def test_migration_that_gets_no_lock_changes_nothing(

@@ -38,7 +38,7 @@ LATE_SECONDS = 3600.0
 class Purged(NamedTuple):
     """The result of a batch: deleted rows, ended descendants, and the expiry of the oldest remaining activity.
 
-    `ended` also counts deleted reports, and the deleted reactions of an activity that remains.
+    `ended` also counts deleted reports and mutes, and the deleted reactions of an activity that remains.
     """
 
     activities: int
