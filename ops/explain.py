@@ -14,17 +14,19 @@ from lib.database import has_reader
 from lib.pagination import NEWEST, Order
 from lib.queries import PagedQuery, array_statement, load_sql, object_statement, page_statement
 from ops.command import Database, argument_parser, run, selected_database
+from services.blocks import BLOCKED
 from services.following_activities import FOLLOWING_ACTIVITIES
 from services.follows import FOLLOWERS, FOLLOWING
-from services.home_activities import HOME
+from services.home_activities import HOME, VISIBLE_HOME
 from services.likes import LIKED, LIKES
 from services.messages import MESSAGES
+from services.mutes import MUTED
 from services.notifications import NOTIFICATIONS as ALL_NOTIFICATIONS
 from services.notifications_activities import NOTIFICATIONS
 from services.reposts import REPOSTS
 from services.search_activities import MAX_MATCHES, SEARCH, SEARCH_RARE
-from services.show_activity import REPLIES
-from services.tagged_activities import TAGGED
+from services.show_activity import REPLIES, UNBLOCKED_REPLIES
+from services.tagged_activities import TAGGED, VISIBLE_TAGGED
 from services.trends import MAX_AGE_SECONDS, MAX_TAGGINGS
 from services.user_activities import USER, USER_WITH_REPOSTS
 
@@ -116,19 +118,21 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("home", HOME),
         page_query("home, a page in the middle", HOME, **middle),
         page_query("home, the page before it", HOME, Order.OLDEST_FIRST, **middle),
-        page_query("home, with a token", HOME, reader=reader),
+        page_query("home, with a token", VISIBLE_HOME, reader=reader),
         page_query("profile", USER, handle=handle),
         page_query("profile with reposts", USER_WITH_REPOSTS, handle=reposter),
         page_query("profile with reposts, with a token", USER_WITH_REPOSTS, handle=reposter, reader=reader),
         page_query("status", REPLIES, handle=handle, activity_uuid=uuid),
+        page_query("status, with a token", UNBLOCKED_REPLIES, handle=handle, activity_uuid=uuid, reader=reader),
         page_query("search, a term of one activity", SEARCH_RARE, longest="%imported%", words=["%imported%", "%seed%"]),
         page_query("search, a term of one in thirty", SEARCH, words=["%yesterday%"]),
         page_query("search, a term of all", SEARCH, words=["%e%"]),
         page_query("search, two letters of none", SEARCH, words=["%zq%"]),
+        page_query("search, a term of all, with a token", SEARCH, words=["%e%"], reader=reader),
         *(count_query(word) for word in ("imported", "yesterday", "the")),
         page_query("notifications", NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
         page_query("notifications of all kinds", ALL_NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
-        unread_query(mentioned),
+        unread_query(mentioned, mentioned_sub),
         *hashtag_queries(connection, reader),
         page_query("likes of an activity", LIKES, activity_uuid=liked),
         page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
@@ -146,7 +150,7 @@ def hashtag_queries(connection: Connection, reader: str) -> list[Query]:
     trends = {"margin": timedelta(seconds=MAX_AGE_SECONDS), "scan_limit": MAX_TAGGINGS}
     return [
         page_query("hashtag", TAGGED, tag=tag),
-        page_query("hashtag, with a token", TAGGED, tag=tag, reader=reader),
+        page_query("hashtag, with a token", VISIBLE_TAGGED, tag=tag, reader=reader),
         Query("trends", array_statement("trends/index"), trends),
     ]
 
@@ -162,7 +166,10 @@ def follow_queries(follow: TupleRow, middle: dict[str, Any]) -> list[Query]:
         page_query("following, the page before it", FOLLOWING_ACTIVITIES, Order.OLDEST_FIRST, **reader, **middle),
         page_query("followers of a user", FOLLOWERS, handle=followed_handle),
         page_query("users whom a user follows", FOLLOWING, handle=handle),
-        Query("relationships", array_statement("follows/relationships"), pair),
+        Query("relationships", array_statement("users/relationships"), pair),
+        Query("suggested users", array_statement("users/suggested", has_reader=True), reader),
+        page_query("muted users", MUTED, user_uuid=follower),
+        page_query("blocked users", BLOCKED, user_uuid=follower),
     ]
 
 
@@ -180,10 +187,10 @@ def page_query(title: str, feed: PagedQuery, order: Order | None = None, **param
     return Query(title, statement, start | parameters)
 
 
-def unread_query(user_uuid: UUID) -> Query:
+def unread_query(user_uuid: UUID, reader: str) -> Query:
     """Return the query that counts the unread notifications of a user."""
-    statement = object_statement("notifications/unread_count")
-    return Query("unread notifications", statement, {"user_uuid": user_uuid, "uuid": NEWEST.uuid})
+    statement = object_statement("notifications/unread_count", has_reader=True)
+    return Query("unread notifications", statement, {"user_uuid": user_uuid, "uuid": NEWEST.uuid, "reader": reader})
 
 
 def count_query(word: str) -> Query:

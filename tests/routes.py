@@ -21,10 +21,15 @@ class World:
     activity: Activity
     group: UUID
     bystander: User
+    # A user whom owner and member block.
+    blocked: User | None = None
 
     def path(self, rule: str) -> str:
-        """Return the path of a rule for the owner's rows. A follow is of the member, since the owner also calls it."""
-        handle = self.member.handle if rule.endswith("/follow") else self.owner.handle
+        """Return the path of a rule for the owner's rows.
+
+        A follow, a mute and a block are of the member, since the owner also calls these.
+        """
+        handle = self.member.handle if rule.endswith(("/follow", "/mute", "/block")) else self.owner.handle
         return (
             rule.replace("<handle:handle>", handle)
             .replace("<uuid:activity_uuid>", str(self.activity.uuid))
@@ -47,6 +52,7 @@ class Row(NamedTuple):
     """The status of a route for each user who is signed in, and the body of the request."""
 
     stranger: int
+    blocked: int
     member: int
     owner: int
     body: Callable[[World], dict[str, Any]] = lambda _: {}
@@ -97,29 +103,36 @@ PUBLIC = {
     ("GET", "/docs/<name>"),
 }
 SIGNED_IN = {
-    ("GET", "/api/activities/liked"): Row(200, 200, 200),
-    ("PUT", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 200, 200),
-    ("DELETE", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 200, 200),
-    ("PUT", "/api/activities/<uuid:activity_uuid>/repost"): Row(200, 200, 200),
-    ("DELETE", "/api/activities/<uuid:activity_uuid>/repost"): Row(200, 200, 200),
-    ("GET", "/api/activities/following"): Row(200, 200, 200),
+    ("GET", "/api/activities/liked"): Row(200, 200, 200, 200),
+    ("PUT", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 404, 200, 200),
+    ("DELETE", "/api/activities/<uuid:activity_uuid>/like"): Row(200, 404, 200, 200),
+    ("PUT", "/api/activities/<uuid:activity_uuid>/repost"): Row(200, 404, 200, 200),
+    ("DELETE", "/api/activities/<uuid:activity_uuid>/repost"): Row(200, 404, 200, 200),
+    ("GET", "/api/activities/following"): Row(200, 200, 200, 200),
     # A request without `handles` reads nothing.
-    ("GET", "/api/users/relationships"): Row(422, 422, 422),
-    ("PUT", "/api/users/@<handle:handle>/follow"): Row(200, 422, 200),
-    ("DELETE", "/api/users/@<handle:handle>/follow"): Row(200, 422, 200),
-    ("GET", "/api/activities/notifications"): Row(200, 200, 200),
-    ("GET", "/api/notifications"): Row(200, 200, 200),
-    ("GET", "/api/notifications/unread"): Row(200, 200, 200),
-    ("PUT", "/api/notifications/read"): Row(200, 200, 200, a_time),
-    ("PUT", "/api/messages/<uuid:message_group_uuid>/read"): Row(404, 200, 200, a_time),
-    ("POST", "/api/activities"): Row(200, 200, 200, a_message),
-    ("POST", "/api/activities/<uuid:activity_uuid>/reply"): Row(200, 200, 200, a_message),
-    ("DELETE", "/api/activities/<uuid:activity_uuid>"): Row(404, 404, 200),
-    ("PUT", "/api/profile/update"): Row(200, 200, 200, a_name),
-    ("POST", "/api/profile/update"): Row(200, 200, 200, a_name),
-    ("GET", "/api/message_groups"): Row(200, 200, 200),
-    ("GET", "/api/messages/<uuid:message_group_uuid>"): Row(404, 200, 200),
-    ("POST", "/api/messages"): Row(404, 200, 200, a_message),
-    ("POST", "/api/reports"): Row(200, 200, 200, a_report),
+    ("GET", "/api/users/relationships"): Row(422, 422, 422, 422),
+    ("PUT", "/api/users/@<handle:handle>/follow"): Row(200, 404, 422, 200),
+    ("DELETE", "/api/users/@<handle:handle>/follow"): Row(200, 200, 422, 200),
+    ("PUT", "/api/users/@<handle:handle>/mute"): Row(200, 200, 422, 200),
+    ("DELETE", "/api/users/@<handle:handle>/mute"): Row(200, 200, 422, 200),
+    ("PUT", "/api/users/@<handle:handle>/block"): Row(200, 200, 422, 200),
+    ("DELETE", "/api/users/@<handle:handle>/block"): Row(200, 200, 422, 200),
+    ("GET", "/api/users/suggested"): Row(200, 200, 200, 200),
+    ("GET", "/api/users/muted"): Row(200, 200, 200, 200),
+    ("GET", "/api/users/blocked"): Row(200, 200, 200, 200),
+    ("GET", "/api/activities/notifications"): Row(200, 200, 200, 200),
+    ("GET", "/api/notifications"): Row(200, 200, 200, 200),
+    ("GET", "/api/notifications/unread"): Row(200, 200, 200, 200),
+    ("PUT", "/api/notifications/read"): Row(200, 200, 200, 200, a_time),
+    ("PUT", "/api/messages/<uuid:message_group_uuid>/read"): Row(404, 404, 200, 200, a_time),
+    ("POST", "/api/activities"): Row(200, 200, 200, 200, a_message),
+    ("POST", "/api/activities/<uuid:activity_uuid>/reply"): Row(200, 404, 200, 200, a_message),
+    ("DELETE", "/api/activities/<uuid:activity_uuid>"): Row(404, 404, 404, 200),
+    ("PUT", "/api/profile/update"): Row(200, 200, 200, 200, a_name),
+    ("POST", "/api/profile/update"): Row(200, 200, 200, 200, a_name),
+    ("GET", "/api/message_groups"): Row(200, 200, 200, 200),
+    ("GET", "/api/messages/<uuid:message_group_uuid>"): Row(404, 404, 200, 200),
+    ("POST", "/api/messages"): Row(404, 404, 200, 200, a_message),
+    ("POST", "/api/reports"): Row(200, 200, 200, 200, a_report),
 }
 EVERY = OPTIONAL | PUBLIC | SIGNED_IN.keys()

@@ -77,10 +77,14 @@ def routes(app: Flask) -> set[tuple[str, str]]:
 
 @pytest.fixture
 def world(make: Make, bystander: User) -> World:
-    """Create three users, an activity and a conversation; and a bystander whose rows no request is about."""
+    """Create four users, an activity and a conversation; and a bystander whose rows no request is about."""
     owner, member, stranger = make.user("owner"), make.user("member"), make.user("stranger")
+    blocked = make.user("blocked")
     activity = make.tag(make.activity(owner, "the owner's", ttl="7 days"), "owner")
-    return World(owner, member, stranger, activity, make.conversation(owner, member, "between the two"), bystander)
+    make.block(owner, blocked)
+    make.block(member, blocked)
+    group = make.conversation(owner, member, "between the two")
+    return World(owner, member, stranger, activity, group, bystander, blocked)
 
 
 def test_route_table_is_complete(app: Flask) -> None:
@@ -126,6 +130,11 @@ def test_optional_route_responds_to_a_forged_token_as_to_an_anonymous_client(
             assert response.data.count(column + b":true") == count
             assert column + b":false" in response.data or count
         assert response.headers["Cache-Control"] == "private, no-store"
+    assert world.blocked is not None
+    response = client.open(path, method=method, headers=bearer(world.blocked.cognito_user_id))
+    # What belongs to the owner is 404, and in other feeds nothing of the owner's is left.
+    assert response.status_code == (HTTPStatus.NOT_FOUND if "<handle:handle>" in rule else HTTPStatus.OK)
+    assert b"the owner's" not in response.data
 
 
 def test_forged_token_is_rejected_and_writes_nothing(
@@ -152,7 +161,8 @@ def test_signed_in_user_reaches_only_own_resources(
     row = SIGNED_IN[method, rule]
 
     # The owner comes last: the owner's DELETE removes the activity.
-    for person in (world.stranger, world.member, world.owner):
+    for person in (world.stranger, world.blocked, world.member, world.owner):
+        assert person is not None
         before, headers = world.rows(owner), bearer(person.cognito_user_id)
         response = app.test_client().open(world.path(rule), method=method, json=row.body(world), headers=headers)
         assert response.status_code == getattr(row, person.handle), person.handle

@@ -29,7 +29,8 @@ def follow_path(user: User) -> str:
 
 def relationship(user: User, *, following: bool = False, followed_by: bool = False) -> dict[str, Any]:
     """Return the JSON of the relationship to a user."""
-    return {"uuid": str(user.uuid), "handle": user.handle, "following": following, "followed_by": followed_by}
+    follows = {"following": following, "followed_by": followed_by}
+    return {"uuid": str(user.uuid), "handle": user.handle, **follows, "muting": False, "blocking": False}
 
 
 def messages(client: FlaskClient, path: str = HOME) -> list[str]:

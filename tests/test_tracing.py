@@ -19,20 +19,25 @@ MARKER = "f1nd-me"
 UseCases = list[tuple[str, tuple[str, ...]]]
 SIGN_IN = ("sign-in", ("users/viewer",))
 READS: dict[str, UseCases] = {
-    "/api/activities/home": [("home-activities", ("activities/home",))],
+    "/api/activities/home": [("home-activities", ("activities/home_visible",))],
     "/api/activities/search": [("search-activities", ("activities/search",))],
     "/api/activities/following": [SIGN_IN, ("following-activities", ("activities/following",))],
-    "/api/users/relationships": [SIGN_IN, ("relationships", ("follows/relationships",))],
+    "/api/users/relationships": [SIGN_IN, ("relationships", ("users/relationships",))],
+    "/api/users/suggested": [SIGN_IN, ("suggested-users", ("users/suggested",))],
+    "/api/users/muted": [SIGN_IN, ("muted-users", ("mutes/index",))],
+    "/api/users/blocked": [SIGN_IN, ("blocked-users", ("blocks/index",))],
     "/api/users/@<handle:handle>/followers": [("user-followers", ("follows/followers",))],
     "/api/users/@<handle:handle>/following": [("user-following", ("follows/following",))],
-    "/api/activities/tagged/<tag>": [("tagged-activities", ("activities/tagged",))],
+    "/api/activities/tagged/<tag>": [("tagged-activities", ("activities/tagged_visible",))],
     "/api/trends": [("trends", ("trends/index",))],
     "/api/activities/liked": [SIGN_IN, ("liked-activities", ("activities/liked",))],
     "/api/activities/<uuid:activity_uuid>/likes": [("activity-likes", ("likes/index",))],
     "/api/activities/<uuid:activity_uuid>/reposts": [("activity-reposts", ("reposts/index",))],
     "/api/activities/notifications": [SIGN_IN, ("notifications-activities", ("activities/notifications",))],
     "/api/activities/@<handle:handle>": [("user-activities", ("activities/user",))],
-    "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [("show-activity", ("activities/replies",))],
+    "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>": [
+        ("show-activity", ("activities/replies_unblocked",))
+    ],
     "/api/users/@<handle:handle>/short": [("users-short", ("users/short",))],
     "/api/notifications": [SIGN_IN, ("notifications", ("notifications/index",))],
     "/api/notifications/unread": [SIGN_IN, ("unread-notifications", ("notifications/unread_count",))],
@@ -61,11 +66,27 @@ WRITES: dict[tuple[str, str], UseCases] = {
     ],
     ("PUT", "/api/users/@<handle:handle>/follow"): [
         SIGN_IN,
-        ("follow-user", ("follows/lock", "follows/create", "follows/relationships")),
+        ("follow-user", ("users/lock", "follows/create", "users/relationships")),
     ],
     ("DELETE", "/api/users/@<handle:handle>/follow"): [
         SIGN_IN,
-        ("unfollow-user", ("follows/lock", "follows/delete", "follows/relationships")),
+        ("unfollow-user", ("users/lock", "follows/delete", "users/relationships")),
+    ],
+    ("PUT", "/api/users/@<handle:handle>/mute"): [
+        SIGN_IN,
+        ("mute-user", ("users/lock", "mutes/create", "users/relationships")),
+    ],
+    ("DELETE", "/api/users/@<handle:handle>/mute"): [
+        SIGN_IN,
+        ("unmute-user", ("users/lock", "mutes/delete", "users/relationships")),
+    ],
+    ("PUT", "/api/users/@<handle:handle>/block"): [
+        SIGN_IN,
+        ("block-user", ("blocks/lock", "blocks/create", "follows/delete_pair", "users/relationships")),
+    ],
+    ("DELETE", "/api/users/@<handle:handle>/block"): [
+        SIGN_IN,
+        ("unblock-user", ("blocks/lock", "blocks/delete", "users/relationships")),
     ],
     ("PUT", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],
     ("POST", "/api/profile/update"): [SIGN_IN, ("update-profile", ("users/update",))],

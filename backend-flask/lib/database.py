@@ -54,7 +54,7 @@ class Db:
 
     def query_array(self, name: str, **parameters: Any) -> Page:
         """Return the rows of query `name` as a JSON array."""
-        json, length = self._row(name, array_statement(name), parameters)
+        json, length = self._row(name, array_statement(name, has_reader=has_reader(parameters)), parameters)
         return Page(json, length)
 
     def query_row(self, name: str, **parameters: Any) -> TupleRow:

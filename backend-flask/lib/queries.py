@@ -2,7 +2,8 @@
 
 A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
 A wrapped query returns one value of JSON. Queries of activities share `db/sql/activities/columns.sql`. A query may
-include another one by its name in braces: `{notifications/newest}`.
+include another one by its name in braces, `{notifications/newest}`, and a condition on the user in a column:
+`{users/is_visible(scanned.user_uuid)}`.
 """
 
 import re
@@ -26,8 +27,10 @@ CASE WHEN page.fetched <= %(limit)s THEN (
 WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge)\b")
 # The limit of the queries that count.
 MAX_COUNT = 100
-# The name of a query that another one includes.
-INCLUSION = re.compile(r"{(\w+/\w+)}")
+# The most notifications that a count visits.
+MAX_SCAN = 200
+# The name of a query that another one includes, and the column of a condition's user.
+INCLUSION = re.compile(r"{(\w+/\w+)(?:\((\w+\.\w+)\))?}")
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and the names that each placeholder fills into the list. A read joins the
 # author. A write returns its own row only, so the author's names come as parameters.
@@ -200,12 +203,20 @@ def load_sql(name: str, *, has_reader: bool = False) -> str:
 
     With `has_reader` the columns include those for an authenticated reader, and the query has the parameter `reader`.
     """
-    text = INCLUSION.sub(lambda included: load_sql(included[1]), read_sql(name))
+    text = INCLUSION.sub(lambda included: included_sql(*included.groups(), has_reader=has_reader), read_sql(name))
     for placeholder, names in PLACEHOLDERS.items():
         if placeholder in text:
             is_written = placeholder == "{written_columns}"
             text = text.replace(placeholder, columns(names, is_written=is_written, has_reader=has_reader))
     return text
+
+
+def included_sql(name: str, user: str | None, *, has_reader: bool) -> str:
+    """Return the query `name`, or the condition `name` on `user`. Without a reader a condition on one is true."""
+    if user is None:
+        return load_sql(name, has_reader=has_reader)
+    condition = uncommented_sql(name)
+    return condition.format(user=user) if has_reader or "%(reader)s" not in condition else "true"
 
 
 def columns(names: Mapping[str, str], *, is_written: bool, has_reader: bool) -> str:
@@ -242,8 +253,8 @@ def is_read(name: str) -> bool:
 def object_statement(name: str, *, has_reader: bool = False) -> bytes:
     """Return the statement of the query `name` that returns an object.
 
-    If the query counts a feed's rows, it reads the feed forwards from the time in its CTE `marker`, and counts to
-    `MAX_COUNT`.
+    If the query counts a feed's rows, it reads the feed forwards from the time in its CTE `marker`, visits `MAX_SCAN`
+    rows at most, and counts to `MAX_COUNT`.
     """
     template = load_sql(name, has_reader=has_reader)
     if "{comparison}" in template:
@@ -251,15 +262,15 @@ def object_statement(name: str, *, has_reader: bool = False) -> bytes:
         template = template.format(comparison=order.comparison, direction=order.direction)
         # A parameter would be planned anew each time, as in page_statement. It would also show the planner the time:
         # after that of its statistics it expects no row, and would read the newest activities of all users.
-        template = template.replace("%(limit)s", str(MAX_COUNT))
+        template = template.replace("%(limit)s", str(MAX_COUNT)).replace("%(scan_limit)s", str(MAX_SCAN))
         template = template.replace("%(created_at)s", "(SELECT marker.read_at FROM marker)")
     return query_wrap_object(template).encode()
 
 
 @cache
-def array_statement(name: str) -> bytes:
+def array_statement(name: str, *, has_reader: bool = False) -> bytes:
     """Return the statement of the query `name` that returns an array."""
-    return query_wrap_array(load_sql(name)).encode()
+    return query_wrap_array(load_sql(name, has_reader=has_reader)).encode()
 
 
 @cache
@@ -269,7 +280,7 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
     Only SQL keywords of `Order` and our own limits are formatted into the text. Other values are parameters.
     """
     template = load_sql(feed.query, has_reader=has_reader)
-    scan_template = load_sql(feed.scan.query) if feed.scan else None
+    scan_template = load_sql(feed.scan.query, has_reader=has_reader) if feed.scan else None
     if feed.parent is not None:
         template = query_wrap_page_with_parent(
             feed.parent,

@@ -1,7 +1,6 @@
 """Publishing activities."""
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from lib import spans
 from lib.database import Db
@@ -9,17 +8,7 @@ from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, hashtags, mentioned_handles
 from services.get_or_create_user import User
-from services.validation import MAX_MESSAGE_CHARS, raise_if_any, validate_text
-
-TTL = {
-    "30-days": timedelta(days=30),
-    "7-days": timedelta(days=7),
-    "3-days": timedelta(days=3),
-    "1-day": timedelta(days=1),
-    "12-hours": timedelta(hours=12),
-    "3-hours": timedelta(hours=3),
-    "1-hour": timedelta(hours=1),
-}
+from services.validation import MAX_MESSAGE_CHARS, TTL, raise_if_any, validate_text
 
 
 class CreateActivity:

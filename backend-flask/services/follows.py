@@ -1,7 +1,6 @@
 """Follows of users."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from uuid import UUID
 
 from lib import spans
@@ -10,12 +9,11 @@ from lib.exceptions import NotFound, ValidationError
 from lib.pagination import JSONBytes, Page, PageRequest
 from lib.queries import PagedQuery, ParentQuery
 from services.get_or_create_user import User
-from services.validation import raise_if_any
+from services.relationships import relationship, writing
 
 FOLLOWERS = PagedQuery("follows/followers", parent=ParentQuery("users/short"), has_items=True)
 FOLLOWING = PagedQuery("follows/following", parent=ParentQuery("users/short"), has_items=True)
 MAX_FOLLOWS = 5_000
-MAX_HANDLES = 100
 
 
 class FollowUser:
@@ -25,8 +23,14 @@ class FollowUser:
         self.db = db
 
     def run(self, *, user: User, handle: str) -> JSONBytes:
-        """Return the relationship, also when `user` followed before. Raises `NotFound`, `ValidationError`."""
-        with spans.use_case("follow-user"), locked(self.db, user, handle) as (transaction, followed_uuid):
+        """Return the relationship, also when `user` followed before.
+
+        Raises `ValidationError`, and `NotFound` also when one of the two blocks the other.
+        """
+        with (
+            spans.use_case("follow-user"),
+            writing(self.db, "users/lock", user, handle, self_code="follow_self") as (transaction, followed_uuid),
+        ):
             create_follow(transaction, user.uuid, followed_uuid)
             return relationship(transaction, user, handle)
 
@@ -39,10 +43,13 @@ class UnfollowUser:
 
     def run(self, *, user: User, handle: str) -> JSONBytes:
         """Return the relationship, also when `user` did not follow. Raises `NotFound`, `ValidationError`."""
-        with spans.use_case("unfollow-user"), locked(self.db, user, handle) as (transaction, followed_uuid):
+        with (
+            spans.use_case("unfollow-user"),
+            writing(self.db, "users/lock", user, handle, self_code="follow_self") as (transaction, followed_uuid),
+        ):
             # The statement returns no row when the follow does not exist.
             with suppress(NotFound):
-                transaction.query_row("follows/delete", follower_uuid=user.uuid, followed_uuid=followed_uuid)
+                transaction.query_row("follows/delete", user_uuid=user.uuid, followed_uuid=followed_uuid)
             return relationship(transaction, user, handle)
 
 
@@ -74,52 +81,14 @@ class UserFollowing:
             return page
 
 
-class Relationships:
-    """Read the relationships of a user to others."""
-
-    def __init__(self, db: Db) -> None:
-        self.db = db
-
-    def run(self, *, user: Callable[[], User], handles: str) -> Page:
-        """Return a relationship for each user of `handles`, separated by commas, in that order.
-
-        Raises `ValidationError`. The call of `user` comes after the validation: invalid input costs no query.
-        """
-        requested = [handle for handle in handles.split(",") if handle]
-        raise_if_any(
-            [] if requested else ["handles_blank"], ["handles_exceed_max"] if len(requested) > MAX_HANDLES else []
-        )
-        current_user = user()
-        # A handle is ASCII, and the statement finds it without regard to case.
-        distinct = list({handle.lower(): handle for handle in requested if handle.isascii()})
-        with spans.use_case("relationships") as span:
-            page = self.db.query_array("follows/relationships", user_uuid=current_user.uuid, handles=distinct)
-            span.set_attribute("app.result_length", page.length)
-            return page
-
-
-@contextmanager
-def locked(db: Db, follower: User, handle: str) -> Iterator[tuple[Db, UUID]]:
-    """Yield a transaction that has locked the follower, and the followed user. Raises `NotFound`, `ValidationError`."""
-    with db.transaction() as transaction:
-        (followed_uuid,) = transaction.query_row("follows/lock", follower_uuid=follower.uuid, handle=handle)
-        if followed_uuid == follower.uuid:
-            raise ValidationError("follow_self")
-        yield transaction, followed_uuid
-
-
-def create_follow(db: Db, follower_uuid: UUID, followed_uuid: UUID) -> None:
-    """Create a follow, if it does not exist. Raises `ValidationError` when the follower has reached the limit."""
-    pair = {"follower_uuid": follower_uuid, "followed_uuid": followed_uuid}
+def create_follow(db: Db, user_uuid: UUID, followed_uuid: UUID) -> None:
+    """Create a follow, if it does not exist. Raises `NotFound` across a block, and `ValidationError` at the limit."""
+    pair = {"user_uuid": user_uuid, "followed_uuid": followed_uuid}
     with suppress(NotFound):
         db.query_row("follows/create", **pair, max_follows=MAX_FOLLOWS)
         return
+    db.query_row("users/reachable", user_uuid=user_uuid, other_user_uuid=followed_uuid)
     try:
         db.query_row("follows/find", **pair)
     except NotFound:
         raise ValidationError("follows_exceed_max") from None
-
-
-def relationship(db: Db, user: User, handle: str) -> JSONBytes:
-    """Return the relationship of a user to the user with the handle. Raises `NotFound`."""
-    return db.query_object("follows/relationships", user_uuid=user.uuid, handles=[handle])

@@ -7,9 +7,11 @@ from lib import spans
 from lib.cache import SingleFlightCache
 from lib.database import Db
 from lib.pagination import FIRST_PAGE, Page, PageRequest
-from lib.queries import PagedQuery
+from lib.queries import BoundedScan, PagedQuery
 
 HOME = PagedQuery("activities/home", expires=True)
+# A page scans at most 200 activities, so it may be short: the reader does not see all authors.
+VISIBLE_HOME = PagedQuery("activities/home_visible", scan=BoundedScan("activities/home_entries", 200))
 
 T = TypeVar("T")
 
@@ -21,9 +23,12 @@ class HomeActivities:
         self.db = db
 
     def run(self, *, page_request: PageRequest, reader: str | None = None) -> Page:
-        """Return live activities without replies, newest first. `reader` is the claim `sub` of the request's token."""
+        """Return live activities without replies, newest first, for a reader without those of hidden users.
+
+        `reader` is the claim `sub` of the request's token.
+        """
         with spans.use_case("home-activities") as span:
-            page = self.db.query_page(HOME, page_request, reader=reader)
+            page = self.db.query_page(VISIBLE_HOME if reader else HOME, page_request, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page
 

@@ -5,12 +5,13 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.pagination import JSONBytes, Page, PageRequest
-from lib.queries import PagedQuery, ParentQuery
+from lib.queries import BoundedScan, PagedQuery, ParentQuery
 from services.get_or_create_user import User
 from services.reactions import write_reaction
 
 LIKES = PagedQuery("likes/index", parent=ParentQuery("activities/find"), has_items=True)
-LIKED = PagedQuery("activities/liked", has_items=True)
+# A page scans at most 200 likes, so it may be short: some activities have expired.
+LIKED = PagedQuery("activities/liked", scan=BoundedScan("activities/liked_entries", 200), has_items=True)
 
 
 class LikeActivity:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from lib import spans
 from lib.database import Db
 from lib.pagination import NEWEST, JSONBytes, Page, PageRequest
-from lib.queries import PagedQuery
+from lib.queries import BoundedScan, PagedQuery
 from services.get_or_create_user import User
 from services.validation import parse_until
 
-NOTIFICATIONS = PagedQuery("notifications/index", has_items=True)
+# A page scans at most 200 notifications, so it may be short: the reader does not see all users.
+NOTIFICATIONS = PagedQuery("notifications/index", scan=BoundedScan("notifications/newest", 200), has_items=True)
 
 
 class Notifications:
@@ -35,7 +36,9 @@ class UnreadNotifications:
     def run(self, *, user: User) -> JSONBytes:
         """Return the number of notifications after the user's marker, 100 at most, and whether there are more."""
         with spans.use_case("unread-notifications"):
-            return self.db.query_object("notifications/unread_count", user_uuid=user.uuid, uuid=NEWEST.uuid)
+            return self.db.query_object(
+                "notifications/unread_count", user_uuid=user.uuid, uuid=NEWEST.uuid, reader=user.sub
+            )
 
 
 class ReadNotifications:

@@ -3,10 +3,11 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
-from lib.queries import PagedQuery
+from lib.queries import BoundedScan, PagedQuery
 from services.get_or_create_user import User
 
-NOTIFICATIONS = PagedQuery("activities/notifications")
+# A page scans at most 200 activities, so it may be short: the reader does not see all authors.
+NOTIFICATIONS = PagedQuery("activities/notifications", scan=BoundedScan("notifications/replies_and_mentions", 200))
 
 
 class NotificationsActivities:

@@ -5,10 +5,14 @@ from uuid import UUID
 from lib import spans
 from lib.database import Db
 from lib.pagination import Order, Page, PageRequest
-from lib.queries import PagedQuery, ParentQuery
+from lib.queries import BoundedScan, PagedQuery, ParentQuery
 
 ACTIVITY = ParentQuery("activities/show", key="activity", rows_key="replies")
 REPLIES = PagedQuery("activities/replies", Order.OLDEST_FIRST, ACTIVITY)
+# A page scans at most 200 replies, so it may be short: a block hides some from the reader.
+UNBLOCKED_REPLIES = PagedQuery(
+    "activities/replies_unblocked", Order.OLDEST_FIRST, ACTIVITY, scan=BoundedScan("activities/reply_entries", 200)
+)
 
 
 class ShowActivity:
@@ -20,6 +24,7 @@ class ShowActivity:
     def run(self, *, handle: str, activity_uuid: UUID, page_request: PageRequest, reader: str | None = None) -> Page:
         """Return an activity by `handle` and its live replies, oldest first. Raises `NotFound`."""
         with spans.use_case("show-activity") as span:
-            page = self.db.query_page(REPLIES, page_request, handle=handle, activity_uuid=activity_uuid, reader=reader)
+            feed = UNBLOCKED_REPLIES if reader else REPLIES
+            page = self.db.query_page(feed, page_request, handle=handle, activity_uuid=activity_uuid, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page

@@ -3,10 +3,12 @@
 from lib import spans
 from lib.database import Db
 from lib.pagination import Page, PageRequest
-from lib.queries import PagedQuery
+from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold, is_hashtag
 
 TAGGED = PagedQuery("activities/tagged")
+# A page scans at most 200 activities, so it may be short: the reader does not see all authors.
+VISIBLE_TAGGED = PagedQuery("activities/tagged_visible", scan=BoundedScan("activities/tagged_entries", 200))
 
 
 class TaggedActivities:
@@ -21,6 +23,7 @@ class TaggedActivities:
             folded = fold(tag)
             page = Page(b"[]", 0)
             if is_hashtag(folded):
-                page = self.db.query_page(TAGGED, page_request, tag=folded, reader=reader)
+                feed = VISIBLE_TAGGED if reader else TAGGED
+                page = self.db.query_page(feed, page_request, tag=folded, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from lib.exceptions import NotFound, ValidationError
@@ -12,6 +12,16 @@ from services.new_user import MAX_DISPLAY_NAME_CHARS
 
 MAX_MESSAGE_CHARS = 280
 MAX_REPLY_CHARS = 1024
+# The words for the lifetimes of activities and mutes.
+TTL = {
+    "30-days": timedelta(days=30),
+    "7-days": timedelta(days=7),
+    "3-days": timedelta(days=3),
+    "1-day": timedelta(days=1),
+    "12-hours": timedelta(hours=12),
+    "3-hours": timedelta(hours=3),
+    "1-hour": timedelta(hours=1),
+}
 
 
 def raise_if_any(*codes: Iterable[str]) -> None:

@@ -3,4 +3,6 @@ SELECT
     {columns}
 FROM live_activities
 JOIN users ON users.uuid = live_activities.user_uuid
-WHERE live_activities.uuid = %(activity_uuid)s
+WHERE
+    live_activities.uuid = %(activity_uuid)s
+    AND {users/is_unblocked(live_activities.user_uuid)}

@@ -3,9 +3,7 @@
 --
 -- Without ORDER BY the CTE `shown` keeps the order of `scanned`, and a full page ends the probes for newer entries.
 WITH authors AS MATERIALIZED (
-    SELECT %(user_uuid)s::uuid AS uuid
-    UNION ALL
-    SELECT follows.followed_uuid FROM follows WHERE follows.follower_uuid = (SELECT %(user_uuid)s::uuid)
+{activities/following_authors}
 ),
 shown AS (
     SELECT scanned.created_at, scanned.uuid, scanned.is_repost, scanned.author_uuid
@@ -14,8 +12,9 @@ shown AS (
         scanned.is_newest
         AND COALESCE((
             SELECT
+                {users/is_visible(original.user_uuid)}
                 -- An activity is younger than a repost of it only after a COPY.
-                (
+                AND (
                     original.created_at <= scanned.created_at
                     OR original.reply_to_activity_uuid IS NOT NULL
                     OR original.user_uuid NOT IN (SELECT authors.uuid FROM authors)

@@ -6,10 +6,7 @@
 -- later than the last of these nearest entries. The cost depends on the number of authors, and not on how many entries any
 -- of them has, or how old these are.
 WITH authors AS MATERIALIZED (
-    SELECT %(user_uuid)s::uuid AS uuid
-    UNION ALL
-    -- The sub-select hides the user from the planner, which would plan each execution anew.
-    SELECT follows.followed_uuid FROM follows WHERE follows.follower_uuid = (SELECT %(user_uuid)s::uuid)
+{activities/following_authors}
 ),
 -- In all walks the array of one author and the order by author leave the planner only the index that begins with the
 -- author. For an equality it may also expect to find an author among the newest activities of all users soon, and read

@@ -1,7 +1,19 @@
--- Live activities that a user likes, replies too, in the order of the likes.
+-- Live activities of the CTE `scanned`, the likes of a user, replies too, in the order of the likes.
+--
+-- Without ORDER BY the CTE `shown` keeps the order of `scanned`, and a full page ends the scan.
+WITH shown AS (
+    SELECT scanned.created_at, scanned.uuid
+    FROM scanned
+    WHERE COALESCE((
+        SELECT {users/is_unblocked(original.user_uuid)}
+        FROM live_activities AS original
+        WHERE original.uuid = scanned.uuid
+    ), false)
+    LIMIT %(limit)s + 1
+)
 SELECT
-    likes.created_at,
-    likes.activity_uuid AS uuid,
+    shown.created_at,
+    shown.uuid,
     (
         SELECT row_to_json(item)
         FROM (
@@ -9,11 +21,7 @@ SELECT
                 {columns}
         ) AS item
     ) AS item
-FROM likes
-JOIN live_activities ON live_activities.uuid = likes.activity_uuid
+FROM shown
+JOIN live_activities ON live_activities.uuid = shown.uuid
 JOIN users ON users.uuid = live_activities.user_uuid
-WHERE
-    likes.user_uuid = %(user_uuid)s
-    AND (likes.created_at, likes.activity_uuid) {comparison} (%(created_at)s, %(uuid)s)
-ORDER BY likes.created_at {direction}, likes.activity_uuid {direction}
-LIMIT %(limit)s + 1
+ORDER BY shown.created_at {direction}, shown.uuid {direction}

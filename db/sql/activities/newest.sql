@@ -2,6 +2,7 @@
 SELECT
     activities.uuid,
     activities.created_at,
+    activities.user_uuid,
     COALESCE(activities.search_text, lower(normalize(activities.message, NFKC))) AS search_text,
     -- The condition of live_activities. The view itself would hide how many expired rows the scan passes.
     COALESCE(activities.expires_at, 'infinity') > now() AS is_live

@@ -16,6 +16,8 @@ SELECT
     parent.user_uuid,
     parent.expires_at
 FROM live_activities AS parent
-WHERE parent.uuid = %(activity_uuid)s
+WHERE
+    parent.uuid = %(activity_uuid)s
+    AND {users/is_reachable(parent.user_uuid)}
 RETURNING
     {written_columns}

@@ -4,7 +4,10 @@
 WITH matches AS (
     SELECT scanned.uuid
     FROM scanned
-    WHERE scanned.is_live AND scanned.search_text LIKE ALL (%(words)s)
+    WHERE
+        scanned.is_live
+        AND scanned.search_text LIKE ALL (%(words)s)
+        AND {users/is_visible(scanned.user_uuid)}
     LIMIT %(limit)s + 1
 )
 SELECT

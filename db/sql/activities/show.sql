@@ -6,3 +6,4 @@ JOIN users ON users.uuid = live_activities.user_uuid
 WHERE
     live_activities.uuid = %(activity_uuid)s
     AND lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+    AND {users/admits_reader(users.uuid)}

@@ -47,9 +47,12 @@ FROM (
             true,
             COALESCE((
                 SELECT
-                    original.user_uuid <> reposts.user_uuid
-                    OR original.reply_to_activity_uuid IS NOT NULL
-                    OR original.created_at < reposts.created_at
+                    (
+                        original.user_uuid <> reposts.user_uuid
+                        OR original.reply_to_activity_uuid IS NOT NULL
+                        OR original.created_at < reposts.created_at
+                    )
+                    AND {users/is_unblocked(original.user_uuid)}
                 FROM live_activities AS original
                 WHERE original.uuid = reposts.activity_uuid
             ), false)

@@ -1,9 +1,13 @@
--- Follow a user. The statement returns no row when the follow exists already, or the follower has reached the limit.
+-- Follow a user. The statement returns no row when the follow exists already, the follower has
+-- reached the limit, or one of the two blocks the other.
 INSERT INTO follows (follower_uuid, followed_uuid)
-SELECT %(follower_uuid)s, %(followed_uuid)s
+SELECT %(user_uuid)s, followed.uuid
+FROM users AS followed
 WHERE
-    COALESCE((
-        SELECT follow_counts.following_count FROM follow_counts WHERE follow_counts.user_uuid = %(follower_uuid)s
+    followed.uuid = %(followed_uuid)s
+    AND {users/is_reachable(followed.uuid)}
+    AND COALESCE((
+        SELECT follow_counts.following_count FROM follow_counts WHERE follow_counts.user_uuid = %(user_uuid)s
     ), 0) < %(max_follows)s
 ON CONFLICT (follower_uuid, followed_uuid) DO NOTHING
 RETURNING follows.followed_uuid

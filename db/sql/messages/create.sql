@@ -1,10 +1,14 @@
--- Create a message in a conversation, by one of its members.
+-- Create a message in a conversation, by one of its members, if neither blocks the other.
 INSERT INTO messages (uuid, message_group_uuid, user_uuid, message)
 SELECT %(uuid)s, message_groups.uuid, %(user_uuid)s, %(message)s
 FROM message_groups
+JOIN users AS receiver
+    ON receiver.uuid IN (message_groups.lesser_user_uuid, message_groups.greater_user_uuid)
+    AND receiver.uuid <> %(user_uuid)s
 WHERE
     message_groups.uuid = %(message_group_uuid)s
     AND %(user_uuid)s IN (message_groups.lesser_user_uuid, message_groups.greater_user_uuid)
+    AND {users/is_reachable(receiver.uuid)}
 RETURNING
     messages.uuid,
     (SELECT users.display_name FROM users WHERE users.uuid = messages.user_uuid) AS display_name,

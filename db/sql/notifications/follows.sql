@@ -8,6 +8,6 @@ SELECT
 FROM follows
 WHERE
     follows.followed_uuid = (SELECT %(user_uuid)s::uuid)
-    AND (follows.created_at, follows.follower_uuid) {comparison} (%(created_at)s, %(uuid)s)
+    AND (follows.created_at, follows.follower_uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY follows.created_at {direction}, follows.follower_uuid {direction}
-LIMIT %(limit)s + 1
+LIMIT %(scan_limit)s

@@ -1,4 +1,5 @@
--- A user's notifications: each with the user who acted, and with the activity, null for a follow.
+-- The notifications of the CTE `scanned`, in its order, without those of hidden users: each with the user who acted, and
+-- with the activity, null for a follow.
 SELECT
     notifications.created_at,
     notifications.uuid,
@@ -23,7 +24,11 @@ SELECT
         ) AS item
     ) AS item
 FROM (
-{notifications/newest}
+    -- Without ORDER BY the rows keep the order of `scanned`, and a full page ends the scan.
+    SELECT scanned.kind, scanned.created_at, scanned.uuid, scanned.user_uuid, scanned.activity_uuid
+    FROM scanned
+    WHERE {users/is_visible(scanned.user_uuid)}
+    LIMIT %(limit)s + 1
 ) AS notifications
 JOIN users AS actors ON actors.uuid = notifications.user_uuid
 LEFT JOIN live_activities ON live_activities.uuid = notifications.activity_uuid

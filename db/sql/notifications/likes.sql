@@ -10,6 +10,6 @@ JOIN live_activities ON live_activities.uuid = likes.activity_uuid
 WHERE
     likes.author_uuid = (SELECT %(user_uuid)s::uuid)
     AND likes.user_uuid <> likes.author_uuid
-    AND (likes.created_at, likes.user_uuid) {comparison} (%(created_at)s, %(uuid)s)
+    AND (likes.created_at, likes.user_uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY likes.created_at {direction}, likes.user_uuid {direction}
-LIMIT %(limit)s + 1
+LIMIT %(scan_limit)s

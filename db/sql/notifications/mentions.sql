@@ -11,6 +11,6 @@ WHERE
     mentionings.user_uuid = (SELECT %(user_uuid)s::uuid)
     AND COALESCE(mentionings.expires_at, 'infinity') > now()
     AND live_activities.reply_to_user_uuid IS DISTINCT FROM %(user_uuid)s
-    AND (mentionings.created_at, mentionings.activity_uuid) {comparison} (%(created_at)s, %(uuid)s)
+    AND (mentionings.created_at, mentionings.activity_uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY mentionings.created_at {direction}, mentionings.activity_uuid {direction}
-LIMIT %(limit)s + 1
+LIMIT %(scan_limit)s

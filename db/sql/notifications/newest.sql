@@ -1,4 +1,6 @@
--- The notifications of a user, of every kind, from a keyset on: `user_uuid` has acted.
+-- The next notifications of a user, of every kind, for the CTE `scanned`: `user_uuid` has acted.
+--
+-- In each of them a sub-select hides the keyset from the planner, as in activities/home_entries.sql.
 (
 {notifications/replies}
 )
@@ -19,4 +21,4 @@ UNION ALL
 {notifications/follows}
 )
 ORDER BY created_at {direction}, uuid {direction}
-LIMIT %(limit)s + 1
+LIMIT %(scan_limit)s

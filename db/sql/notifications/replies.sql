@@ -12,6 +12,6 @@ FROM live_activities
 WHERE
     live_activities.reply_to_user_uuid = (SELECT %(user_uuid)s::uuid)
     AND live_activities.user_uuid <> %(user_uuid)s
-    AND (live_activities.created_at, live_activities.uuid) {comparison} (%(created_at)s, %(uuid)s)
+    AND (live_activities.created_at, live_activities.uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY live_activities.created_at {direction}, live_activities.uuid {direction}
-LIMIT %(limit)s + 1
+LIMIT %(scan_limit)s

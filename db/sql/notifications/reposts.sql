@@ -10,6 +10,6 @@ JOIN live_activities ON live_activities.uuid = reposts.activity_uuid
 WHERE
     reposts.author_uuid = (SELECT %(user_uuid)s::uuid)
     AND reposts.user_uuid <> reposts.author_uuid
-    AND (reposts.created_at, reposts.user_uuid) {comparison} (%(created_at)s, %(uuid)s)
+    AND (reposts.created_at, reposts.user_uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY reposts.created_at {direction}, reposts.user_uuid {direction}
-LIMIT %(limit)s + 1
+LIMIT %(scan_limit)s

@@ -1,4 +1,5 @@
--- Count a user's notifications after the user's marker, to a limit. Without a marker all are unread.
+-- Count a user's notifications after the user's marker, to a limit, without those of hidden users. Without a marker all
+-- are unread. There may be more than the count also after a whole scan.
 WITH marker AS (
     SELECT COALESCE(
         (
@@ -8,10 +9,17 @@ WITH marker AS (
         ),
         '-infinity'
     ) AS read_at
+),
+scanned AS MATERIALIZED (
+{notifications/newest}
+),
+counted AS (
+    SELECT count(*) AS n
+    FROM (
+        SELECT scanned.uuid FROM scanned WHERE {users/is_visible(scanned.user_uuid)} LIMIT %(limit)s + 1
+    ) AS visible
 )
 SELECT
-    LEAST(count(*), %(limit)s) AS count,
-    count(*) > %(limit)s AS is_more
-FROM (
-{notifications/newest}
-) AS notifications
+    LEAST(counted.n, %(limit)s) AS count,
+    counted.n > %(limit)s OR EXISTS (SELECT FROM scanned OFFSET %(scan_limit)s - 1) AS is_more
+FROM counted

@@ -19,4 +19,6 @@ SELECT
     COALESCE(follow_counts.following_count, 0) AS following_count
 FROM users
 LEFT JOIN follow_counts ON follow_counts.user_uuid = users.uuid
-WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+WHERE
+    lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+    AND {users/admits_reader(users.uuid)}

@@ -1,6 +1,6 @@
 -- The relationships of a user to the users with the handles, in the order of the handles.
 --
--- Each probe takes the first follow from a pair on, in the primary key's order, because only the primary key serves that.
+-- Each probe takes the first row from a pair on, in the primary key's order, because only the primary key serves that.
 -- For EXISTS, or for an equality, the planner may also choose to read all followers of a user.
 SELECT
     users.uuid,
@@ -18,7 +18,24 @@ SELECT
         WHERE (follows.follower_uuid, follows.followed_uuid) >= (users.uuid, %(user_uuid)s)
         ORDER BY follows.follower_uuid, follows.followed_uuid
         LIMIT 1
-    ), false) AS followed_by
+    ), false) AS followed_by,
+    COALESCE((
+        SELECT
+            mutes.muter_uuid = %(user_uuid)s
+            AND mutes.muted_uuid = users.uuid
+            AND COALESCE(mutes.expires_at, 'infinity') > now()
+        FROM mutes
+        WHERE (mutes.muter_uuid, mutes.muted_uuid) >= (%(user_uuid)s, users.uuid)
+        ORDER BY mutes.muter_uuid, mutes.muted_uuid
+        LIMIT 1
+    ), false) AS muting,
+    COALESCE((
+        SELECT blocks.blocker_uuid = %(user_uuid)s AND blocks.blocked_uuid = users.uuid
+        FROM blocks
+        WHERE (blocks.blocker_uuid, blocks.blocked_uuid) >= (%(user_uuid)s, users.uuid)
+        ORDER BY blocks.blocker_uuid, blocks.blocked_uuid
+        LIMIT 1
+    ), false) AS blocking
 FROM unnest(%(handles)s::text[]) WITH ORDINALITY AS requested (handle, n)
 JOIN users ON lower(users.handle COLLATE "C") = lower(requested.handle COLLATE "C")
 ORDER BY requested.n

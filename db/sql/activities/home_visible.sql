@@ -1,0 +1,2 @@
+-- The home feed of an authenticated reader.
+{activities/visible}

@@ -1,0 +1,2 @@
+-- Live activities with a hashtag, for an authenticated reader.
+{activities/visible}

@@ -1,0 +1,9 @@
+-- A condition, as users/is_visible without the mutes: neither the reader nor the user {user} blocks the other.
+    (
+        SELECT true
+        FROM block_pairs
+        WHERE
+            block_pairs.user_uuid = (SELECT reader.uuid FROM users AS reader WHERE reader.cognito_user_id = %(reader)s)
+            AND block_pairs.other_user_uuid = {user}
+        LIMIT 1
+    ) IS NULL

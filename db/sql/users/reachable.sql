@@ -1,0 +1,6 @@
+-- A user, if neither this user nor `user_uuid` blocks the other.
+SELECT users.uuid
+FROM users
+WHERE
+    users.uuid = %(other_user_uuid)s
+    AND {users/is_reachable(users.uuid)}
