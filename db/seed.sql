@@ -182,6 +182,19 @@ JOIN users AS reporter ON reporter.handle = 'kofi'
 WHERE activities.uuid = '5eed0000-0000-4000-a000-000000000006'
 ON CONFLICT (uuid) DO NOTHING;
 
+-- A mute and a block. Neither is about andrewbrown, whose feeds show everything.
+INSERT INTO mutes (muter_uuid, muted_uuid, expires_at)
+SELECT muter.uuid, muted.uuid, now() + interval '7 days'
+FROM users AS muter
+JOIN users AS muted ON (muter.handle, muted.handle) = ('kofi', 'bayko')
+ON CONFLICT (muter_uuid, muted_uuid) DO UPDATE SET expires_at = EXCLUDED.expires_at;
+
+INSERT INTO blocks (blocker_uuid, blocked_uuid)
+SELECT blocker.uuid, blocked.uuid
+FROM users AS blocker
+JOIN users AS blocked ON (blocker.handle, blocked.handle) = ('LinYue', 'giulia_ferri')
+ON CONFLICT (blocker_uuid, blocked_uuid) DO NOTHING;
+
 -- Direct messages. Messages do not expire, so loading the file again changes no time of theirs.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)
