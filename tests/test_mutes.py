@@ -54,6 +54,7 @@ def test_mute_hides_a_user_from_feeds_until_its_end(
     root = make.activity(lin, "of lin")
     activity = make.tag(make.activity(kofi, "hello @lin, xylophone #cloud"), "cloud")
     make.mention(activity, lin)
+    make.activity(kofi, "not reposted")
     make.activity(kofi, "a reply", reply_to=root)
     make.like(root, kofi)
     make.repost(root, kofi)
@@ -86,6 +87,7 @@ def test_mute_hides_a_user_from_feeds_until_its_end(
 
     owner.execute("UPDATE mutes SET expires_at = now() WHERE muter_uuid = %s", [lin.uuid])
     assert seen(reader, kofi) == everything
+    assert "not reposted" in reader.get(FEEDS["personal home"]).text
     assert reader.get(MUTED).json == []
     assert reader.get("/api/users/relationships?handles=kofi").json[0]["muting"] is False
     purged = purge_batch(owner)
@@ -191,8 +193,12 @@ def test_short_page_continues_after_the_last_visited_row(
     for age in ("1 hour", "10 minutes", "0 s"):
         activity = make.tag(make.activity(mira, f"hello, {age} ago", age=age), "cloud")
         make.mention(activity, lin)
+    # So many newer activities leave the search to its index.
+    for author in (kofi, mira):
+        make.activity(author, f"a xylophone of {author.handle}", age="2 days")
     make.mute(lin, kofi)
     client = sign_in(lin)
+    assert handles(client, FEEDS["rare search"]) == {"mira"}
     expected = ["hello, 0 s ago", "hello, 10 minutes ago", "hello, 1 hour ago"]
 
     for feed in ("home", "hashtag", "notifications", "every notification"):
@@ -203,7 +209,7 @@ def test_short_page_continues_after_the_last_visited_row(
             assert "next" in links(first)
             assert expected[-1] not in first.text
             rows = [row.get("activity", row) for row in walk(client, first, "next")]
-            assert [row["message"] for row in rows if row["handle"] == "mira"] == expected
+            assert [row["message"] for row in rows if row["message"] in expected] == expected
             assert {row["handle"] for row in rows} - {"mira", "lin"} <= {"bystander", "friend"}
             last = client.get(path)
             while "next" in links(last):
