@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from itertools import product
+from itertools import permutations, product
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -240,16 +240,15 @@ def test_no_follow_is_left_across_a_block(app: Flask, make: Make, owner: psycopg
 
 @pytest.mark.usefixtures("bystander")
 def test_deleting_users_who_block_each_other_does_not_deadlock(make: Make, owner_url: str) -> None:
-    for _ in range(10):
-        one, other = make.user(), make.user()
-        for user, subject in ((one, other), (other, one)):
-            make.block(user, subject)
-            make.mute(user, subject)
+    def delete(user: User) -> None:
+        """Delete a user in a session of its own."""
+        with psycopg.connect(owner_url) as connection:
+            connection.execute("DELETE FROM users WHERE uuid = %s", [user.uuid])
 
-        def delete(user: User) -> None:
-            """Delete a user in a session of its own."""
-            with psycopg.connect(owner_url) as connection:
-                connection.execute("DELETE FROM users WHERE uuid = %s", [user.uuid])
-
-        with ThreadPoolExecutor(2) as threads:
-            list(threads.map(delete, (one, other)))
+    for _ in range(3):
+        users = [make.user() for _ in range(16)]
+        for user, other in permutations(users, 2):
+            make.block(user, other)
+            make.mute(user, other)
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(delete, users))
