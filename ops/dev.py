@@ -57,20 +57,21 @@ def set_default_settings() -> None:
 
 
 def serve(environ: dict[str, str], config: Config, url: str) -> int:
-    """Run bin/serve until it exits, and pass signals on to it. Returns its exit status, as a shell reports it."""
+    """Run bin/serve until it exits, and stop it on a signal. Returns its exit status, as a shell reports it."""
     server = subprocess.Popen(
         [ROOT / "bin" / "serve"],
         env=environ,
         preexec_fn=set_parent_death_signal,
-        # In a process group of its own, the service gets Ctrl-C once, from the handler below.
+        # In a process group of its own, the service gets no Ctrl-C, and one signal from the handler below.
         process_group=0,
     )
 
-    def forward(number: int, _: FrameType | None) -> None:
-        server.send_signal(number)
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        # SIGTERM for Ctrl-C too: before it becomes the service, the process is bash, which may lose SIGINT.
+        server.terminate()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+        signal.signal(number, stop)
     if wait_until_ready(config, server):
         print_line(f"Cruddur serves its feed at {url}/api/activities/home")
         print_line(f"{url}/docs documents the API, and {url}/ links to both")
