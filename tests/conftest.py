@@ -21,7 +21,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 from pytest_postgresql import factories
-from pytest_postgresql.executors import NoopExecutor
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -134,6 +133,7 @@ def load_schema(**parts: Any) -> None:
 
 
 postgresql_noproc = factories.postgresql_noproc(load=[load_schema], depends_on="server")
+postgresql = factories.postgresql("postgresql_noproc")
 
 
 @pytest.fixture(scope="session")
@@ -144,26 +144,14 @@ def maintenance(server: SimpleNamespace, server_url: str) -> Iterator[psycopg.Co
 
 
 @pytest.fixture
-def owner(
-    postgresql_noproc: NoopExecutor, maintenance: psycopg.Connection, server_url: str
-) -> Iterator[psycopg.Connection]:
-    """Yield the owner's connection to a database of the test's own, in autocommit. Afterwards end all sessions there.
-
-    pytest-postgresql's fixture for this opens three connections more, and copies by way of the buffers and of WAL. That
-    takes twice the CPU time.
-    """
-    name = postgresql_noproc.dbname
-    drop = f"DROP DATABASE IF EXISTS {name}".encode()
-    # A killed run leaves its database.
-    maintenance.execute(drop + b" WITH (FORCE)")
-    maintenance.execute(
-        f"CREATE DATABASE {name} TEMPLATE {postgresql_noproc.template_dbname} STRATEGY file_copy".encode()
-    )
-    with psycopg.connect(make_conninfo(server_url, dbname=name), autocommit=True) as connection:
-        yield connection
+def owner(postgresql: psycopg.Connection, maintenance: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """Yield the owner's connection to the test's database, in autocommit. Afterwards end all sessions there."""
+    postgresql.autocommit = True
+    database = [postgresql.info.dbname]
+    yield postgresql
+    postgresql.close()
     # DROP DATABASE sleeps for 0.1 s where a session has not ended yet.
-    poll(lambda: not maintenance.execute(END_SESSIONS, [name]).rowcount, pause=0.002)
-    maintenance.execute(drop)
+    poll(lambda: not maintenance.execute(END_SESSIONS, database).rowcount, pause=0.002)
 
 
 @pytest.fixture
