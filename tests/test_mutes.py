@@ -75,7 +75,7 @@ def test_mute_hides_a_user_from_feeds_until_its_end(
     # The repost is another user's, of an activity of the muted one.
     assert handles(reader, FEEDS["personal home"]) == {"lin"}
     assert reader.get(MUTED).json == [{"uuid": str(kofi.uuid), "handle": "kofi", "display_name": kofi.display_name}]
-    # Where the reader goes deliberately, the muted user is still there. Nobody else notices the mute.
+    # Where the reader goes deliberately, the muted user is still there. No other user notices the mute.
     assert rows_of(reader.get("/api/activities/@kofi"))
     thread = reader.get(f"/api/activities/@lin/status/{root.uuid}").json
     assert [reply["handle"] for reply in thread["replies"]] == ["kofi"]
