@@ -14,11 +14,11 @@ from typing import Any
 from joserfc.jwk import KeySet, RSAKey
 
 from lib.command_errors import CommandError
+from lib.config import DEVELOPMENT_POOL_ID
 from ops.command import data_dir, run
 
 ALGORITHM = "RS256"
 REGION = "eu-west-1"
-POOL_ID = "eu-west-1_development"
 CLIENT_ID = "development"
 # A closed port: the service gets no answer about users who are not in the database.
 CLOSED_PORT_URL = "http://127.0.0.1:9"
@@ -37,7 +37,7 @@ def private_key_path() -> Path:
 
 def jwks_path() -> Path:
     """Return the path of the public key set, named after the pool. Raises `CommandError`."""
-    return key_path(f"{POOL_ID}.json")
+    return key_path(f"{DEVELOPMENT_POOL_ID}.json")
 
 
 def settings() -> dict[str, str]:
@@ -47,7 +47,7 @@ def settings() -> dict[str, str]:
     """
     return {
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_COGNITO_USER_POOL_ID": POOL_ID,
+        "AWS_COGNITO_USER_POOL_ID": DEVELOPMENT_POOL_ID,
         "AWS_COGNITO_USER_POOL_CLIENT_ID": CLIENT_ID,
         "AWS_COGNITO_JWKS_URL": jwks_path().as_uri(),
         "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": CLOSED_PORT_URL,

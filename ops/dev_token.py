@@ -8,7 +8,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from lib.command_errors import CommandError
-from lib.config import UserPool
+from lib.config import DEVELOPMENT_POOL_ID, UserPool
 from ops import dev_keys
 from ops.command import Database, open_database, run
 
@@ -34,7 +34,7 @@ def cognito_user_id(database: Database, handle: str) -> str:
 
 def create_access_token(key: RSAKey, sub: str) -> str:
     """Return an access token for the user `sub`, with the claims of a Cognito token."""
-    pool = UserPool.of(dev_keys.REGION, dev_keys.POOL_ID, dev_keys.CLIENT_ID, None, None)
+    pool = UserPool.of(dev_keys.REGION, DEVELOPMENT_POOL_ID, dev_keys.CLIENT_ID, None, None)
     now = int(time.time())
     claims = {
         "sub": sub,

@@ -43,6 +43,7 @@ OVERRIDDEN = {
     "OTEL_METRICS_EXEMPLAR_FILTER": "always_off",
     "AWS_COGNITO_USER_POOL_ID": "ap-south-1_AbCdEfGhI",
     "AWS_COGNITO_USER_POOL_CLIENT_ID": "1h57kf5cpq17m0eml12EXAMPLE",
+    "AWS_COGNITO_DOMAIN": "https://cruddur.auth.ap-south-1.amazoncognito.com",
     "AWS_COGNITO_JWKS_URL": "file:///srv/cruddur/jwks.json",
     "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://pool:5000",
     "FRONTEND_URL": "https://cruddur.example",

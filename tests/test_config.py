@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lib.command_errors import CommandError
-from lib.config import Config, UserPool
+from lib.config import DEVELOPMENT_POOL_ID, Config, SignIn, UserPool
 from lib.conninfo import NOT_ENCODED, check_connection_url
 from tests.settings import NAMES, REQUIRED, URL, load
 
@@ -48,6 +48,7 @@ def test_unset_variable_has_a_default() -> None:
         "user_pool_client_id": "client",
         "jwks_url": None,
         "cognito_endpoint": None,
+        "cognito_domain": None,
         "host": "127.0.0.1",
         "port": 4567,
         "workers": 2,
@@ -170,6 +171,7 @@ def test_malformed_service_url_does_not_fall_back_to_owner_url() -> None:
 DIGITS = "it is not made of the digits 0 to 9 alone"
 FORM = "it does not have that form"
 CHOICES = "it is none of the choices"
+LOGIN_HOST = "its host or port holds another character than lower case letters, digits, - and ."
 SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not know"
 
 
@@ -233,6 +235,16 @@ SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not kn
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "https://u:p@a/", "it holds a user or a password"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://aws.example", "it is plain http beyond this machine"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "file:///aws", "its scheme is not http or https"),
+        ("AWS_COGNITO_DOMAIN", "cruddur.auth.us-east-1.amazoncognito.com", "it has no scheme: http:// or https://"),
+        ("AWS_COGNITO_DOMAIN", "https://login.example/", "it has a trailing slash"),
+        ("AWS_COGNITO_DOMAIN", "https://login.example/login", "it has a path"),
+        ("AWS_COGNITO_DOMAIN", "http://login.example", "it is plain http beyond this machine"),
+        ("AWS_COGNITO_DOMAIN", "https://u:p@login.example", "it holds a user or a password"),
+        ("AWS_COGNITO_DOMAIN", "https://*.example", "it holds a wildcard"),
+        ("AWS_COGNITO_DOMAIN", "https://a;script-src", LOGIN_HOST),
+        ("AWS_COGNITO_DOMAIN", "https://a,b", LOGIN_HOST),
+        ("AWS_COGNITO_DOMAIN", "https://ä", LOGIN_HOST),
+        ("AWS_COGNITO_DOMAIN", "http://[::1]:5000", LOGIN_HOST),
         ("HOST", "localhost", "it is not an IPv4 or IPv6 address: names are not looked up"),
         ("HOST", "256.0.0.1", "it is not an IPv4 or IPv6 address: names are not looked up"),
         ("PORT", "-1", DIGITS),
@@ -515,6 +527,29 @@ def test_password_without_percent_encoding_is_reported_as_such(name: str, url: s
 def test_connection_url_accepts_libpqs_syntax(url: str) -> None:
     assert load(**REQUIRED | {"CONNECTION_URL": url}).connection_url == url
     assert check_connection_url(url) == url
+
+
+DEVELOPMENT = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_COGNITO_USER_POOL_ID": DEVELOPMENT_POOL_ID}
+LOGIN = "https://cruddur.auth.eu-west-1.amazoncognito.com"
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, SignIn(kind="none")),
+        ({"AWS_COGNITO_DOMAIN": ""}, SignIn(kind="none")),
+        ({"AWS_COGNITO_DOMAIN": LOGIN}, SignIn(kind="cognito", domain=LOGIN, client_id="client")),
+        (
+            {"AWS_COGNITO_DOMAIN": "http://127.0.0.1:5000"},
+            SignIn(kind="cognito", domain="http://127.0.0.1:5000", client_id="client"),
+        ),
+        (DEVELOPMENT, SignIn(kind="development")),
+        # The key pair signs all tokens, so a managed login would lead nowhere.
+        (DEVELOPMENT | {"AWS_COGNITO_DOMAIN": LOGIN}, SignIn(kind="development")),
+    ],
+)
+def test_sign_in_depends_on_the_user_pool_and_its_domain(environ: dict[str, str], expected: SignIn) -> None:
+    assert load(**REQUIRED | environ).sign_in == expected
 
 
 def test_user_pool_addresses_default_to_cognitos() -> None:

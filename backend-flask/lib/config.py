@@ -21,6 +21,7 @@ from lib.setting_types import (
     Origins,
     PrivateURL,
     RedisURL,
+    SignInOrigin,
     WholeNumber,
 )
 
@@ -37,7 +38,10 @@ TracesSampler = Literal[
     "parentbased_always_off",
     "parentbased_traceidratio",
 ]
+SignInKind = Literal["development", "cognito", "none"]
 ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
+# The id of the pool whose tokens the development key pair signs (ops/dev_keys.py). No pool of Cognito's has this id.
+DEVELOPMENT_POOL_ID = "eu-west-1_development"
 # A queue of MAX_SPANS spans takes gigabytes. MAX_MILLISECONDS is an hour.
 MAX_SPANS, MAX_MILLISECONDS = 1_000_000, 3_600_000
 # One client gets fewer responses in a minute than this.
@@ -106,6 +110,16 @@ class UserPool:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """How users sign in on Cruddur's page: by a link with a token, at the user pool's managed login, or not at all."""
+
+    kind: SignInKind
+    # The origin of the managed login, and the app client that it knows the page by.
+    domain: str | None = None
+    client_id: str | None = None
+
+
 class Config(BaseSettings):
     """The settings of the service. Keyword arguments, by field name, take precedence over the environment."""
 
@@ -172,6 +186,12 @@ class Config(BaseSettings):
         "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
         "a URL that starts with https://, or with http:// on this machine",
         example="http://127.0.0.1:5000",
+        default=None,
+    )
+    cognito_domain: SignInOrigin | None = setting(
+        "AWS_COGNITO_DOMAIN",
+        "the origin of the user pool's managed login: https://, or http:// on this machine, without a path",
+        example="https://cruddur.auth.eu-west-1.amazoncognito.com",
         default=None,
     )
     host: Address = setting("HOST", "an IPv4 or IPv6 address", example="127.0.0.1", default="127.0.0.1")
@@ -295,6 +315,15 @@ class Config(BaseSettings):
         return UserPool.of(
             self.region, self.user_pool_id, self.user_pool_client_id, self.jwks_url, self.cognito_endpoint
         )
+
+    @property
+    def sign_in(self) -> SignIn:
+        """Return how users sign in on the page. The development pool has no managed login."""
+        if self.user_pool_id == DEVELOPMENT_POOL_ID:
+            return SignIn(kind="development")
+        if self.cognito_domain is None:
+            return SignIn(kind="none")
+        return SignIn(kind="cognito", domain=self.cognito_domain, client_id=self.user_pool_client_id)
 
     @property
     def has_access_log(self) -> bool:

@@ -131,6 +131,14 @@ def check_origin(text: str) -> str:
     return check_url(text)
 
 
+def check_sign_in_origin(text: str) -> str:
+    """Return an origin that is safe for tokens and has a place in a Content-Security-Policy. Raises `ValueError`."""
+    # In a policy `;` and `,` would begin another directive, and CSP has no notation for IPv6 addresses.
+    if re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]+)?", check_origin(text)) is None:
+        raise ValueError("its host or port holds another character than lower case letters, digits, - and .")
+    return check_private_url(text)
+
+
 # The first pattern that matches gives the reason.
 ORIGIN_FAULTS = (
     (r"^$", "an origin in it is empty"),
@@ -154,6 +162,7 @@ ConnectionURL = Annotated[str, AfterValidator(check_connection_url)]
 Origin = Annotated[str, AfterValidator(check_origin)]
 # NoDecode: pydantic-settings would otherwise parse the value of a tuple as JSON.
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
+SignInOrigin = Annotated[str, AfterValidator(check_sign_in_origin)]
 KeySetURL = Annotated[str, AfterValidator(check_key_set_url)]
 RedisURL = Annotated[str, AfterValidator(check_redis_url)]
 PrivateURL = Annotated[str, AfterValidator(check_private_url)]
