@@ -16,7 +16,19 @@ from lib import (
     telemetry,
 )
 from lib.config import Config
-from routes import activities, docs, health, message_groups, messages, notifications, profile, reports, trends, users
+from routes import (
+    activities,
+    docs,
+    health,
+    message_groups,
+    messages,
+    notifications,
+    pages,
+    profile,
+    reports,
+    trends,
+    users,
+)
 
 
 def create_app(config: Config) -> Flask:
@@ -32,11 +44,12 @@ def create_app(config: Config) -> Flask:
     load_shedding.init_app(app, config)
     rate_limits.limit_rejected_tokens(app, config)
     auth.init_app(app, config.user_pool)
-    rate_limits.limit_requests(app, unlimited=[docs.bp, health.bp])
+    rate_limits.limit_requests(app, unlimited=[docs.bp, health.bp, pages.bp])
     body.init_app(app)
     http.init_app(app)
     activities.init_app(app)
     trends.init_app(app)
+    pages.init_app(app, config)
     for routes in (users, profile, notifications, message_groups, messages, reports, docs, health):
         app.register_blueprint(routes.bp)
     return app

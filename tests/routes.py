@@ -34,7 +34,9 @@ class World:
             rule.replace("<handle:handle>", handle)
             .replace("<uuid:activity_uuid>", str(self.activity.uuid))
             .replace("<uuid:message_group_uuid>", str(self.group))
-            .replace("<name>", "start.js")
+            .replace("<name>", "app.js" if rule.startswith("/web/") else "start.js")
+            # A digest of no version.
+            .replace("<digest>", "0" * 16)
             .replace("<tag>", "owner")
         )
 
@@ -86,6 +88,11 @@ OPTIONAL = {
     ("GET", "/api/activities/@<handle:handle>"),
     ("GET", "/api/activities/@<handle:handle>/status/<uuid:activity_uuid>"),
 }
+# The page's paths that read no database.
+PAGES = (
+    *("/", "/@<handle:handle>", "/search", "/tags/<tag>", "/notifications"),
+    *("/messages", "/messages/<uuid:message_group_uuid>", "/messages/@<handle:handle>"),
+)
 # The routes without authentication.
 PUBLIC = {
     ("GET", "/api/health-check"),
@@ -97,7 +104,9 @@ PUBLIC = {
     ("GET", "/api/users/@<handle:handle>/short"),
     ("GET", "/api/users/@<handle:handle>/followers"),
     ("GET", "/api/users/@<handle:handle>/following"),
-    ("GET", "/"),
+    *(("GET", rule) for rule in PAGES),
+    ("GET", "/@<handle:handle>/status/<uuid:activity_uuid>"),
+    ("GET", "/web/<digest>/<name>"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/docs/<name>"),
@@ -117,6 +126,7 @@ SIGNED_IN = {
     ("DELETE", "/api/users/@<handle:handle>/mute"): Row(200, 200, 422, 200),
     ("PUT", "/api/users/@<handle:handle>/block"): Row(200, 200, 422, 200),
     ("DELETE", "/api/users/@<handle:handle>/block"): Row(200, 200, 422, 200),
+    ("GET", "/api/users/me"): Row(200, 200, 200, 200),
     ("GET", "/api/users/suggested"): Row(200, 200, 200, 200),
     ("GET", "/api/users/muted"): Row(200, 200, 200, 200),
     ("GET", "/api/users/blocked"): Row(200, 200, 200, 200),

@@ -132,12 +132,13 @@ def ask(watch: Watch, way: str, uuid: UUID, request: Callable[[UUID], TestRespon
     sent, response, received = watch.now(), request(uuid), watch.now()
     if response.status_code == HTTPStatus.OK:
         body = response.json
-        if isinstance(body, list):
-            # The users who like the activity, or reposted it.
+        if body is None or isinstance(body, list):
+            # The page with the activity's author, or the users who like the activity, or reposted it.
             body = {"expires_at": watch.ends[uuid].isoformat()}
         watch.check(way, sent, [body["activity"], *body["replies"]] if "replies" in body else [body])
     else:
-        assert (response.status_code, response.json) == (404, ["not_found"])
+        codes = response.json["codes"] if isinstance(response.json, dict) else response.json
+        assert (response.status_code, codes) == (404, ["not_found"])
         assert watch.ends[uuid] <= received
         watch.seen[f"{way}, gone"] += 1
 
@@ -170,6 +171,11 @@ def post(client: FlaskClient, key: str) -> TestResponse:
     """Create an activity, or replay its creation."""
     body = {"message": "ends soon, @reader", "ttl": "1-hour"}
     return client.post("/api/activities", json=body, headers={"Idempotency-Key": key})
+
+
+def preview(client: FlaskClient, uuid: UUID) -> TestResponse:
+    """Request the page of an activity, which shows the author."""
+    return client.get(f"/@author/status/{uuid}", headers={"Accept": "application/problem+json"})
 
 
 def until_all_expired(watch: Watch, *steps: Callable[[], None]) -> None:
@@ -215,6 +221,7 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
         "likes": partial(ask_nearest, watch, "likes", watch.ends, likes),
         "repost": partial(ask_nearest, watch, "repost", watch.ends, unrepost_and_repost),
         "reposts": partial(ask_nearest, watch, "reposts", watch.ends, reposts),
+        "preview": partial(ask_nearest, watch, "preview", watch.ends, partial(preview, visitor)),
         "replay": partial(ask_nearest, watch, "replay", keys, replay),
     }
     with ThreadPoolExecutor() as pool:

@@ -101,8 +101,9 @@ def test_image_serves_the_seeded_feed_with_composes_commands(context: Path, comp
         with serving(built, backend) as port:
             assert get(port, "/readyz") == (200, b'{"success": true}')
             assert b"This was imported as seed data!" in get(port, "/api/activities/home")[1]
-            # The OpenAPI document, and its page.
-            assert [get(port, path)[0] for path in ("/openapi.json", "/docs")] == [200, 200]
+            # The page with its assets, the OpenAPI document, and the page of that.
+            paths = ("/", "/web/0/app.js", "/web/0/style.css", "/web/0/icon.svg", "/openapi.json", "/docs")
+            assert [get(port, path)[0] for path in paths] == [200] * len(paths)
             status, access_token, err = outcome(
                 built, [*command(dev_token, "entrypoint"), "andrewbrown"], dev_token["environment"]
             )

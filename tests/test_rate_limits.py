@@ -243,7 +243,18 @@ def test_missing_token_does_not_count_as_rejected(limited: Limited, headers: dic
 
 
 @pytest.mark.parametrize(
-    "path", ["/livez", "/readyz", "/api/health-check", "/", "/docs", "/docs/start.js", "/openapi.json"]
+    "path",
+    [
+        "/livez",
+        "/readyz",
+        "/api/health-check",
+        "/",
+        "/@nobody",
+        "/web/0/app.js",
+        "/docs",
+        "/docs/start.js",
+        "/openapi.json",
+    ],
 )
 def test_health_checks_and_documentation_are_not_limited(limited: Limited, path: str) -> None:
     client = limited(anonymous_reads=1).test_client()

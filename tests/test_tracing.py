@@ -8,7 +8,7 @@ from psycopg import Connection
 from harness.collector import Collector, attributes
 from tests import tokens
 from tests.factories import Make, User
-from tests.routes import EVERY, World
+from tests.routes import EVERY, PAGES, World
 from tests.telemetry import Watched, watched
 from tests.tokens import bearer
 
@@ -23,6 +23,7 @@ READS: dict[str, UseCases] = {
     "/api/activities/search": [("search-activities", ("activities/search",))],
     "/api/activities/following": [SIGN_IN, ("following-activities", ("activities/following",))],
     "/api/users/relationships": [SIGN_IN, ("relationships", ("users/relationships",))],
+    "/api/users/me": [SIGN_IN, ("current-user", ("users/viewer",))],
     "/api/users/suggested": [SIGN_IN, ("suggested-users", ("users/suggested",))],
     "/api/users/muted": [SIGN_IN, ("muted-users", ("mutes/index",))],
     "/api/users/blocked": [SIGN_IN, ("blocked-users", ("blocks/index",))],
@@ -39,6 +40,7 @@ READS: dict[str, UseCases] = {
         ("show-activity", ("activities/replies_unblocked",))
     ],
     "/api/users/@<handle:handle>/short": [("users-short", ("users/short",))],
+    "/@<handle:handle>/status/<uuid:activity_uuid>": [("activity-preview", ("activities/preview",))],
     "/api/notifications": [SIGN_IN, ("notifications", ("notifications/index",))],
     "/api/notifications/unread": [SIGN_IN, ("unread-notifications", ("notifications/unread_count",))],
     "/api/message_groups": [SIGN_IN, ("message-groups", ("message_groups/index",))],
@@ -102,7 +104,10 @@ WRITES: dict[tuple[str, str], UseCases] = {
     ],
 }
 # The reads without a list.
-OBJECTS = {"/api/users/@<handle:handle>/short", "/api/notifications/unread"}
+OBJECTS = {
+    *("/api/users/@<handle:handle>/short", "/api/notifications/unread", "/api/users/me"),
+    "/@<handle:handle>/status/<uuid:activity_uuid>",
+}
 EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
 
 
@@ -161,7 +166,7 @@ def test_each_route_has_its_span_tree(service: Watched, world: World, method: st
 
 def test_every_route_has_expected_spans() -> None:
     unseen = {("GET", path) for path in ("/api/health-check", "/livez", "/readyz")}
-    documents = {("GET", path) for path in ("/", "/openapi.json", "/docs", "/docs/<name>")}
+    documents = {("GET", path) for path in (*PAGES, "/web/<digest>/<name>", "/openapi.json", "/docs", "/docs/<name>")}
 
     assert EXPECTED.keys() == EVERY - unseen - documents
 

@@ -174,6 +174,9 @@ def answer_not_modified(response: Response) -> None:
 
 
 def set_cache_control(response: Response, *, is_read: bool, is_personal: bool) -> None:
-    """Let caches store responses that are the same for all users, after revalidation only, and no others."""
+    """Let caches store responses that are the same for all users, after revalidation only, and no others.
+
+    The header of a view, if the response has one, takes precedence.
+    """
     is_cacheable = is_read and not is_personal and response.status_code in {200, 304}
-    response.headers.add("Cache-Control", NO_CACHE if is_cacheable else NO_STORE)
+    response.headers.setdefault("Cache-Control", NO_CACHE if is_cacheable else NO_STORE)

@@ -1,6 +1,6 @@
-"""API documentation: an index page, the OpenAPI document, and Swagger UI.
+"""API documentation: the OpenAPI document, and Swagger UI.
 
-Every link is relative to its page, because a proxy may remove a prefix of the paths.
+Every link is relative to the page, because a proxy may remove a prefix of the paths.
 """
 
 import json
@@ -29,16 +29,11 @@ ASSETS: dict[str, tuple[Traversable, str]] = {
     "swagger-ui.css": (SWAGGER_UI / "swagger-ui.css", "text/css; charset=utf-8"),
     "favicon-32x32.png": (SWAGGER_UI / "favicon-32x32.png", "image/png"),
 }
-# The pages need no other host, and the index runs no script.
-INDEX_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src 'self'"
-REFERENCE_POLICY = f"{INDEX_POLICY} data:; script-src 'self'; style-src 'self'; connect-src 'self'"
-
-
-@bp.get("/")
-@public
-def index() -> Response:
-    """Return the index page, with links to the home feed and the documentation."""
-    return send_page("index.html", INDEX_POLICY)
+# The page needs no other host.
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src 'self' data:; "
+    "script-src 'self'; style-src 'self'; connect-src 'self'"
+)
 
 
 @bp.get("/openapi.json")
@@ -54,7 +49,9 @@ def page() -> Response:
     """Return the Swagger UI page. `/docs/` redirects to it: its links are relative to a path without a slash."""
     if request.path.endswith("/"):
         return Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": "../docs"})
-    return send_page("reference.html", REFERENCE_POLICY)
+    response = send_file("text/html; charset=utf-8", PAGES / "reference.html")
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
 
 
 @bp.get("/docs/<name>")
@@ -72,13 +69,6 @@ def openapi() -> bytes:
     """Return `openapi.yaml` as JSON, converting it once."""
     text = (BACKEND / "openapi.yaml").read_bytes()
     return json.dumps(yaml.load(text, Loader=yaml.CSafeLoader), ensure_ascii=False).encode()
-
-
-def send_page(name: str, policy: str) -> Response:
-    """Return an HTML page with its Content-Security-Policy."""
-    response = send_file("text/html; charset=utf-8", PAGES / name)
-    response.headers["Content-Security-Policy"] = policy
-    return response
 
 
 def send_file(content_type: str, file: Traversable) -> Response:

@@ -8,6 +8,7 @@ from lib.db import get_db
 from lib.http import json_response, page_request
 from routes.current_user import current_user
 from services.blocks import BlockedUsers, BlockUser, UnblockUser
+from services.current_user import CurrentUser
 from services.follows import FollowUser, UnfollowUser, UserFollowers, UserFollowing
 from services.mutes import MutedUsers, MuteUser, UnmuteUser
 from services.relationships import Relationships
@@ -15,6 +16,13 @@ from services.suggested_users import SuggestedUsers
 from services.users_short import UsersShort
 
 bp = Blueprint("users", __name__, url_prefix="/api/users")
+
+
+@bp.get("/me")
+@login_required
+def me() -> Response:
+    """Return the current user."""
+    return json_response(CurrentUser(get_db()).run(user=current_user()))
 
 
 @bp.get("/@<handle:handle>/short")
