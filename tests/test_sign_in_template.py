@@ -1,10 +1,12 @@
 """The sign-in's CloudFormation template: requirements beyond those of cfn-lint and Control Tower's rules."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.settings import REQUIRED, load
 from tests.templates import Template, planted, properties, resources, template
 
 pytestmark = pytest.mark.slow
@@ -132,10 +134,62 @@ def test_app_client_is_public_and_short_lived(sign_in: Template) -> None:
     assert set(client["ExplicitAuthFlows"]) == {"ALLOW_USER_SRP_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}
     assert client["PreventUserExistenceErrors"] == "ENABLED"
     assert client["EnableTokenRevocation"] is True
-    assert "AllowedOAuthFlows" not in client
     assert client["TokenValidityUnits"] == {"AccessToken": "minutes", "IdToken": "minutes", "RefreshToken": "days"}
     assert client["AccessTokenValidity"] <= 15
     assert client["RefreshTokenValidity"] <= 7
+
+
+def test_managed_login_sends_codes_to_the_page_alone(sign_in: Template) -> None:
+    client, domain = properties(sign_in, "UserPoolClient"), properties(sign_in, "UserPoolDomain")
+
+    assert (domain["UserPoolId"], domain["Domain"]) == ({"Ref": "UserPool"}, {"Ref": "DomainPrefix"})
+    assert (client["AllowedOAuthFlowsUserPoolClient"], client["AllowedOAuthFlows"]) == (True, ["code"])
+    assert client["CallbackURLs"] == client["LogoutURLs"] == [{"Ref": "PageUrl"}]
+
+
+def test_managed_logins_tokens_may_call_get_user(sign_in: Template) -> None:
+    client = properties(sign_in, "UserPoolClient")
+
+    assert set(client["AllowedOAuthScopes"]) == {"openid", "aws.cognito.signin.user.admin"}
+
+
+def test_managed_login_fits_the_tier(sign_in: Template) -> None:
+    pool, domain = properties(sign_in, "UserPool"), properties(sign_in, "UserPoolDomain")
+
+    assert (pool["UserPoolTier"], domain["ManagedLoginVersion"]) == ("LITE", 1)
+
+
+def test_output_is_the_setting_for_the_page(sign_in: Template) -> None:
+    output = sign_in["Outputs"]["Domain"]
+    url = output["Value"]["Fn::Sub"]
+    origin = url.replace("${UserPoolDomain}", "cruddur").replace("${AWS::Region}", "eu-west-1")
+
+    assert output["Description"] == "AWS_COGNITO_DOMAIN"
+    assert load(**REQUIRED | {"AWS_COGNITO_DOMAIN": origin}).cognito_domain == origin
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "is_valid"),
+    [
+        ("PageUrl", "https://cruddur.example/", True),
+        ("PageUrl", "https://cruddur.example:8443/prefix/", True),
+        ("PageUrl", "http://localhost:4567/", True),
+        ("PageUrl", "https://cruddur.example", False),
+        ("PageUrl", "https://cruddur.example/prefix", False),
+        ("PageUrl", "http://cruddur.example/", False),
+        ("PageUrl", "https://cruddur.example/?a=b", False),
+        ("DomainPrefix", "cruddur", True),
+        ("DomainPrefix", "cruddur-", False),
+        ("DomainPrefix", "Cruddur", False),
+        ("DomainPrefix", "a" * 64, False),
+    ],
+)
+def test_parameter_of_the_managed_login_is_checked(
+    sign_in: Template, parameter: str, value: str, *, is_valid: bool
+) -> None:
+    pattern = sign_in["Parameters"][parameter]["AllowedPattern"]
+
+    assert (re.search(pattern, value) is not None) == is_valid
 
 
 STATEMENTS = "Role.Properties.Policies.0.PolicyDocument.Statement"
@@ -176,6 +230,12 @@ FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
         ["ALLOW_USER_PASSWORD_AUTH"],
         test_app_client_is_public_and_short_lived,
     ),
+    ("UserPoolClient.Properties.AllowedOAuthFlows", ["implicit"], test_managed_login_sends_codes_to_the_page_alone),
+    ("UserPoolClient.Properties.CallbackURLs.0", "https://b", test_managed_login_sends_codes_to_the_page_alone),
+    ("UserPoolClient.Properties.LogoutURLs.0", "https://b", test_managed_login_sends_codes_to_the_page_alone),
+    ("UserPoolDomain.Properties.UserPoolId", "another", test_managed_login_sends_codes_to_the_page_alone),
+    ("UserPoolClient.Properties.AllowedOAuthScopes", ["openid"], test_managed_logins_tokens_may_call_get_user),
+    ("UserPoolDomain.Properties.ManagedLoginVersion", 2, test_managed_login_fits_the_tier),
     ("UserPoolClient.Properties.AccessTokenValidity", 16, test_app_client_is_public_and_short_lived),
 ]
 
