@@ -1,5 +1,6 @@
 """nginx in front of the service, configured as in docker-compose.yml."""
 
+import gzip
 import json
 import re
 import ssl
@@ -21,6 +22,7 @@ from harness.stubs import StubRequest, StubResponse, http_stub
 from harness.waiting import SECONDS
 from lib.body import MAX_BYTES
 from lib.load_shedding import queue_seconds
+from routes.pages import assets
 from tests import tokens
 from tests.conftest import FRONTEND
 from tests.factories import Make
@@ -63,7 +65,8 @@ def ask(url: str, method: str, path: str, body: bytes | None = None, **headers: 
     connection = HTTPConnection(str(urlsplit(url).hostname), urlsplit(url).port, timeout=30)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     response = connection.getresponse()
-    answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+    fields = {name.lower(): ", ".join(response.headers.get_all(name, [])) for name in response.headers}
+    answer = Answer(response.status, fields, response.read())
     connection.close()
     return answer
 
@@ -190,6 +193,63 @@ def test_redirect_stays_below_a_prefix(prefixed: str) -> None:
     response = ask(prefixed, "GET", f"{PREFIX}/docs/")
 
     assert (response.status, urljoin(f"{PREFIX}/docs/", response.headers["location"])) == (308, f"{PREFIX}/docs")
+
+
+@pytest.fixture
+def compressible() -> list[tuple[str, str]]:
+    """Return paths of the page and of files, each with its `Cache-Control`."""
+    immutable = "public, max-age=31536000, immutable"
+    files = [(f"/web/{assets().digest}/{name}", immutable) for name in ("style.css", "icon.svg")]
+    return [
+        ("/", "no-cache"),
+        ("/search", "no-cache"),
+        *files,
+        ("/web/0/style.css", "no-cache"),
+        ("/docs/start.js", "no-cache"),
+    ]
+
+
+def test_page_and_files_are_compressed(url: str, compressible: list[tuple[str, str]]) -> None:
+    for path, cache_control in compressible:
+        plain = ask(url, "GET", path)
+        # `Via` is the header of a further proxy in front.
+        packed = ask(url, "GET", path, Accept_Encoding="gzip, br", Via="1.1 cdn")
+
+        assert (packed.status, packed.headers["content-encoding"]) == (200, "gzip"), path
+        assert gzip.decompress(packed.body) == plain.body, path
+        assert packed.headers["cache-control"] == cache_control, path
+        assert "content-encoding" not in plain.headers, path
+        assert "Accept-Encoding" in plain.headers["vary"], path
+        assert "Accept-Encoding" in packed.headers["vary"], path
+
+
+def test_compressed_page_and_files_are_revalidated(url: str, compressible: list[tuple[str, str]]) -> None:
+    for path, cache_control in compressible:
+        # nginx makes the tag of a compressed response weak. Both tags stand for the same file.
+        tags = [ask(url, "GET", path, Accept_Encoding=coding).headers["etag"] for coding in ("gzip", "identity")]
+        assert tags[0] == f"W/{tags[1]}", path
+        for tag in tags:
+            again = ask(url, "GET", path, Accept_Encoding="gzip", If_None_Match=tag)
+
+            assert (again.status, again.body, again.headers["cache-control"]) == (304, b"", cache_control), path
+
+
+def test_json_is_not_compressed(url: str, make: Make) -> None:
+    make.activity(make.user(), "hello " * 40)
+
+    for path in (HOME, "/openapi.json", "/nope"):
+        response = ask(url, "GET", path, Accept_Encoding="gzip")
+
+        assert "content-encoding" not in response.headers
+        assert isinstance(json.loads(response.body), list | dict)
+        assert "Accept-Encoding" not in response.headers["vary"]
+
+
+def test_failure_of_the_service_keeps_the_page(url: str) -> None:
+    response = ask(url, "GET", "/@nobody/status/5eed0000-0000-4000-a000-000000000001")
+
+    assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert response.headers["cache-control"] == "private, no-store"
 
 
 def echoed(request: StubRequest) -> StubResponse:
