@@ -1,4 +1,4 @@
-"""Serve the seeded feed on this machine. Without CONNECTION_URL, start the embedded Postgres."""
+"""Serve Cruddur with the seed on this machine. Without CONNECTION_URL, start the embedded Postgres."""
 
 import ctypes
 import os
@@ -20,6 +20,7 @@ from lib.config import Config
 from ops import dev_keys
 from ops.command import ROOT, Database, env_text, open_database, run
 from ops.create_database import ROLE, create
+from ops.dev_token import create_access_token
 from ops.migrate import migrate
 from ops.schema_load import load_schema, schema_revision
 from ops.seed import load_seed
@@ -27,6 +28,13 @@ from ops.seed import load_seed
 # <linux/prctl.h>
 PR_SET_PDEATHSIG = 1
 STDOUT = 1
+# The users of db/seed.sql, which has a fixed uuid for each.
+FIND_SEEDED_USERS = """
+    SELECT users.handle, users.cognito_user_id
+    FROM users
+    WHERE users.uuid BETWEEN '5eed0000-0000-4000-8000-000000000001' AND '5eed0000-0000-4000-8000-000000000005'
+    ORDER BY users.uuid
+"""
 FRONTEND_URL = "http://localhost:3000"
 
 
@@ -56,8 +64,29 @@ def set_default_settings() -> None:
         os.environ.update(dev_keys.settings())
 
 
-def serve(environ: dict[str, str], config: Config, url: str) -> int:
-    """Run bin/serve until it exits, and stop it on a signal. Returns its exit status, as a shell reports it."""
+def welcome(database: Database, url: str) -> list[str]:
+    """Return the lines about the running service. With the development key pair each seeded user has a link.
+
+    The link signs in on the page. Browsers send no fragment to a server, so no server's log contains the token.
+    """
+    lines = [
+        f"Cruddur is at {url}/",
+        f"{url}/docs documents the API, and {url}/api/activities/home is the home feed",
+    ]
+    if dev_keys.configured_pool_settings():
+        return lines
+    with database.connect() as connection:
+        users = connection.execute(FIND_SEEDED_USERS).fetchall()
+    key = dev_keys.load_or_create()
+    links = [f"Sign in as {handle}: {url}/#token={create_access_token(key, sub)}" for handle, sub in users]
+    return [*lines, "bin/dev-token andrewbrown prints a token for requests to the API", *links]
+
+
+def serve(environ: dict[str, str], config: Config, lines: list[str]) -> int:
+    """Run bin/serve until it exits, and stop it on a signal. Returns its exit status, as a shell reports it.
+
+    Print the lines as soon as the service responds.
+    """
     server = subprocess.Popen(
         [ROOT / "bin" / "serve"],
         env=environ,
@@ -73,10 +102,8 @@ def serve(environ: dict[str, str], config: Config, url: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     if wait_until_ready(config, server):
-        print_line(f"Cruddur serves its feed at {url}/api/activities/home")
-        print_line(f"{url}/docs documents the API, and {url}/ links to both")
-        if not dev_keys.configured_pool_settings():
-            print_line("bin/dev-token andrewbrown prints a token to sign in with")
+        for line in lines:
+            print_line(line)
     status = server.wait()
     return status if status >= 0 else 128 - status
 
@@ -130,8 +157,9 @@ def main() -> int:
         if db.is_embedded:
             environ["SERVICE_CONNECTION_URL"] = make_conninfo(db.url, user=ROLE)
         prepare_database(db, environ.get("SERVICE_CONNECTION_URL", ""))
+        lines = welcome(db, url)
         print_step("Starting the service")
-        return serve(environ, config, url)
+        return serve(environ, config, lines)
 
 
 if __name__ == "__main__":

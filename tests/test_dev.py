@@ -19,22 +19,28 @@ from harness.ports import free_port
 from harness.processes import CLEAN
 from harness.waiting import SECONDS, wait_until
 from ops import dev
-from ops.command import ROOT
+from ops.command import ROOT, Database
+from ops.seed import load_seed
 from tests.conftest import SERVICE_PASSWORD, WORKER
+from tests.dev_tokens import ask
+from tests.factories import Make
 from tests.processes import STOP_SECONDS, UNWRITABLE, running, runs, script, started, unwritable
 from tests.service import get, serving
 
 pytestmark = pytest.mark.slow
 
 HOME_FEED = "/api/activities/home"
+# The users of db/seed.sql.
+SEEDED = ["andrewbrown", "bayko", "giulia_ferri", "kofi", "LinYue"]
+LINK = r"Sign in as (?P<handle>\w+): http://localhost:(?P<port>\d+)/#token=(?P<token>[\w.-]+)\n"
 
 
 def feed(dev: "subprocess.Popen[str]", port: str) -> list[str]:
     """Check bin/dev's first lines, and return the messages of the feed that it serves."""
     assert dev.stdout is not None
     url = f"http://localhost:{port}"
-    assert dev.stdout.readline() == f"Cruddur serves its feed at {url}{HOME_FEED}\n"
-    assert dev.stdout.readline() == f"{url}/docs documents the API, and {url}/ links to both\n"
+    assert dev.stdout.readline() == f"Cruddur is at {url}/\n"
+    assert dev.stdout.readline() == f"{url}/docs documents the API, and {url}{HOME_FEED} is the home feed\n"
     assert [get(port, path)[0] for path in ("/docs", "/")] == [200, 200]
     status, body = get(port, HOME_FEED)
     assert status == 200
@@ -66,6 +72,50 @@ def test_dev_serves_the_seed_and_keeps_changes(home: Path) -> None:
         dev.send_signal(signal.SIGINT)
         assert dev.wait(30) == 0
         assert not runs(home)
+
+
+def test_dev_prints_a_link_for_each_seeded_user(home: Path) -> None:
+    port = free_port()
+    with running("dev", PORT=port, CRUDDUR_DATA_DIR=str(home)) as dev:
+        feed(dev, port)
+        assert dev.stdout is not None
+        assert dev.stdout.readline() == "bin/dev-token andrewbrown prints a token for requests to the API\n"
+        links = [re.fullmatch(LINK, dev.stdout.readline()) for _ in SEEDED]
+        found = {link["handle"]: link["token"] for link in links if link and link["port"] == port}
+        assert list(found) == SEEDED
+        users = [ask(port, "/api/users/me", token) for token in found.values()]
+        assert [(status, user["handle"]) for status, user in users] == [(200, handle) for handle in SEEDED]
+        assert b'data-sign-in="development"' in get(port, "/")[1]
+        dev.send_signal(signal.SIGTERM)
+        out, log = dev.communicate(timeout=STOP_SECONDS)
+
+    assert (out, "/api/users/me" in log) == ("", True)
+    assert [handle for handle, token in found.items() if token in log] == []
+
+
+def test_links_are_for_users_in_the_database_and_the_development_keys(
+    owner: psycopg.Connection,
+    owner_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Make,
+    at_home: None,  # noqa: ARG001
+) -> None:
+    url, database = "http://localhost:4567", Database("CONNECTION_URL", owner_url)
+
+    def handles() -> list[str]:
+        return [line.split(":")[0].removeprefix("Sign in as ") for line in dev.welcome(database, url) if "#" in line]
+
+    make.user("andrewbrown")
+    assert handles() == []
+    owner.execute("UPDATE users SET uuid = '5eed0000-0000-4000-8000-000000000001'")
+    assert handles() == ["andrewbrown"]
+    owner.execute("DELETE FROM users")
+    load_seed(owner)
+    make.user("another")
+    assert handles() == SEEDED
+    monkeypatch.setenv("AWS_COGNITO_USER_POOL_ID", "eu-west-1_AbCdEfGhI")
+    assert handles() == []
+    assert dev.welcome(database, url)[0] == f"Cruddur is at {url}/"
 
 
 def test_readme_examples_print_the_documented_output(home: Path) -> None:
@@ -160,7 +210,7 @@ def test_unwritable_output_does_not_block_or_fail_its_lines(monkeypatch: pytest.
     monkeypatch.setattr(threading, "excepthook", failures.append)
     with unwritable(way) as output:
         monkeypatch.setattr(dev, "STDOUT", output)
-        thread = threading.Thread(target=dev.print_line, args=["Cruddur serves its feed"], daemon=True)
+        thread = threading.Thread(target=dev.print_line, args=["Cruddur is at"], daemon=True)
         thread.start()
         thread.join(timeout=10)
 
@@ -225,7 +275,7 @@ def test_terminal_shows_each_step_of_a_start(home: Path) -> None:
         assert lines == [
             *steps,
             "Starting the service ...",
-            f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}",
+            f"Cruddur is at http://localhost:{port}/",
         ]
 
 
@@ -279,7 +329,7 @@ def test_network_namespace_needs_its_loopback_up(home: Path) -> None:
     command: list[str | Path] = [*ALONE, sys.executable, "-c", LOOPBACK_UP, ROOT / "bin" / "dev"]
     with started(command, **settings) as dev:
         assert dev.stdout is not None
-        assert dev.stdout.readline() == f"Cruddur serves its feed at http://localhost:{port}{HOME_FEED}\n"
+        assert dev.stdout.readline() == f"Cruddur is at http://localhost:{port}/\n"
         dev.send_signal(signal.SIGTERM)
         assert dev.wait(STOP_SECONDS) == 0
     assert not runs(home)

@@ -50,9 +50,9 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     ):
         cognito.people[STRANGER] = {"preferred_username": "stranger"}
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("Cruddur serves its feed at ")
-        assert process.stdout.readline().endswith("/ links to both\n")
-        assert process.stdout.readline() == "bin/dev-token andrewbrown prints a token to sign in with\n"
+        assert process.stdout.readline().startswith("Cruddur is at ")
+        assert process.stdout.readline().endswith(" is the home feed\n")
+        assert process.stdout.readline() == "bin/dev-token andrewbrown prints a token for requests to the API\n"
         yield instance
         assert not cognito.asked
 

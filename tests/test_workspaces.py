@@ -115,7 +115,7 @@ def test_workspace_serves_the_seeded_feed_without_access_to_rds(
     settings = {"PATH": path, "PORT": port, "CRUDDUR_DATA_DIR": str(tmp_path / "home"), **database, **RULE}
     with working(start, **settings) as process:
         assert process.stdout is not None
-        first_line = f"Cruddur serves its feed at {start.backend.format(port=port)}/api/activities/home\n"
+        first_line = f"Cruddur is at {start.backend.format(port=port)}/\n"
         assert first_line in iter(process.stdout.readline, "")
         connection = HTTPConnection("127.0.0.1", int(port), timeout=5)
         connection.request("GET", "/api/activities/home", headers={"Origin": start.frontend})
