@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -72,58 +73,63 @@ def report(make: Make, _: User) -> Write:
     return Write("/api/reports", {"handle": make.user().handle, "category": "spam"}, "SELECT count(*) FROM reports")
 
 
-ways = pytest.mark.parametrize("way", [activity, reply, message, first_message, profile, report])
-Way = Callable[[Make, User], Write]
+WAYS: tuple[Callable[[Make, User], Write], ...] = (activity, reply, message, first_message, profile, report)
 
 
 @pytest.mark.usefixtures("bystander")
-@ways
 def test_replayed_request_returns_the_first_response_and_writes_nothing(
-    sign_in: SignIn, make: Make, lin: User, way: Way
+    subtests: pytest.Subtests, sign_in: SignIn, make: Make
 ) -> None:
-    write = way(make, lin)
-    first = post(sign_in(lin), "key", write.body, write.path)
-    count = make.owner.execute(write.counting.encode()).fetchone()
+    for way in WAYS:
+        user = make.user()
+        write, client = way(make, user), sign_in(user)
+        with subtests.test(way.__name__):
+            first = post(client, "key", write.body, write.path)
+            count = make.owner.execute(write.counting.encode()).fetchone()
 
-    again = post(sign_in(lin), "key", write.body, write.path)
+            again = post(client, "key", write.body, write.path)
 
-    assert (first.status_code, REPLAYED in first.headers) == (200, False)
-    assert (again.status_code, again.data, again.headers[REPLAYED]) == (200, first.data, "true")
-    assert make.owner.execute(write.counting.encode()).fetchone() == count
-    # Another key, or no key, makes another request.
-    for other in (post(sign_in(lin), "Key", write.body, write.path), sign_in(lin).post(write.path, json=write.body)):
-        assert (other.status_code, REPLAYED in other.headers) == (200, False)
-
-
-@pytest.mark.usefixtures("bystander")
-@ways
-def test_32_concurrent_requests_with_one_key_write_once(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
-    write = way(make, lin)
-    (before,) = make.owner.execute(write.counting.encode()).fetchone()
-    clients = [sign_in(lin) for _ in range(32)]
-
-    with ThreadPoolExecutor(32) as pool:
-        responses = list(pool.map(lambda client: post(client, "key", write.body, write.path), clients))
-
-    assert {(response.status_code, response.data) for response in responses} == {(200, responses[0].data)}
-    assert sum(REPLAYED in response.headers for response in responses) == 31
-    (after,) = make.owner.execute(write.counting.encode()).fetchone()
-    assert after - before == (0 if way is profile else 1)
+            assert (first.status_code, REPLAYED in first.headers) == (200, False)
+            assert (again.status_code, again.data, again.headers[REPLAYED]) == (200, first.data, "true")
+            assert make.owner.execute(write.counting.encode()).fetchone() == count
+            # Another key, or no key, makes another request.
+            for other in (post(client, "Key", write.body, write.path), client.post(write.path, json=write.body)):
+                assert (other.status_code, REPLAYED in other.headers) == (200, False)
 
 
 @pytest.mark.usefixtures("bystander")
-@ways
-def test_key_with_another_body_or_path_is_refused(sign_in: SignIn, make: Make, lin: User, way: Way) -> None:
-    write, client = way(make, lin), sign_in(lin)
-    assert post(client, "key", write.body, write.path).status_code == HTTPStatus.OK
+def test_32_concurrent_requests_with_one_key_write_once(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+    for way in WAYS:
+        user = make.user()
+        write = way(make, user)
+        send = partial(post, key="key", body=write.body, path=write.path)
+        with subtests.test(way.__name__), ThreadPoolExecutor(32) as pool:
+            (before,) = make.owner.execute(write.counting.encode()).fetchone()
 
-    for path, body in (
-        (write.path, {**write.body, "message": "another", "display_name": "Another"}),
-        (write.path, {**write.body, "more": 1}),
-        ("/api/activities" if write.path != "/api/activities" else "/api/messages", {**ACTIVITY, "handle": "friend"}),
-    ):
-        response = post(client, "key", body, path)
-        assert (response.status_code, response.json) == (422, ["idempotency_key_reused"])
+            responses = list(pool.map(send, [sign_in(user) for _ in range(32)]))
+
+            assert {(response.status_code, response.data) for response in responses} == {(200, responses[0].data)}
+            assert sum(REPLAYED in response.headers for response in responses) == 31
+            (after,) = make.owner.execute(write.counting.encode()).fetchone()
+            assert after - before == (0 if way is profile else 1)
+
+
+@pytest.mark.usefixtures("bystander")
+def test_key_with_another_body_or_path_is_refused(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+    for way in WAYS:
+        user = make.user()
+        write, client = way(make, user), sign_in(user)
+        assert post(client, "key", write.body, write.path).status_code == HTTPStatus.OK
+
+        other_path = "/api/activities" if write.path != "/api/activities" else "/api/messages"
+        for path, body in (
+            (write.path, {**write.body, "message": "another", "display_name": "Another"}),
+            (write.path, {**write.body, "more": 1}),
+            (other_path, {**ACTIVITY, "handle": "friend"}),
+        ):
+            with subtests.test(way.__name__, path=path, body=body):
+                response = post(client, "key", body, path)
+                assert (response.status_code, response.json) == (422, ["idempotency_key_reused"])
     assert make.owner.execute("SELECT count(*) FROM users WHERE display_name = 'Another'").fetchone() == (0,)
     assert "another" not in make.messages()
 
@@ -215,20 +221,21 @@ def test_key_expires_after_24_hours(sign_in: SignIn, make: Make, lin: User) -> N
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("key", ["x", " ", "~", '"quoted"', "é".encode().hex(), "k" * 255])
-def test_key_may_have_up_to_255_printable_characters(sign_in: SignIn, lin: User, key: str) -> None:
-    assert [post(sign_in(lin), key, ACTIVITY).headers.get(REPLAYED) for _ in range(2)] == [None, "true"]
+def test_key_may_have_up_to_255_printable_characters(subtests: pytest.Subtests, sign_in: SignIn, lin: User) -> None:
+    for key in ("x", " ", "~", '"quoted"', "é".encode().hex(), "k" * 255):
+        with subtests.test(key):
+            assert [post(sign_in(lin), key, ACTIVITY).headers.get(REPLAYED) for _ in range(2)] == [None, "true"]
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("key", ["", "k" * 256, "é", "\x7f", "a\tb", "☁️".encode().decode("latin-1")])
-def test_invalid_key_is_refused(sign_in: SignIn, make: Make, lin: User, key: str) -> None:
+def test_invalid_key_is_refused(subtests: pytest.Subtests, sign_in: SignIn, make: Make, lin: User) -> None:
     client = sign_in(lin)
-    environ = {"HTTP_IDEMPOTENCY_KEY": key}
 
-    for path, body in (("/api/activities", ACTIVITY), ("/api/profile/update", {"display_name": "New"})):
-        response = client.post(path, json=body, environ_overrides=environ)
-        assert (response.status_code, response.json) == (400, ["idempotency_key_invalid"])
+    for key in ("", "k" * 256, "é", "\x7f", "a\tb", "☁️".encode().decode("latin-1")):
+        for path, body in (("/api/activities", ACTIVITY), ("/api/profile/update", {"display_name": "New"})):
+            with subtests.test(ascii(key), path=path):
+                response = client.post(path, json=body, environ_overrides={"HTTP_IDEMPOTENCY_KEY": key})
+                assert (response.status_code, response.json) == (400, ["idempotency_key_invalid"])
     assert make.messages() == []
     assert make.owner.execute("SELECT display_name FROM users WHERE uuid = %s", [lin.uuid]).fetchone() == ("Lin",)
 

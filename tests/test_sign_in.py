@@ -53,10 +53,14 @@ def people(owner: Connection) -> list[tuple[object, ...]]:
     return owner.execute(PEOPLE).fetchall()
 
 
+def forget(owner: Connection, sub: str) -> None:
+    """Delete a user, whose next request is then a first one again."""
+    owner.execute("DELETE FROM users WHERE cognito_user_id = %s", [sub])
+
+
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    ("name", "display_name"),
-    [
+def test_display_name_is_cleaned(subtests: pytest.Subtests, ask: Ask, owner: Connection, cognito: FakeCognito) -> None:
+    for name, display_name in (
         *(
             ("Lin\nYue", "Lin Yue"),
             (" Lin\x1b ", "Lin"),
@@ -65,15 +69,12 @@ def people(owner: Connection) -> list[tuple[object, ...]]:
             ("\x07" * 60 + "Lin", "Lin"),
         ),
         *(("\u200b", "LinYue"), ("\x07", "LinYue"), ("\u3164", "LinYue"), ("\u202e\u2066", "LinYue"), ("", "LinYue")),
-    ],
-)
-def test_display_name_is_cleaned(
-    ask: Ask, owner: Connection, cognito: FakeCognito, name: str, display_name: str
-) -> None:
-    cognito.people["sub-lin"] = LIN | {"name": name}
-
-    assert ask("sub-lin").status_code == 200
-    assert people(owner) == [("LinYue", display_name, "lin@example.com", "sub-lin")]
+    ):
+        cognito.people["sub-lin"] = LIN | {"name": name}
+        with subtests.test(ascii(name)):
+            assert ask("sub-lin").status_code == 200
+            assert people(owner) == [("LinYue", display_name, "lin@example.com", "sub-lin")]
+        forget(owner, "sub-lin")
 
 
 @pytest.mark.usefixtures("bystander")
@@ -110,43 +111,40 @@ def test_new_user_may_write_at_once(app: Flask, cognito: FakeCognito) -> None:
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    ("wanted", "given"),
-    [
+def test_taken_or_invalid_handle_gets_a_suffix(
+    subtests: pytest.Subtests, ask: Ask, make: Make, cognito: FakeCognito
+) -> None:
+    make.user("Taken")
+
+    for wanted, given in (
         *(("LinYue", "LinYue"), ("x" * 30, "x" * 30), ("_", "_")),
         *(("taken", "taken_HHHH"), ("TAKEN", "TAKEN_HHHH"), ("lin yue", "linyue_HHHH"), ("lin-yue!", "linyue_HHHH")),
         *(("x" * 31, "x" * 25 + "_HHHH"), ("é", "user_HHHH"), ("", "user_HHHH"), ("☁️", "user_HHHH")),
         *(("lin\0", "lin_HHHH"), ("lin\n", "lin_HHHH"), ("\ud800", "user_HHHH"), (None, "user_HHHH")),
-    ],
-)
-def test_taken_or_invalid_handle_gets_a_suffix(
-    ask: Ask, make: Make, cognito: FakeCognito, wanted: str | None, given: str
-) -> None:
-    make.user("Taken")
-    cognito.people["new"] = {"name": "N"} | ({"preferred_username": wanted} if wanted is not None else {})
+    ):
+        cognito.people["new"] = {"name": "N"} | ({"preferred_username": wanted} if wanted is not None else {})
+        with subtests.test(ascii(wanted)):
+            assert ask("new").status_code == 200
 
-    assert ask("new").status_code == 200
-
-    (handle,) = make.owner.execute("SELECT handle FROM users WHERE cognito_user_id = 'new'").fetchone()
-    assert re.fullmatch(given.replace("HHHH", "[0-9a-f]{4}"), handle)
+            (handle,) = make.owner.execute("SELECT handle FROM users WHERE cognito_user_id = 'new'").fetchone()
+            assert re.fullmatch(given.replace("HHHH", "[0-9a-f]{4}"), handle)
+        forget(make.owner, "new")
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
+def test_display_name_is_shortened_or_replaced_to_be_valid(
+    subtests: pytest.Subtests, ask: Ask, owner: Connection, cognito: FakeCognito
+) -> None:
+    for name, shown in (
         *((" Lin ", "Lin"), ("é" * 51, "é" * 50), ("", "LinYue"), (" \u3000", "LinYue"), ("a\0b\ud800c", "abc")),
         ("\0", "LinYue"),
-    ],
-)
-def test_display_name_is_shortened_or_replaced_to_be_valid(
-    ask: Ask, owner: Connection, cognito: FakeCognito, name: str, shown: str
-) -> None:
-    cognito.people["sub-lin"] = {**LIN, "name": name, "email": ""}
+    ):
+        cognito.people["sub-lin"] = {**LIN, "name": name, "email": ""}
+        with subtests.test(ascii(name)):
+            assert ask("sub-lin").status_code == 200
 
-    assert ask("sub-lin").status_code == 200
-
-    assert people(owner) == [("LinYue", shown, None, "sub-lin")]
+            assert people(owner) == [("LinYue", shown, None, "sub-lin")]
+        forget(owner, "sub-lin")
 
 
 @pytest.mark.usefixtures("bystander")
@@ -170,32 +168,30 @@ def error_response(name: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    "fault",
-    [
-        error_response("NotAuthorizedException"),
-        error_response("com.amazonaws.cognito#UserNotFoundException"),
-        error_response("PasswordResetRequiredException"),
-        error_response("UserNotConfirmedException"),
-        error_response("InvalidParameterException"),
-    ],
-)
 def test_user_refused_by_cognito_is_rejected(
-    ask: Ask, owner: Connection, cognito: FakeCognito, fault: tuple[int, bytes]
+    subtests: pytest.Subtests, ask: Ask, owner: Connection, cognito: FakeCognito
 ) -> None:
     cognito.people["sub-lin"] = LIN
-    cognito.faults[GET_USER] = fault
 
-    response = ask("sub-lin")
+    for name in (
+        *("NotAuthorizedException", "com.amazonaws.cognito#UserNotFoundException", "PasswordResetRequiredException"),
+        *("UserNotConfirmedException", "InvalidParameterException"),
+    ):
+        cognito.faults[GET_USER] = error_response(name)
+        with subtests.test(name):
+            response = ask("sub-lin")
 
-    assert (response.status_code, response.json) == (401, ["generic_401"])
-    assert people(owner) == []
+            assert (response.status_code, response.json) == (401, ["generic_401"])
+            assert people(owner) == []
 
 
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize(
-    "fault",
-    [
+def test_invalid_response_of_cognito_is_service_unavailable(
+    subtests: pytest.Subtests, ask: Ask, owner: Connection, cognito: FakeCognito
+) -> None:
+    cognito.people["sub-lin"] = LIN
+
+    for fault in (
         *(
             error_response("TooManyRequestsException"),
             error_response("InternalErrorException"),
@@ -204,21 +200,17 @@ def test_user_refused_by_cognito_is_rejected(
         *((200, b""), (200, b"{}"), (200, b"null"), (200, b"[]"), (200, b'"UserAttributes"'), (200, b"\xff")),
         *((200, b'{"UserAttributes": 1}'), (200, b'{"UserAttributes": [1]}'), (200, b'{"UserAttributes": [{}]}')),
         *((302, b""), (403, b"<html>"), (500, b"oops"), (503, b'{"message": "no type"}')),
-    ],
-)
-def test_invalid_response_of_cognito_is_service_unavailable(
-    ask: Ask, owner: Connection, cognito: FakeCognito, fault: tuple[int, bytes]
-) -> None:
-    cognito.people["sub-lin"] = LIN
-    cognito.faults[GET_USER] = fault
+    ):
+        cognito.faults[GET_USER] = fault
+        with subtests.test(str(fault)):
+            response = ask("sub-lin")
 
-    response = ask("sub-lin")
-
-    assert (response.status_code, response.json) == (503, ["service_unavailable"])
-    assert int(response.headers["Retry-After"]) > 0
-    assert people(owner) == []
-    cognito.faults.clear()
-    assert ask("sub-lin").status_code == 200
+            assert (response.status_code, response.json) == (503, ["service_unavailable"])
+            assert int(response.headers["Retry-After"]) > 0
+            assert people(owner) == []
+            cognito.faults.clear()
+            assert ask("sub-lin").status_code == 200
+        forget(owner, "sub-lin")
 
 
 def test_unreachable_cognito_affects_new_users_only(

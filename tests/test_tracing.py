@@ -5,7 +5,7 @@ from flask.testing import FlaskClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from psycopg import Connection
 
-from harness.collector import Collector, attributes
+from harness.collector import Collector, Tree, attributes
 from tests import tokens
 from tests.factories import Make, User
 from tests.routes import EVERY, PAGES, World
@@ -49,7 +49,6 @@ READS: dict[str, UseCases] = {
 WRITES: dict[tuple[str, str], UseCases] = {
     ("POST", "/api/activities"): [SIGN_IN, ("create-activity", ("activities/create",))],
     ("POST", "/api/activities/<uuid:activity_uuid>/reply"): [SIGN_IN, ("create-reply", ("activities/reply",))],
-    ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
     ("PUT", "/api/activities/<uuid:activity_uuid>/like"): [
         SIGN_IN,
         ("like-activity", ("activities/lock", "likes/create", "activities/find")),
@@ -102,6 +101,8 @@ WRITES: dict[tuple[str, str], UseCases] = {
         SIGN_IN,
         ("create-report", ("reports/lock", "reports/find", "reports/count", "reports/create_of_activity")),
     ],
+    # The last request, because others are about the same activity.
+    ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
 }
 # The reads without a list.
 OBJECTS = {
@@ -133,11 +134,18 @@ def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
     return response.status_code
 
 
-@pytest.mark.parametrize(("method", "rule"), EXPECTED)
-def test_each_route_has_its_span_tree(service: Watched, world: World, method: str, rule: str) -> None:
-    assert call(service.app.test_client(), world, method, rule) == 200
+def test_each_route_has_its_span_tree(subtests: pytest.Subtests, service: Watched, world: World) -> None:
+    for method, rule in EXPECTED:
+        with subtests.test(f"{method} {rule}"):
+            service.collector.clear()
+            assert call(service.app.test_client(), world, method, rule) == 200
 
-    (tree,) = service.trees()
+            (tree,) = service.trees()
+            expect_span_tree(tree, world, method, rule)
+
+
+def expect_span_tree(tree: Tree, world: World, method: str, rule: str) -> None:
+    """Compare the spans and their attributes with the use cases of a route."""
     route = rule.replace("<handle:", "<").replace("<uuid:", "<")
     assert tree.names() == (
         f"{method} {route}",
@@ -212,11 +220,12 @@ def test_unknown_path_gives_a_span_named_by_method_only(service: Watched) -> Non
     assert all("http.route" not in attributes(tree.span.attributes) for tree in trees)
 
 
-@pytest.mark.parametrize("path", ["/api/health-check", "/livez", "/readyz"])
-def test_health_check_is_not_traced(service: Watched, path: str) -> None:
-    assert service.app.test_client().get(path).status_code == 200
+def test_health_check_is_not_traced(subtests: pytest.Subtests, service: Watched) -> None:
+    for path in ("/api/health-check", "/livez", "/readyz"):
+        with subtests.test(path):
+            assert service.app.test_client().get(path).status_code == 200
 
-    assert service.trees() == []
+            assert service.trees() == []
 
 
 def test_internal_error_marks_its_spans_without_the_message(service: Watched, owner: Connection) -> None:
@@ -250,9 +259,8 @@ def test_remote_trace_is_continued(service: Watched) -> None:
     assert {span.trace_id.hex() for span in service.collector.spans()} == {trace_id}
 
 
-@pytest.mark.parametrize(
-    "traceparent",
-    [
+def test_malformed_traceparent_starts_a_new_trace(subtests: pytest.Subtests, service: Watched) -> None:
+    for traceparent in (
         *("", "x", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", f"00-{'0' * 32}-b7ad6b7169203331-01"),
         *(
             f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
@@ -260,14 +268,14 @@ def test_remote_trace_is_continued(service: Watched) -> None:
         ),
         *("00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01",),
         *("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",),
-    ],
-)
-def test_malformed_traceparent_starts_a_new_trace(service: Watched, traceparent: str) -> None:
-    service.app.test_client().get(HOME, headers={"traceparent": traceparent})
+    ):
+        with subtests.test(traceparent):
+            service.collector.clear()
+            service.app.test_client().get(HOME, headers={"traceparent": traceparent})
 
-    (tree,) = service.trees()
-    assert tree.span.parent_span_id == b""
-    assert tree.span.trace_id.hex() != "0af7651916cd43dd8448eb211c80319c"
+            (tree,) = service.trees()
+            assert tree.span.parent_span_id == b""
+            assert tree.span.trace_id.hex() != "0af7651916cd43dd8448eb211c80319c"
 
 
 def test_unsampled_request_is_not_exported(service_url: str, jwks_url: str, collector: Collector) -> None:
