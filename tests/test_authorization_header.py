@@ -110,9 +110,10 @@ def test_signed_payload_other_than_an_object_is_rejected(subtests: pytest.Subtes
             assert (response.status_code, response.json) == (401, ["generic_401"])
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-@pytest.mark.parametrize("space", [" ", "    "])
-def test_bearer_scheme_is_case_insensitive(app: Flask, make: Make, scheme: str, space: str) -> None:
-    header = f"{scheme}{space}{token(make.user().cognito_user_id)}"
+def test_bearer_scheme_is_case_insensitive(subtests: pytest.Subtests, app: Flask, make: Make) -> None:
+    user_token = token(make.user().cognito_user_id)
 
-    assert app.test_client().get("/api/message_groups", headers={"Authorization": header}).status_code == 200
+    for scheme in ("Bearer ", "bearer ", "BEARER ", "Bearer    ", "bearer    ", "BEARER    "):
+        with subtests.test(scheme):
+            headers = {"Authorization": scheme + user_token}
+            assert app.test_client().get("/api/message_groups", headers=headers).status_code == 200

@@ -224,17 +224,14 @@ ALLOWED = [
 ]
 
 
-@pytest.mark.parametrize("statement", ALLOWED)
 def test_statements_that_postgres_cannot_forbid_are_documented(
-    service_url: str, owner_url: str, statement: str
+    subtests: pytest.Subtests, service_url: str, owner_url: str
 ) -> None:
-    with (
-        # Roles belong to the whole server.
-        role_lock(Database("CONNECTION_URL", owner_url)),
-        psycopg.connect(service_url) as service,
-        service.transaction(force_rollback=True),
-    ):
-        service.execute(statement.encode())
+    # Roles belong to the whole server.
+    with role_lock(Database("CONNECTION_URL", owner_url)), psycopg.connect(service_url) as service:
+        for statement in ALLOWED:
+            with subtests.test(statement), service.transaction(force_rollback=True):
+                service.execute(statement.encode())
 
 
 @pytest.mark.parametrize("database", ["postgres", "template1"])

@@ -20,9 +20,13 @@ HOME = "/api/activities/home"
 MARKER = "f1nd-me"
 
 
-@pytest.mark.parametrize(
-    ("sampler", "sampled"),
-    [
+def test_sampler_is_selected_by_its_name(
+    subtests: pytest.Subtests, service_url: str, jwks_url: str, collector: Collector
+) -> None:
+    trace_id = "f" * 32
+    requests = [{}, *({"traceparent": f"00-{trace_id}-b7ad6b7169203331-0{flag}"} for flag in (1, 0))]
+
+    for (name, argument), sampled in (
         # Without a parent, with a sampled parent, and with an unsampled parent.
         (("parentbased_always_on", 1.0), (True, True, False)),
         (("always_on", 1.0), (True, True, True)),
@@ -33,20 +37,14 @@ MARKER = "f1nd-me"
         (("parentbased_traceidratio", 0.0), (False, True, False)),
         (("traceidratio", 0.0), (False, False, False)),
         (("traceidratio", 1.0), (True, True, True)),
-    ],
-)
-def test_sampler_is_selected_by_its_name(
-    service_url: str, jwks_url: str, collector: Collector, sampler: tuple[str, float], sampled: tuple[bool | None, ...]
-) -> None:
-    app = watched(service_url, jwks_url, collector, otel_traces_sampler=sampler[0], otel_traces_sampler_arg=sampler[1])
-    service, trace_id = Watched(app, collector), "f" * 32
-    requests = [{}, *({"traceparent": f"00-{trace_id}-b7ad6b7169203331-0{flag}"} for flag in (1, 0))]
-
-    for headers, expected in zip(requests, sampled, strict=True):
-        collector.clear()
-        assert app.test_client().get("/api/activities/search?term=x", headers=headers).status_code == 200
-        assert expected in {None, bool(service.trees())}
-    app.extensions["database_pool"].close()
+    ):
+        app = watched(service_url, jwks_url, collector, otel_traces_sampler=name, otel_traces_sampler_arg=argument)
+        for headers, expected in zip(requests, sampled, strict=True):
+            with subtests.test(name, argument=argument, headers=headers):
+                collector.clear()
+                assert app.test_client().get("/api/activities/search?term=x", headers=headers).status_code == 200
+                assert expected in {None, bool(Watched(app, collector).trees())}
+        app.extensions["database_pool"].close()
 
 
 @pytest.mark.parametrize("length", [512, 513])
