@@ -6,11 +6,13 @@ from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from itertools import product
+from typing import Any
 
 import psycopg
 import pytest
 from flask import Flask
 from psycopg.conninfo import make_conninfo
+from pytest_postgresql import factories
 from pytest_postgresql.executors import NoopExecutor
 from pytest_postgresql.janitor import DatabaseJanitor
 
@@ -33,6 +35,7 @@ from services.show_activity import UNBLOCKED_REPLIES
 from services.tagged_activities import TAGGED, VISIBLE_TAGGED
 from services.trends import MAX_TAGGINGS
 from services.user_activities import USER, USER_WITH_REPOSTS
+from tests.conftest import load_schema
 from tests.factories import Make
 
 # The feeds whose query reads the rows of a scan.
@@ -47,6 +50,25 @@ BOUNDED = {
 BOUNDED["activities/visible"] = VISIBLE_HOME
 # Conditions on a user. Each query that includes one is planned below.
 CONDITIONS = {"users/admits_reader", "users/is_reachable", "users/is_unblocked", "users/is_visible"}
+
+
+def load_crowd(**parts: Any) -> None:
+    """Load the schema, and the activities that some tests extend: generating them takes longer than copying them."""
+    load_schema(**parts)
+    parts.pop("autocommit")
+    database = Database("CONNECTION_URL", make_conninfo("", **parts))
+    fake_data(database, Size(users=2_000, activities=20_000, likes=2_000, reposts=2_000))
+
+
+crowded_noproc = factories.postgresql_noproc(dbname="crowded", load=[load_crowd], depends_on="server")
+crowded = factories.postgresql("crowded_noproc")
+
+
+@pytest.fixture
+def crowd(crowded: psycopg.Connection) -> psycopg.Connection:
+    """Return the owner's connection to a copy of these activities, in autocommit."""
+    crowded.autocommit = True
+    return crowded
 
 
 def sql_files() -> list[str]:
@@ -197,23 +219,22 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
         assert costs["search, a term of all"].rows <= 150
 
 
-def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(owner: psycopg.Connection, owner_url: str) -> None:
-    fake_data(Database("CONNECTION_URL", owner_url), Size(users=2_000, activities=20_000, likes=2_000, reposts=2_000))
+def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(crowd: psycopg.Connection) -> None:
     for table in ("likes", "reposts"):
-        crowd = f"""
+        insert = f"""
             INSERT INTO {table} (activity_uuid, user_uuid)
             SELECT live_activities.uuid, users.uuid FROM live_activities CROSS JOIN users
             WHERE users.handle = 'person_7'
             ON CONFLICT DO NOTHING
         """
-        owner.execute(crowd.encode())
-    ((reader, uuid),) = owner.execute("SELECT cognito_user_id, uuid FROM users WHERE handle = 'person_7'").fetchall()
+        crowd.execute(insert.encode())
+    ((reader, uuid),) = crowd.execute("SELECT cognito_user_id, uuid FROM users WHERE handle = 'person_7'").fetchall()
 
     # Both with the statistics from before, in which each user has a single like, and with new ones.
     for _ in range(2):
-        home = measure(owner, page_query("home", VISIBLE_HOME, reader=reader))
-        liked = measure(owner, page_query("liked", LIKED, user_uuid=uuid, reader=reader))
-        profile = measure(owner, page_query("profile", USER_WITH_REPOSTS, handle="person_7", reader=reader))
+        home = measure(crowd, page_query("home", VISIBLE_HOME, reader=reader))
+        liked = measure(crowd, page_query("liked", LIKED, user_uuid=uuid, reader=reader))
+        profile = measure(crowd, page_query("profile", USER_WITH_REPOSTS, handle="person_7", reader=reader))
         # Among so many updated rows the planner may choose an index that has replies too.
         assert home.rows <= 6 * 21 + 5
         assert home.buffers <= 500
@@ -221,7 +242,7 @@ def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(owner: psycopg.
         assert liked.buffers <= 600
         assert profile.rows <= 3 * 22 + 4 * 21 + 30
         assert profile.buffers <= 600
-        owner.execute("VACUUM (ANALYZE) likes, reposts, activities")
+        crowd.execute("VACUUM (ANALYZE) likes, reposts, activities")
 
 
 def test_personal_home_costs_the_same_for_authors_without_activities(owner: psycopg.Connection, owner_url: str) -> None:
@@ -257,9 +278,8 @@ def test_personal_home_costs_the_same_for_authors_without_activities(owner: psyc
 
 
 def test_hashtags_and_trends_visit_a_bounded_number_of_rows(
-    owner: psycopg.Connection, owner_url: str, subtests: pytest.Subtests
+    crowd: psycopg.Connection, subtests: pytest.Subtests
 ) -> None:
-    fake_data(Database("CONNECTION_URL", owner_url), Size(users=2_000, activities=20_000))
     # Hashtags of all activities, also of the expired ones, and of a single one.
     insert = """
         INSERT INTO taggings (activity_uuid, tag, user_uuid, expires_at, created_at)
@@ -267,24 +287,24 @@ def test_hashtags_and_trends_visit_a_bounded_number_of_rows(
         FROM activities CROSS JOIN unnest(%s::text[]) AS added (tag)
         WHERE CASE tag WHEN 'expired' THEN expires_at <= now() WHEN 'rare' THEN uuid = %s ELSE expires_at > now() END
     """
-    ((uuid,),) = owner.execute("SELECT uuid FROM live_activities LIMIT 1").fetchall()
-    owner.execute(insert, [["common", "common2", "common3", "expired", "rare"], uuid])
+    ((uuid,),) = crowd.execute("SELECT uuid FROM live_activities LIMIT 1").fetchall()
+    crowd.execute(insert, [["common", "common2", "common3", "expired", "rare"], uuid])
     trends = array_statement("trends/index")
     margin = {"margin": timedelta(seconds=60), "scan_limit": MAX_TAGGINGS}
 
     # Both with the statistics from before, in which a hashtag has few activities, and with new ones.
     for vacuum, plan in product(("VACUUM taggings", "VACUUM (ANALYZE) taggings"), ("custom", "generic")):
-        owner.execute(vacuum.encode())
-        owner.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
+        crowd.execute(vacuum.encode())
+        crowd.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
         for tag, order in product(("common", "expired", "rare", "unknown"), (Order.NEWEST_FIRST, Order.OLDEST_FIRST)):
             with subtests.test(tag, order=order.name, vacuum=vacuum, plan=plan):
-                cost = prepared_cost(owner, page_query(tag, TAGGED, order, tag=tag))
+                cost = prepared_cost(crowd, page_query(tag, TAGGED, order, tag=tag))
                 assert cost.rows <= {"common": 3 * 21, "rare": 3}.get(tag, 0)
                 # The index has expired rows until the purge.
                 assert cost.buffers <= 250
                 assert "taggings_tag_idx" in cost.indexes
         with subtests.test("trends", vacuum=vacuum, plan=plan):
-            cost = prepared_cost(owner, Query("trends", trends, margin))
+            cost = prepared_cost(crowd, Query("trends", trends, margin))
             assert MAX_TAGGINGS <= cost.rows <= 2 * MAX_TAGGINGS + 15_000
 
 
@@ -395,17 +415,16 @@ def prepared_cost(connection: psycopg.Connection, query: Query) -> Cost:
 
 
 def test_profile_with_reposts_visits_no_more_than_its_scan(
-    owner: psycopg.Connection, owner_url: str, make: Make, subtests: pytest.Subtests
+    crowd: psycopg.Connection, subtests: pytest.Subtests
 ) -> None:
-    database = Database("CONNECTION_URL", owner_url)
-    fake_data(database, Size(users=2_000, activities=20_000, reposts=2_000))
+    make = Make(crowd)
     author, other = make.user("prolific"), make.user("other")
-    crowd = """
+    many = """
         INSERT INTO activities (user_uuid, message, created_at)
         SELECT %s, 'hello', now() - n * interval '1 s' FROM generate_series(1, 5000) AS n
     """
     for user in (author, other):
-        owner.execute(crowd, [user.uuid])
+        crowd.execute(many, [user.uuid])
     reposts = """
         INSERT INTO reposts (activity_uuid, user_uuid, created_at)
         SELECT uuid, %s, now() - interval '1 day' FROM activities WHERE user_uuid = %s
@@ -418,13 +437,13 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
         ("all of the others' too", reposts, [author.uuid, other.uuid]),
         ("all of the others' have expired", everything, [other.uuid]),
     ):
-        owner.execute(statement.encode(), parameters)
+        crowd.execute(statement.encode(), parameters)
         # Both with the statistics from before, in which users have few reposts, and with new ones.
         for vacuum in ("VACUUM", "VACUUM (ANALYZE)"):
-            wait_until(partial(vacuumed, owner, vacuum))
+            wait_until(partial(vacuumed, crowd, vacuum))
             for order, plan in product((Order.NEWEST_FIRST, Order.OLDEST_FIRST), ("custom", "generic")):
                 with subtests.test(title, order=order.name, plan=plan):
-                    owner.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
-                    cost = prepared_cost(owner, page_query(title, USER_WITH_REPOSTS, order, handle="prolific"))
+                    crowd.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
+                    cost = prepared_cost(crowd, page_query(title, USER_WITH_REPOSTS, order, handle="prolific"))
                     # The rows of the profile's count, of the scan with two probes each at most, and of the page.
                     assert cost.rows <= 5_000 + 3 * 1_000 + 2 * 21 + 30
