@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.browser import CHROMIUM, DUMP_OPTIONS
 from harness.stubs import StubResponse, http_stub
-from tests.browser import CHROMIUM, OPTIONS
 from tests.factories import Make
 from tests.service import serving
 
@@ -40,7 +40,7 @@ def browser(tmp_path: Path) -> Callable[[str], str]:
         pytest.skip("needs Chromium")
 
     def load(url: str) -> str:
-        command = [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", url]
+        command = [CHROMIUM, *DUMP_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", url]
         process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         return process.stdout.split("<body>")[1]
 

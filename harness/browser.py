@@ -11,5 +11,6 @@ OPTIONS = [
     *("--disable-component-update", "--disable-sync"),
     # No host but this machine.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    *("--virtual-time-budget=10000", "--dump-dom"),
 ]
+# Print the page as it is after ten seconds of its own time.
+DUMP_OPTIONS = [*OPTIONS, "--virtual-time-budget=10000", "--dump-dom"]
