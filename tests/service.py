@@ -51,7 +51,8 @@ def serving(service_url: str, *, says: str = "", **settings: str) -> Iterator[st
         yield port
         server.send_signal(signal.SIGTERM)
         out, err = server.communicate(timeout=30)
-    assert (server.returncode, out, faults(err)) == (0, "", [says] if says else [])
+    end = (server.returncode, out, faults(err))
+    assert end == (0, "", [says] if says else []), end
 
 
 def faults(err: str) -> list[str]:
