@@ -1,0 +1,1 @@
+"""Cruddur's page, as a user with a browser sees it."""
