@@ -56,8 +56,10 @@ class View extends EventTarget {
     let timer = null;
     let failures = 0;
     let isRunning = false;
+    let earliest = 0;
     const tick = async () => {
       clearTimeout(timer);
+      if (Date.now() < earliest) return (timer = setTimeout(tick, earliest - Date.now()));
       if (isRunning || this.signal.aborted || !this.isShown || document.hidden || !navigator.onLine) return;
       isRunning = true;
       let wait = seconds;
@@ -69,6 +71,8 @@ class View extends EventTarget {
         if (!(error instanceof ApiError)) throw error;
         failures = Math.min(failures + 1, 4);
         wait = error.retryAfter ?? seconds * 2 ** failures;
+        // A return to the view does not hurry a server that named a time.
+        if (error.retryAfter) earliest = Date.now() + wait * 1000;
       } finally {
         isRunning = false;
       }

@@ -168,3 +168,24 @@ def test_failed_like_announces_no_further_attempt(visit: Visit, make: Make) -> N
         page.get_by_role("button", name="Close").click()
         expect(like).to_be_focused()
         page.unroute_all()
+
+
+def test_return_to_a_page_waits_as_long_as_the_server_says(visit: Visit, make: Make) -> None:
+    make.activity(make.user(), "patience pays")
+    page = visit()
+    expect(card(page, "patience pays")).to_be_visible()
+    requests: list[str] = []
+
+    def refuse(route: Route) -> None:
+        requests.append(route.request.url)
+        route.fulfill(status=429, headers={"Retry-After": "60"}, json=["too_many_requests"])
+
+    page.route("**/api/activities/home", refuse)
+    with page.expect_response("**/api/activities/home"):
+        poll_now(page)
+    for _ in range(3):
+        with page.expect_response("**/livez"):
+            page.evaluate("fetch('livez')")
+        poll_now(page)
+
+    assert len(requests) == 1
