@@ -193,9 +193,10 @@ function fillNavigation() {
 async function loadUnread() {
   if (!session.user() || document.hidden || !navigator.onLine) return;
   const result = await optional(request("GET", "api/notifications/unread"));
-  if (result) setUnread(result.data.count);
+  if (result) setUnread(result.data.is_more ? `${result.data.count}+` : result.data.count);
 }
 
+// `count` is a number, or a text such as "100+".
 export function setUnread(count) {
   if (count === unread) return;
   unread = count;

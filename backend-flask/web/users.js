@@ -39,7 +39,12 @@ export async function showForm(title, fields, action, write, style = "primary") 
     }
   };
   const click = (event) => (sending ??= send(event));
-  const closed = await showDialog(title, el("div", {class: "form"}, fields, error), [button(action, click, {class: style})]);
+  const submit = button(action, click, {class: style});
+  const enter = (event) => {
+    event.preventDefault();
+    submit.click();
+  };
+  const closed = await showDialog(title, el("form", {class: "form", submit: enter}, fields, error), [submit]);
   // Escape does not take back a request that is under way.
   return sending ?? closed;
 }
