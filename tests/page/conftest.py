@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from harness.browser import CHROMIUM, OPTIONS
+from harness.waiting import wait_until
 from lib.config import DEVELOPMENT_POOL_ID, UserPool
 from ops import dev_keys
 from tests import tokens
@@ -88,6 +89,21 @@ def visit(chromium: Browser, site: str) -> Iterator[Visit]:
 def card(page: Page, text: str) -> Any:
     """Return the activity with this text."""
     return page.get_by_role("article").filter(has_text=text)
+
+
+class Held:
+    """The requests of a page that match a pattern. They are sent when a test says so."""
+
+    def __init__(self, page: Page, pattern: str) -> None:
+        self.page = page
+        self.routes: list[Route] = []
+        page.route(pattern, lambda route: self.routes.append(route))  # noqa: PLW0108 - Playwright refuses built-in functions
+
+    def release(self) -> None:
+        """Send the first request, as soon as the page has made it."""
+        # Playwright handles the page's events during a call.
+        wait_until(lambda: self.page.evaluate("true") and self.routes, "a request")
+        self.routes[0].continue_()
 
 
 def go(page: Page, name: str) -> None:

@@ -5,12 +5,12 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, expect
 
 from harness.proxy import proxy
 from harness.waiting import wait_until
 from tests.factories import Make
-from tests.page.conftest import Visit, card, go, token
+from tests.page.conftest import Held, Visit, card, go, token
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bystander")]
 
@@ -214,13 +214,12 @@ def test_page_says_when_next_write_may_come(visit: Visit, make: Make) -> None:
 
 def test_sending_leaves_the_focus_where_the_user_went(visit: Visit, make: Make) -> None:
     page = visit(make.user())
-    held: list[Route] = []
-    page.route("**/api/activities", lambda route: held.append(route))  # noqa: PLW0108 - Playwright refuses built-in functions
+    held = Held(page, "**/api/activities")
     with page.expect_request("**/api/activities"):
         post(page, "slowly")
     link = page.get_by_role("link", name="Search")
     link.focus()
-    held[0].continue_()
+    held.release()
     expect(card(page, "slowly")).to_be_visible()
 
     expect(link).to_be_focused()

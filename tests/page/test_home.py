@@ -4,11 +4,11 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import Page, Request, expect
 
 from harness.waiting import wait_until
 from tests.factories import Make
-from tests.page.conftest import Visit, card, go, poll_now, scroll_to_end
+from tests.page.conftest import Held, Visit, card, go, poll_now, scroll_to_end
 
 pytestmark = pytest.mark.slow
 
@@ -263,13 +263,12 @@ def test_slow_page_is_the_one_of_its_own_address(visit: Visit, make: Make) -> No
     make.follow(reader, friend)
     page = visit(reader, path="search")
     expect(page.get_by_role("searchbox")).to_be_visible()
-    held: list[Route] = []
-    page.route("**/home.js", lambda route: held.append(route))  # noqa: PLW0108 - Playwright refuses built-in functions
+    held = Held(page, "**/home.js")
     with page.expect_request("**/home.js"):
         page.evaluate("Object.assign(document.querySelector('.logo'), {href: './?feed=following'}).click()")
     go(page, "Messages")
     expect(page.get_by_text("No conversations yet.")).to_be_visible()
-    held[0].continue_()
+    held.release()
     page.go_back()
 
     expect(card(page, "by a friend")).to_be_visible()

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.factories import Make
-from tests.page.conftest import Visit, go
+from tests.page.conftest import Held, Visit, go
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bystander")]
 
@@ -105,14 +105,13 @@ def test_sent_message_appears_after_a_failed_read(visit: Visit, make: Make) -> N
 def test_first_message_does_not_call_the_user_back(visit: Visit, make: Make) -> None:
     make.user("other")
     page = visit(make.user(), path="messages/@other")
-    held: list[Route] = []
-    page.route("**/api/messages", lambda route: held.append(route))  # noqa: PLW0108 - Playwright refuses built-in functions
+    held = Held(page, "**/api/messages")
     with page.expect_request("**/api/messages"):
         send(page, "Hello!")
     go(page, "Search")
     expect(page.get_by_role("searchbox")).to_be_visible()
     with page.expect_response("**/api/messages"):
-        held[0].continue_()
+        held.release()
     expect(page.locator("[aria-live]")).to_contain_text("Sent.")
 
     expect(page).to_have_url(re.compile("/search$"))

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.factories import Make
-from tests.page.conftest import Visit, card, go
+from tests.page.conftest import Held, Visit, card, go
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bystander")]
 
@@ -176,11 +176,10 @@ def test_mute_and_block_clear_the_page_to_go_back_to(visit: Visit, make: Make) -
 def test_impatient_clicks_open_one_dialog(visit: Visit, make: Make) -> None:
     make.user("author")
     page = visit(path="@author")
-    held: list[Route] = []
-    page.route("**/users.js", lambda route: held.append(route))  # noqa: PLW0108 - Playwright refuses built-in functions
+    held = Held(page, "**/users.js")
     with page.expect_request("**/users.js"):
         page.get_by_role("button", name="0 followers").dblclick()
-    held[0].continue_()
+    held.release()
     expect(page.get_by_role("dialog")).to_contain_text("No users.")
 
     expect(page.get_by_role("dialog")).to_have_count(1)

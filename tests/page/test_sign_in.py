@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests import tokens
 from tests.factories import Make, User
-from tests.page.conftest import Visit, session
+from tests.page.conftest import Held, Visit, session
 from tests.page.managed_login import ManagedLogin, managed_login
 from tests.service import serving
 
@@ -130,14 +130,13 @@ def test_refresh_after_sign_out_signs_nobody_in(visit: Visit) -> None:
     sign_in(page)
     expect(page.get_by_role("textbox", name="New crud")).to_be_visible()
     set_expiry(page, 0)
-    held: list[Route] = []
-    page.route("**/oauth2/token", lambda route: held.append(route))  # noqa: PLW0108 - Playwright refuses built-in functions
+    held = Held(page, "**/oauth2/token")
     page.route("**/oauth2/revoke", lambda route: None)  # noqa: ARG005 - Playwright passes the route
     with page.expect_request("**/oauth2/token"):
         page.reload()
     page.get_by_role("button", name="Sign out").click()
     with page.expect_response("**/oauth2/token"):
-        held[0].continue_()
+        held.release()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
     assert session(page) == {}
