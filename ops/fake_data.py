@@ -57,8 +57,7 @@ pairs AS (
     WHERE other.n > 1
 )
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid, last_message_at)
--- The time of the newest message below.
-SELECT message_group_uuid(lesser, greater), lesser, greater, now() - interval '1 minute' FROM pairs
+SELECT message_group_uuid(lesser, greater), lesser, greater, now() - interval '30 days' FROM pairs
 """
 MESSAGES = """
 WITH numbered AS (
@@ -145,11 +144,8 @@ def fake_data(
         )
         rows = change(activity_rows(rng, user_uuids, size.activities))
         copy_rows(connection, "activities", Activity._fields, rows, size.activities)
-        # The trigger would update a conversation for each message. Each has the time of its last message already.
-        connection.execute("ALTER TABLE messages DISABLE TRIGGER messages_made")
         for statement in (CONVERSATIONS, MESSAGES):
             connection.execute(statement.encode(), {"user_uuids": user_uuids[:CONVERSATION_USERS]})
-        connection.execute("ALTER TABLE messages ENABLE TRIGGER messages_made")
         for table, count in (("likes", size.likes), ("reposts", size.reposts)):
             insert = SQL(REACTIONS).format(table=Identifier(table))
             connection.execute(insert, {"user_uuids": user_uuids, "users": size.users, "count": count})
