@@ -101,6 +101,7 @@ def test_clone_with_git_set_to_crlf_has_no_crlf_and_its_scripts_run(tmp_path: Pa
 
     files = [path for path in clone.rglob("*") if path.is_file() and ".git" not in path.relative_to(clone).parts]
     assert len(files) > 300
-    assert [path for path in files if b"\r\n" in path.read_bytes()] == []
+    # The signature of a PNG contains CRLF.
+    assert [path for path in files if path.suffix != ".png" and b"\r\n" in path.read_bytes()] == []
     result = subprocess.run([clone / "bin" / "venv", "nothing.txt"], env=CLEAN, check=False, timeout=SECONDS)
     assert result.returncode == 0
