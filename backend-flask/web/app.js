@@ -225,7 +225,7 @@ export function forgetOtherViews() {
   for (const [key, view] of [...views]) if (view !== current) discard(key);
 }
 
-// Show everything anew after the end of a sign-in: others see other things.
+// Show all views anew after the end of a sign-in: an anonymous client sees other activities.
 function restart() {
   for (const key of [...views.keys()]) discard(key);
   setUnread(0);

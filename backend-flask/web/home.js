@@ -8,7 +8,7 @@ import {TEXT} from "./strings.js";
 
 const EVERYONE = "api/activities/home";
 const FOLLOWING = "api/activities/following";
-// The first page is cached by the service, and a 304 costs no query.
+// The service caches the first page for anonymous clients: a 304 of everyone's feed costs no query.
 const POLL_SECONDS = 10;
 const FIRST_PAGE = 20;
 

@@ -16,7 +16,8 @@ export async function render(view, [, handle]) {
   const isMine = session.isMe(handle);
   const isLiked = isMine && view.url.searchParams.get("list") === "liked";
   const profileList = activityList({
-    path: `api/activities/@${handle}?reposts=true`,
+    // The list of liked activities takes the place of this one, which then has the profile alone.
+    path: `api/activities/@${handle}?reposts=true${isLiked ? "&limit=1" : ""}`,
     view,
     label: TEXT.cruds,
     empty: TEXT.emptyProfile,

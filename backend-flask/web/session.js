@@ -97,7 +97,7 @@ export async function arrive(root) {
   const {searchParams, hash} = new URL(location.href);
   const token = new URLSearchParams(hash.slice(1)).get("token");
   if (token) {
-    // With a user pool the fragment is ignored: a link must not sign anyone in as somebody else.
+    // With a user pool the page ignores the fragment, so that no link changes the signed-in user.
     if (KIND === "development") save({accessToken: token});
     history.replaceState(null, "", location.pathname + location.search);
   }

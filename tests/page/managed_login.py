@@ -25,7 +25,7 @@ class ManagedLogin:
     sub: str = ""
     redirect_uri: str = ""
     seconds: int = 900
-    # The code challenges of codes that nobody has used.
+    # The code challenges of unused codes.
     challenges: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     # The state that a redirect carries in place of the right one.
