@@ -287,7 +287,7 @@ CREATE TABLE IF NOT EXISTS message_groups (
         CONSTRAINT message_groups_lesser_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     greater_user_uuid uuid NOT NULL
         CONSTRAINT message_groups_greater_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
-    -- The trigger below updates this column, so that an index has the list's order.
+    -- Only the service of the revision before last_messages reads this column. The trigger below updates it.
     last_message_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT message_groups_members_check CHECK (lesser_user_uuid < greater_user_uuid),
     CONSTRAINT message_groups_uuid_check CHECK (uuid = message_group_uuid(lesser_user_uuid, greater_user_uuid))
@@ -301,7 +301,7 @@ CREATE INDEX IF NOT EXISTS message_groups_greater_user_idx ON message_groups
     (greater_user_uuid, last_message_at DESC, uuid DESC);
 
 CREATE TABLE IF NOT EXISTS messages (
-    uuid uuid NOT NULL DEFAULT gen_random_uuid(),
+    uuid uuid DEFAULT gen_random_uuid() CONSTRAINT messages_pkey PRIMARY KEY,
     message_group_uuid uuid NOT NULL
         CONSTRAINT messages_message_group_uuid_fkey REFERENCES message_groups (uuid) ON DELETE CASCADE,
     -- The sender. No index has this column: only the rare removal of a user needs it.
@@ -309,16 +309,104 @@ CREATE TABLE IF NOT EXISTS messages (
         CONSTRAINT messages_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     message text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    -- The order of a conversation's pages.
-    CONSTRAINT messages_pkey PRIMARY KEY (message_group_uuid, created_at, uuid),
+    -- Null: the message never expires.
+    expires_at timestamptz,
     CONSTRAINT messages_message_check
-        CHECK (char_length(message) <= 1024 AND message ~ '[^\u0001-\u0020\u007f-\u00a0]')
+        CHECK (char_length(message) <= 1024 AND message ~ '[^\u0001-\u0020\u007f-\u00a0]'),
+    CONSTRAINT messages_expires_at_check CHECK (expires_at >= created_at)
 );
 
-CREATE OR REPLACE FUNCTION note_last_message() RETURNS trigger LANGUAGE plpgsql AS $$
+-- The order of a conversation's pages. Postgres skips expired messages inside the index, as in activities_home_idx.
+CREATE INDEX IF NOT EXISTS messages_message_group_idx ON messages
+    (message_group_uuid, created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'));
+
+-- The purge's order.
+CREATE INDEX IF NOT EXISTS messages_purge_idx ON messages (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The live messages, as live_activities.
+CREATE OR REPLACE VIEW live_messages WITH (security_invoker = true) AS
+SELECT
+    uuid,
+    message_group_uuid,
+    user_uuid,
+    message,
+    created_at,
+    expires_at
+FROM messages
+WHERE COALESCE(expires_at, 'infinity') > now();
+
+-- Of each conversation the messages that are its last live one now or later: no newer message lives as long. A newer
+-- message of the same ttl lives longer, so a conversation has one row at most for each ttl, and one for no ttl. The row
+-- goes with the message.
+CREATE TABLE IF NOT EXISTS last_messages (
+    message_uuid uuid CONSTRAINT last_messages_pkey PRIMARY KEY
+        CONSTRAINT last_messages_message_uuid_fkey REFERENCES messages (uuid) ON DELETE CASCADE,
+    -- The conversation and its members. Deleting these deletes the message: no foreign keys are needed.
+    message_group_uuid uuid NOT NULL,
+    lesser_user_uuid uuid NOT NULL,
+    greater_user_uuid uuid NOT NULL,
+    -- The two times of the message.
+    expires_at timestamptz,
+    created_at timestamptz NOT NULL
+);
+
+-- The last live message of a conversation.
+CREATE INDEX IF NOT EXISTS last_messages_message_group_idx ON last_messages
+    (message_group_uuid, created_at DESC, message_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+-- The list of a user's conversations. A user is the lesser member of some and the greater member of others.
+CREATE INDEX IF NOT EXISTS last_messages_lesser_user_idx ON last_messages
+    (lesser_user_uuid, created_at DESC, message_group_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+CREATE INDEX IF NOT EXISTS last_messages_greater_user_idx ON last_messages
+    (greater_user_uuid, created_at DESC, message_group_uuid DESC, COALESCE(expires_at, 'infinity'));
+
+-- Plan each list as one of very many rows, as the lists below of which a page reads its own rows alone.
+ALTER TABLE last_messages
+    ALTER COLUMN lesser_user_uuid SET (n_distinct = 2),
+    ALTER COLUMN greater_user_uuid SET (n_distinct = 2);
+
+-- Store a new message in last_messages, and delete the older ones that live no longer. The update locks the
+-- conversation, so that its messages take turns here. A message may have waited for a newer one that lives as long: then
+-- it is not stored. The purge may be deleting an older one: this function does not wait for it.
+--
+-- The function runs with its owner's rights, so that no request needs any on these columns and rows.
+CREATE OR REPLACE FUNCTION note_last_message() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    pair record;
 BEGIN
     UPDATE public.message_groups SET last_message_at = GREATEST(last_message_at, NEW.created_at)
-    WHERE uuid = NEW.message_group_uuid;
+    WHERE uuid = NEW.message_group_uuid
+    RETURNING lesser_user_uuid, greater_user_uuid INTO pair;
+    DELETE FROM public.last_messages
+    WHERE last_messages.message_uuid = ANY (ARRAY(
+        SELECT older.message_uuid
+        FROM public.last_messages AS older
+        WHERE
+            older.message_group_uuid = NEW.message_group_uuid
+            AND (older.created_at, older.message_uuid) < (NEW.created_at, NEW.uuid)
+            AND COALESCE(older.expires_at, 'infinity') <= COALESCE(NEW.expires_at, 'infinity')
+        FOR UPDATE SKIP LOCKED
+    ));
+    INSERT INTO public.last_messages (
+        message_uuid, message_group_uuid, lesser_user_uuid, greater_user_uuid, expires_at, created_at
+    )
+    SELECT
+        NEW.uuid, NEW.message_group_uuid, pair.lesser_user_uuid, pair.greater_user_uuid, NEW.expires_at, NEW.created_at
+    WHERE NOT EXISTS (
+        SELECT FROM public.last_messages AS newer
+        WHERE
+            newer.message_group_uuid = NEW.message_group_uuid
+            AND (newer.created_at, newer.message_uuid) > (NEW.created_at, NEW.uuid)
+            AND COALESCE(newer.expires_at, 'infinity') >= COALESCE(NEW.expires_at, 'infinity')
+    );
+    -- The sender has read what came before. After the message's end only the marker shows that.
+    IF NEW.expires_at IS NOT NULL THEN
+        INSERT INTO public.read_markers (user_uuid, feed, read_at)
+        VALUES (NEW.user_uuid, NEW.message_group_uuid::text, NEW.created_at)
+        ON CONFLICT (user_uuid, feed) DO UPDATE SET read_at = GREATEST(read_markers.read_at, EXCLUDED.read_at);
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -609,20 +697,22 @@ CREATE INDEX IF NOT EXISTS reports_open_idx ON reports (created_at, uuid) WHERE 
 -- The purge's order.
 CREATE INDEX IF NOT EXISTS reports_expires_at_idx ON reports (expires_at);
 
--- Delete one batch: expired activities, the longest expired first and replies before their parents, expired reports and
--- mutes, and idempotency keys older than 25 hours. A key is free again after 24 hours. A request that found its key in
--- use then reads the key's row: the 25th hour keeps the row for it. Before the deletion the function ends the threads of
--- unfinished_threads.
+-- Delete one batch: expired activities, the longest expired first and replies before their parents, expired messages,
+-- reports and mutes, and idempotency keys older than 25 hours. A key is free again after 24 hours. A request that found
+-- its key in use then reads the key's row: the 25th hour keeps the row for it. Before the deletion the function ends the
+-- threads of unfinished_threads.
 --
 -- The cascade deletes at most `most_reactions` likes and reposts in a batch, which has fewer activities then. Of a more
 -- popular activity each batch deletes that many, likes first, until the rest is few enough. They count as `ended`, as
 -- deleted reports and mutes do, so that the caller goes on.
 --
--- Returns the numbers of rows, and the expiry of the oldest remaining activity. While another transaction purges it
+-- Returns the numbers of rows, and the expiry of the oldest remaining activity or message. While another transaction purges it
 -- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
 -- skips locked rows.
 CREATE OR REPLACE FUNCTION purge(batch integer)
-    RETURNS TABLE (activities integer, ended integer, idempotency_keys integer, oldest timestamptz)
+    RETURNS TABLE (
+        activities integer, ended integer, idempotency_keys integer, messages integer, oldest timestamptz
+    )
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
 DECLARE
@@ -748,6 +838,17 @@ BEGIN
         END IF;
     END IF;
 
+    WITH expired AS (
+        SELECT candidate.uuid
+        FROM public.messages AS candidate
+        WHERE candidate.expires_at <= now()
+        ORDER BY candidate.expires_at
+        LIMIT batch
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM public.messages AS candidate USING expired WHERE candidate.uuid = expired.uuid;
+    GET DIAGNOSTICS messages = ROW_COUNT;
+
     WITH free AS (
         SELECT keys.user_uuid, keys.key
         FROM public.idempotency_keys AS keys
@@ -784,9 +885,15 @@ BEGIN
     GET DIAGNOSTICS mutes_deleted = ROW_COUNT;
     ended := ended + mutes_deleted;
 
-    oldest := (
-        SELECT expired.expires_at FROM public.activities AS expired
-        WHERE expired.expires_at <= now() ORDER BY expired.expires_at LIMIT 1
+    oldest := LEAST(
+        (
+            SELECT expired.expires_at FROM public.activities AS expired
+            WHERE expired.expires_at <= now() ORDER BY expired.expires_at LIMIT 1
+        ),
+        (
+            SELECT expired.expires_at FROM public.messages AS expired
+            WHERE expired.expires_at <= now() ORDER BY expired.expires_at LIMIT 1
+        )
     );
     RETURN NEXT;
 END
@@ -1063,13 +1170,17 @@ GRANT
 GRANT
     SELECT (uuid, lesser_user_uuid, greater_user_uuid, last_message_at),
     INSERT (uuid, lesser_user_uuid, greater_user_uuid),
-    -- ON CONFLICT DO UPDATE of an existing pair needs `uuid`. A check allows no other value.
-    UPDATE (uuid, last_message_at)
+    -- ON CONFLICT DO UPDATE of an existing pair needs this right. A check allows no other value.
+    UPDATE (uuid)
     ON message_groups TO cruddur_service;
 GRANT
-    SELECT (uuid, message_group_uuid, user_uuid, message, created_at),
-    INSERT (uuid, message_group_uuid, user_uuid, message)
+    SELECT (uuid, message_group_uuid, user_uuid, message, created_at, expires_at),
+    INSERT (uuid, message_group_uuid, user_uuid, message, expires_at)
     ON messages TO cruddur_service;
+GRANT SELECT ON live_messages TO cruddur_service;
+GRANT
+    SELECT (message_uuid, message_group_uuid, lesser_user_uuid, greater_user_uuid, expires_at, created_at)
+    ON last_messages TO cruddur_service;
 GRANT
     SELECT (user_uuid, key, fingerprint, made, created_at),
     INSERT (user_uuid, key, fingerprint, made),
@@ -1098,5 +1209,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0015' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0016' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -31,12 +31,12 @@ INTERVAL_SECONDS = 0.5
 PAUSES = 3
 # The pause after the database refused a batch or was away.
 RETRY_SECONDS = 5.0
-# When the oldest expired activity is older than this, the purge does not keep up. A warning comes once in this time.
+# When the oldest expired activity or message is older than this, the purge does not keep up. A warning comes once in this time.
 LATE_SECONDS = 3600.0
 
 
 class Purged(NamedTuple):
-    """The result of a batch: deleted rows, ended descendants, and the expiry of the oldest remaining activity.
+    """The result of a batch: deleted rows, ended descendants, and the expiry of the oldest remaining row.
 
     `ended` also counts deleted reports and mutes, and the deleted reactions of an activity that remains.
     """
@@ -44,12 +44,14 @@ class Purged(NamedTuple):
     activities: int
     ended: int
     idempotency_keys: int
+    messages: int
+    # Of activities and messages.
     oldest: datetime | None
 
     @property
     def is_busy(self) -> bool:
         """Return whether the batch did anything, so that there may be more to do."""
-        return any((self.activities, self.ended, self.idempotency_keys))
+        return any((self.activities, self.ended, self.idempotency_keys, self.messages))
 
 
 def purge_batch(connection: psycopg.Connection, batch: int = BATCH) -> Purged | None:
@@ -108,12 +110,13 @@ class Purge:
         """Export a batch's figures, and warn when the purge does not keep up."""
         purged_rows.add(purged.activities, {"db.collection.name": "activities"})
         purged_rows.add(purged.idempotency_keys, {"db.collection.name": "idempotency_keys"})
+        purged_rows.add(purged.messages, {"db.collection.name": "messages"})
         age = (datetime.now(UTC) - purged.oldest).total_seconds() if purged.oldest else 0.0
         oldest_age.set(max(0.0, age))
         if age > LATE_SECONDS and time.monotonic() - self.warned_at > LATE_SECONDS:
             self.warned_at = time.monotonic()
             logger.warning(
-                "the purge does not keep up: an activity that expired %d minutes ago is still there. "
+                "the purge does not keep up: an activity or message that expired %d minutes ago is still there. "
                 "bin/db-purge deletes without pauses; see Expiry in docs/database.md",
                 age // 60,
             )

@@ -1,3 +1,3 @@
 -- Delete one batch of expired rows. The statement returns no row while another transaction purges.
-SELECT purged.activities, purged.ended, purged.idempotency_keys, purged.oldest
+SELECT purged.activities, purged.ended, purged.idempotency_keys, purged.messages, purged.oldest
 FROM purge(%(batch)s) AS purged
