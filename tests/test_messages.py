@@ -19,7 +19,7 @@ def test_both_members_read_a_conversation_oldest_first(sign_in: SignIn, make: Ma
         assert [(one["handle"], one["message"]) for one in response.json] == [
             *(("LinYue", "first"), ("LinYue", "second"), ("kofi", "third"))
         ]
-        assert set(response.json[0]) == {"uuid", "display_name", "handle", "message", "created_at"}
+        assert set(response.json[0]) == {"uuid", "display_name", "handle", "message", "expires_at", "created_at"}
         assert (response.json[0]["display_name"], response.json[2]["uuid"]) == ("Lin Yue", str(uuid))
 
 

@@ -19,7 +19,7 @@ class MessageGroups:
         self.db = db
 
     def run(self, *, user: User) -> Page:
-        """Return the last 20 conversations of `user`, the one with the newest message first."""
+        """Return the last 20 conversations of `user`, the one with the newest live message first."""
         with spans.use_case("message-groups") as span:
             page = self.db.query_array("message_groups/index", user_uuid=user.uuid, limit=LIMIT)
             span.set_attribute("app.result_length", page.length)

@@ -19,7 +19,7 @@ class Messages:
         self.db = db
 
     def run(self, *, user: User, message_group_uuid: UUID, page_request: PageRequest) -> Page:
-        """Return messages, oldest first; the next page has older ones. Raises `NotFound` also to non-members."""
+        """Return live messages, oldest first; the next page has older ones. Raises `NotFound` also to non-members."""
         with spans.use_case("messages") as span:
             page = self.db.query_page(
                 MESSAGES, page_request, user_uuid=user.uuid, message_group_uuid=message_group_uuid

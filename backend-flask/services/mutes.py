@@ -10,7 +10,7 @@ from lib.pagination import JSONBytes, Page, PageRequest
 from lib.queries import PagedQuery
 from services.get_or_create_user import User
 from services.relationships import relationship, writing
-from services.validation import TTL
+from services.validation import TTL, raise_if_any, validate_optional_ttl
 
 MUTED = PagedQuery("mutes/index", has_items=True)
 MAX_MUTES = 5_000
@@ -27,9 +27,7 @@ class MuteUser:
 
         The call of `user` comes after the validation: invalid input costs no query.
         """
-        lifetime = TTL.get(ttl or "")
-        if has_ttl and lifetime is None:
-            raise ValidationError("ttl_blank")
+        raise_if_any(validate_optional_ttl(ttl, has_ttl=has_ttl))
         muter = user()
         with (
             spans.use_case("mute-user"),
@@ -37,7 +35,7 @@ class MuteUser:
         ):
             try:
                 transaction.query_row(
-                    "mutes/create", user_uuid=muter.uuid, muted_uuid=muted_uuid, ttl=lifetime, max_mutes=MAX_MUTES
+                    "mutes/create", user_uuid=muter.uuid, muted_uuid=muted_uuid, ttl=TTL.get(ttl or ""), max_mutes=MAX_MUTES
                 )
             except NotFound:
                 raise ValidationError("mutes_exceed_max") from None

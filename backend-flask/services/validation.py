@@ -12,7 +12,7 @@ from services.new_user import MAX_DISPLAY_NAME_CHARS
 
 MAX_MESSAGE_CHARS = 280
 MAX_REPLY_CHARS = 1024
-# The words for the lifetimes of activities and mutes.
+# The words for the lifetimes of activities, messages and mutes.
 TTL = {
     "30-days": timedelta(days=30),
     "7-days": timedelta(days=7),
@@ -48,6 +48,11 @@ def validate_display_name(name: str | None) -> list[str]:
 def validate_reply(message: str | None) -> list[str]:
     """Return the codes for a reply or a direct message. The code for its length names the limit."""
     return [code.replace("chars", "chars_1024") for code in validate_text("message", message, MAX_REPLY_CHARS)]
+
+
+def validate_optional_ttl(ttl: str | None, *, has_ttl: bool) -> list[str]:
+    """Return the codes for the ttl of a row that may also stay. `ttl` is `None` for a member of another type too."""
+    return ["ttl_blank"] if has_ttl and ttl not in TTL else []
 
 
 def parse_until(text: str | None) -> datetime:

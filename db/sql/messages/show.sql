@@ -1,15 +1,12 @@
--- One message, for its sender.
+-- One live message, for its sender.
 SELECT
-    messages.uuid,
+    live_messages.uuid,
     users.display_name,
     users.handle,
-    messages.message,
-    messages.created_at,
-    messages.message_group_uuid
-FROM messages
-JOIN users ON users.uuid = messages.user_uuid
-WHERE
-    messages.message_group_uuid = %(message_group_uuid)s
-    AND messages.created_at = %(created_at)s
-    AND messages.uuid = %(uuid)s
-    AND messages.user_uuid = %(user_uuid)s
+    live_messages.message,
+    live_messages.expires_at,
+    live_messages.created_at,
+    live_messages.message_group_uuid
+FROM live_messages
+JOIN users ON users.uuid = live_messages.user_uuid
+WHERE live_messages.uuid = %(uuid)s AND live_messages.user_uuid = %(user_uuid)s
