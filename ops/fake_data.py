@@ -69,15 +69,6 @@ INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
 SELECT numbered.uuid, numbered.lesser_user_uuid, 'message ' || number, now() - number * interval '1 minute'
 FROM numbered, generate_series(1, CASE numbered.n WHEN 1 THEN 1000 ELSE 3 END) AS number
 """
-# The trigger's rows for the messages above, of which none expires.
-LAST_MESSAGES = """
-INSERT INTO last_messages (message_uuid, message_group_uuid, lesser_user_uuid, greater_user_uuid, created_at)
-SELECT messages.uuid, message_groups.uuid, lesser_user_uuid, greater_user_uuid, messages.created_at
-FROM message_groups
-JOIN messages
-    ON messages.message_group_uuid = message_groups.uuid AND messages.created_at = message_groups.last_message_at
-WHERE message_groups.lesser_user_uuid = ANY (%(user_uuids)s)
-"""
 # All users like (or repost) the newest activity, then all like the one before it, and so on.
 REACTIONS = """
 WITH numbered AS (
@@ -153,7 +144,7 @@ def fake_data(
         )
         rows = change(activity_rows(rng, user_uuids, size.activities))
         copy_rows(connection, "activities", Activity._fields, rows, size.activities)
-        for statement in (CONVERSATIONS, MESSAGES, LAST_MESSAGES):
+        for statement in (CONVERSATIONS, MESSAGES):
             connection.execute(statement.encode(), {"user_uuids": user_uuids[:CONVERSATION_USERS]})
         for table, count in (("likes", size.likes), ("reposts", size.reposts)):
             insert = SQL(REACTIONS).format(table=Identifier(table))

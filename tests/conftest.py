@@ -274,7 +274,7 @@ def bystander(make: Make) -> Iterator[User]:
     assert {table for table, _ in before} == {
         *("users", "activities", "likes", "reposts", "follows", "follow_counts", "mentionings", "read_markers"),
         *("mutes", "blocks"),
-        *("taggings", "reports", "message_groups", "messages"),
+        *("taggings", "reports", "message_groups", "messages", "last_messages"),
         "idempotency_keys",
     }
     yield untouched

@@ -21,6 +21,9 @@ BELONGINGS = """
     UNION ALL
     SELECT 'messages', messages::text FROM messages JOIN mine ON mine.uuid = messages.message_group_uuid
     UNION ALL
+    SELECT 'last_messages', last_messages::text FROM last_messages
+    WHERE %(uuid)s IN (lesser_user_uuid, greater_user_uuid)
+    UNION ALL
     SELECT 'likes', likes::text FROM likes
     WHERE user_uuid = %(uuid)s OR activity_uuid IN (SELECT uuid FROM activities WHERE user_uuid = %(uuid)s)
     UNION ALL
@@ -275,14 +278,17 @@ class Make:
             self.message(uuid, one, message, age=f"{age} minutes")
         return UUID(str(uuid))
 
-    def message(self, message_group_uuid: UUID, sender: User, message: str, *, age: str = "0 s") -> UUID:
-        """Insert a message of a conversation."""
+    def message(
+        self, message_group_uuid: UUID, sender: User, message: str, *, age: str = "0 s", ttl: str | None = None
+    ) -> UUID:
+        """Insert a message of a conversation, `age` old, that expires after `ttl`, or never without one."""
         (uuid,) = self._row(
             """
-            INSERT INTO messages (message_group_uuid, user_uuid, message, created_at)
-            VALUES (%s, %s, %s, now() - %s::interval) RETURNING uuid
+            INSERT INTO messages (message_group_uuid, user_uuid, message, created_at, expires_at)
+            SELECT %s, %s, %s, now() - age, now() - age + %s::interval FROM (VALUES (%s::interval)) AS given (age)
+            RETURNING uuid
             """,
-            *(message_group_uuid, sender.uuid, message, age),
+            *(message_group_uuid, sender.uuid, message, ttl, age),
         )
         return UUID(str(uuid))
 
@@ -322,7 +328,8 @@ def make_bystander(make: Make) -> User:
     make.mention(make.activity(friend, "about the @bystander"), bystander)
     make.report(bystander, friend)
     make.owner.execute("INSERT INTO read_markers VALUES (%s, 'notifications', now())", [bystander.uuid])
-    make.conversation(bystander, friend, "a bystander's message", "and one more")
+    group = make.conversation(bystander, friend, "a bystander's message", "and one more")
+    make.message(group, bystander, "a bystander's message that ends", ttl="1 day")
     make.owner.execute(
         "INSERT INTO idempotency_keys (user_uuid, key, fingerprint, made) VALUES (%s, 'key', '', %s)",
         [bystander.uuid, posted.uuid],

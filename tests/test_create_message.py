@@ -1,14 +1,17 @@
 """Direct messages: in an existing conversation, and to a handle."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from uuid import uuid4
 
 import pytest
 
+from services.validation import TTL
 from tests.conftest import SignIn
 from tests.factories import BLANK, Make, User
 
 MESSAGES = "/api/messages"
+NO_TTL: list[object] = ["", " ", "2-days", "1-hour ", "1-HOUR", "PT1H", 1, True, False, [], ["1-hour"], {}]
 NO_TEXT: list[object] = ["", " ", "\u3000", None, 1, [], {}, False]
 
 
@@ -43,10 +46,47 @@ def test_message_to_a_handle_starts_the_pairs_one_conversation(sign_in: SignIn, 
         assert len(sign_in(reader).get("/api/message_groups").json) == 1
 
 
+@pytest.mark.usefixtures("bystander")
+def test_message_lives_as_long_as_its_ttl(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+    group = str(make.conversation(lin, kofi, "hello"))
+    client = sign_in(lin)
+
+    for ttl, lifetime in TTL.items():
+        for receiver in ({"message_group_uuid": group}, {"handle": "kofi"}):
+            with subtests.test(ttl, **receiver):
+                response = client.post(MESSAGES, json={"message": "it ends", "ttl": ttl, **receiver})
+
+                assert response.status_code == 200
+                shown = client.get(f"{MESSAGES}/{group}").json[-1]
+                ends, begins = (datetime.fromisoformat(shown[name]) for name in ("expires_at", "created_at"))
+                assert (shown["message"], ends - begins) == ("it ends", lifetime)
+                assert response.json in ({**shown, "message_group_uuid": group}, {"message_group_uuid": group})
+
+
+@pytest.mark.usefixtures("bystander")
+def test_message_without_a_ttl_stays(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+    group = str(make.conversation(lin, kofi, "hello"))
+    client = sign_in(lin)
+
+    for ttl in ({}, {"ttl": None}):
+        for receiver in ({"message_group_uuid": group}, {"handle": "kofi"}):
+            with subtests.test(**ttl, **receiver):
+                assert client.post(MESSAGES, json={"message": "it stays", **ttl, **receiver}).status_code == 200
+                shown = client.get(f"{MESSAGES}/{group}").json[-1]
+                assert (shown["message"], shown["expires_at"]) == ("it stays", None)
+
+
 INVALID = [
     *(({"message": blank, "handle": "kofi"}, ["message_blank"]) for blank in BLANK),
     ({"message": "é" * 1025, "handle": "kofi"}, ["message_exceed_max_chars_1024"]),
     *(({"message": "hello", "handle": handle}, ["user_reciever_handle_blank"]) for handle in NO_TEXT),
+    *(({"message": "hello", "handle": "kofi", "ttl": ttl}, ["ttl_blank"]) for ttl in NO_TTL),
+    *(({"message": "hello", "message_group_uuid": "x", "ttl": ttl}, ["ttl_blank"]) for ttl in NO_TTL),
+    ({"message": "", "handle": "", "ttl": ""}, ["message_blank", "ttl_blank", "user_reciever_handle_blank"]),
+    ({"message": "", "message_group_uuid": "", "ttl": 1}, ["message_blank", "ttl_blank", "message_group_uuid_blank"]),
+    ({"message": "hello", "handle": "LinYue", "ttl": "x"}, ["ttl_blank", "user_reciever_handle_self"]),
     *(({"message": "hello", "handle": handle}, ["user_reciever_handle_self"]) for handle in ("LinYue", "LINYUE")),
     *(
         ({"message": "hello", "message_group_uuid": group, "handle": "kofi"}, ["message_group_uuid_blank"])

@@ -1,4 +1,4 @@
-"""Expiry: an expired activity never appears in any response, by the database's clock."""
+"""Expiry: an expired activity or message never appears in any response, by the database's clock."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -244,3 +244,147 @@ def test_expired_activity_never_appears(people: People, make: Make) -> None:
         assert [page(client.get(path)) for way, path in FEEDS.items() if way not in PRIVATE] == [[]] * 6
     assert [page(reader.get(FEEDS[way])) for way in PRIVATE] == [[], [], [], []]
     assert reader.get("/api/notifications/unread").json == {"count": 0, "is_more": False}
+
+
+# Five users send the reader 60 messages each, which expire at random within four seconds, in any order.
+SENDERS, SENT = 5, 60
+SOON = "clock_timestamp() + interval '1 s' + random() * interval '4 s'"
+# The trigger sees an end of new rows only.
+SENT_AGAIN = (
+    "CREATE TEMPORARY TABLE sent ON COMMIT DROP AS SELECT * FROM messages",
+    "DELETE FROM messages",
+    f"""
+    INSERT INTO messages (uuid, message_group_uuid, user_uuid, message, created_at, expires_at)
+    SELECT uuid, message_group_uuid, user_uuid, message, created_at, {SOON} FROM sent
+    """,
+    f"""
+    INSERT INTO messages (message_group_uuid, user_uuid, message, created_at, expires_at)
+    SELECT message_group_uuid, user_uuid, 'ends soon', now() - random() * interval '1 hour', {SOON}
+    FROM sent CROSS JOIN generate_series(3, {SENT}) AS n
+    WHERE sent.message = 'by handle'
+    """,
+)
+
+
+class Message(NamedTuple):
+    """A message of the test: its conversation and its times."""
+
+    group: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class MessageWatch:
+    """Reads of a user's conversations around the ends of their messages."""
+
+    def __init__(self, owner: Connection, reader: FlaskClient) -> None:
+        self.owner, self.reader = owner, reader
+        rows = owner.execute("SELECT message_group_uuid::text, created_at, expires_at FROM messages").fetchall()
+        self.messages = [Message(*row) for row in rows]
+        self.last = max(message.expires_at for message in self.messages)
+        self.seen: Counter[str] = Counter()
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        (now,) = self.owner.execute("SELECT clock_timestamp()").fetchone()
+        assert isinstance(now, datetime)
+        return now
+
+    def live(self, group: str, at: datetime) -> dict[datetime, datetime]:
+        """Return the ends, by the time of their message, of a conversation's messages that are live at a time."""
+        return {
+            each.created_at: each.expires_at for each in self.messages if each.group == group and each.expires_at > at
+        }
+
+    def read(self, way: str, path: str, check: Callable[[Any, datetime, datetime], None]) -> None:
+        """Read `path`, check the response between the times before and after it, and revalidate it by its `ETag`."""
+        sent, response, received = self.now(), self.reader.get(path), self.now()
+        check(response.json, sent, received)
+        self.seen[way] += len(response.json)
+        sent, again = self.now(), self.reader.get(path, headers={"If-None-Match": response.headers["ETag"]})
+        if again.status_code == HTTPStatus.NOT_MODIFIED:
+            check(response.json, sent, self.now())
+            self.seen[f"{way}, 304"] += 1
+
+    def read_groups(self) -> None:
+        """Read the list of conversations."""
+        self.read("groups", "/api/message_groups", self.check_groups)
+
+    def check_groups(self, shown: list[dict[str, Any]], sent: datetime, received: datetime) -> None:
+        """Each conversation shows its last live message, and counts its live messages alone."""
+        for group in shown:
+            before, after = self.live(group["uuid"], sent), self.live(group["uuid"], received)
+            last = datetime.fromisoformat(group["created_at"])
+            assert last in before
+            assert all(last >= time for time in after)
+            assert len(after) <= group["unread_count"] <= len(before)
+        times = [group["created_at"] for group in shown]
+        assert times == sorted(times, reverse=True)
+        ends = {message.group for message in self.messages if message.expires_at > received}
+        assert ends <= {group["uuid"] for group in shown}
+
+    def read_messages(self, group: str) -> None:
+        """Read the messages of a conversation."""
+
+        def check(shown: list[dict[str, Any]], sent: datetime, received: datetime) -> None:
+            times = [datetime.fromisoformat(message["created_at"]) for message in shown]
+            assert times == sorted(times)
+            assert set(self.live(group, received)) <= set(times) <= set(self.live(group, sent))
+
+        self.read("messages", f"/api/messages/{group}?limit=100", check)
+
+    def replay(self, way: str, send: Callable[[], TestResponse], expires_at: datetime) -> None:
+        """Repeat the request that sent a message. The message must exist until its end and not after."""
+        sent, response, received = self.now(), send(), self.now()
+        if response.status_code == HTTPStatus.OK:
+            assert expires_at > sent
+            self.seen[way] += 1
+        else:
+            assert (response.status_code, response.json) == (404, ["not_found"])
+            assert expires_at <= received
+            self.seen[f"{way}, gone"] += 1
+
+
+def send(client: FlaskClient, message: str, receiver: dict[str, str]) -> TestResponse:
+    """Send a message that ends, or replay its sending."""
+    body = {"message": message, "ttl": "1-hour", **receiver}
+    return client.post("/api/messages", json=body, headers={"Idempotency-Key": message})
+
+
+def test_expired_message_never_appears(sign_in: SignIn, make: Make) -> None:
+    reader, senders = make.user("reader"), [make.user() for _ in range(SENDERS)]
+    requests: dict[str, tuple[str, Callable[[], TestResponse]]] = {}
+    groups: list[str] = []
+    for sender in senders:
+        client = sign_in(sender)
+        by_handle = partial(send, client, "by handle", {"handle": "reader"})
+        groups.append(by_handle().json["message_group_uuid"])
+        in_group = partial(send, client, "in the group", {"message_group_uuid": groups[-1]})
+        assert in_group().status_code == HTTPStatus.OK
+        requests |= {
+            f"{groups[-1]} by handle": ("handle", by_handle),
+            f"{groups[-1]} in the group": ("group", in_group),
+        }
+    with make.owner.transaction():
+        for statement in SENT_AGAIN:
+            make.owner.execute(statement.encode())
+    keyed: dict[str, datetime] = dict(
+        make.owner.execute(
+            "SELECT message_group_uuid || ' ' || message, expires_at FROM messages WHERE message <> 'ends soon'"
+        ).fetchall()
+    )
+    watch = MessageWatch(make.owner, sign_in(reader))
+    assert len(watch.messages) == SENDERS * SENT
+
+    while watch.now() < watch.last:
+        watch.read_groups()
+        for group in groups:
+            watch.read_messages(group)
+        for name, (way, request) in requests.items():
+            watch.replay(way, request, keyed[name])
+
+    print(watch.seen)
+    assert {"groups", "groups, 304", "messages", "messages, 304", "handle, gone", "group, gone"} <= set(watch.seen)
+    assert {"handle", "group"} <= set(watch.seen)
+    assert watch.reader.get("/api/message_groups").json == []
+    assert [watch.reader.get(f"/api/messages/{group}").json for group in groups] == [[]] * SENDERS

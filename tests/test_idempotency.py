@@ -191,6 +191,29 @@ def test_replay_of_an_expired_or_deleted_activity_is_not_found(sign_in: SignIn, 
 
 
 @pytest.mark.usefixtures("bystander")
+def test_replay_of_an_expired_message_is_not_found(
+    subtests: pytest.Subtests, sign_in: SignIn, make: Make, lin: User
+) -> None:
+    client, kofi = sign_in(lin), make.user("kofi")
+    group = str(make.conversation(lin, kofi, "hello"))
+    for receiver in ({"message_group_uuid": group}, {"handle": "kofi"}):
+        with subtests.test(**receiver):
+            body = {"message": "it ends", "ttl": "1-hour", **receiver}
+            (key,) = receiver
+            first = post(client, key, body, "/api/messages")
+            again = post(client, key, body, "/api/messages")
+            assert (again.status_code, again.data, again.headers[REPLAYED]) == (200, first.data, "true")
+
+            make.owner.execute(
+                "UPDATE messages SET expires_at = now() WHERE expires_at IS NOT NULL AND user_uuid = %s", [lin.uuid]
+            )
+
+            response = post(client, key, body, "/api/messages")
+            assert (response.status_code, response.json) == (404, ["not_found"])
+            assert make.owner.execute("SELECT count(*) FROM messages WHERE message = 'it ends'").fetchone()[0] <= 2
+
+
+@pytest.mark.usefixtures("bystander")
 def test_replay_returns_the_current_state(sign_in: SignIn, make: Make, lin: User) -> None:
     created = post(sign_in(lin), "key", ACTIVITY).json
     make.activity(make.user(), reply_to=Activity(created["uuid"], created["message"], lin))

@@ -23,6 +23,36 @@ def test_both_members_read_a_conversation_oldest_first(sign_in: SignIn, make: Ma
         assert (response.json[0]["display_name"], response.json[2]["uuid"]) == ("Lin Yue", str(uuid))
 
 
+def test_expired_message_is_left_out(sign_in: SignIn, make: Make) -> None:
+    lin, kofi = make.user("LinYue"), make.user("kofi")
+    group = make.conversation(lin, kofi, "stays")
+    make.message(group, lin, "expired", age="1 hour", ttl="1 hour")
+    make.message(group, kofi, "lives", age="1 hour", ttl="61 minutes")
+
+    for reader in (lin, kofi):
+        shown = sign_in(reader).get(f"/api/messages/{group}").json
+        assert [(one["message"], one["expires_at"] is None) for one in shown] == [("lives", False), ("stays", True)]
+    ended = make.conversation(lin, make.user())
+    make.message(ended, lin, "expired", age="1 hour", ttl="1 hour")
+    response = sign_in(lin).get(f"/api/messages/{ended}")
+    assert (response.status_code, response.json) == (200, [])
+
+
+def test_pages_skip_expired_messages(sign_in: SignIn, make: Make) -> None:
+    me = make.user()
+    group = make.conversation(me, make.user())
+    for n in range(50):
+        make.message(group, me, str(n), age=f"{60 - n} minutes", ttl="1 minute" if n % 2 else None)
+    client = sign_in(me)
+
+    newest = client.get(f"/api/messages/{group}")
+    older = client.get(links(newest)["next"])
+
+    assert [one["message"] for one in newest.json] == [str(n) for n in range(10, 50, 2)]
+    assert [one["message"] for one in older.json] == [str(n) for n in range(0, 10, 2)]
+    assert "next" not in links(older)
+
+
 def test_conversation_of_others_or_unknown_is_not_found(sign_in: SignIn, make: Make) -> None:
     stranger = sign_in(make.user("stranger"))
     group = make.conversation(make.user(), make.user(), "between others")

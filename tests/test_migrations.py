@@ -214,7 +214,7 @@ def test_migration_stores_mentions_and_authors_of_existing_rows(empty_url: str) 
     [
         *(("0008", "likes", "activities"), ("0009", "reposts", "activities")),
         *(("0010", "follows", "users"), ("0012", "taggings", "activities"), ("0013", "reports", "users")),
-        ("0014", "blocks", "users"),
+        *(("0014", "blocks", "users"), ("0015", "last_messages", "messages")),
     ],
 )
 def test_migration_that_gets_no_lock_changes_nothing(
@@ -263,3 +263,75 @@ def test_follows_migration_runs_while_the_service_writes(empty_url: str) -> None
         users = writing.result()
         assert connection.execute("SELECT count(*), max(display_name) FROM users").fetchone() == (users, "Renamed")
         assert connection.execute("DELETE FROM users").rowcount == users
+
+
+# The statements of the service before messages had an end.
+SEND = """
+    INSERT INTO messages (uuid, message_group_uuid, user_uuid, message)
+    SELECT gen_random_uuid(), uuid, lesser_user_uuid, 'hello' FROM message_groups ORDER BY random() LIMIT 1
+"""
+CONTINUE = """
+    INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
+    SELECT uuid, lesser_user_uuid, greater_user_uuid FROM message_groups ORDER BY random() LIMIT 1
+    ON CONFLICT (uuid) DO UPDATE SET uuid = EXCLUDED.uuid
+"""
+LIST = "SELECT uuid, last_message_at FROM message_groups ORDER BY last_message_at DESC LIMIT 20"
+PURGE = "SELECT purged.activities, purged.ended, purged.idempotency_keys, purged.oldest FROM purge(1000) AS purged"
+NEWEST = """
+    SELECT
+        last_messages.message_uuid = newest.uuid,
+        (last_messages.created_at, last_messages.lesser_user_uuid, last_messages.greater_user_uuid)
+            = (message_groups.last_message_at, message_groups.lesser_user_uuid, message_groups.greater_user_uuid),
+        last_messages.expires_at
+    FROM message_groups
+    LEFT JOIN last_messages ON last_messages.message_group_uuid = message_groups.uuid
+    CROSS JOIN LATERAL (
+        SELECT uuid FROM messages WHERE message_group_uuid = message_groups.uuid
+        ORDER BY created_at DESC, uuid DESC LIMIT 1
+    ) AS newest
+"""
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_messages_migration_runs_while_the_service_writes(empty_url: str, *, is_interrupted: bool) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0015")
+    with psycopg.connect(empty_url, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute(
+            "INSERT INTO users (handle, display_name, cognito_user_id)"
+            " SELECT 'user' || n, 'User', n::text FROM generate_series(1, 3) AS n"
+        )
+        connection.execute(MESSAGES.replace("E'\\u001B'", "'before'").encode())
+        is_migrated = Event()
+
+        def write() -> int:
+            """Write as the service of the previous revision does, and count the messages."""
+            count = 0
+            with psycopg.connect(empty_url, autocommit=True) as service:
+                service.execute("SET ROLE cruddur_service")
+                while not is_migrated.is_set() or not count:
+                    for statement in (SEND, CONTINUE, LIST, PURGE):
+                        service.execute(statement.encode())
+                    count += 1
+            return count
+
+        writing = pool.submit(write)
+        wait_until(lambda: connection.execute("SELECT FROM messages WHERE message = 'hello'").rowcount)
+        if is_interrupted:
+            # The SQL file cannot replace this view.
+            connection.execute("CREATE VIEW live_messages AS SELECT 1 AS n")
+            with pytest.raises(CommandError, match="cannot change name of view column"):
+                migrate(database)
+            connection.execute("DROP VIEW live_messages")
+            # The last statement, and the version, did not come.
+            migrate(database)
+            connection.execute("DELETE FROM last_messages")
+            connection.execute("UPDATE alembic_version SET version_num = '0015'")
+        migrate(database)
+        is_migrated.set()
+
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (6 + writing.result(),)
+        # One conversation may have a second row: a message of the moment in which the migration filled the table.
+        stored = connection.execute(NEWEST.encode()).fetchall()
+        assert stored.count((True, True, None)) == 3

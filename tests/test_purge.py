@@ -24,11 +24,11 @@ from tests.service import serving
 from tests.telemetry import flush, watched
 
 
-def purge(owner_url: str, succeeds: Callable[..., str] = succeeds) -> tuple[int, int]:
-    """Run bin/db-purge, and return the numbers of activities and idempotency keys that it reports."""
+def purge(owner_url: str, succeeds: Callable[..., str] = succeeds) -> tuple[int, int, int]:
+    """Run bin/db-purge, and return the numbers of activities, messages and idempotency keys that it reports."""
     output = succeeds("db-purge", CONNECTION_URL=owner_url)
-    match = re.fullmatch(r"database .*: (\d+) activities and (\d+) idempotency keys deleted\n", output)
-    return int(match[1]), int(match[2])
+    match = re.fullmatch(r"database .*: (\d+) activities, (\d+) messages and (\d+) idempotency keys deleted\n", output)
+    return int(match[1]), int(match[2]), int(match[3])
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_purge_deletes_expired_activities_only(owner_url: str, make: Make) -> No
     make.activity(author, "bystander", age="1 hour", ttl="2 hours", reply_to=live)
     make.activity(author, "bystander", ttl=None)
 
-    assert purge(owner_url) == (BATCH + 3, 0)
+    assert purge(owner_url) == (BATCH + 3, 0, 0)
 
     remaining = rows(owner_url, "SELECT message, replies_count FROM activities ORDER BY replies_count")
     assert remaining == [("bystander", 0), ("bystander", 0), ("bystander", 1)]
@@ -64,7 +64,7 @@ def test_purge_skips_locked_rows(owner_url: str, make: Make) -> None:
 
     with make.owner.transaction():
         make.owner.execute("SELECT FROM activities WHERE uuid = ANY (%s) FOR UPDATE", [[locked.uuid, reply.uuid]])
-        assert purge(owner_url) == (1, 0)
+        assert purge(owner_url) == (1, 0, 0)
 
     remaining = rows(owner_url, "SELECT message FROM activities ORDER BY message")
     assert remaining == [("locked",), ("locked",), ("parent of a locked one",)]
@@ -92,7 +92,7 @@ def test_concurrent_purges_take_turns(owner_url: str, make: Make) -> None:
     with ThreadPoolExecutor() as pool:
         purged = list(pool.map(lambda _: purge(owner_url, processes.succeeds), range(3)))
 
-    assert sum(activities for activities, _ in purged) == 5 * 2500
+    assert sum(activities for activities, *_ in purged) == 5 * 2500
     assert rows(owner_url, "SELECT message FROM activities") == [("bystander",)] * 2
 
 
@@ -102,7 +102,7 @@ def test_purge_runs_one_transaction_at_a_time(service: Connection, owner: Connec
         owner.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         assert purge_batch(service) is None
 
-    assert purge_batch(service) == Purged(1, 0, 0, None)
+    assert purge_batch(service) == Purged(1, 0, 0, 0, None)
 
 
 def chain(make: Make, author: User, length: int, *, age: str, ttl: str) -> list[Activity]:
@@ -202,9 +202,53 @@ def test_reply_to_an_expired_activity_is_expired_and_purged(service: Connection,
     ended = purge_batch(service)
     assert ended is not None
     assert ended.ended == 2
-    while purge_batch(service) != Purged(0, 0, 0, None):
+    while purge_batch(service) != Purged(0, 0, 0, 0, None):
         pass
     assert messages_left(make) == ["bystander", "bystander"]
+
+
+MESSAGES = """
+    INSERT INTO messages (message_group_uuid, user_uuid, message, created_at, expires_at)
+    SELECT %s, %s, 'expired', now() - interval '2 hours', now() - n * interval '1 s' FROM generate_series(0, %s) AS n
+"""
+
+
+@pytest.mark.usefixtures("bystander")
+def test_purge_deletes_expired_messages_only(owner_url: str, service: Connection, make: Make) -> None:
+    lin, kofi = make.user(), make.user()
+    group = make.conversation(lin, kofi)
+    make.message(group, lin, "stays", age="2 hours")
+    make.message(group, lin, "ends later", age="1 hour", ttl="61 minutes")
+    make.owner.execute(MESSAGES, [group, kofi.uuid, BATCH])
+    ended = make.conversation(lin, make.user())
+    make.message(ended, lin, "expired", age="1 hour", ttl="1 hour")
+
+    first = purge_batch(service)
+
+    assert first is not None
+    assert (first.messages, first.is_busy) == (BATCH, True)
+    assert purge(owner_url) == (0, 2, 0)
+    left = "SELECT message FROM messages WHERE message_group_uuid IN (%s, %s) ORDER BY message"
+    assert make.owner.execute(left, [group, ended]).fetchall() == [("ends later",), ("stays",)]
+    # The conversation stays, and the candidates for its last message go with the messages.
+    assert rows(owner_url, f"SELECT uuid FROM message_groups WHERE uuid = '{ended}'") == [(ended,)]
+    candidates = "SELECT message FROM last_messages JOIN messages ON uuid = message_uuid WHERE {} ORDER BY message"
+    assert rows(owner_url, candidates.format(f"last_messages.message_group_uuid IN ('{group}', '{ended}')")) == [
+        *(("ends later",), ("stays",))
+    ]
+
+
+def test_purge_skips_locked_messages(owner_url: str, make: Make) -> None:
+    lin = make.user()
+    group = make.conversation(lin, make.user())
+    make.message(group, lin, "free", age="1 hour", ttl="1 hour")
+    locked = make.message(group, lin, "locked", age="2 hours", ttl="1 hour")
+
+    with make.owner.transaction():
+        make.owner.execute("SELECT FROM messages WHERE uuid = %s FOR UPDATE", [locked])
+        assert purge(owner_url) == (0, 1, 0)
+
+    assert rows(owner_url, "SELECT message FROM messages") == [("locked",)]
 
 
 KEYS = """
@@ -218,7 +262,7 @@ def test_purge_deletes_keys_one_hour_after_their_expiry(owner_url: str, make: Ma
     ages = ["0 hours", "24 hours", "24:59:00", "25:00:00", "30 days"]
     make.owner.execute(KEYS, [make.user().uuid, ages])
 
-    assert purge(owner_url) == (0, 2002)
+    assert purge(owner_url) == (0, 0, 2002)
 
     remaining = rows(owner_url, "SELECT split_part(key, ' ', 1), count(*) FROM idempotency_keys GROUP BY 1 ORDER BY 1")
     assert remaining == [("00:00:00", 1001), ("24:00:00", 1001), ("24:59:00", 1001)]
@@ -229,14 +273,14 @@ def test_purge_skips_locked_keys(owner_url: str, make: Make) -> None:
 
     with make.owner.transaction():
         make.owner.execute("SELECT FROM idempotency_keys WHERE key LIKE '% 7' FOR UPDATE")
-        assert purge(owner_url) == (0, 1000)
+        assert purge(owner_url) == (0, 0, 1000)
 
     assert rows(owner_url, "SELECT split_part(key, ' ', 3) FROM idempotency_keys") == [("7",)]
 
 
 def test_purge_leaves_live_rows_alone(owner_url: str, bystander: User) -> None:
     assert bystander
-    assert purge(owner_url) == (0, 0)
+    assert purge(owner_url) == (0, 0, 0)
 
 
 def test_service_purges_in_the_background(service_url: str, owner_url: str, make: Make) -> None:
@@ -325,10 +369,10 @@ def test_purge_backlog_is_logged_once_per_hour(
 
     with caplog.at_level(logging.WARNING, "cruddur"):
         for age in (None, 0, 59, 61, 62):
-            purge.observe(Purged(0, 0, 0, None if age is None else now - timedelta(minutes=age)))
+            purge.observe(Purged(0, 0, 0, 0, None if age is None else now - timedelta(minutes=age)))
         assert len(caplog.records) == 1
         clock.now += 3601
-        purge.observe(Purged(0, 0, 0, now - timedelta(minutes=90)))
+        purge.observe(Purged(0, 0, 0, 0, now - timedelta(minutes=90)))
 
     assert [record.args for record in caplog.records] == [(61,), (90,)]
 
@@ -341,6 +385,8 @@ def test_purged_rows_are_a_metric(
     for _ in range(3):
         make.activity(author, age="1 hour", ttl="1 hour")
     make.owner.execute(KEYS, [author.uuid, ["30 days"]])
+    group = make.conversation(author, make.user())
+    make.message(group, author, "expired", age="1 hour", ttl="1 hour")
     before = purged_rows(collector)
 
     Purge().run(service)
@@ -348,6 +394,7 @@ def test_purged_rows_are_a_metric(
     after = purged_rows(collector)
     assert after["activities"] - before.get("activities", 0) == 3
     assert after["idempotency_keys"] - before.get("idempotency_keys", 0) == 1000
+    assert after["messages"] - before.get("messages", 0) == 1
     assert oldest_age(collector) == 0
 
     make.activity(author, age="2 hours", ttl="1 hour")
@@ -355,6 +402,12 @@ def test_purged_rows_are_a_metric(
         make.owner.execute("SELECT FROM activities FOR UPDATE")
         Purge().run(service)
     assert 3600 <= oldest_age(collector) < 3660
+
+    make.message(group, author, "expired", age="3 hours", ttl="1 hour")
+    with make.owner.transaction():
+        make.owner.execute("SELECT FROM messages FOR UPDATE")
+        Purge().run(service)
+    assert 7200 <= oldest_age(collector) < 7260
 
 
 def oldest_age(collector: Collector) -> float:

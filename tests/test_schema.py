@@ -149,6 +149,37 @@ def test_direct_message_has_limits(owner: psycopg.Connection, make: Make) -> Non
     assert_violates(owner, "messages_message_check", MESSAGE_ROW, group, lin.uuid, " \t\r\n ")
     assert_violates(owner, "messages_message_group_uuid_fkey", MESSAGE_ROW, uuid4(), lin.uuid, "hello")
     assert_violates(owner, "messages_user_uuid_fkey", MESSAGE_ROW, group, uuid4(), "hello")
+    ending = """
+        INSERT INTO messages (message_group_uuid, user_uuid, message, expires_at)
+        VALUES (%s, %s, 'hello', now() + %s::interval)
+    """
+    assert_violates(owner, "messages_expires_at_check", ending, group, lin.uuid, "-1 microsecond")
+    owner.execute(ending, [group, lin.uuid, "0 s"])
+
+
+LAST = """
+    SELECT messages.message FROM last_messages JOIN messages ON messages.uuid = message_uuid
+    WHERE last_messages.message_group_uuid = %s ORDER BY messages.created_at
+"""
+
+
+def test_conversation_stores_its_last_message_of_each_end(owner: psycopg.Connection, make: Make) -> None:
+    lin = make.user()
+    group = make.conversation(lin, make.user(), "stays")
+    make.conversation(lin, make.user(), "of another conversation")
+    for message, age, ttl, candidates in (
+        ("a day", "50 s", "1 day", ["stays", "a day"]),
+        ("an hour", "40 s", "1 hour", ["stays", "a day", "an hour"]),
+        # Of one end the newest message counts.
+        ("an hour again", "30 s", "1 hour", ["stays", "a day", "an hour again"]),
+        # An older message never becomes the last one before a newer one that lives as long.
+        ("late", "45 s", "1 hour", ["stays", "a day", "an hour again"]),
+        ("a day again", "20 s", "1 day", ["stays", "a day again"]),
+        ("stays too", "10 s", None, ["stays too"]),
+        ("late", "15 s", "30 days", ["stays too"]),
+    ):
+        make.message(group, lin, message, age=age, ttl=ttl)
+        assert owner.execute(LAST, [group]).fetchall() == [(candidate,) for candidate in candidates]
 
 
 def test_conversation_stores_the_time_of_its_last_message(owner: psycopg.Connection, make: Make) -> None:

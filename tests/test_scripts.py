@@ -26,8 +26,8 @@ def test_each_command_succeeds_twice(new_url: str) -> None:
         ("seed", "seeded 15 activities, 5 new users, 4 new messages"),
         ("seed", "seeded 15 activities, 0 new users, 0 new messages"),
         ("migrate", f"schema {SCHEMA} is the newest"),
-        ("purge", "1 activities and 0 idempotency keys deleted"),
-        ("purge", "0 activities and 0 idempotency keys deleted"),
+        ("purge", "1 activities, 0 messages and 0 idempotency keys deleted"),
+        ("purge", "0 activities, 0 messages and 0 idempotency keys deleted"),
     ):
         assert processes.succeeds(f"db-{step}", CONNECTION_URL=new_url) == f"database {NEW}: {deed}\n"
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
@@ -131,6 +131,19 @@ def test_fake_data_has_the_requested_size_and_half_is_expired(new_url: str) -> N
     assert rows(new_url, counts)[0] == (99, 99)
     assert sorted(rows(new_url, counts)[1:]) == [(2, 2)] * 94 + [(2, 3)] * 2 + [(3, 2)] * 2 + [(3, 3)]
     assert rows(new_url, "SELECT count(*) FROM message_groups") == [(2 + 98 + 98 + 1,)]
+    last = "SELECT max(created_at) FROM messages WHERE message_group_uuid = message_groups.uuid"
+    generated = "FROM message_groups JOIN users ON users.uuid = lesser_user_uuid WHERE handle LIKE 'person_%'"
+    assert rows(new_url, f"SELECT bool_and(last_message_at = ({last})) {generated}") == [(True,)]
+    newest = (
+        "(SELECT uuid FROM messages WHERE message_group_uuid = message_groups.uuid ORDER BY created_at DESC LIMIT 1)"
+    )
+    stored = f"SELECT count(*), bool_and(message_uuid = {newest}) FROM last_messages"
+    generated = "JOIN message_groups ON message_groups.uuid = message_group_uuid JOIN users ON users.uuid = {}"
+    for member in ("lesser", "greater"):
+        member_join = generated.format(f"last_messages.{member}_user_uuid")
+        generated_rows = rows(new_url, f"{stored} {member_join} WHERE handle LIKE 'person_%'")
+        assert generated_rows == [(98 + 98 + 1, True)]
+    assert rows(new_url, "SELECT tgname FROM pg_trigger WHERE tgenabled = 'D'") == []
     from_fake_data = "FROM activities JOIN users ON users.uuid = user_uuid WHERE handle LIKE 'person_%'"
     ((count, expired, replies),) = rows(
         new_url,

@@ -46,6 +46,10 @@ class JSONObject(NamedTuple):
             raise BadRequest("json_invalid")
         return value
 
+    def get_choice(self, name: str) -> str | None:
+        """Return the string member `name`, `None` when it is null or missing, and no word for other types."""
+        return "" if self.members.get(name) is not None and self.get_str(name) is None else self.get_str(name)
+
     def has(self, name: str) -> bool:
         """Return whether the object has a member `name`, null included."""
         return name in self.members

@@ -31,7 +31,8 @@ INTERVAL_SECONDS = 0.5
 PAUSES = 3
 # The pause after the database refused a batch or was away.
 RETRY_SECONDS = 5.0
-# When the oldest expired activity or message is older than this, the purge does not keep up. A warning comes once in this time.
+# When the oldest expired activity or message is older than this, the purge does not keep up. A warning comes once in
+# this time.
 LATE_SECONDS = 3600.0
 
 

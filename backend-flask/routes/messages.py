@@ -32,9 +32,7 @@ def index(message_group_uuid: UUID) -> Response:
 def create() -> Response:
     """Send a message in a conversation, or to a user by handle."""
     body = json_object(request)
-    message, key = body.get_str("message"), idempotency_key(request)
-    # Null means the same as no ttl.
-    has_ttl, ttl = body.members.get("ttl") is not None, body.get_str("ttl")
+    message, ttl, key = body.get_str("message"), body.get_choice("ttl"), idempotency_key(request)
     if body.has("message_group_uuid"):
         group = body.get_str("message_group_uuid")
         return json_response(
@@ -42,7 +40,6 @@ def create() -> Response:
                 sender=current_user,
                 message=message,
                 message_group_uuid=group,
-                has_ttl=has_ttl,
                 ttl=ttl,
                 idempotency_key=key,
             )
@@ -50,7 +47,7 @@ def create() -> Response:
     handle = body.get_str("handle")
     return json_response(
         CreateMessageGroup(get_db()).run(
-            sender=current_user, message=message, handle=handle, has_ttl=has_ttl, ttl=ttl, idempotency_key=key
+            sender=current_user, message=message, handle=handle, ttl=ttl, idempotency_key=key
         )
     )
 

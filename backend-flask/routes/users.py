@@ -79,11 +79,7 @@ def suggested() -> Response:
 def mute(handle: str) -> Response:
     """Mute a user, for the body's `ttl` where there is one."""
     body = json_object(request) if has_body(request.environ) else JSONObject({})
-    return json_response(
-        MuteUser(get_db()).run(
-            user=current_user, handle=handle, has_ttl=body.members.get("ttl") is not None, ttl=body.get_str("ttl")
-        )
-    )
+    return json_response(MuteUser(get_db()).run(user=current_user, handle=handle, ttl=body.get_choice("ttl")))
 
 
 @bp.delete("/@<handle:handle>/mute")

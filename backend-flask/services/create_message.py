@@ -23,7 +23,6 @@ class CreateMessage:
         sender: Callable[[], User],
         message: str | None,
         message_group_uuid: str | None,
-        has_ttl: bool,
         ttl: str | None,
         idempotency_key: IdempotencyKey | None,
     ) -> JSONBytes | ReplayedResponse:
@@ -34,7 +33,7 @@ class CreateMessage:
         text = message_group_uuid or ""
         raise_if_any(
             validate_reply(message),
-            validate_optional_ttl(ttl, has_ttl=has_ttl),
+            validate_optional_ttl(ttl),
             ["message_group_uuid_blank"] if is_blank(text) else [],
         )
         group = parse_uuid(text)
@@ -52,7 +51,5 @@ class CreateMessage:
                     message=message,
                     ttl=TTL.get(ttl or ""),
                 ),
-                replay=lambda resource: self.db.query_object(
-                    "messages/show", uuid=resource.uuid, user_uuid=user.uuid
-                ),
+                replay=lambda resource: self.db.query_object("messages/show", uuid=resource.uuid, user_uuid=user.uuid),
             )

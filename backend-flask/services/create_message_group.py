@@ -29,7 +29,6 @@ class CreateMessageGroup:
         sender: Callable[[], User],
         message: str | None,
         handle: str | None,
-        has_ttl: bool,
         ttl: str | None,
         idempotency_key: IdempotencyKey | None,
     ) -> JSONBytes | ReplayedResponse:
@@ -37,7 +36,7 @@ class CreateMessageGroup:
 
         A blank handle costs no query: `sender` is called only for a handle to compare with the sender's.
         """
-        codes = [*validate_reply(message), *validate_optional_ttl(ttl, has_ttl=has_ttl)]
+        codes = [*validate_reply(message), *validate_optional_ttl(ttl)]
         if handle is None or is_blank(handle):
             raise ValidationError(*codes, "user_reciever_handle_blank")
         user = sender()
@@ -45,9 +44,7 @@ class CreateMessageGroup:
 
         def write(db: Db, uuid: UUID) -> JSONBytes:
             with db.transaction() as transaction:
-                conversation = transaction.query_object(
-                    "message_groups/create", user_uuid=user.uuid, handle=handle
-                )
+                conversation = transaction.query_object("message_groups/create", user_uuid=user.uuid, handle=handle)
                 transaction.query_object(
                     "messages/create",
                     uuid=uuid,

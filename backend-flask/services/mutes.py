@@ -22,12 +22,12 @@ class MuteUser:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: Callable[[], User], handle: str, has_ttl: bool, ttl: str | None) -> JSONBytes:
+    def run(self, *, user: Callable[[], User], handle: str, ttl: str | None) -> JSONBytes:
         """Return the relationship. A repeated mute gets the new ttl. Raises `NotFound`, `ValidationError`.
 
         The call of `user` comes after the validation: invalid input costs no query.
         """
-        raise_if_any(validate_optional_ttl(ttl, has_ttl=has_ttl))
+        raise_if_any(validate_optional_ttl(ttl))
         muter = user()
         with (
             spans.use_case("mute-user"),
@@ -35,7 +35,11 @@ class MuteUser:
         ):
             try:
                 transaction.query_row(
-                    "mutes/create", user_uuid=muter.uuid, muted_uuid=muted_uuid, ttl=TTL.get(ttl or ""), max_mutes=MAX_MUTES
+                    "mutes/create",
+                    user_uuid=muter.uuid,
+                    muted_uuid=muted_uuid,
+                    ttl=TTL.get(ttl or ""),
+                    max_mutes=MAX_MUTES,
                 )
             except NotFound:
                 raise ValidationError("mutes_exceed_max") from None

@@ -50,9 +50,9 @@ def validate_reply(message: str | None) -> list[str]:
     return [code.replace("chars", "chars_1024") for code in validate_text("message", message, MAX_REPLY_CHARS)]
 
 
-def validate_optional_ttl(ttl: str | None, *, has_ttl: bool) -> list[str]:
-    """Return the codes for the ttl of a row that may also stay. `ttl` is `None` for a member of another type too."""
-    return ["ttl_blank"] if has_ttl and ttl not in TTL else []
+def validate_optional_ttl(ttl: str | None) -> list[str]:
+    """Return the codes for the ttl of a row that stays without one."""
+    return [] if ttl is None or ttl in TTL else ["ttl_blank"]
 
 
 def parse_until(text: str | None) -> datetime:
