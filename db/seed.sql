@@ -195,12 +195,26 @@ FROM users AS blocker
 JOIN users AS blocked ON (blocker.handle, blocked.handle) = ('LinYue', 'giulia_ferri')
 ON CONFLICT (blocker_uuid, blocked_uuid) DO NOTHING;
 
--- Direct messages. Messages do not expire, so loading the file again changes no time of theirs.
+-- Direct messages. Loading the file again changes no time of those that stay.
 INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
 SELECT message_group_uuid(one.uuid, other.uuid), LEAST(one.uuid, other.uuid), GREATEST(one.uuid, other.uuid)
 FROM users AS one
 JOIN users AS other ON (one.handle, other.handle) IN (('andrewbrown', 'bayko'), ('LinYue', 'andrewbrown'))
 ON CONFLICT (uuid) DO NOTHING;
+
+-- A message that ends. The trigger stores only new rows in last_messages.
+DELETE FROM messages WHERE uuid = '5eed0000-0000-4000-c000-000000000005';
+
+INSERT INTO messages (uuid, message_group_uuid, user_uuid, message, created_at, expires_at)
+SELECT
+    '5eed0000-0000-4000-c000-000000000005',
+    message_group_uuid(sender.uuid, receiver.uuid),
+    sender.uuid,
+    'Not this one: it is gone in an hour.',
+    now() - interval '5 minutes',
+    now() + interval '55 minutes'
+FROM users AS sender
+JOIN users AS receiver ON (sender.handle, receiver.handle) = ('bayko', 'andrewbrown');
 
 INSERT INTO messages (uuid, message_group_uuid, user_uuid, message, created_at)
 SELECT
