@@ -105,7 +105,7 @@ export function activityCard(activity, view, {isMain = false, isReply = false} =
 }
 
 // Remove a card from its list. A keyboard's focus in it moves to the next one, or to the page. Returns whether it was on the page.
-function leave(card) {
+export function leave(card) {
   const item = card.closest("li") ?? card;
   if (!item.isConnected && !item.parentNode) return false;
   const isVisible = item.isConnected;
@@ -137,7 +137,7 @@ function parts(activity, isReply, users, counters) {
   ].filter(Boolean);
 }
 
-const countdown = ({expires_at: until}) => (until ? el("time-left", {role: "timer", until}) : el("span", {}, TEXT.stays));
+export const countdown = ({expires_at: until}) => (until ? el("time-left", {role: "timer", until}) : el("span", {}, TEXT.stays));
 
 function actions(activity, path) {
   const isMine = session.isMe(activity.handle);

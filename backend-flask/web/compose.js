@@ -6,21 +6,24 @@ import * as session from "./session.js";
 import {TEXT} from "./strings.js";
 
 const DEFAULT_TTL = "7-days";
+const STAYS = "";
 // A lost response: the same request again, after these seconds each.
 const PAUSES = [1, 3];
 let number = 0;
 
-// Return a form that posts to `path`. `sent` receives the response. `extra` has further members of the body.
-export function composer({view, draft, title, path, limit, action, sent, done, hasTTL = false, extra = {}}) {
+// Return a form that posts to `path`. `sent` receives the response. `extra` has further members of the body. With
+// `canStay` the first choice is no ttl.
+export function composer({view, draft, title, path, limit, action, sent, done, hasTTL = false, canStay = false, extra = {}}) {
   const store = draftStore(draft);
   store.load();
   const id = `compose-${++number}`;
   const text = el("textarea", {id, name: "message", rows: "3", dir: "auto", "aria-describedby": `${id}-count`});
   const count = el("span", {id: `${id}-count`, class: "count"});
-  const ttl = hasTTL && labelledSelect(TEXT.ttl, TEXT.ttls, store.value.ttl ?? DEFAULT_TTL);
+  const choices = canStay ? {[STAYS]: TEXT.stays, ...TEXT.ttls} : TEXT.ttls;
+  const ttl = hasTTL && labelledSelect(TEXT.ttl, choices, store.value.ttl ?? (canStay ? STAYS : DEFAULT_TTL));
   const submit = el("button", {class: "primary"}, action);
   const error = el("p", {class: "error", role: "alert"});
-  const body = () => ({message: text.value, ...(ttl && {ttl: ttl.control.value}), ...extra});
+  const body = () => ({message: text.value, ...(ttl && ttl.control.value !== STAYS && {ttl: ttl.control.value}), ...extra});
 
   const update = () => {
     const left = limit - [...text.value].length;

@@ -1,9 +1,9 @@
 // Conversations: their list, and the messages of one.
 
-import {age} from "./activity.js";
+import {age, countdown, leave} from "./activity.js";
 import {loadModule, optional, read, request, ROOT} from "./api.js";
 import {goTo} from "./app.js";
-import {button, el, keepFocus, link, name, richText, userLink} from "./dom.js";
+import {announce, button, el, keepFocus, link, name, richText, userLink} from "./dom.js";
 import * as session from "./session.js";
 import {TEXT} from "./strings.js";
 
@@ -64,6 +64,8 @@ async function renderNewConversation(view, handle) {
     title: TEXT.newMessage,
     path: "api/messages",
     limit: 1024,
+    hasTTL: true,
+    canStay: true,
     extra: {handle: user.handle},
     action: TEXT.send,
     done: TEXT.sent,
@@ -84,11 +86,16 @@ async function renderConversation(view, uuid) {
   const items = new Map();
   const list = el("ol", {class: "conversation"});
   let {next, etag} = first;
+  // The time of the oldest loaded message, which may have disappeared.
+  let oldest;
   const older = button(TEXT.older, loadOlder, {hidden: !next, class: "more"});
 
   function add(messages, place) {
     const added = messages.filter((message) => !items.has(message.uuid));
-    for (const message of added) items.set(message.uuid, bubble(message));
+    for (const message of added) {
+      items.set(message.uuid, bubble(message));
+      if (!(oldest < timeOf(message))) oldest = timeOf(message);
+    }
     place(added.map((message) => items.get(message.uuid)));
     return added;
   }
@@ -99,18 +106,19 @@ async function renderConversation(view, uuid) {
     const result = await optional(read(next, {signal: view.signal}));
     older.ariaDisabled = null;
     if (!result) return;
-    const top = list.firstChild;
     next = result.next;
     older.hidden = !next;
     const before = document.documentElement.scrollHeight;
-    add(result.data, (added) => top.before(...added));
+    add(result.data, (added) => list.prepend(...added));
     if (view.isShown) scrollBy(0, document.documentElement.scrollHeight - before);
   }
 
-  // Return the messages of a page, and the older ones back to a known message.
+  // Return the messages of a page, and the older ones back to a known message. As messages disappear, a page has others
+  // that are older than all loaded ones: the button loads these.
   async function untilKnown({data, next}) {
-    const isKnown = ({uuid}) => items.has(uuid);
-    if (!next || !items.size || data.some(isKnown)) return data;
+    const isOlder = (message) => timeOf(message) < oldest;
+    const isKnown = (message) => items.has(message.uuid) || isOlder(message);
+    if (!next || data.some(isKnown)) return data.filter((message) => !isOlder(message));
     return [...(await untilKnown(await request("GET", next, {signal: view.signal}))), ...data];
   }
 
@@ -119,7 +127,7 @@ async function renderConversation(view, uuid) {
     if (!result.isModified) return;
     const received = add(await untilKnown(result), (added) => list.append(...added));
     etag = result.etag;
-    if (received.length) list.lastChild.scrollIntoView({block: "nearest"});
+    if (received.length) list.lastChild?.scrollIntoView({block: "nearest"});
     await markAsRead(received);
   }
 
@@ -133,6 +141,8 @@ async function renderConversation(view, uuid) {
     title: TEXT.newMessage,
     path: "api/messages",
     limit: 1024,
+    hasTTL: true,
+    canStay: true,
     extra: {message_group_uuid: uuid},
     action: TEXT.send,
     done: TEXT.sent,
@@ -148,12 +158,27 @@ async function renderConversation(view, uuid) {
   view.poll(POLL_SECONDS, showNew);
 }
 
+// The time as text that compares to the microsecond. The service writes all times in UTC.
+const timeOf = ({created_at: time}) => time.replace("+00:00", "");
+
 function bubble(message) {
   const isMine = session.isMe(message.handle);
-  return el(
+  const item = el(
     "li",
     {class: isMine ? "bubble mine" : "bubble"},
-    el("p", {class: "note"}, name(message), " · ", el("time", {datetime: message.created_at}, age(message.created_at))),
+    el(
+      "p",
+      {class: "note"},
+      name(message),
+      " · ",
+      el("time", {datetime: message.created_at}, age(message.created_at)),
+      message.expires_at && " · ",
+      message.expires_at && countdown(message),
+    ),
     el("p", {class: "message", dir: "auto"}, richText(message.message)),
   );
+  item.addEventListener("expire", () => {
+    if (leave(item)) announce(TEXT.messageGoneFromPage);
+  });
+  return item;
 }

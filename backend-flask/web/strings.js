@@ -133,6 +133,7 @@ export const TEXT = {
   conversationWith: "Conversation with",
   older: "Show older messages",
   newMessage: "New message",
+  messageGoneFromPage: "A message has disappeared.",
   noConversation: "This conversation does not exist.",
 
   notFound: "This page does not exist",
