@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.factories import Make
 from tests.page.conftest import Held, Visit, go
@@ -17,6 +17,11 @@ def send(page: Page, message: str) -> None:
     """Write a message and send it."""
     page.get_by_role("textbox", name="New message").fill(message)
     page.get_by_role("button", name="Send").click()
+
+
+def bubble(page: Page, message: str) -> Locator:
+    """Return the element of a message."""
+    return page.get_by_role("log").get_by_role("listitem").filter(has_text=message)
 
 
 def test_two_users_converse(visit: Visit, make: Make) -> None:
@@ -43,6 +48,64 @@ def test_two_users_converse(visit: Visit, make: Make) -> None:
     assert [message for (message,) in sent] == ["Hello, Other!", "Hello, One!", "How are you?"]
     there.get_by_role("link", name="Messages").click()
     expect(there.get_by_role("main")).not_to_contain_text("unread")
+
+
+def test_message_disappears_from_both_browsers(visit: Visit, make: Make) -> None:
+    one, other = make.user("one"), make.user("other")
+    group = make.conversation(one, other, "it stays")
+    here, there = visit(one, path=f"messages/{group}"), visit(other, path=f"messages/{group}")
+    for page in (here, there):
+        expect(page.get_by_role("combobox", name="Disappears after")).to_have_value("")
+    here.get_by_role("combobox", name="Disappears after").select_option("1 hour")
+    send(here, "it ends in an hour")
+
+    for page in (here, there):
+        shown = bubble(page, "it ends in an hour")
+        expect(shown.get_by_role("timer")).to_have_text(re.compile(r"^59 min \d+ s left$|^1 h left$"))
+        expect(bubble(page, "it stays").get_by_role("timer")).to_have_count(0)
+    make.message(group, one, "it ends soon", age="59 minutes 48 seconds", ttl="1 hour")
+    for page in (here, there):
+        page.reload()
+        expect(bubble(page, "it ends soon")).to_be_visible()
+    for page in (here, there):
+        expect(bubble(page, "it ends soon")).to_have_count(0)
+        expect(page.locator("[aria-live]")).to_contain_text("A message has disappeared.")
+        expect(bubble(page, "it stays")).to_be_visible()
+        expect(bubble(page, "it ends in an hour")).to_be_visible()
+
+
+def test_message_that_stays_and_one_that_ends_are_stored(visit: Visit, make: Make) -> None:
+    make.user("other")
+    one = make.user("one")
+    page = visit(one, path="messages/@other")
+    page.get_by_role("combobox", name="Disappears after").select_option("3 hours")
+    send(page, "it ends")
+    expect(page.get_by_role("log")).to_contain_text("it ends")
+    page.get_by_role("combobox", name="Disappears after").select_option("stays")
+    send(page, "it stays")
+    expect(page.get_by_role("log")).to_contain_text("it stays")
+
+    stored = "SELECT message, (expires_at - created_at)::text FROM messages WHERE user_uuid = %s ORDER BY created_at"
+    assert make.owner.execute(stored, [one.uuid]).fetchall() == [("it ends", "03:00:00"), ("it stays", None)]
+
+
+def test_older_messages_stay_in_order_as_newer_ones_disappear(visit: Visit, make: Make) -> None:
+    one, other = make.user("one"), make.user("other")
+    group = make.conversation(one, other, *(f"number {number:02}" for number in range(PAGE_ROWS + 5)))
+    for number in range(PAGE_ROWS - 1):
+        make.message(group, one, f"ends {number:02}", age="30 seconds", ttl="42 seconds")
+    page = visit(other, path=f"messages/{group}")
+    expect(page.get_by_role("log")).to_contain_text("number 24")
+    expect(page.get_by_role("log")).not_to_contain_text("ends")
+    make.message(group, one, "the newest")
+    expect(page.get_by_role("log")).to_contain_text("the newest")
+
+    # The first page has had older messages since the end of the others.
+    assert page.locator(".bubble .message").all_inner_texts() == ["number 24", "the newest"]
+    page.get_by_role("button", name="Show older messages").click()
+    expect(page.get_by_role("log")).to_contain_text("number 04")
+    texts = page.locator(".bubble .message").all_inner_texts()
+    assert texts == [*(f"number {number:02}" for number in range(4, PAGE_ROWS + 5)), "the newest"]
 
 
 def test_message_to_a_known_user_continues_the_conversation(visit: Visit, make: Make) -> None:
