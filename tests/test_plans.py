@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import product
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -28,6 +29,7 @@ from ops.seed import seed
 from services.following_activities import FOLLOWING_ACTIVITIES
 from services.home_activities import HOME, VISIBLE_HOME
 from services.likes import LIKED
+from services.messages import MESSAGES
 from services.notifications import NOTIFICATIONS as ALL_NOTIFICATIONS
 from services.notifications_activities import NOTIFICATIONS
 from services.search_activities import MAX_MATCHES, SEARCH
@@ -198,9 +200,10 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
     assert costs["relationships"].rows <= 5 * 2
     assert {"activities_user_idx", "users_handle_key"} < set(costs["profile"].indexes)
     # No limit on the rows: reading all of a few thousand users is cheaper than finding 20.
-    assert costs["message groups"].buffers <= 250
-    assert {"message_groups_lesser_user_idx", "message_groups_greater_user_idx"} < set(costs["message groups"].indexes)
-    assert {"message_groups_pkey", "messages_pkey"} < set(costs["messages"].indexes)
+    assert costs["message groups"].buffers <= 350
+    walks = {"last_messages_lesser_user_idx", "last_messages_greater_user_idx", "last_messages_message_group_idx"}
+    assert walks | {"messages_message_group_idx"} < set(costs["message groups"].indexes)
+    assert {"message_groups_pkey", "messages_message_group_idx"} < set(costs["messages"].indexes)
     assert {"activities_reply_to_user_idx", "mentionings_user_idx"} < set(costs["notifications"].indexes)
     # A page reads at most 21 rows of each kind, an unread count 101.
     kinds = {"activities_reply_to_user_idx", "mentionings_user_idx", "likes_author_idx", "reposts_author_idx"}
@@ -447,3 +450,77 @@ def test_profile_with_reposts_visits_no_more_than_its_scan(
                     cost = prepared_cost(crowd, page_query(title, USER_WITH_REPOSTS, order, handle="prolific"))
                     # The rows of the profile's count, of the scan with two probes each at most, and of the page.
                     assert cost.rows <= 5_000 + 3 * 1_000 + 2 * 21 + 30
+
+
+# 2,000 conversations, each with seven messages that have ended and that the purge has not deleted. Every second
+# conversation has a message that stays.
+CONVERSATIONS = """
+    INSERT INTO users (handle, display_name, cognito_user_id)
+    SELECT 'other_' || n, 'Other', 'other-' || n FROM generate_series(1, 2000) AS n;
+    INSERT INTO message_groups (uuid, lesser_user_uuid, greater_user_uuid)
+    SELECT message_group_uuid(me.uuid, other.uuid), LEAST(me.uuid, other.uuid), GREATEST(me.uuid, other.uuid)
+    FROM users AS me JOIN users AS other ON other.handle LIKE 'other\\_%' WHERE me.handle = 'me';
+    INSERT INTO messages (message_group_uuid, user_uuid, message, created_at, expires_at)
+    SELECT uuid, lesser_user_uuid, 'hello', now() - 100 * interval '1 day' + n * interval '1 s', NULL
+    FROM (SELECT message_groups.*, row_number() OVER (ORDER BY uuid) AS n FROM message_groups) AS numbered
+    WHERE n % 2 = 0;
+    INSERT INTO messages (message_group_uuid, user_uuid, message, created_at, expires_at)
+    SELECT uuid, lesser_user_uuid, 'hello', now() - n * interval '1 day', now() - (8 - n) * interval '1 minute'
+    FROM message_groups CROSS JOIN generate_series(1, 7) AS n
+    ORDER BY n DESC;
+"""
+
+
+def both_plans(connection: psycopg.Connection, query: Query) -> Iterator[Cost]:
+    """Yield the cost of a query by each kind of plan."""
+    for plan in ("custom", "generic"):
+        connection.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
+        yield prepared_cost(connection, query)
+
+
+def groups_query(user_uuid: UUID) -> Query:
+    """Return the query of a user's conversations."""
+    return Query("message groups", array_statement("message_groups/index"), {"user_uuid": user_uuid, "limit": 20})
+
+
+def test_conversations_cost_the_same_however_many_have_ended(owner: psycopg.Connection, make: Make) -> None:
+    me = make.user("me")
+    owner.execute(CONVERSATIONS.encode())
+    owner.execute("VACUUM (ANALYZE) users, message_groups, messages, last_messages")
+
+    for cost in both_plans(owner, groups_query(me.uuid)):
+        # Of each side at most 20 rows, with a probe each, and for each conversation its message, user, marker and the
+        # unread ones.
+        assert cost.rows <= 2 * 20 * 2 + 20 * 6
+        # The walk skips ended messages inside the index.
+        assert cost.buffers <= 700
+
+
+def test_conversation_of_many_ended_messages_costs_its_page(owner: psycopg.Connection, make: Make) -> None:
+    me, other = make.user("me"), make.user("other")
+    group = make.conversation(me, other)
+    many = """
+        INSERT INTO messages (message_group_uuid, user_uuid, message, created_at, expires_at)
+        SELECT %s, %s, 'hello', now() - n * interval '1 s', CASE n %% 2 WHEN 0 THEN now() - interval '1 ms' END
+        FROM generate_series(1, 20000) AS n
+    """
+    # The planner's statistics are those of a time without any ended message.
+    owner.execute(
+        "INSERT INTO messages (message_group_uuid, user_uuid, message) SELECT %s, %s, 'hello'", [group, me.uuid]
+    )
+    owner.execute("VACUUM (ANALYZE) messages, last_messages, message_groups, users")
+    owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_made")
+    owner.execute(many, [group, other.uuid])
+    owner.execute("ALTER TABLE messages ENABLE TRIGGER messages_made")
+
+    for title, query, rows in (
+        ("messages", page_query("messages", MESSAGES, message_group_uuid=group, user_uuid=me.uuid), 21),
+        ("groups", groups_query(me.uuid), 100),
+    ):
+        for vacuum in (None, "VACUUM (ANALYZE) messages"):
+            if vacuum:
+                owner.execute(vacuum.encode())
+            for cost in both_plans(owner, query):
+                # Each message, its user, and the whole of small tables.
+                assert cost.rows <= 3 * rows + 10, title
+                assert "messages_message_group_idx" in cost.indexes

@@ -1,7 +1,8 @@
 -- A user's conversations with a live message, the one with the newest first, each with its other member, its last live
 -- message, and the number of unread messages, 100 at most. A user has read what came before a message of the user's own.
 --
--- A conversation has a few rows in last_messages. The walk through these in order ends with the page.
+-- A conversation has a few rows in last_messages. The walk through these in order ends with the page. The sub-select
+-- compares inside, so that the planner expects many such rows. For few it would sort all of a user's conversations.
 WITH mine AS (
     (
         SELECT
@@ -13,8 +14,8 @@ WITH mine AS (
         WHERE
             last_messages.lesser_user_uuid = %(user_uuid)s
             AND COALESCE(last_messages.expires_at, 'infinity') > now()
-            AND last_messages.message_uuid = (
-                SELECT newest.message_uuid
+            AND (
+                SELECT newest.message_uuid = last_messages.message_uuid
                 FROM last_messages AS newest
                 WHERE
                     newest.message_group_uuid = last_messages.message_group_uuid
@@ -36,8 +37,8 @@ WITH mine AS (
         WHERE
             last_messages.greater_user_uuid = %(user_uuid)s
             AND COALESCE(last_messages.expires_at, 'infinity') > now()
-            AND last_messages.message_uuid = (
-                SELECT newest.message_uuid
+            AND (
+                SELECT newest.message_uuid = last_messages.message_uuid
                 FROM last_messages AS newest
                 WHERE
                     newest.message_group_uuid = last_messages.message_group_uuid
