@@ -95,7 +95,7 @@ def test_changed_row_is_detected_by_its_checksum(backup_file: Path, owner_url: s
 
     result = script("db-restore", str(backup_file), NEW, CONNECTION_URL=owner_url)
 
-    backed_up, in_manifest = (f"2 rows of checksum {number}" for number in (checksum, int(checksum) + 1))
+    backed_up, in_manifest = (f"3 rows of checksum {number}" for number in (checksum, int(checksum) + 1))
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
         "cruddur: the restored database differed from its manifest, and was dropped:",
