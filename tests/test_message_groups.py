@@ -27,7 +27,7 @@ def test_conversation_shows_the_other_user_and_the_last_message(sign_in: SignIn,
     (to_lin,), (to_kofi,) = sign_in(lin).get(GROUPS).json, sign_in(kofi).get(GROUPS).json
 
     assert to_lin.pop("created_at") == to_kofi.pop("created_at")
-    shown = {"uuid": str(group), "message": "last"}
+    shown = {"uuid": str(group), "message": "last", "expires_at": None}
     assert to_lin == {**shown, "display_name": "Kofi Mensah", "handle": "kofi", "unread_count": 0}
     assert to_kofi == {**shown, "display_name": "Lin Yue", "handle": "LinYue", "unread_count": 3}
 
@@ -84,6 +84,8 @@ def test_ended_conversation_returns_with_its_next_message(sign_in: SignIn, make:
     assert response.json == {"message_group_uuid": str(group)}
     (shown,) = client.get(GROUPS).json
     assert (shown["uuid"], shown["message"], shown["unread_count"]) == (str(group), "again", 1)
+    (message,) = client.get(f"/api/messages/{group}").json
+    assert shown["expires_at"] == message["expires_at"] is not None
 
 
 def test_message_may_end_in_any_order(sign_in: SignIn, make: Make) -> None:

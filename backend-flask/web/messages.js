@@ -33,16 +33,28 @@ async function renderConversations(view) {
   view.poll(LIST_POLL_SECONDS, () => load((path, options) => request("GET", path, options)));
 }
 
-const conversation = (group) =>
-  el(
+// After the end of its last message, a conversation shows no message until the next poll knows the one before.
+function conversation(group) {
+  const excerpt = el("p", {class: "message excerpt", dir: "auto"}, group.message);
+  const time = el(
+    "span",
+    {},
+    el("time", {datetime: group.created_at}, age(group.created_at)),
+    group.expires_at && " · ",
+    group.expires_at && countdown(group),
+  );
+  const item = el(
     "li",
     {class: "card"},
     link(`messages/${group.uuid}`, {}, name(group), " ", el("span", {class: "handle"}, `@${group.handle}`)),
     " ",
-    el("time", {datetime: group.created_at}, age(group.created_at)),
+    time,
     group.unread_count > 0 && el("strong", {class: "unread"}, TEXT.unread(group.unread_count)),
-    el("p", {class: "message excerpt", dir: "auto"}, group.message),
+    excerpt,
   );
+  item.addEventListener("expire", () => [time, excerpt].forEach((each) => each.remove()));
+  return item;
+}
 
 // Write the first message to a user. A pair has one conversation for ever: an existing one opens instead.
 async function renderNewConversation(view, handle) {

@@ -74,6 +74,28 @@ def test_message_disappears_from_both_browsers(visit: Visit, make: Make) -> None
         expect(bubble(page, "it ends in an hour")).to_be_visible()
 
 
+def test_message_disappears_from_the_list_before_the_next_poll(visit: Visit, make: Make) -> None:
+    one, other = make.user("one"), make.user("other")
+    group = make.conversation(one, other)
+    make.message(group, one, "it stays", age="2 hours")
+    page = visit(other, path="messages")
+    conversation = page.get_by_role("main").get_by_role("listitem")
+    expect(conversation).to_contain_text("it stays")
+    make.message(group, one, "it ends soon", age="59 minutes 48 seconds", ttl="1 hour")
+    page.reload()
+    expect(conversation).to_contain_text("it ends soon")
+    expect(conversation.get_by_role("timer")).to_have_text(re.compile(r"^\d+ s left$"))
+    # From here on no response arrives.
+    page.route("**/api/message_groups", lambda route: route.abort())
+
+    expect(conversation).not_to_contain_text("it ends soon")
+    expect(conversation.get_by_role("timer")).to_have_count(0)
+    expect(conversation.get_by_role("link")).to_have_text("Somebody @one")
+    page.unroute_all()
+    page.reload()
+    expect(conversation).to_contain_text("it stays")
+
+
 def test_message_that_stays_and_one_that_ends_are_stored(visit: Visit, make: Make) -> None:
     make.user("other")
     one = make.user("one")

@@ -57,6 +57,7 @@ SELECT
     users.display_name,
     users.handle,
     live_messages.message,
+    live_messages.expires_at,
     live_messages.created_at,
     unread.unread_count
 FROM mine
