@@ -15,8 +15,9 @@ CREATE TABLE IF NOT EXISTS users (
     uuid uuid DEFAULT gen_random_uuid() CONSTRAINT users_pkey PRIMARY KEY,
     display_name text NOT NULL,
     handle text NOT NULL,
-    -- The claim `sub` of the access token: the user's id in the user pool.
-    cognito_user_id text NOT NULL CONSTRAINT users_cognito_user_id_key UNIQUE,
+    -- The claim `sub` of the access token: the user's id in the user pool. Null: a deleted user, whose row stays for the
+    -- other members of conversations.
+    cognito_user_id text CONSTRAINT users_cognito_user_id_key UNIQUE,
     -- The address for e-mails to the user. No request reads this column.
     email text,
     bio text,
@@ -29,7 +30,10 @@ CREATE TABLE IF NOT EXISTS users (
         ),
     -- The URL `/@handle` and the mention `@handle` both depend on this form.
     CONSTRAINT users_handle_check CHECK (handle ~ '^[A-Za-z0-9_]{1,30}$'),
-    CONSTRAINT users_bio_check CHECK (char_length(bio) <= 160)
+    CONSTRAINT users_bio_check CHECK (char_length(bio) <= 160),
+    -- Deleted users have these handles, and no other user can take one.
+    CONSTRAINT users_deleted_check
+        CHECK ((cognito_user_id IS NULL) = starts_with(lower(handle COLLATE "C"), 'deleted_'))
 );
 
 -- Handles are looked up, and unique, without regard to case. A handle is ASCII, and
@@ -39,6 +43,127 @@ CREATE UNIQUE INDEX IF NOT EXISTS users_handle_key ON users (lower(handle COLLAT
 -- A page looks up the author of each of its rows. A look-up in the primary key's tree takes longer
 -- with more users. A look-up by hash takes the same time for a million users as for a hundred.
 CREATE INDEX IF NOT EXISTS users_uuid_idx ON users USING hash (uuid);
+
+-- Deletions of users. The row comes before the deletion, and stays for as long as a backup may hold the user.
+CREATE TABLE IF NOT EXISTS deletions (
+    -- SHA-256 of the claim `sub`. Subs are random UUIDs, so that the hash cannot be reversed.
+    sub_hash bytea CONSTRAINT deletions_pkey PRIMARY KEY,
+    -- Null after the end of the deletion.
+    user_uuid uuid
+        CONSTRAINT deletions_user_uuid_key UNIQUE
+        CONSTRAINT deletions_user_uuid_fkey REFERENCES users (uuid) ON DELETE SET NULL,
+    -- The claim `sub`, until the user pool has deleted the user: an operator needs it then.
+    cognito_user_id text,
+    -- The outcome in the user pool.
+    outcome text NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    -- From this time on no read shows the user.
+    confirmed_at timestamptz,
+    -- From this time on no row of the user remains, except conversations with others.
+    finished_at timestamptz,
+    expires_at timestamptz NOT NULL,
+    -- Whether the file of deletions beside the backups has this one.
+    in_ledger boolean NOT NULL DEFAULT false,
+    CONSTRAINT deletions_sub_hash_check CHECK (octet_length(sub_hash) = 32),
+    CONSTRAINT deletions_outcome_check CHECK (outcome IN ('requested', 'deleted', 'unknown')),
+    CONSTRAINT deletions_confirmed_at_check CHECK ((outcome = 'requested') = (confirmed_at IS NULL)),
+    CONSTRAINT deletions_finished_at_check CHECK (finished_at IS NULL OR confirmed_at IS NOT NULL)
+);
+
+-- The few deletions that have not ended, which each feed reads.
+CREATE INDEX IF NOT EXISTS deletions_unfinished_idx ON deletions (confirmed_at, requested_at, user_uuid)
+    WHERE finished_at IS NULL;
+
+-- The purge's order.
+CREATE INDEX IF NOT EXISTS deletions_purge_idx ON deletions (expires_at) WHERE finished_at IS NOT NULL;
+
+-- Create no user with the `sub` of a deleted one: a token may be valid for longer than the user exists. The statement
+-- then inserts no row, as with ON CONFLICT DO NOTHING.
+CREATE OR REPLACE FUNCTION skip_deleted_user() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM public.deletions WHERE deletions.sub_hash = sha256(convert_to(NEW.cognito_user_id, 'UTF8'))
+    ) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER users_not_deleted
+    BEFORE INSERT ON users
+    FOR EACH ROW EXECUTE FUNCTION skip_deleted_user();
+
+-- True, for the statements of an authenticated request. Raises an exception if the user `sub` was deleted. The SQLSTATE
+-- is ours: backend-flask/lib/database.py knows it.
+CREATE OR REPLACE FUNCTION admit(sub text) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM public.deletions WHERE deletions.sub_hash = sha256(convert_to(sub, 'UTF8'))) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CR401', MESSAGE = 'the user of this request was deleted';
+    END IF;
+    RETURN true;
+END
+$$;
+
+-- Begin the deletion of the user `sub`: from the commit on, `admit` refuses the user's requests. The row stays for the
+-- time `retention`. Returns the user's uuid, null without such a user.
+CREATE OR REPLACE FUNCTION request_deletion(sub text, retention interval) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    requested uuid;
+BEGIN
+    INSERT INTO public.deletions (sub_hash, user_uuid, cognito_user_id, outcome, expires_at)
+    SELECT
+        sha256(convert_to(users.cognito_user_id, 'UTF8')), users.uuid, users.cognito_user_id, 'requested', now() + retention
+    FROM public.users
+    WHERE users.cognito_user_id = sub
+    ON CONFLICT DO NOTHING
+    RETURNING deletions.user_uuid INTO requested;
+    RETURN requested;
+END
+$$;
+
+-- Take back a deletion that is not confirmed. Returns whether there was one.
+CREATE OR REPLACE FUNCTION refuse_deletion(hash bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM public.deletions WHERE deletions.sub_hash = hash AND deletions.confirmed_at IS NULL;
+    RETURN FOUND;
+END
+$$;
+
+-- Confirm a requested deletion with the user pool's outcome, `deleted` or `unknown`, and take the user's names away: no
+-- read shows the user from the commit on, and no token finds the user. A second call changes nothing.
+CREATE OR REPLACE FUNCTION confirm_deletion(hash bytea, result text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    deleted uuid;
+BEGIN
+    UPDATE public.deletions SET
+        outcome = result,
+        confirmed_at = clock_timestamp(),
+        cognito_user_id = CASE result WHEN 'unknown' THEN deletions.cognito_user_id END
+    WHERE deletions.sub_hash = hash AND deletions.confirmed_at IS NULL
+    RETURNING deletions.user_uuid INTO deleted;
+    WHILE deleted IS NOT NULL LOOP
+        BEGIN
+            UPDATE public.users SET
+                cognito_user_id = NULL,
+                handle = 'deleted_' || encode(substring(uuid_send(gen_random_uuid()) FOR 4), 'hex'),
+                display_name = 'Deleted user',
+                email = NULL,
+                bio = NULL
+            WHERE users.uuid = deleted;
+            deleted := NULL;
+        EXCEPTION WHEN unique_violation THEN
+            -- Another deleted user has this handle: try the next.
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
 
 CREATE TABLE IF NOT EXISTS activities (
     uuid uuid DEFAULT gen_random_uuid() CONSTRAINT activities_pkey PRIMARY KEY,
@@ -116,8 +241,11 @@ CREATE INDEX IF NOT EXISTS activities_newest_idx ON activities
 CREATE INDEX IF NOT EXISTS activities_purge_idx ON activities (expires_at, created_at DESC)
     WHERE expires_at IS NOT NULL;
 
--- The one definition of "live". Every read uses this view, with the reader's own
--- rights.
+-- All activities of a user, for the user's deletion and the foreign key.
+CREATE INDEX IF NOT EXISTS activities_author_idx ON activities (user_uuid);
+
+-- The one definition of "live": not expired, and not of a deleted user. Every read uses this view, with the reader's own
+-- rights. A statement reads the deletions once, and there are few that have not ended.
 CREATE OR REPLACE VIEW live_activities WITH (security_invoker = true) AS
 SELECT
     uuid,
@@ -133,7 +261,15 @@ SELECT
     created_at,
     COALESCE(search_text, lower(normalize(message, NFKC))) AS search_text
 FROM activities
-WHERE COALESCE(expires_at, 'infinity') > now();
+WHERE
+    COALESCE(expires_at, 'infinity') > now()
+    AND user_uuid <> ALL (
+        ARRAY(
+            SELECT deletions.user_uuid
+            FROM deletions
+            WHERE deletions.finished_at IS NULL AND deletions.confirmed_at IS NOT NULL AND deletions.user_uuid IS NOT NULL
+        )
+    );
 
 -- A reply counts from its creation until its end. The deletion of an ended row changes no count, and an expired reply
 -- expires together with its parent. The parent may have ended while this function waited for its row, at a time later
@@ -304,7 +440,7 @@ CREATE TABLE IF NOT EXISTS messages (
     uuid uuid DEFAULT gen_random_uuid() CONSTRAINT messages_pkey PRIMARY KEY,
     message_group_uuid uuid NOT NULL
         CONSTRAINT messages_message_group_uuid_fkey REFERENCES message_groups (uuid) ON DELETE CASCADE,
-    -- The sender. No index has this column: only the rare removal of a user needs it.
+    -- The sender.
     user_uuid uuid NOT NULL
         CONSTRAINT messages_user_uuid_fkey REFERENCES users (uuid) ON DELETE CASCADE,
     message text NOT NULL,
@@ -323,7 +459,10 @@ CREATE INDEX IF NOT EXISTS messages_message_group_idx ON messages
 -- The purge's order.
 CREATE INDEX IF NOT EXISTS messages_purge_idx ON messages (expires_at) WHERE expires_at IS NOT NULL;
 
--- The live messages, as live_activities.
+-- For the foreign key.
+CREATE INDEX IF NOT EXISTS messages_user_idx ON messages (user_uuid);
+
+-- The messages that have not expired. Messages of a deleted user stay for the other member.
 CREATE OR REPLACE VIEW live_messages WITH (security_invoker = true) AS
 SELECT
     uuid,
@@ -704,7 +843,7 @@ CREATE INDEX IF NOT EXISTS reports_expires_at_idx ON reports (expires_at);
 --
 -- The cascade deletes at most `most_reactions` likes and reposts in a batch, which has fewer activities then. Of a more
 -- popular activity each batch deletes that many, likes first, until the rest is few enough. They count as `ended`, as
--- deleted reports and mutes do, so that the caller goes on.
+-- deleted reports and mutes do, so that the caller goes on. So do the rows of deleted users: see purge_deletions.
 --
 -- Returns the numbers of rows, and the expiry of the oldest remaining activity or message. While another transaction purges it
 -- returns no row. The lock ends with the transaction: a session's lock would stay behind in a pooler. The function
@@ -725,6 +864,7 @@ DECLARE
     reposts_deleted integer;
     reports_deleted integer;
     mutes_deleted integer;
+    conversations uuid[];
     kept uuid[];
     threads record;
 BEGIN
@@ -845,9 +985,13 @@ BEGIN
         ORDER BY candidate.expires_at
         LIMIT batch
         FOR UPDATE SKIP LOCKED
+    ),
+    deleted AS (
+        DELETE FROM public.messages AS candidate USING expired WHERE candidate.uuid = expired.uuid
+        RETURNING candidate.message_group_uuid
     )
-    DELETE FROM public.messages AS candidate USING expired WHERE candidate.uuid = expired.uuid;
-    GET DIAGNOSTICS messages = ROW_COUNT;
+    SELECT count(*), array_agg(DISTINCT deleted.message_group_uuid) INTO messages, conversations FROM deleted;
+    PERFORM public.delete_conversations(conversations);
 
     WITH free AS (
         SELECT keys.user_uuid, keys.key
@@ -884,6 +1028,10 @@ BEGIN
     WHERE mutes.muter_uuid = expired.muter_uuid AND mutes.muted_uuid = expired.muted_uuid;
     GET DIAGNOSTICS mutes_deleted = ROW_COUNT;
     ended := ended + mutes_deleted;
+    -- A batch without rows is one that ended live replies.
+    IF batch > 0 THEN
+        ended := ended + public.purge_deletions(batch, until);
+    END IF;
 
     oldest := LEAST(
         (
@@ -1070,6 +1218,218 @@ CREATE OR REPLACE TRIGGER users_mutes_and_blocks
     BEFORE DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION delete_mutes_and_blocks();
 
+-- Delete conversations of a deleted user that have no messages any more, with their markers, and the rows of deleted
+-- users who have no conversation left. Other conversations stay.
+CREATE OR REPLACE FUNCTION delete_conversations(candidates uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    members uuid[];
+BEGIN
+    WITH deleted AS (
+        DELETE FROM public.message_groups AS conversation
+        WHERE
+            conversation.uuid = ANY (candidates)
+            AND EXISTS (
+                SELECT FROM public.users
+                WHERE
+                    users.uuid IN (conversation.lesser_user_uuid, conversation.greater_user_uuid)
+                    AND users.cognito_user_id IS NULL
+            )
+            AND NOT EXISTS (SELECT FROM public.messages WHERE messages.message_group_uuid = conversation.uuid)
+        RETURNING conversation.uuid, conversation.lesser_user_uuid, conversation.greater_user_uuid
+    ),
+    markers AS (
+        DELETE FROM public.read_markers AS marker
+        USING deleted
+        WHERE
+            marker.user_uuid IN (deleted.lesser_user_uuid, deleted.greater_user_uuid)
+            AND marker.feed = deleted.uuid::text
+    )
+    SELECT array_agg(member.uuid) INTO members
+    FROM deleted
+    CROSS JOIN LATERAL unnest(ARRAY[deleted.lesser_user_uuid, deleted.greater_user_uuid]) AS member (uuid);
+    -- The purge deletes a user whose deletion has not ended.
+    DELETE FROM public.users
+    WHERE
+        users.uuid = ANY (members)
+        AND users.cognito_user_id IS NULL
+        AND NOT EXISTS (SELECT FROM public.deletions WHERE deletions.user_uuid = users.uuid)
+        AND NOT EXISTS (SELECT FROM public.message_groups WHERE message_groups.lesser_user_uuid = users.uuid)
+        AND NOT EXISTS (SELECT FROM public.message_groups WHERE message_groups.greater_user_uuid = users.uuid);
+END
+$$;
+
+-- Delete rows of deleted users, at most about `most`, and none after `until`. Returns the number of rows. A deletion
+-- that was requested a minute ago has lost its process: the user pool's outcome is unknown then.
+--
+-- A deletion ends at the earliest 10 seconds after it was confirmed. Each write that began earlier is committed then,
+-- because no transaction of the service runs for so long.
+CREATE OR REPLACE FUNCTION purge_deletions(most integer, until timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    -- Each step of a deletion, in order, with the columns that name a user: what to do with at most $2 rows of user $1.
+    steps constant text[] := ARRAY[
+        'DELETE FROM public.likes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.likes WHERE user_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.reposts WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.reposts WHERE user_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.follows WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.follows WHERE follower_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.follows WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.follows WHERE followed_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.mutes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.mutes WHERE muter_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.mutes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.mutes WHERE muted_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.blocks WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.blocks WHERE blocker_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.blocks WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.blocks WHERE blocked_uuid = $1 LIMIT $2))',
+        -- The array has an index, and the message another one, so a row here takes as long as ten elsewhere.
+        'WITH removed AS (
+            DELETE FROM public.mentionings WHERE ctid = ANY (ARRAY(
+                SELECT ctid FROM public.mentionings WHERE user_uuid = $1 LIMIT ($2 + 9) / 10))
+            RETURNING activity_uuid
+        )
+        UPDATE public.activities SET mentions = array_remove(mentions, $1)
+        FROM removed WHERE activities.uuid = removed.activity_uuid',
+        'DELETE FROM public.read_markers WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.read_markers WHERE user_uuid = $1 LIMIT $2))',
+        'DELETE FROM public.idempotency_keys WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM public.idempotency_keys WHERE user_uuid = $1 LIMIT $2))',
+        'UPDATE public.reports SET reporter_uuid = NULL, comment = NULL WHERE uuid = ANY (ARRAY(
+            SELECT uuid FROM public.reports WHERE reporter_uuid = $1 LIMIT $2))',
+        'UPDATE public.reports SET reported_uuid = NULL WHERE uuid = ANY (ARRAY(
+            SELECT uuid FROM public.reports WHERE reported_uuid = $1 LIMIT $2))'
+    ];
+    step text;
+    remaining integer := most;
+    affected integer;
+    before integer;
+    hash bytea;
+    deletion record;
+    mine uuid[];
+    own uuid;
+    conversations uuid[];
+    emptied uuid[];
+BEGIN
+    FOR hash IN
+        SELECT deletions.sub_hash
+        FROM public.deletions
+        WHERE
+            deletions.finished_at IS NULL
+            AND deletions.confirmed_at IS NULL
+            AND deletions.requested_at < now() - interval '60 seconds'
+        LIMIT 100
+        FOR UPDATE SKIP LOCKED
+    LOOP
+        PERFORM public.confirm_deletion(hash, 'unknown');
+        remaining := remaining - 1;
+    END LOOP;
+
+    FOR deletion IN
+        SELECT deletions.sub_hash, deletions.user_uuid, deletions.confirmed_at
+        FROM public.deletions
+        WHERE deletions.finished_at IS NULL AND deletions.confirmed_at IS NOT NULL
+        ORDER BY deletions.confirmed_at
+        LIMIT 20
+        FOR UPDATE SKIP LOCKED
+    LOOP
+        before := remaining;
+        -- End activities with the replies below, and lock all parents and activities in one order before.
+        mine := ARRAY(
+            SELECT activities.uuid
+            FROM public.activities
+            WHERE activities.user_uuid = deletion.user_uuid AND COALESCE(activities.expires_at, 'infinity') > now()
+            LIMIT GREATEST(remaining / 5, 1)
+        );
+        PERFORM FROM public.activities
+        WHERE
+            activities.uuid = ANY (mine || ARRAY(
+                SELECT reply.reply_to_activity_uuid FROM public.activities AS reply WHERE reply.uuid = ANY (mine)
+            ))
+        ORDER BY activities.created_at, activities.uuid
+        FOR NO KEY UPDATE;
+        FOREACH own IN ARRAY mine LOOP
+            EXIT WHEN clock_timestamp() > until;
+            PERFORM public.end_activity(own, deletion.user_uuid);
+            remaining := remaining - 5;
+        END LOOP;
+
+        FOREACH step IN ARRAY steps LOOP
+            EXIT WHEN remaining <= 0 OR clock_timestamp() > until;
+            EXECUTE step USING deletion.user_uuid, remaining;
+            GET DIAGNOSTICS affected = ROW_COUNT;
+            remaining := remaining - affected;
+        END LOOP;
+        EXIT WHEN remaining <= 0 OR clock_timestamp() > until;
+
+        -- The rest waits for a batch that finds no more rows, for the writes that began before, and for the batches that
+        -- delete the ended activities.
+        CONTINUE WHEN
+            remaining < before
+            OR deletion.confirmed_at > clock_timestamp() - interval '10 seconds'
+            OR EXISTS (SELECT FROM public.activities WHERE activities.user_uuid = deletion.user_uuid)
+            OR EXISTS (SELECT FROM public.activities WHERE activities.reply_to_user_uuid = deletion.user_uuid);
+
+        conversations := ARRAY(
+            SELECT conversation.uuid FROM public.message_groups AS conversation
+            WHERE conversation.lesser_user_uuid = deletion.user_uuid
+            UNION ALL
+            SELECT conversation.uuid FROM public.message_groups AS conversation
+            WHERE conversation.greater_user_uuid = deletion.user_uuid
+        );
+        -- Messages of two deleted members have no reader any more.
+        WITH lost AS (
+            DELETE FROM public.messages
+            WHERE messages.ctid = ANY (ARRAY(
+                SELECT lost.ctid
+                FROM public.message_groups AS conversation
+                JOIN public.users AS other ON
+                    other.uuid = CASE conversation.lesser_user_uuid
+                        WHEN deletion.user_uuid THEN conversation.greater_user_uuid ELSE conversation.lesser_user_uuid
+                    END
+                JOIN public.messages AS lost ON lost.message_group_uuid = conversation.uuid
+                WHERE
+                    conversation.uuid = ANY (conversations)
+                    AND other.cognito_user_id IS NULL
+                LIMIT remaining
+            ))
+            RETURNING messages.message_group_uuid
+        )
+        SELECT count(*), array_agg(DISTINCT lost.message_group_uuid) INTO affected, emptied FROM lost;
+        PERFORM public.delete_conversations(emptied);
+        remaining := remaining - affected;
+        CONTINUE WHEN affected > 0;
+        PERFORM public.delete_conversations(conversations);
+        -- An expired message keeps its conversation until the purge deletes the message.
+        UPDATE public.deletions SET finished_at = clock_timestamp(), user_uuid = NULL
+        WHERE deletions.sub_hash = deletion.sub_hash;
+        DELETE FROM public.follow_counts WHERE follow_counts.user_uuid = deletion.user_uuid;
+        DELETE FROM public.users
+        WHERE
+            users.uuid = deletion.user_uuid
+            AND NOT EXISTS (
+                SELECT FROM public.message_groups WHERE message_groups.lesser_user_uuid = deletion.user_uuid
+            )
+            AND NOT EXISTS (
+                SELECT FROM public.message_groups WHERE message_groups.greater_user_uuid = deletion.user_uuid
+            );
+        remaining := remaining - 1;
+    END LOOP;
+
+    -- An operator closes a deletion of unknown outcome.
+    DELETE FROM public.deletions
+    WHERE deletions.sub_hash = ANY (ARRAY(
+        SELECT expired.sub_hash
+        FROM public.deletions AS expired
+        WHERE expired.finished_at IS NOT NULL AND expired.expires_at <= now() AND expired.outcome = 'deleted'
+        LIMIT GREATEST(remaining, 0)
+    ));
+    GET DIAGNOSTICS affected = ROW_COUNT;
+    RETURN most - remaining + affected;
+END
+$$;
+
+
 -- The service's role may read and write rows, and has no other rights. bin/db-create
 -- creates the role.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM cruddur_service;
@@ -1114,6 +1474,8 @@ GRANT
     UPDATE (replies_count, reposts_count, likes_count)
     ON activities TO cruddur_service;
 GRANT SELECT ON live_activities TO cruddur_service;
+-- The view live_activities needs these. Only functions read and write the others.
+GRANT SELECT (user_uuid, confirmed_at, finished_at) ON deletions TO cruddur_service;
 GRANT
     SELECT (activity_uuid, user_uuid, author_uuid, created_at),
     INSERT (activity_uuid, user_uuid),
@@ -1201,7 +1563,17 @@ REVOKE EXECUTE ON FUNCTION
     purge
     FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION count_follows, delete_follows, delete_mutes_and_blocks FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION
+    skip_deleted_user,
+    admit,
+    request_deletion,
+    refuse_deletion,
+    confirm_deletion,
+    delete_conversations,
+    purge_deletions
+    FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION message_group_uuid, end_activity, purge TO cruddur_service;
+GRANT EXECUTE ON FUNCTION admit, request_deletion, refuse_deletion, confirm_deletion TO cruddur_service;
 
 -- The schema's revision, from which bin/db-migrate continues: the name of the newest file
 -- in db/migrations/versions. The service checks it when it starts.
@@ -1209,5 +1581,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0016' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0017' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;
