@@ -17,6 +17,7 @@ from lib import (
 )
 from lib.config import Config
 from routes import (
+    account,
     activities,
     docs,
     health,
@@ -47,6 +48,7 @@ def create_app(config: Config) -> Flask:
     rate_limits.limit_requests(app, unlimited=[docs.bp, health.bp, pages.bp])
     body.init_app(app)
     http.init_app(app)
+    account.init_app(app, config)
     activities.init_app(app)
     trends.init_app(app)
     pages.init_app(app, config)

@@ -42,6 +42,7 @@ def create_access_token(key: RSAKey, sub: str) -> str:
         "client_id": pool.client_id,
         "token_use": "access",
         "scope": "aws.cognito.signin.user.admin",
+        "auth_time": now,
         "iat": now,
         "exp": now + LIFETIME_SECONDS,
         "jti": str(uuid4()),

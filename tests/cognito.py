@@ -1,4 +1,4 @@
-"""Cognito on this machine: its key set and GetUser, as its API reference has them."""
+"""Cognito on this machine: its key set GetUser and DeleteUser, as its API reference has them."""
 
 import base64
 import json
@@ -16,6 +16,7 @@ from lib.config import UserPool
 from tests import tokens
 
 GET_USER = "AWSCognitoIdentityProviderService.GetUser"
+DELETE_USER = "AWSCognitoIdentityProviderService.DeleteUser"
 
 
 @dataclass
@@ -50,16 +51,29 @@ class FakeCognito:
             return self.faults[asked]
         if asked == "/jwks.json":
             return 200, tokens.key_set(*self.keys).encode()
-        return self.get_user(json.loads(body)["AccessToken"])
+        access_token = json.loads(body)["AccessToken"]
+        return self.delete_user(access_token) if asked == DELETE_USER else self.get_user(access_token)
+
+    def delete_user(self, access_token: str) -> tuple[int, bytes]:
+        """Delete the token's user."""
+        sub = sub_of(access_token)
+        if self.people.pop(sub, None) is None:
+            return 400, b'{"__type":"UserNotFoundException","message":"User does not exist."}'
+        return 200, b""
 
     def get_user(self, access_token: str) -> tuple[int, bytes]:
         """Return the attributes of the token's user."""
-        payload = access_token.split(".")[1]
-        sub = json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]
+        sub = sub_of(access_token)
         if sub not in self.people:
             return 400, b'{"__type":"UserNotFoundException","message":"User does not exist."}'
         attributes = [{"Name": name, "Value": value} for name, value in {"sub": sub, **self.people[sub]}.items()]
         return 200, json.dumps({"Username": sub, "UserAttributes": attributes}).encode()
+
+
+def sub_of(access_token: str) -> str:
+    """Return the claim `sub` of a token."""
+    payload = access_token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"])
 
 
 @contextmanager

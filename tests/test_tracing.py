@@ -101,6 +101,8 @@ WRITES: dict[tuple[str, str], UseCases] = {
         SIGN_IN,
         ("create-report", ("reports/lock", "reports/find", "reports/count", "reports/create_of_activity")),
     ],
+    # The tests' Cognito is away, so that the user stays.
+    ("DELETE", "/api/account"): [SIGN_IN, ("delete-account", ("deletions/request", "deletions/refuse"))],
     # The last request, because others are about the same activity.
     ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
 }

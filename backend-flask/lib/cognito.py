@@ -6,10 +6,12 @@ Tokens are JWTs (RFC 7519). The checks follow "Verifying JSON web tokens" in Ama
 import json
 import logging
 import re
+import ssl
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -48,17 +50,33 @@ REJECTIONS = {
 }
 
 
+# The exceptions before the request is sent.
+UNSENT = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    urllib3.exceptions.LocationValueError,
+)
+# A claim beyond this number is no time. The comparison also leaves out NaN.
+MAX_NUMBER = 1e15
+# The limit of a deletion, for its wait and its call. Without a response in time the outcome is unknown.
+DELETION_SECONDS = 3.0
+
+
 class Token(NamedTuple):
-    """A verified token, and its claim `sub`, the user's id in the user pool."""
+    """A verified token, and two of its claims: `sub`, the user's id in the user pool, and the time of the sign-in."""
 
     text: str
     sub: str
+    # Seconds since 1970. None: the token has no such number.
+    auth_time: float | None
 
 
 class VerifiedToken(NamedTuple):
     """The result of a token's verification. Each use must check `times` again; the rest stays valid."""
 
     sub: str
+    auth_time: float | None
     times: dict[str, Any]
     key_id: str | None
     key: RSAKey
@@ -131,15 +149,45 @@ def usable_key(member: Any) -> RSAKey | None:
         return None
 
 
-def call(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
-    """Send one request, without redirects and retries. Raises `UpstreamUnavailable` when no response comes."""
-    timeout = urllib3.Timeout(total=TIMEOUT_SECONDS)
+def finite(claim: Any) -> float | None:
+    """Return a claim that is a finite number, and None for any other value."""
+    is_number = isinstance(claim, int | float) and not isinstance(claim, bool)
+    return claim if is_number and abs(claim) < MAX_NUMBER else None
+
+
+class OutcomeUnknown(UpstreamUnavailable):
+    """The request may have been sent, and no response came."""
+
+
+def call(method: str, url: str, seconds: float = TIMEOUT_SECONDS, **options: Any) -> urllib3.BaseHTTPResponse:
+    """Send one request, without redirects and retries. Raises `UpstreamUnavailable` when no response comes.
+
+    The exception is `OutcomeUnknown` unless the request was certainly not sent.
+    """
+    timeout = urllib3.Timeout(total=seconds)
     try:
         # Each call opens a connection. Calls are so rare that the server would have closed an idle one.
         with connections(url) as http:
             return http.request(method, url, timeout=timeout, retries=False, redirect=False, **options)
     except urllib3.exceptions.HTTPError as error:
-        raise UpstreamUnavailable(f"{url} does not answer: {type(error).__name__}") from error
+        failure = UpstreamUnavailable if is_unsent(error) else OutcomeUnknown
+        raise failure(f"{url} does not answer: {type(error).__name__}") from error
+
+
+def error_name(response: urllib3.BaseHTTPResponse) -> str:
+    """Return the name of an error response of Cognito's API, empty for another response."""
+    try:
+        # The name may have a namespace in front.
+        return str(json.loads(response.data)["__type"]).rpartition("#")[2]
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
+def is_unsent(error: urllib3.exceptions.HTTPError) -> bool:
+    """Return whether there was no connection for the request: also none to the proxy, or to another server's name."""
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return bool(error.args) and isinstance(error.args[0], ssl.SSLCertVerificationError)
+    return isinstance(error, UNSENT)
 
 
 def connections(url: str) -> urllib3.PoolManager:
@@ -162,6 +210,7 @@ class Cognito:
 
     def __init__(self, pool: UserPool) -> None:
         self._endpoint = pool.endpoint
+        self._is_development = pool.is_development
         # urllib3's timeout bounds each step: each of a name's addresses, each read. A caller that waits for one of
         # these threads bounds the whole call.
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "cognito")
@@ -179,7 +228,7 @@ class Cognito:
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             # TypeError: the library assumes that `crit` is a list. RecursionError: JSON nested too deeply.
             raise Unauthorized from error
-        return Token(text, token.sub)
+        return Token(text, token.sub, token.auth_time)
 
     def _verify_once(self, digest: bytes, text: str) -> VerifiedToken:
         token = self._verified.get(digest)
@@ -199,7 +248,7 @@ class Cognito:
         if self._claims.items() <= claims.items() and isinstance(sub, str) and SUB.fullmatch(sub):
             # `iat` is not checked: by a slower clock a token of this second comes from the future.
             times = {name: value for name, value in claims.items() if name in TIMED}
-            return VerifiedToken(sub, times, key_id, self._keys.get_key(key_id))
+            return VerifiedToken(sub, finite(claims.get("auth_time")), times, key_id, self._keys.get_key(key_id))
         raise Unauthorized
 
     def attributes(self, token: Token) -> dict[str, str]:
@@ -209,28 +258,53 @@ class Cognito:
             body = json.loads(response.data)
             if "UserAttributes" in body:
                 return {attribute["Name"]: str(attribute["Value"]) for attribute in body["UserAttributes"]}
-            # The error's name may have a namespace in front.
-            fault = str(body["__type"]).rpartition("#")[2]
+            fault = error_name(response)
         except (ValueError, TypeError, KeyError) as error:
             raise UpstreamUnavailable(f"{self._endpoint} answers {response.status}, and not as GetUser does") from error
         if fault in REJECTIONS:
             raise Unauthorized
         raise UpstreamUnavailable(f"{self._endpoint} answers GetUser with {fault}")
 
+    def delete_user(self, token: Token) -> str:
+        """Delete the token's user (DeleteUser). Return the outcome: `deleted`, or `unknown` without a clear response.
+
+        Raises `Unauthorized` and `UpstreamUnavailable` when Cognito has certainly deleted nothing.
+        """
+        if self._is_development:
+            return "deleted"
+        try:
+            response = self._call_api("DeleteUser", token, DELETION_SECONDS)
+        except OutcomeUnknown:
+            return "unknown"
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return "unknown"
+        fault = error_name(response)
+        if response.status == HTTPStatus.OK or fault == "UserNotFoundException":
+            return "deleted"
+        if fault in REJECTIONS:
+            raise Unauthorized
+        raise UpstreamUnavailable(f"{self._endpoint} answers DeleteUser with {response.status} {fault}")
+
     def _get_user(self, token: Token) -> urllib3.BaseHTTPResponse:
+        return self._call_api("GetUser", token, TIMEOUT_SECONDS)
+
+    def _call_api(self, name: str, token: Token, seconds: float) -> urllib3.BaseHTTPResponse:
         if time.monotonic() < self._away_until:
             raise UpstreamUnavailable(f"{self._endpoint} did not answer a moment ago")
         headers = {
             "Content-Type": "application/x-amz-json-1.1",
-            "X-Amz-Target": "AWSCognitoIdentityProviderService.GetUser",
+            "X-Amz-Target": f"AWSCognitoIdentityProviderService.{name}",
         }
         body = json.dumps({"AccessToken": token.text})
+        future = self._threads.submit(call, "POST", self._endpoint, seconds, body=body, headers=headers)
         try:
-            future = self._threads.submit(call, "POST", self._endpoint, body=body, headers=headers)
-            return future.result(TIMEOUT_SECONDS)
+            return future.result(seconds)
         except (UpstreamUnavailable, TimeoutError) as error:
             self._away_until = time.monotonic() + RETRY_INTERVAL_SECONDS
-            raise UpstreamUnavailable(f"{self._endpoint} does not answer GetUser") from error
+            # A call that waits for a thread never begins after its cancellation.
+            is_sent = isinstance(error, OutcomeUnknown) or (isinstance(error, TimeoutError) and not future.cancel())
+            failure = OutcomeUnknown if is_sent else UpstreamUnavailable
+            raise failure(f"{self._endpoint} does not answer {name}") from error
 
     def _key(self, token: GuestProtocol) -> RSAKey:
         return self._keys.get_key(token.headers().get("kid"))

@@ -97,6 +97,11 @@ class UserPool:
     # The address of Cognito's API.
     endpoint: str
 
+    @property
+    def is_development(self) -> bool:
+        """Return whether the development key pair signs the tokens, so that there is no API."""
+        return self.issuer.endswith(f"/{DEVELOPMENT_POOL_ID}")
+
     @classmethod
     def of(cls, region: str, pool_id: str, client_id: str, jwks_url: str | None, endpoint: str | None) -> Self:
         """Return the user pool, with Cognito's own addresses in place of those that are None."""
@@ -220,6 +225,8 @@ class Config(BaseSettings):
     # Seconds that a request may wait for the database.
     database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
     # Seconds from SIGTERM to the stop, for which the service still accepts requests.
+    # A deleted user's hash is kept for as long as a backup may hold the user.
+    backup_retention: WholeNumber = number("BACKUP_RETENTION_DAYS", 1, 3650, default=35)
     drain: WholeNumber = number("DRAIN_SECONDS", 0, 10, default=5)
     # Without ACCESS_LOG the deprecated LOG_LEVEL decides, for one release.
     access_log: OnOff | None = choice("ACCESS_LOG", OnOff, example="on")

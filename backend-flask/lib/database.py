@@ -15,10 +15,13 @@ from opentelemetry.trace import Span
 from psycopg.rows import TupleRow
 
 from lib import spans
-from lib.exceptions import NotFound, is_connection_error
+from lib.exceptions import NotFound, Unauthorized, is_connection_error
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
 from lib.queries import PagedQuery, array_statement, is_read, load_sql, object_statement, page_statement
+
+# The SQLSTATE of the function `admit`, which refuses deleted users.
+USER_DELETED = "CR401"
 
 
 @dataclass(slots=True)
@@ -32,8 +35,8 @@ class Timings:
 class Db:
     """The queries of `db/sql`, run on the connections that `connect` acquires.
 
-    Each method raises psycopg's errors, above all `OperationalError` when the database is away. Outside of a
-    transaction a read whose connection was lost is repeated once. `timings` adds up the queries' durations.
+    Each method raises psycopg's errors, above all `OperationalError` when the database is away, and `Unauthorized` when
+    the reader was deleted. Outside of a transaction a read whose connection was lost is repeated once. `timings` adds up the queries' durations.
     """
 
     def __init__(
@@ -114,6 +117,8 @@ class Db:
                     row = connection.prepared_cursor.execute(statement, parameters).fetchone()
             except psycopg.Error as error:
                 error_type = error.sqlstate or type(error).__name__
+                if error_type == USER_DELETED:
+                    raise Unauthorized from error
                 raise
             finally:
                 self._record(span, name, acquisition - start, time.perf_counter() - acquisition, error_type)

@@ -47,6 +47,8 @@ class DatabaseUnavailable(Exception):
     """The circuit breaker is open: the database is away, and the log has a line about that already."""
 
 
+# The database is lost, or refuses the statement for now.
+DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable)
 # ForeignKeyViolation: a row was deleted after the service had read it and before a statement referred to it.
 CLIENT_ERRORS = (ClientError, psycopg.errors.ForeignKeyViolation)
 

@@ -24,7 +24,9 @@ CASE WHEN page.fetched <= %(limit)s THEN (
         SELECT timestamptz_send(scanned.created_at) || uuid_send(scanned.uuid) FROM scanned OFFSET %(scan_limit)s - 1
     ) END AS stopped_at"""
 # A write: a statement that changes rows, or calls one of our functions that change rows.
-WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge)\b")
+WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge|(request|refuse|confirm)_deletion)\b")
+# The end of a wrapped statement with a reader: it refuses deleted users. Postgres evaluates the condition first, and once.
+ADMIT_READER = "\nWHERE admit(%(reader)s)"
 # The limit of the queries that count.
 MAX_COUNT = 100
 # The most notifications that a count visits.
@@ -264,13 +266,18 @@ def object_statement(name: str, *, has_reader: bool = False) -> bytes:
         # after that of its statistics it expects no row, and would read the newest activities of all users.
         template = template.replace("%(limit)s", str(MAX_COUNT)).replace("%(scan_limit)s", str(MAX_SCAN))
         template = template.replace("%(created_at)s", "(SELECT marker.read_at FROM marker)")
-    return query_wrap_object(template).encode()
+    return admitting(query_wrap_object(template), has_reader=has_reader).encode()
 
 
 @cache
 def array_statement(name: str, *, has_reader: bool = False) -> bytes:
     """Return the statement of the query `name` that returns an array."""
-    return query_wrap_array(load_sql(name, has_reader=has_reader)).encode()
+    return admitting(query_wrap_array(load_sql(name, has_reader=has_reader)), has_reader=has_reader).encode()
+
+
+def admitting(statement: str, *, has_reader: bool) -> str:
+    """Return a wrapped statement that refuses a deleted reader, where it has a reader."""
+    return statement + ADMIT_READER if has_reader else statement
 
 
 @cache
@@ -296,7 +303,7 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
         template = query_wrap_page(template, expires_in=expires_in, has_items=feed.has_items)
     # Reversed where the scan runs against the order in which the page shows its rows.
     row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
-    statement = template.format(
+    statement = admitting(template, has_reader=has_reader).format(
         comparison=order.comparison,
         direction=order.direction,
         opposite=order.reversed.direction,

@@ -13,6 +13,8 @@ MAX_DISPLAY_NAME_CHARS = 50
 MAX_HANDLE_CHARS = 30
 # A handle has 65,536 possible suffixes, so that ten of them are practically never all in use.
 MAX_SUFFIXES = 10
+# The handles of deleted users.
+RESERVED = re.compile("deleted_", re.IGNORECASE)
 
 
 def candidate_rows(attributes: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
@@ -29,8 +31,11 @@ def candidate_rows(attributes: Mapping[str, str]) -> Iterator[dict[str, str | No
 def candidate_handles(username: str) -> Iterator[str]:
     """Yield valid handles for the preferred `username`, the best one first."""
     valid = re.sub("[^A-Za-z0-9_]", "", username)
-    if valid == username and 0 < len(username) <= MAX_HANDLE_CHARS:
+    if valid == username and 0 < len(username) <= MAX_HANDLE_CHARS and not RESERVED.match(username):
         yield username
+    # A suffix would make a reserved handle of `deleted` too.
+    if RESERVED.match(f"{valid}_"):
+        valid = f"_{valid}"
     for _ in range(MAX_SUFFIXES):
         suffix = "_" + secrets.token_hex(2)
         yield (valid or "user")[: MAX_HANDLE_CHARS - len(suffix)] + suffix

@@ -7,7 +7,10 @@ VALUES (
     %(search_text)s,
     ARRAY(
         SELECT mentioned.uuid FROM users AS mentioned
-        WHERE lower(mentioned.handle COLLATE "C") = ANY (%(mentions)s) AND mentioned.uuid <> %(user_uuid)s
+        WHERE
+            lower(mentioned.handle COLLATE "C") = ANY (%(mentions)s)
+            AND mentioned.uuid <> %(user_uuid)s
+            AND mentioned.cognito_user_id IS NOT NULL
     ),
     %(tags)s,
     now() + %(ttl)s

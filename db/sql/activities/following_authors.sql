@@ -1,4 +1,5 @@
--- The authors of a personal home: a user and those whom the user follows, without the muted ones. A block ends follows.
+-- The authors of a personal home: a user and those whom the user follows, without the muted and the deleted ones. A block
+-- ends follows.
     SELECT %(user_uuid)s::uuid AS uuid
     UNION ALL
     SELECT follows.followed_uuid
@@ -11,3 +12,4 @@
             FROM mutes
             WHERE mutes.muter_uuid = %(user_uuid)s AND COALESCE(mutes.expires_at, 'infinity') > now()
         )
+        AND {users/is_present(follows.followed_uuid)}

@@ -12,7 +12,7 @@ SELECT
         ) AS item
     ) AS item
 FROM blocks
-JOIN users ON users.uuid = blocks.blocked_uuid
+JOIN users ON users.uuid = blocks.blocked_uuid AND users.cognito_user_id IS NOT NULL
 WHERE
     blocks.blocker_uuid = %(user_uuid)s
     AND (blocks.created_at, blocks.blocked_uuid) {comparison} (%(created_at)s, %(uuid)s)

@@ -8,7 +8,10 @@ WITH pair AS MATERIALIZED (
     WHERE
         users.uuid IN (
             %(user_uuid)s,
-            (SELECT other.uuid FROM users AS other WHERE lower(other.handle COLLATE "C") = lower(%(handle)s COLLATE "C"))
+            (
+                SELECT other.uuid FROM users AS other
+                WHERE lower(other.handle COLLATE "C") = lower(%(handle)s COLLATE "C") AND other.cognito_user_id IS NOT NULL
+            )
         )
     ORDER BY users.uuid
     FOR NO KEY UPDATE

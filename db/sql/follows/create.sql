@@ -5,6 +5,7 @@ SELECT %(user_uuid)s, followed.uuid
 FROM users AS followed
 WHERE
     followed.uuid = %(followed_uuid)s
+    AND followed.cognito_user_id IS NOT NULL
     AND {users/is_reachable(followed.uuid)}
     AND COALESCE((
         SELECT follow_counts.following_count FROM follow_counts WHERE follow_counts.user_uuid = %(user_uuid)s

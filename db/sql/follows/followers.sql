@@ -12,11 +12,11 @@ SELECT
         ) AS item
     ) AS item
 FROM follows
-JOIN users ON users.uuid = follows.follower_uuid
+JOIN users ON users.uuid = follows.follower_uuid AND users.cognito_user_id IS NOT NULL
 WHERE
     follows.followed_uuid = (
         SELECT followed.uuid FROM users AS followed
-        WHERE lower(followed.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+        WHERE lower(followed.handle COLLATE "C") = lower(%(handle)s COLLATE "C") AND followed.cognito_user_id IS NOT NULL
     )
     AND (follows.created_at, follows.follower_uuid) {comparison} (%(created_at)s, %(uuid)s)
 ORDER BY follows.created_at {direction}, follows.follower_uuid {direction}

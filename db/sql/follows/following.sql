@@ -12,11 +12,11 @@ SELECT
         ) AS item
     ) AS item
 FROM follows
-JOIN users ON users.uuid = follows.followed_uuid
+JOIN users ON users.uuid = follows.followed_uuid AND users.cognito_user_id IS NOT NULL
 WHERE
     follows.follower_uuid = (
         SELECT follower.uuid FROM users AS follower
-        WHERE lower(follower.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+        WHERE lower(follower.handle COLLATE "C") = lower(%(handle)s COLLATE "C") AND follower.cognito_user_id IS NOT NULL
     )
     AND (follows.created_at, follows.followed_uuid) {comparison} (%(created_at)s, %(uuid)s)
 ORDER BY follows.created_at {direction}, follows.followed_uuid {direction}

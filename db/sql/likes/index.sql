@@ -12,7 +12,7 @@ SELECT
         ) AS item
     ) AS item
 FROM likes
-JOIN users ON users.uuid = likes.user_uuid
+JOIN users ON users.uuid = likes.user_uuid AND users.cognito_user_id IS NOT NULL
 WHERE
     likes.activity_uuid = %(activity_uuid)s
     AND (likes.created_at, likes.user_uuid) {comparison} (%(created_at)s, %(uuid)s)

@@ -7,6 +7,7 @@ SELECT
 FROM users AS receiver
 WHERE
     lower(receiver.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+    AND receiver.cognito_user_id IS NOT NULL
     AND {users/is_reachable(receiver.uuid)}
 -- This update changes nothing. DO NOTHING would not return an existing row.
 ON CONFLICT (uuid) DO UPDATE SET uuid = EXCLUDED.uuid

@@ -6,6 +6,7 @@ FROM message_groups
 JOIN users AS receiver
     ON receiver.uuid IN (message_groups.lesser_user_uuid, message_groups.greater_user_uuid)
     AND receiver.uuid <> %(user_uuid)s
+    AND receiver.cognito_user_id IS NOT NULL
 WHERE
     message_groups.uuid = %(message_group_uuid)s
     AND %(user_uuid)s IN (message_groups.lesser_user_uuid, message_groups.greater_user_uuid)

@@ -12,7 +12,7 @@ SELECT
         ) AS item
     ) AS item
 FROM mutes
-JOIN users ON users.uuid = mutes.muted_uuid
+JOIN users ON users.uuid = mutes.muted_uuid AND users.cognito_user_id IS NOT NULL
 WHERE
     mutes.muter_uuid = %(user_uuid)s
     AND COALESCE(mutes.expires_at, 'infinity') > now()

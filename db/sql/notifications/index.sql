@@ -27,7 +27,9 @@ FROM (
     -- Without ORDER BY the rows keep the order of `scanned`, and a full page ends the scan.
     SELECT scanned.kind, scanned.created_at, scanned.uuid, scanned.user_uuid, scanned.activity_uuid
     FROM scanned
-    WHERE {users/is_visible(scanned.user_uuid)}
+    WHERE
+        {users/is_visible(scanned.user_uuid)}
+        AND {users/is_present(scanned.user_uuid)}
     LIMIT %(limit)s + 1
 ) AS notifications
 JOIN users AS actors ON actors.uuid = notifications.user_uuid

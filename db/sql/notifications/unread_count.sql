@@ -16,7 +16,12 @@ scanned AS MATERIALIZED (
 counted AS (
     SELECT count(*) AS n
     FROM (
-        SELECT scanned.uuid FROM scanned WHERE {users/is_visible(scanned.user_uuid)} LIMIT %(limit)s + 1
+        SELECT scanned.uuid
+        FROM scanned
+        WHERE
+            {users/is_visible(scanned.user_uuid)}
+            AND {users/is_present(scanned.user_uuid)}
+        LIMIT %(limit)s + 1
     ) AS visible
 )
 SELECT

@@ -12,7 +12,7 @@ SELECT
         ) AS item
     ) AS item
 FROM reposts
-JOIN users ON users.uuid = reposts.user_uuid
+JOIN users ON users.uuid = reposts.user_uuid AND users.cognito_user_id IS NOT NULL
 WHERE
     reposts.activity_uuid = %(activity_uuid)s
     AND (reposts.created_at, reposts.user_uuid) {comparison} (%(created_at)s, %(uuid)s)

@@ -4,6 +4,6 @@
 -- one may have begun before another write ended.
 SELECT other.uuid
 FROM users
-JOIN users AS other ON lower(other.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+JOIN users AS other ON lower(other.handle COLLATE "C") = lower(%(handle)s COLLATE "C") AND other.cognito_user_id IS NOT NULL
 WHERE users.uuid = %(user_uuid)s
 FOR NO KEY UPDATE OF users

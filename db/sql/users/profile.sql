@@ -21,4 +21,5 @@ FROM users
 LEFT JOIN follow_counts ON follow_counts.user_uuid = users.uuid
 WHERE
     lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+    AND users.cognito_user_id IS NOT NULL
     AND {users/admits_reader(users.uuid)}

@@ -37,5 +37,5 @@ SELECT
         LIMIT 1
     ), false) AS blocking
 FROM unnest(%(handles)s::text[]) WITH ORDINALITY AS requested (handle, n)
-JOIN users ON lower(users.handle COLLATE "C") = lower(requested.handle COLLATE "C")
+JOIN users ON lower(users.handle COLLATE "C") = lower(requested.handle COLLATE "C") AND users.cognito_user_id IS NOT NULL
 ORDER BY requested.n

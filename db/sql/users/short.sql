@@ -4,4 +4,4 @@ SELECT
     users.handle,
     users.display_name
 FROM users
-WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C") AND users.cognito_user_id IS NOT NULL

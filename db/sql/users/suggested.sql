@@ -57,6 +57,7 @@ FROM (
             WHERE follows.follower_uuid = %(user_uuid)s AND follows.followed_uuid = ranked.uuid
         ) IS NULL
         AND {users/is_visible(ranked.uuid)}
+        AND {users/is_present(ranked.uuid)}
     ORDER BY ranked.common DESC, ranked.followers_count DESC NULLS LAST, ranked.uuid
     LIMIT 5
 ) AS suggested
