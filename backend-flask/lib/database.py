@@ -36,7 +36,8 @@ class Db:
     """The queries of `db/sql`, run on the connections that `connect` acquires.
 
     Each method raises psycopg's errors, above all `OperationalError` when the database is away, and `Unauthorized` when
-    the reader was deleted. Outside of a transaction a read whose connection was lost is repeated once. `timings` adds up the queries' durations.
+    the reader was deleted. Outside of a transaction a read whose connection was lost is repeated once. `timings` adds
+    up the queries' durations.
     """
 
     def __init__(

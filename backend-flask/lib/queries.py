@@ -25,7 +25,7 @@ CASE WHEN page.fetched <= %(limit)s THEN (
     ) END AS stopped_at"""
 # A write: a statement that changes rows, or calls one of our functions that change rows.
 WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge|(request|refuse|confirm)_deletion)\b")
-# The end of a wrapped statement with a reader: it refuses deleted users. Postgres evaluates the condition first, and once.
+# The end of a wrapped statement with a reader: it refuses deleted users. Postgres evaluates the condition first, once.
 ADMIT_READER = "\nWHERE admit(%(reader)s)"
 # The limit of the queries that count.
 MAX_COUNT = 100

@@ -187,6 +187,8 @@ export const ERRORS = {
   cursor_invalid: "This list changed. Please reload the page.",
   limit_invalid: "This list cannot have that length.",
   reposts_invalid: "This list cannot be shown.",
+  handle_mismatch: "This is not your handle. Type it as your profile shows it.",
+  reauthentication_required: "Please sign in again first: to delete an account takes a sign-in within the last five minutes.",
   generic_401: "Your sign-in has ended. Sign in again; your draft is kept.",
   generic_403: "You are not allowed to do this.",
   not_found: "This is gone.",

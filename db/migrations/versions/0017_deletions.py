@@ -51,13 +51,16 @@ VIEW = """
     FROM activities
     WHERE
         COALESCE(expires_at, 'infinity') > now()
-        AND user_uuid <> ALL (
-            ARRAY(
-                SELECT deletions.user_uuid
-                FROM deletions
-                WHERE deletions.finished_at IS NULL AND deletions.confirmed_at IS NOT NULL AND deletions.user_uuid IS NOT NULL
-            )
-        )
+        AND CASE
+            WHEN user_uuid = ANY (
+                ARRAY(
+                    SELECT deletions.user_uuid
+                    FROM deletions
+                    WHERE deletions.finished_at IS NULL AND deletions.confirmed_at IS NOT NULL
+                )
+            ) THEN NULL
+            ELSE true
+        END IS NOT NULL
 """
 
 

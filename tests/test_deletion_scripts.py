@@ -1,0 +1,102 @@
+"""bin/db-deletions and bin/db-delete-user."""
+
+from hashlib import sha256
+
+import pytest
+from psycopg import Connection
+
+from tests.factories import Make, User
+from tests.in_process import fails, script, succeeds
+
+POOL = 'aws cognito-idp admin-delete-user --user-pool-id "$AWS_COGNITO_USER_POOL_ID" --username'
+
+
+def deletions(owner: Connection) -> list[tuple[object, ...]]:
+    """Return outcome, kept sub and the state of each deletion."""
+    return owner.execute("SELECT outcome, cognito_user_id, finished_at IS NOT NULL FROM deletions").fetchall()
+
+
+def hash_of(user: User) -> str:
+    """Return the hash of a user's sub."""
+    return sha256(user.cognito_user_id.encode()).hexdigest()
+
+
+def request(owner: Connection, user: User) -> None:
+    """Store a requested deletion."""
+    owner.execute("SELECT request_deletion(%s, interval '35 days')", [user.cognito_user_id])
+
+
+def confirm(owner: Connection, user: User, outcome: str) -> None:
+    """Confirm a requested deletion."""
+    owner.execute("SELECT confirm_deletion(decode(%s, 'hex'), %s)", [hash_of(user), outcome])
+
+
+@pytest.mark.usefixtures("bystander")
+def test_list_has_open_and_unknown_deletions(owner: Connection, owner_url: str, make: Make) -> None:
+    assert "no open deletions" in succeeds("db-deletions", CONNECTION_URL=owner_url)
+    requested, unknown, deleted, ended = (make.user() for _ in range(4))
+    for user in (requested, unknown, deleted, ended):
+        request(owner, user)
+    confirm(owner, unknown, "unknown")
+    for user in (deleted, ended):
+        confirm(owner, user, "deleted")
+    make.activity(unknown)
+    owner.execute("UPDATE deletions SET finished_at = now() WHERE user_uuid = %s", [ended.uuid])
+
+    lines = script("db-deletions", CONNECTION_URL=owner_url).stdout.splitlines()
+
+    states = {line.split()[0]: line for line in lines[1:]}
+    assert states[hash_of(requested)].endswith("requested  waits for the user pool")
+    assert states[hash_of(unknown)].endswith("unknown    activities remain")
+    assert states[hash_of(deleted)].endswith("deleted    rows remain")
+    assert hash_of(ended) not in states
+    assert f"    {POOL} {unknown.cognito_user_id}" in lines
+    assert sum(POOL in line for line in lines) == 1
+
+
+def test_close_ends_an_unknown_deletion_alone(owner: Connection, owner_url: str, make: Make) -> None:
+    user, waiting = make.user(), make.user()
+    for each in (user, waiting):
+        request(owner, each)
+    confirm(owner, user, "unknown")
+
+    assert "waits for the user pool" in fails("db-deletions", "close", hash_of(waiting), CONNECTION_URL=owner_url)
+    assert "no deletion has" in fails("db-deletions", "close", "0" * 64, CONNECTION_URL=owner_url)
+    prefix = hash_of(user)[:8].upper()
+    assert "closed" in succeeds("db-deletions", "close", prefix, CONNECTION_URL=owner_url)
+    assert "was closed already" in succeeds("db-deletions", "close", prefix, CONNECTION_URL=owner_url)
+
+    assert sorted(deletions(owner), key=str) == [
+        ("deleted", None, False),
+        ("requested", waiting.cognito_user_id, False),
+    ]
+
+
+@pytest.mark.usefixtures("bystander")
+def test_user_is_deleted_by_letter(owner: Connection, owner_url: str, make: Make) -> None:
+    user = make.user("andrewbrown")
+    make.activity(user)
+
+    result = script("db-delete-user", "AndrewBrown", CONNECTION_URL=owner_url)
+
+    assert result.returncode == 0
+    assert f"    {POOL} {user.cognito_user_id}" in result.stdout.splitlines()
+    assert f"    bin/db-deletions close {hash_of(user)[:8]}" in result.stdout.splitlines()
+    assert deletions(owner) == [("unknown", user.cognito_user_id, True)]
+    assert owner.execute("SELECT FROM users WHERE uuid = %s", [user.uuid]).fetchall() == []
+    assert owner.execute("SELECT FROM activities WHERE user_uuid = %s", [user.uuid]).fetchall() == []
+    assert "no user has the handle" in fails("db-delete-user", "andrewbrown", CONNECTION_URL=owner_url)
+
+
+@pytest.mark.usefixtures("bystander")
+def test_production_asks_for_the_databases_name(owner: Connection, owner_url: str, make: Make) -> None:
+    make.user("andrewbrown")
+
+    line = fails("db-delete-user", "prod", "andrewbrown", answer="another\n", PROD_CONNECTION_URL=owner_url)
+
+    assert "nothing was done" in line
+    assert deletions(owner) == []
+    assert "no number of days" in fails(
+        "db-delete-user", "andrewbrown", CONNECTION_URL=owner_url, BACKUP_RETENTION_DAYS="x"
+    )
+    assert deletions(owner) == []
