@@ -371,6 +371,29 @@ def test_search_without_an_index_visits_its_limit_of_activities(costs: dict[str,
     assert costs["search, two letters of none"].indexes[:2] == ("deletions_unfinished_idx", "activities_newest_idx")
 
 
+def test_deletions_of_users_change_no_plan(owner: psycopg.Connection, owner_url: str) -> None:
+    database = Database("CONNECTION_URL", owner_url)
+    seed(database)
+    fake_data(database, Size(4000, *(20_000,) * 4))
+    before = {read.title: measure(owner, read) for read in service_queries(owner)}
+    deletions = """
+        INSERT INTO deletions (sub_hash, user_uuid, outcome, confirmed_at, expires_at)
+        SELECT sha256(uuid_send(gen_random_uuid())), gen_random_uuid(), 'deleted', now(), now()
+        FROM generate_series(1, 100)
+    """
+    owner.execute("ALTER TABLE deletions DROP CONSTRAINT deletions_user_uuid_fkey")
+    owner.execute(deletions)
+
+    for analyze in ("SELECT", "ANALYZE deletions"):
+        owner.execute(analyze.encode())
+        for read in service_queries(owner):
+            cost = measure(owner, read)
+            assert {*cost.indexes} - {"deletions_unfinished_idx"} == {*before[read.title].indexes} - {
+                "deletions_unfinished_idx"
+            }, read.title
+            assert cost.buffers <= before[read.title].buffers + 15, read.title
+
+
 def test_match_count_visits_no_more_than_its_maximum(costs: dict[str, Cost]) -> None:
     # Of 60,000 activities, about 2,500 contain `yesterday`, and far more contain `the`.
     for word in ("yesterday", "the"):

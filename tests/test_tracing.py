@@ -6,6 +6,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from psycopg import Connection
 
 from harness.collector import Collector, Tree, attributes
+from lib.cognito import Cognito
 from tests import tokens
 from tests.factories import Make, User
 from tests.routes import EVERY, PAGES, World
@@ -101,10 +102,9 @@ WRITES: dict[tuple[str, str], UseCases] = {
         SIGN_IN,
         ("create-report", ("reports/lock", "reports/find", "reports/count", "reports/create_of_activity")),
     ],
-    # The tests' Cognito is away, so that the user stays.
-    ("DELETE", "/api/account"): [SIGN_IN, ("delete-account", ("deletions/request", "deletions/refuse"))],
-    # The last request, because others are about the same activity.
+    # The last requests, because others are about the same activity and the same user.
     ("DELETE", "/api/activities/<uuid:activity_uuid>"): [SIGN_IN, ("delete-activity", ("activities/delete",))],
+    ("DELETE", "/api/account"): [SIGN_IN, ("delete-account", ("deletions/request", "deletions/confirm"))],
 }
 # The reads without a list.
 OBJECTS = {
@@ -115,8 +115,9 @@ EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
 
 
 @pytest.fixture
-def world(make: Make, bystander: User) -> World:
-    """Create two users, an activity and a conversation."""
+def world(make: Make, bystander: User, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Create two users, an activity and a conversation. The user pool deletes each user."""
+    monkeypatch.setattr(Cognito, "delete_user", lambda *_: "deleted")
     lin, kofi = make.user("LinYue"), make.user("kofi")
     return World(lin, kofi, kofi, make.activity(lin, MARKER), make.conversation(lin, kofi, MARKER), bystander)
 
@@ -126,6 +127,8 @@ def call(client: FlaskClient, world: World, method: str, rule: str) -> int:
     body = {"message": MARKER, "ttl": "1-day", "message_group_uuid": str(world.group), "display_name": MARKER}
     body |= {"until": "2026-01-01T00:00:00Z"}
     body |= {"activity_uuid": str(world.activity.uuid), "category": "spam", "comment": MARKER}
+    if rule == "/api/account":
+        body |= {"handle": world.owner.handle}
     response = client.open(
         world.path(rule),
         method=method,

@@ -76,6 +76,13 @@ def test_taken_handle_gets_a_suffix(
         *(("x" * 30, "x" * 30), ("x" * 31, "x" * 25 + "_HHHH"), ("lin yue", "linyue_HHHH"), ("☁️", "user_HHHH")),
         *(("'; DROP TABLE users; --", "DROPTABLEusers_HHHH"), ("lin\0", "lin_HHHH"), ("\ud800", "user_HHHH")),
         *(("%(email)s", "emails_HHHH"), ("", "user_HHHH"), (None, "user_HHHH")),
+        # The handles of deleted users.
+        *(
+            ("deleted_1a2b3c4d", "_deleted_1a2b3c4d_HHHH"),
+            ("Deleted_me", "_Deleted_me_HHHH"),
+            ("DELETED_", "_DELETED__HHHH"),
+        ),
+        *(("deleted!", "_deleted_HHHH"), ("deleted", "deleted"), ("undeleted_", "undeleted_")),
     ],
 )
 def test_invalid_handle_gets_a_suffix(warm: Lambda, owner: psycopg.Connection, wanted: str | None, given: str) -> None:
