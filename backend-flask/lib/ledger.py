@@ -1,0 +1,195 @@
+"""The ledger of deletions: a file beside the backups, so that a restored database forgets the same users again.
+
+A line is a JSON object with the SHA-256 of the claim `sub`, the time of the request, and the time until which backups
+may hold the user. A power failure may leave half a line: the next line starts on its own, and readers skip the half.
+"""
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, NamedTuple
+
+# The name of the ledger beside a backup.
+FILE_NAME = "deletions.ledger"
+# A line has some 170 bytes. Longer ones are malformed, and a longer file is none of ours: it has over a million lines.
+MAX_LINE_BYTES = 512
+MAX_FILE_BYTES = 256 * 1024 * 1024
+START = b'{"sub_sha256": "'
+# A holder keeps the lock for as long as it writes.
+LOCK_SECONDS, LOCK_PAUSE_SECONDS = 2.0, 0.01
+
+
+class NotALedgerError(Exception):
+    """A file that is no ledger, or is too large to be one."""
+
+
+class Deletion(NamedTuple):
+    """One deleted user."""
+
+    sub_sha256: str
+    requested_at: datetime
+    expires_at: datetime
+
+    def line(self) -> bytes:
+        """Return the line, with its end."""
+        times = {"requested_at": self.requested_at.isoformat(), "expires_at": self.expires_at.isoformat()}
+        return json.dumps({"sub_sha256": self.sub_sha256, **times}).encode() + b"\n"
+
+
+class Ledger(NamedTuple):
+    """The deletions of a ledger by their hash, and the number of its malformed lines."""
+
+    deletions: dict[str, Deletion]
+    malformed: int
+
+
+def append(path: Path, deletions: Iterable[Deletion]) -> None:
+    """Append a line for each deletion. After the return the lines survive a power failure. Raises `OSError`."""
+    with locked(path) as file:
+        # After half a line, these lines start on a new one.
+        torn = b"\n" if file.seek(0, os.SEEK_END) and not ends_line(file) else b""
+        file.write(torn + b"".join(each.line() for each in deletions))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def merge(path: Path, deletions: Iterable[Deletion], now: datetime) -> int:
+    """Add deletions to the ledger, and remove those that have expired. Returns the number of its lines.
+
+    The new file replaces the old one at once. Raises `OSError` and `NotALedgerError`.
+    """
+    path = path.resolve()
+    with locked(path) as file:
+        merged = {
+            key: each for key, each in union(parse(file).deletions.values(), deletions).items() if each.expires_at > now
+        }
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with open_private(unfinished, os.O_TRUNC) as new:
+                new.writelines(each.line() for each in merged.values())
+                new.flush()
+                os.fsync(new.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        sync_folder(path)
+    return len(merged)
+
+
+def read(path: Path) -> Ledger | None:
+    """Return the ledger, or `None` when the file does not exist. Raises `OSError` and `NotALedgerError`."""
+    try:
+        with path.open("rb") as file:
+            lock(file, fcntl.LOCK_SH)
+            return parse(file)
+    except FileNotFoundError:
+        return None
+
+
+def union(*parts: Iterable[Deletion]) -> dict[str, Deletion]:
+    """Return the deletions by their hash. Of several with the same hash the one that expires last counts."""
+    deletions: dict[str, Deletion] = {}
+    for each in (deletion for part in parts for deletion in part):
+        known = deletions.get(each.sub_sha256)
+        if known is None or known.expires_at < each.expires_at:
+            deletions[each.sub_sha256] = each
+    return deletions
+
+
+def parse(file: IO[bytes]) -> Ledger:
+    """Return the ledger in an open file. Raises `NotALedgerError`."""
+    if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+        raise NotALedgerError(f"it has over {MAX_FILE_BYTES:,} bytes")
+    file.seek(0)
+    # The first line may be half a line.
+    if not START.startswith(file.readline(len(START)).rstrip(b"\n")):
+        raise NotALedgerError("its first line is none of a ledger's")
+    file.seek(0)
+    parsed = [parse_line(line) for line in lines(file)]
+    found = [each for each in parsed if each is not None]
+    return Ledger(union(found), len(parsed) - len(found))
+
+
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield each line that is not blank, and of a longer one its beginning, so that no line fills the memory."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(MAX_LINE_BYTES + 1)
+        if line.strip():
+            yield line
+
+
+def parse_line(line: bytes) -> Deletion | None:
+    """Return the deletion of a line, or `None` for a malformed one."""
+    try:
+        members = json.loads(line) if len(line) <= MAX_LINE_BYTES else {}
+        sha256, *texts = (members[name] for name in Deletion._fields)
+        requested_at, expires_at = (datetime.fromisoformat(text) for text in texts)
+    except (ValueError, TypeError, KeyError):
+        return None
+    if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+        return None
+    if requested_at.tzinfo is None or expires_at.tzinfo is None:
+        return None
+    return Deletion(sha256, requested_at.astimezone(UTC), expires_at.astimezone(UTC))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[IO[bytes]]:
+    """Yield the ledger, open for appending and locked. A missing one is created. Raises `OSError`."""
+    path = path.resolve()
+    while True:
+        with open_private(path, os.O_APPEND) as file:
+            lock(file, fcntl.LOCK_EX)
+            # Another process may have replaced the file before this one had the lock.
+            if is_current(file, path):
+                sync_folder(path)
+                yield file
+                return
+
+
+def open_private(path: Path, flags: int) -> IO[bytes]:
+    """Open a file for reading and writing. A new one is readable by its owner only."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600), "r+b")
+
+
+def lock(file: IO[bytes], kind: int) -> None:
+    """Wait for the lock, not for ever: a stopped process may hold it. Raises `TimeoutError`."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(None, "another process has locked it") from None
+        time.sleep(LOCK_PAUSE_SECONDS)
+
+
+def is_current(file: IO[bytes], path: Path) -> bool:
+    """Return whether `path` still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def ends_line(file: IO[bytes]) -> bool:
+    """Return whether the last byte of the file ends a line."""
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def sync_folder(path: Path) -> None:
+    """Make the name of a new file survive a power failure."""
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
