@@ -21,8 +21,10 @@ from ops.rds import (
 
 # Newest first. AWS has standard support for all of them.
 VERSIONS = ("18", "17", "16", "15")
-# The longest ttl of an activity, in days.
-LOG_DAYS = 30
+# The days that CloudWatch accepts, up to the longest ttl of an activity.
+LOG_DAYS = (1, 3, 5, 7, 14, 30)
+# The days for which RDS can keep automated backups. Without any, there is no point-in-time recovery.
+BACKUP_DAYS = range(1, 36)
 # CreateDBInstance's parameters that are neither arguments nor safeguards.
 FIXED_PARAMETERS = {
     "DBName": "cruddur",
@@ -49,10 +51,11 @@ def create(rds: Any, ec2: Any, logs: Any, args: Namespace, group: str) -> None:
     open_rule_ids = open_rules(ec2, [group])
     if open_rule_ids:
         raise CommandError(f"DB_SG_ID: {group} lets everyone in by {', '.join(open_rule_ids)}: remove that rule first")
-    set_log_retention(logs, args.name)
+    set_log_retention(logs, args.name, args.log_days)
+    backups = {} if args.backup_days is None else {"BackupRetentionPeriod": args.backup_days}
     rds.create_db_instance(
         **FIXED_PARAMETERS,
-        **safeguard_parameters(dev=args.dev),
+        **safeguard_parameters(dev=args.dev) | backups,
         **network_parameters(args.subnet_group, group),
         DBInstanceIdentifier=args.name,
         DBInstanceClass=args.instance_class,
@@ -68,8 +71,8 @@ def refuse_existing(rds: Any, name: str) -> None:
         raise CommandError(f"instance {name} exists already, and nothing was done: bin/rds-status shows it")
 
 
-def set_log_retention(logs: Any, name: str) -> None:
-    """Create the instance's log groups, with a retention of `LOG_DAYS`.
+def set_log_retention(logs: Any, name: str, days: int) -> None:
+    """Create the instance's log groups, with a retention of so many days.
 
     By default RDS keeps its logs for ever, and a failed statement is logged with the text of its activity.
     """
@@ -77,7 +80,7 @@ def set_log_retention(logs: Any, name: str) -> None:
         group = f"/aws/rds/instance/{name}/{kind}"
         with suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
-        logs.put_retention_policy(logGroupName=group, retentionInDays=LOG_DAYS)
+        logs.put_retention_policy(logGroupName=group, retentionInDays=days)
 
 
 def safeguard_parameters(*, dev: bool) -> Response:
@@ -120,6 +123,19 @@ def main() -> None:
     )
     parser.add_argument("--instance-class", metavar="CLASS", default="db.t4g.micro", help="by default db.t4g.micro")
     parser.add_argument("--subnet-group", metavar="GROUP", help="by default the subnets of the default VPC")
+    days = f"{BACKUP_DAYS[0]} to {BACKUP_DAYS[-1]}, by default 7, or 1 with --dev"
+    parser.add_argument(
+        "--backup-days", metavar="DAYS", type=int, choices=BACKUP_DAYS, help=f"how long RDS keeps backups: {days}"
+    )
+    days = f"{', '.join(map(str, LOG_DAYS[:-1]))} or {LOG_DAYS[-1]}, by default {LOG_DAYS[-1]}"
+    parser.add_argument(
+        "--log-days",
+        metavar="DAYS",
+        type=int,
+        choices=LOG_DAYS,
+        default=LOG_DAYS[-1],
+        help=f"how long CloudWatch keeps the logs: {days}",
+    )
     args = parser.parse_args()
 
     rds = client("rds")

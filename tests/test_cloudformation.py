@@ -30,7 +30,6 @@ FAULTS: list[tuple[str, str, Any, str]] = [
     ("database", "Database.Properties.StorageEncrypted", False, "CT.RDS.PR.24"),
     ("database", "Database.Properties.KmsKeyId", None, "CT.RDS.PR.30"),
     ("database", "Database.Properties.EnableIAMDatabaseAuthentication", False, "CT.RDS.PR.7"),
-    ("database", "Database.Properties.BackupRetentionPeriod", 6, "CT.RDS.PR.8"),
     ("database", "Database.Properties.DeletionProtection", False, "CT.RDS.PR.13"),
     ("database", "Database.Properties.MasterUsername", "postgres", "CT.RDS.PR.22"),
     ("database", "Database.Properties.EnableCloudwatchLogsExports", ["upgrade"], "CT.RDS.PR.14"),

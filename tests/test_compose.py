@@ -47,6 +47,8 @@ OVERRIDDEN = {
     "AWS_COGNITO_JWKS_URL": "file:///srv/cruddur/jwks.json",
     "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://pool:5000",
     "FRONTEND_URL": "https://cruddur.example",
+    "LOG_MAX_SIZE": "5m",
+    "LOG_MAX_FILES": "2",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://viewer:4318",
     "OTEL_EXPORTER_OTLP_HEADERS": "x-key=theirs",
     "OTEL_METRICS_EXPORTER": "none",
@@ -85,6 +87,17 @@ def published(service: Any) -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer"])
 def test_services_restart_unless_stopped(services: Any, name: str) -> None:
     assert services[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [({}, {"max-size": "10m", "max-file": "3"}), (OVERRIDDEN, {"max-size": "5m", "max-file": "2"})],
+)
+def test_log_of_each_container_is_bounded(settings: dict[str, str], options: dict[str, str]) -> None:
+    logging = {name: service["logging"] for name, service in config(**settings)["services"].items()}
+
+    assert set(logging) >= {"nginx", "backend", "db", "migrate"}
+    assert all(each == {"driver": "json-file", "options": options} for each in logging.values())
 
 
 def test_nginx_is_the_one_trusted_proxy(services: Any) -> None:
@@ -177,7 +190,7 @@ def test_backend_gets_every_setting_of_the_example_that_it_reads(tmp_path: Path)
     example = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     read = (set(NAMES) | example) - DECIDED - UNREAD
     # The settings of the other services.
-    read -= {"POSTGRES_PASSWORD", "POSTGRES_PORT", "SERVICE_PASSWORD"}
+    read -= {"POSTGRES_PASSWORD", "POSTGRES_PORT", "SERVICE_PASSWORD", "LOG_MAX_SIZE", "LOG_MAX_FILES"}
     environ = {name: f"that of {name}" for name in read}
     dot_env = tmp_path / ".env"
     dot_env.write_text("".join(f"{name}='{value}'\n" for name, value in environ.items()))

@@ -120,8 +120,16 @@ def test_log_retention_does_not_exceed_the_longest_ttl(database: Template) -> No
         f"/aws/rds/instance/{instance['DBInstanceIdentifier']}/{log}" for log in instance["EnableCloudwatchLogsExports"]
     }
     assert {log["LogGroupName"] for log in logs} == log_groups
-    assert {log["RetentionInDays"] for log in logs} == {30}
+    assert [log["RetentionInDays"] for log in logs] == [{"Ref": "LogRetentionDays"}] * 2
+    parameter = database["Parameters"]["LogRetentionDays"]
+    assert (parameter["Default"], max(parameter["AllowedValues"])) == (30, 30)
     assert set(database["Resources"]["Database"]["DependsOn"]) == {"PostgresLog", "UpgradeLog"}
+
+
+def test_backups_are_kept_for_the_days_of_the_parameter(database: Template) -> None:
+    assert properties(database, "Database")["BackupRetentionPeriod"] == {"Ref": "BackupRetentionDays"}
+    parameter = database["Parameters"]["BackupRetentionDays"]
+    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (7, 1, 35)
 
 
 def test_service_may_connect_as_its_own_role_only(database: Template) -> None:
@@ -161,6 +169,7 @@ FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
         "alias/aws/rds",
         test_storage_and_logs_are_encrypted_with_the_key,
     ),
+    ("Database.Properties.BackupRetentionPeriod", 0, test_backups_are_kept_for_the_days_of_the_parameter),
     ("PostgresLog.Properties.RetentionInDays", 365, test_log_retention_does_not_exceed_the_longest_ttl),
     (
         "ServicePolicy.Properties.PolicyDocument.Statement.0.Resource",

@@ -155,6 +155,25 @@ def test_log_retention_does_not_exceed_the_longest_ttl(aws: Aws) -> None:
     }
 
 
+@pytest.mark.parametrize(("backups", "logs"), [("1", "1"), ("35", "14")])
+def test_retention_is_an_option(aws: Aws, backups: str, logs: str) -> None:
+    options = ("--backup-days", backups, "--log-days", logs)
+    succeeds("rds-create", *options, **aws.settings, DB_SG_ID=group(aws))
+
+    assert instance(aws)["BackupRetentionPeriod"] == int(backups)
+    groups = aws.client("logs").describe_log_groups()["logGroups"]
+    assert [each["retentionInDays"] for each in groups] == [int(logs)] * 2
+
+
+@pytest.mark.parametrize("option", [("--backup-days", "0"), ("--backup-days", "36"), ("--log-days", "60")])
+def test_other_retention_is_refused(aws: Aws, option: tuple[str, str]) -> None:
+    result = script("rds-create", *option, **aws.settings, DB_SG_ID=group(aws))
+
+    assert result.returncode == 2
+    assert f"invalid choice: {option[1]}" in result.stderr
+    assert aws.client("rds").describe_db_instances()["DBInstances"] == []
+
+
 @pytest.mark.parametrize(
     ("cidr", "is_open"),
     [("203.0.0.0/15", True), ("203.0.0.0/16", False), ("2001:db8::/47", True), ("2001:db8::/48", False)],

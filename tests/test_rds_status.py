@@ -32,7 +32,15 @@ WEAKER = [
 @pytest.fixture
 def created(aws: Aws) -> Any:
     """Create the instance with bin/rds-create, and return AWS's description."""
-    args = Namespace(name=NAME, dev=False, postgres="18", instance_class="db.t4g.micro", subnet_group=None)
+    args = Namespace(
+        name=NAME,
+        dev=False,
+        postgres="18",
+        instance_class="db.t4g.micro",
+        subnet_group=None,
+        backup_days=None,
+        log_days=30,
+    )
     create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), args, group(aws, "203.0.114.7/32"))
     # moto does not store this setting.
     return instance(aws) | {"PerformanceInsightsEnabled": True}

@@ -30,7 +30,7 @@ class NotALedgerError(Exception):
 
 
 class Deletion(NamedTuple):
-    """One deleted user."""
+    """The deletion of a user."""
 
     sub_sha256: str
     requested_at: datetime
