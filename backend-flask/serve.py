@@ -88,7 +88,8 @@ def worker() -> "WSGIApplication":
     threading.Thread(target=limit_unread_responses, args=[config.port], name="listener", daemon=True).start()
     app = create_app(config)
     # The purge starts after create_app, which sets up the exporter of its metrics.
-    threading.Thread(target=purge_forever, args=[config.conninfo()], name="purge", daemon=True).start()
+    ledger = Path(config.deletion_ledger) if config.deletion_ledger else None
+    threading.Thread(target=purge_forever, args=[config.conninfo(), ledger], name="purge", daemon=True).start()
     return with_short_bodies_joined(app)
 
 

@@ -1,6 +1,7 @@
 """Back up the database into a new file, with a manifest by which bin/db-restore verifies the backup.
 
-The file has pg_dump's custom format. The file and its manifest show the database at the same instant.
+The file has pg_dump's custom format. The file and its manifest show the database at the same instant. The deletions of
+users are added to the ledger `deletions.ledger` beside the file, or to the one of DELETION_LEDGER.
 """
 
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from psycopg import Connection, IsolationLevel
 
 from lib.command_errors import CommandError
-from ops import manifest, pg_tools
+from ops import deletion_ledger, manifest, pg_tools
 from ops.command import Database, argument_parser, run, selected_database
 from ops.manifest import Manifest
 
@@ -28,6 +29,8 @@ def backup(database: Database, file: Path) -> Manifest:
             unfinished = Path(folder) / "backup"
             contents = dump(database, unfinished)
             manifest.write(contents, manifest.manifest_path(unfinished))
+            with database.connect() as connection:
+                deletion_ledger.merge(deletion_ledger.ledger_setting() or deletion_ledger.beside(file), connection)
             publish(unfinished, file)
     except OSError as error:
         raise CommandError(f"{file} can't be written: {error.strerror}") from error

@@ -1,21 +1,28 @@
-"""Restore a backup into a new database on the same server, and verify every row.
+"""Restore a backup into a new database on the same server, verify every row, and delete what has ended since.
 
-The database in use does not change. After a failure the new database is dropped.
+Users who were deleted after the backup are deleted again, by the ledger of deletions beside the backup and the one of
+DELETION_LEDGER. So are expired rows. The database in use does not change. After a failure the new database is dropped.
 """
 
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase
 from psycopg.sql import SQL, Identifier
 
+from lib import ledger
 from lib.command_errors import CommandError
-from ops import manifest, pg_tools
+from lib.ledger import Deletion
+from ops import deletion_ledger, manifest, pg_tools
+from ops.apply_ledger import Applied, apply
 from ops.command import Database, argument_parser, run, selected_database
 from ops.create_database import create, create_database
 from ops.lambda_role import create_role
 from ops.manifest import Manifest
+from ops.migrate import migrate
+from ops.purge import describe
 
 RENAME = (
     r"bin/db-connect -c '\c postgres'"
@@ -32,11 +39,20 @@ SWITCH = {
 }
 
 
-def restore(server: Database, file: Path, name: str) -> Manifest:
-    """Restore `file` into the new database `name`. Returns its manifest. After a `CommandError` it does not exist."""
+class Restored(NamedTuple):
+    """The backup's manifest, what was deleted after its verification, and lines about the ledgers."""
+
+    contents: Manifest
+    applied: Applied
+    notes: list[str]
+
+
+def restore(server: Database, file: Path, name: str) -> Restored:
+    """Restore `file` into the new database `name`. After a `CommandError` it does not exist."""
     expected = manifest.read(manifest.manifest_path(file))
     if not file.is_file():
         raise CommandError(f"{file} does not exist")
+    deletions, notes = read_ledgers(file)
     target = Database(server.setting, make_conninfo(server.url, dbname=name))
     create_empty(target)
     try:
@@ -45,11 +61,46 @@ def restore(server: Database, file: Path, name: str) -> Manifest:
         create_role(target)
         run_pg_restore(target, file)
         verify(target, expected)
+        applied = forget(target, deletions, notes)
     except BaseException:
         # Also after Ctrl-C: a partial restore must not look like a whole one.
         drop(target)
         raise
-    return expected
+    return Restored(expected, applied, notes)
+
+
+def read_ledgers(file: Path) -> tuple[list[Deletion], list[str]]:
+    """Return the deletions of both ledgers, and a line about each. Raises `CommandError` for an unreadable one."""
+    paths = [deletion_ledger.beside(file), deletion_ledger.ledger_setting()]
+    found = {path: deletion_ledger.read(path) for path in paths if path is not None}
+    notes = []
+    for path, each in found.items():
+        if each is not None:
+            notes.append(f"{path}: {len(each.deletions)} deletions")
+        if each is not None and each.malformed:
+            notes.append(f"{path}: {each.malformed} lines are malformed, and were skipped")
+    if not notes:
+        notes.append(
+            f"no ledger: {' and '.join(map(str, found))} do not exist, so users who were deleted after the "
+            "backup are here again"
+        )
+    return list(ledger.union(*(each.deletions.values() for each in found.values() if each)).values()), notes
+
+
+def forget(target: Database, deletions: list[Deletion], notes: list[str]) -> Applied:
+    """Delete the users of the ledgers and all expired rows. Raises `CommandError`.
+
+    A backup of a schema without deletions is migrated to the newest one before.
+    """
+    with target.connect() as connection:
+        is_old = not deletion_ledger.has_deletions(connection)
+    if is_old:
+        notes.append(f"{target.name} was migrated, because its schema had no deletions: {migrate(target)}")
+    with target.connect() as connection:
+        applied = apply(connection, deletions)
+        # Backups hold no statistics, and without statistics the planner chooses bad plans.
+        connection.execute("ANALYZE")
+    return applied
 
 
 def create_empty(target: Database) -> None:
@@ -93,8 +144,6 @@ def verify(target: Database, expected: Manifest) -> None:
             raise CommandError(
                 "\n".join(["the restored database differed from its manifest, and was dropped:", *differences])
             )
-        # Backups hold no statistics, and without statistics the planner chooses bad plans.
-        connection.execute("ANALYZE")
 
 
 def main() -> None:
@@ -106,8 +155,10 @@ def main() -> None:
     parser.add_argument("name", metavar="NAME", help="the new database's name")
     args = parser.parse_args()
     with selected_database(args) as database:
-        contents = restore(database, args.file, args.name)
+        contents, applied, notes = restore(database, args.file, args.name)
         print(f"{args.name}: every row as it was backed up, schema {contents.revision}\n{contents}")
+        print("\n".join(notes))
+        print(f"Since the backup: {applied.users} users, {describe(applied.purged)} deleted")
         print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=args.name)}.")
 
 

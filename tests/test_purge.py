@@ -309,7 +309,7 @@ def run_purge(conninfo: Callable[[], str], batches: int) -> list[float]:
             raise Stopped
 
     with pytest.raises(Stopped):
-        purge_forever(conninfo, sleep)
+        purge_forever(conninfo, sleep=sleep)
     return pauses
 
 

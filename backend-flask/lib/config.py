@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lib.command_errors import ConfigError, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_provider
+from lib.ledger import EXAMPLE_LEDGER, LEDGER_PATTERN, LEDGER_RULE
 from lib.setting_types import (
     Address,
     ConnectionURL,
@@ -222,6 +223,10 @@ class Config(BaseSettings):
     )
     # `iam`: RDS tokens take the place of a password.
     database_auth: DatabaseAuth = choice("DATABASE_AUTH", DatabaseAuth, example="iam", default="password")
+    # The file of deletions, which outlives the database.
+    deletion_ledger: str | None = setting(
+        "DELETION_LEDGER", LEDGER_RULE, example=EXAMPLE_LEDGER, pattern=LEDGER_PATTERN, default=None
+    )
     # Seconds that a request may wait for the database.
     database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
     # Seconds from SIGTERM to the stop, for which the service still accepts requests.

@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
+# The setting DELETION_LEDGER.
+LEDGER_RULE, EXAMPLE_LEDGER = "the absolute path of a file", "/backups/deletions.ledger"
+LEDGER_PATTERN = "^/.*[^/]$"
 # The name of the ledger beside a backup.
 FILE_NAME = "deletions.ledger"
 # A line has some 170 bytes. Longer ones are malformed, and a longer file is none of ours: it has over a million lines.
@@ -47,6 +50,11 @@ class Ledger(NamedTuple):
 
     deletions: dict[str, Deletion]
     malformed: int
+
+
+def reason(error: OSError | NotALedgerError) -> str:
+    """Return the reason of a failure, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def append(path: Path, deletions: Iterable[Deletion]) -> None:

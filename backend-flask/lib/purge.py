@@ -8,11 +8,14 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
 from opentelemetry import metrics
 
+from lib import ledger
+from lib.ledger import EXAMPLE_LEDGER, LEDGER_RULE, Deletion, NotALedgerError, reason
 from lib.pool import Connection
 from lib.queries import load_sql
 
@@ -61,9 +64,25 @@ def purge_batch(connection: psycopg.Connection, batch: int = BATCH) -> Purged | 
     return Purged(*row) if row else None
 
 
-def purge_forever(conninfo: Callable[[], str], sleep: Callable[[float], None] = time.sleep) -> None:
+def record_deletions(connection: psycopg.Connection, path: Path) -> int:
+    """Write confirmed deletions to the ledger, and then mark them. Returns their number.
+
+    After a failure between the two the ledger has the same line twice. Raises psycopg's errors, `OSError` and
+    `NotALedgerError`.
+    """
+    rows = connection.execute(load_sql("deletions/unrecorded").encode(), {"limit": BATCH}).fetchall()
+    if rows:
+        ledger.append(path, [Deletion(*row) for row in rows])
+        hashes = [sha256 for sha256, *_ in rows]
+        connection.execute(load_sql("deletions/record").encode(), {"hashes": hashes})
+    return len(rows)
+
+
+def purge_forever(
+    conninfo: Callable[[], str], ledger_path: Path | None = None, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Purge as long as the process runs. A failed batch is tried again, and logged once until a batch succeeds."""
-    purge = Purge()
+    purge = Purge(ledger_path)
     while True:
         try:
             with Connection.connect(conninfo(), autocommit=True) as connection:
@@ -75,9 +94,11 @@ def purge_forever(conninfo: Callable[[], str], sleep: Callable[[float], None] = 
 
 
 class Purge:
-    """The state of one purging thread: its batch size, and the warnings that it has logged."""
+    """The state of one purging thread: its batch size, its ledger, and the warnings that it has logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger_path: Path | None = None) -> None:
+        self.ledger_path = ledger_path
+        self.is_ledger_failing = False
         self.batch = BATCH
         self.failing = False
         self.warned_at = float("-inf")
@@ -90,6 +111,7 @@ class Purge:
         start = time.monotonic()
         try:
             result = purge_batch(connection, self.batch)
+            self.record(connection)
         except psycopg.OperationalError as error:
             # Lock timeouts and statement timeouts belong to this class too. They leave the connection open.
             if connection.closed:
@@ -106,6 +128,29 @@ class Purge:
         if result.ended:
             return 0.0
         return PAUSES * (time.monotonic() - start) if result.is_busy else INTERVAL_SECONDS
+
+    def record(self, connection: psycopg.Connection) -> None:
+        """Write new deletions to the ledger. An unwritable file is logged once until a write succeeds.
+
+        The database still has the deletions then, and the next call tries them again. Raises psycopg's errors.
+        """
+        if self.ledger_path is None:
+            return
+        try:
+            recorded = record_deletions(connection, self.ledger_path)
+        except (OSError, NotALedgerError) as error:
+            if not self.is_ledger_failing:
+                logger.warning(
+                    "DELETION_LEDGER: deletions can't be written (%s), and are tried again; DELETION_LEDGER is %s that "
+                    "the service can write, such as DELETION_LEDGER=%s: repair it, or a restored backup has these users "
+                    "again",
+                    reason(error),
+                    LEDGER_RULE,
+                    EXAMPLE_LEDGER,
+                )
+            self.is_ledger_failing = True
+        else:
+            self.is_ledger_failing = self.is_ledger_failing and not recorded
 
     def observe(self, purged: Purged) -> None:
         """Export a batch's figures, and warn when the purge does not keep up."""

@@ -34,6 +34,9 @@ CREATE INDEX IF NOT EXISTS deletions_unfinished_idx ON deletions (confirmed_at, 
 -- The purge's order.
 CREATE INDEX IF NOT EXISTS deletions_purge_idx ON deletions (expires_at) WHERE finished_at IS NOT NULL;
 
+-- Deletions that the file beside the backups does not have.
+CREATE INDEX IF NOT EXISTS deletions_ledger_idx ON deletions (confirmed_at, sub_hash) WHERE NOT in_ledger;
+
 -- Create no user with the `sub` of a deleted one: a token may be valid for longer than the user exists. The statement
 -- then inserts no row, as with ON CONFLICT DO NOTHING.
 CREATE OR REPLACE FUNCTION skip_deleted_user() RETURNS trigger
@@ -545,8 +548,12 @@ BEGIN
 END
 $$;
 
--- The view live_activities needs these. Only functions read and write the others.
-GRANT SELECT (user_uuid, confirmed_at, finished_at) ON deletions TO cruddur_service;
+-- The view live_activities and the ledger (backend-flask/lib/ledger.py) need these. Only functions read and write the
+-- others.
+GRANT
+    SELECT (sub_hash, user_uuid, requested_at, confirmed_at, finished_at, expires_at, in_ledger),
+    UPDATE (in_ledger)
+    ON deletions TO cruddur_service;
 REVOKE EXECUTE ON FUNCTION
     skip_deleted_user,
     admit,

@@ -1,0 +1,90 @@
+"""Delete the users of a ledger, and all expired rows, from a database that no service uses."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from psycopg import Connection
+from psycopg.rows import scalar_row
+
+from lib.command_errors import CommandError
+from lib.ledger import Deletion
+from lib.purge import Purged
+from ops.purge import purge
+
+# The rows of the ledger become rows of `deletions`, those of users of this database and others: a token of the user may
+# be valid for longer. A row that is not confirmed belongs to a request that was interrupted by the backup: the ledger
+# knows that it was confirmed later.
+DELETE = """
+WITH ledger AS (
+    SELECT decode(line.sub_sha256, 'hex') AS sub_hash, line.requested_at, line.expires_at
+    FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS line (sub_sha256, requested_at, expires_at)
+),
+known AS (
+    SELECT users.uuid, users.cognito_user_id, sha256(convert_to(users.cognito_user_id, 'UTF8')) AS sub_hash FROM users
+)
+INSERT INTO deletions (sub_hash, user_uuid, outcome, requested_at, confirmed_at, finished_at, expires_at, in_ledger)
+SELECT
+    ledger.sub_hash,
+    known.uuid,
+    CASE WHEN known.uuid IS NULL THEN 'deleted' ELSE 'requested' END,
+    ledger.requested_at,
+    CASE WHEN known.uuid IS NULL THEN ledger.requested_at END,
+    CASE WHEN known.uuid IS NULL THEN ledger.requested_at END,
+    ledger.expires_at,
+    true
+FROM ledger
+LEFT JOIN known ON known.sub_hash = ledger.sub_hash
+ON CONFLICT (sub_hash) DO NOTHING
+"""
+CONFIRM = """
+SELECT confirm_deletion(deletions.sub_hash, 'deleted')
+FROM deletions
+WHERE deletions.confirmed_at IS NULL AND encode(deletions.sub_hash, 'hex') = ANY (%s)
+"""
+# The purge waits for 10 s after the confirmation, for writes of the service. Here no service writes.
+HURRY = """
+UPDATE deletions SET confirmed_at = deletions.confirmed_at - interval '10 seconds'
+WHERE deletions.finished_at IS NULL AND deletions.confirmed_at > clock_timestamp() - interval '10 seconds'
+"""
+UNFINISHED = "SELECT count(*) FROM deletions WHERE finished_at IS NULL AND confirmed_at IS NOT NULL"
+
+
+class Applied(NamedTuple):
+    """The number of users that were deleted, and what the purge has deleted."""
+
+    users: int
+    purged: Purged
+
+
+def apply(connection: Connection, deletions: Collection[Deletion]) -> Applied:
+    """Delete the users of the ledger, finish the database's own deletions, and purge. Raises `CommandError`."""
+    columns = [list(column) for column in zip(*deletions, strict=True)] or [[], [], []]
+    with connection.transaction():
+        connection.execute(DELETE, columns)
+        connection.execute(CONFIRM, [columns[0]])
+    users = count_unfinished(connection)
+    purged = purge_to_the_end(connection)
+    unfinished = count_unfinished(connection)
+    if unfinished:
+        raise CommandError(f"{unfinished} deletions of users did not finish: end other sessions, and try again")
+    return Applied(users, purged)
+
+
+def purge_to_the_end(connection: Connection) -> Purged:
+    """Purge until nothing is left to do. The first purge may confirm further deletions."""
+    total = Purged(0, 0, 0, 0, None)
+    while True:
+        connection.execute(HURRY)
+        done = purge(connection)
+        total = done._replace(
+            activities=total.activities + done.activities,
+            idempotency_keys=total.idempotency_keys + done.idempotency_keys,
+            messages=total.messages + done.messages,
+        )
+        if not connection.execute(HURRY).rowcount:
+            return total
+
+
+def count_unfinished(connection: Connection) -> int:
+    """Return the number of confirmed deletions that have not finished."""
+    return connection.cursor(row_factory=scalar_row).execute(UNFINISHED).fetchone() or 0
