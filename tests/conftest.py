@@ -247,6 +247,15 @@ def new_url(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty_url(owner: psycopg.Connection, owner_url: str) -> Iterator[str]:
+    """Create a database without a schema, and yield its URL."""
+    name = f"{owner.info.dbname}_empty"
+    owner.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
+    yield make_conninfo(owner_url, dbname=name)
+    owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Return a data folder, in a path with a space in it."""
     return tmp_path / "a home"

@@ -17,6 +17,7 @@ from lib.command_errors import CommandError
 from ops import pg_tools
 from ops.command import Database
 from ops.create_database import create
+from ops.deletion_ledger import beside
 from ops.manifest import manifest_path
 from tests.conftest import NEW
 from tests.factories import Make
@@ -58,7 +59,7 @@ def test_backup_is_readable_by_its_owner_only_and_lists_its_tables(file: Path, o
     name = make.owner.info.dbname
     assert output.startswith(f"{file}: database {name}, {file.stat().st_size:,} bytes, schema {SCHEMA}\n")
     assert ["public.users", "1"] in [line.split() for line in output.splitlines()]
-    assert sorted(file.parent.iterdir()) == [file, manifest_path(file)]
+    assert sorted(file.parent.iterdir()) == [file, manifest_path(file), beside(file)]
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir()} == {0o600}
 
 
@@ -95,7 +96,7 @@ def test_failed_backup_leaves_no_file(file: Path, owner: psycopg.Connection, ser
 
     line = fails("db-backup", str(file), CONNECTION_URL=service_url)
 
-    assert line == "cruddur: the database refused: permission denied for table messages"
+    assert line == "cruddur: the database refused: permission denied for table deletions"
     assert list(file.parent.iterdir()) == []
 
 

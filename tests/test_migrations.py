@@ -2,13 +2,11 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from harness.waiting import wait_until
 from lib.checks import SCHEMA
@@ -30,15 +28,6 @@ def test_loading_the_schema_again_changes_nothing(owner: psycopg.Connection, own
 
     assert owner.execute("SELECT activities::text FROM activities ORDER BY uuid").fetchall() == before
     assert owner.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
-
-
-@pytest.fixture
-def empty_url(owner: psycopg.Connection, owner_url: str) -> Iterator[str]:
-    """Create a database without a schema, and yield its URL."""
-    name = f"{owner.info.dbname}_empty"
-    owner.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
-    yield make_conninfo(owner_url, dbname=name)
-    owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def dump(url: str) -> str:

@@ -142,8 +142,8 @@ class Purge:
             if not self.is_ledger_failing:
                 logger.warning(
                     "DELETION_LEDGER: deletions can't be written (%s), and are tried again; DELETION_LEDGER is %s that "
-                    "the service can write, such as DELETION_LEDGER=%s: repair it, or a restored backup has these users "
-                    "again",
+                    "the service can write, such as DELETION_LEDGER=%s: repair it, or a restored backup has these "
+                    "users again",
                     reason(error),
                     LEDGER_RULE,
                     EXAMPLE_LEDGER,
