@@ -80,10 +80,8 @@ def read_ledgers(file: Path) -> tuple[list[Deletion], list[str]]:
         if each is not None and each.malformed:
             notes.append(f"{path}: {each.malformed} lines are malformed, and were skipped")
     if not notes:
-        notes.append(
-            f"no ledger: {' and '.join(map(str, found))} do not exist, so users who were deleted after the "
-            "backup are here again"
-        )
+        places = " or ".join(map(str, found))
+        notes.append(f"no ledger at {places}: users who were deleted after the backup are here again")
     return list(ledger.union(*(each.deletions.values() for each in found.values() if each)).values()), notes
 
 
