@@ -1,6 +1,10 @@
-"""Delete the users of a ledger, and all expired rows, from a database that no service uses."""
+"""Delete the users of a ledger, and all expired rows, from a restored database that no service uses yet.
+
+bin/db-restore does the same by itself. This command is for a database that RDS has restored.
+"""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 from psycopg import Connection
@@ -9,7 +13,9 @@ from psycopg.rows import scalar_row
 from lib.command_errors import CommandError
 from lib.ledger import Deletion
 from lib.purge import Purged
-from ops.purge import purge
+from ops import deletion_ledger
+from ops.command import argument_parser, run, selected_database
+from ops.purge import describe, purge
 
 # The rows of the ledger become rows of `deletions`, those of users of this database and others: a token of the user may
 # be valid for longer. A row that is not confirmed belongs to a request that was interrupted by the backup: the ledger
@@ -88,3 +94,22 @@ def purge_to_the_end(connection: Connection) -> Purged:
 def count_unfinished(connection: Connection) -> int:
     """Return the number of confirmed deletions that have not finished."""
     return connection.cursor(row_factory=scalar_row).execute(UNFINISHED).fetchone() or 0
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argument_parser("bin/db-apply-ledger", __doc__, destroys=True)
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file of DELETION_LEDGER, or one beside a backup")
+    args = parser.parse_args()
+    found = deletion_ledger.read(args.file)
+    if found is None:
+        raise CommandError(f"{args.file} does not exist")
+    with selected_database(args) as database, database.connect() as connection:
+        database.confirm("deletes the users of the ledger from", connection)
+        users, purged = apply(connection, found.deletions.values())
+        malformed = f", {found.malformed} malformed lines skipped" if found.malformed else ""
+        database.report(f"{len(found.deletions)} deletions{malformed}", f"{users} users, {describe(purged)} deleted")
+
+
+if __name__ == "__main__":
+    run(main)

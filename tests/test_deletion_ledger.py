@@ -347,6 +347,22 @@ def test_purge_by_hand_writes_the_ledger_or_fails(
     assert set(found.deletions) == {sha}
 
 
+def test_ledger_is_applied_to_a_database_that_was_restored_by_other_means(
+    tmp_path: Path, owner: Connection, owner_url: str, leaver: User, bystander: User
+) -> None:
+    now, expected = datetime.now(UTC), belongings(owner, bystander)
+    path = tmp_path / "deletions.ledger"
+    assert fails("db-apply-ledger", str(path), CONNECTION_URL=owner_url) == f"cruddur: {path} does not exist"
+    ledger.append(path, [Deletion(sub_hash(owner, leaver), now, now + RETENTION)])
+    for users in (1, 0):
+        output = succeeds("db-apply-ledger", str(path), CONNECTION_URL=owner_url)
+
+        assert f"1 deletions; {users} users, " in output
+        assert rows(owner_url, f"SELECT FROM activities WHERE user_uuid = '{leaver.uuid}'") == []
+    assert not [text for text in texts(owner_url) if f"{MARKER} name" in text]
+    assert belongings(owner, bystander) == expected
+
+
 @pytest.mark.parametrize("value", ["deletions.ledger", "/backups/"])
 def test_malformed_setting_is_one_line(owner_url: str, value: str) -> None:
     line = fails("db-purge", CONNECTION_URL=owner_url, DELETION_LEDGER=value)
