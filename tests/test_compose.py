@@ -26,6 +26,7 @@ OURS = ("migrate", "backend", "dev-token")
 OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
     "DATABASE_TIMEOUT_SECONDS": "17",
+    "BACKUP_RETENTION_DAYS": "14",
     "DELETION_LEDGER": "/ledger/deletions.ledger",
     "DRAIN_SECONDS": "3",
     "ACCESS_LOG": "off",

@@ -62,6 +62,7 @@ def test_unset_variable_has_a_default() -> None:
         "rate_limit_storage_url": None,
         "database_auth": "password",
         "deletion_ledger": None,
+        "backup_retention": 35,
         "database_timeout": 2,
         "drain": 5,
         "access_log": None,
