@@ -1446,7 +1446,7 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO cruddur_service;
 GRANT
     -- SELECT leaves out `email`, because no response holds it.
-    SELECT (uuid, handle, display_name, bio, cognito_user_id),
+    SELECT (uuid, handle, display_name, bio, cognito_user_id, created_at),
     INSERT (handle, display_name, email, cognito_user_id),
     UPDATE (display_name, bio)
     ON users TO cruddur_service;

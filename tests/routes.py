@@ -96,7 +96,7 @@ OPTIONAL = {
 # The page's paths that read no database.
 PAGES = (
     *("/", "/@<handle:handle>", "/search", "/tags/<tag>", "/notifications"),
-    *("/messages", "/messages/<uuid:message_group_uuid>", "/messages/@<handle:handle>"),
+    *("/account", "/messages", "/messages/<uuid:message_group_uuid>", "/messages/@<handle:handle>"),
 )
 # The routes without authentication.
 PUBLIC = {
@@ -149,6 +149,8 @@ SIGNED_IN = {
     ("GET", "/api/messages/<uuid:message_group_uuid>"): Row(404, 404, 200, 200),
     ("POST", "/api/messages"): Row(404, 404, 200, 200, a_message),
     ("POST", "/api/reports"): Row(200, 200, 200, 200, a_report),
+    ("GET", "/api/account"): Row(200, 200, 200, 200),
+    ("GET", "/api/account/export"): Row(200, 200, 200, 200),
     # The tests' Cognito is away.
     ("DELETE", "/api/account"): Row(422, 422, 422, 503, a_handle),
 }

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from psycopg import Connection
 
 from app import create_app
+from lib.cognito import Cognito
 from lib.config import Config
 from tests.conftest import FRONTEND
 from tests.factories import Make, User
@@ -77,8 +78,9 @@ def routes(app: Flask) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def world(make: Make, bystander: User) -> World:
+def world(make: Make, bystander: User, monkeypatch: pytest.MonkeyPatch) -> World:
     """Create four users, an activity and a conversation; and a bystander whose rows no request is about."""
+    monkeypatch.setattr(Cognito, "email", lambda *_: None)
     owner, member, stranger = make.user("owner"), make.user("member"), make.user("stranger")
     blocked = make.user("blocked")
     activity = make.tag(make.activity(owner, "the owner's", ttl="7 days"), "owner")

@@ -25,6 +25,8 @@ READS: dict[str, UseCases] = {
     "/api/activities/following": [SIGN_IN, ("following-activities", ("activities/following",))],
     "/api/users/relationships": [SIGN_IN, ("relationships", ("users/relationships",))],
     "/api/users/me": [SIGN_IN, ("current-user", ("users/viewer",))],
+    "/api/account": [SIGN_IN, ("account", ("users/account",))],
+    "/api/account/export": [SIGN_IN, ("account-export", ("users/export",))],
     "/api/users/suggested": [SIGN_IN, ("suggested-users", ("users/suggested",))],
     "/api/users/muted": [SIGN_IN, ("muted-users", ("mutes/index",))],
     "/api/users/blocked": [SIGN_IN, ("blocked-users", ("blocks/index",))],
@@ -109,6 +111,7 @@ WRITES: dict[tuple[str, str], UseCases] = {
 # The reads without a list.
 OBJECTS = {
     *("/api/users/@<handle:handle>/short", "/api/notifications/unread", "/api/users/me"),
+    *("/api/account", "/api/account/export"),
     "/@<handle:handle>/status/<uuid:activity_uuid>",
 }
 EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
@@ -116,7 +119,8 @@ EXPECTED = {**{("GET", rule): below for rule, below in READS.items()}, **WRITES}
 
 @pytest.fixture
 def world(make: Make, bystander: User, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Create two users, an activity and a conversation. The user pool deletes each user."""
+    """Create two users, an activity and a conversation. The user pool knows and deletes each user."""
+    monkeypatch.setattr(Cognito, "email", lambda *_: f"{MARKER}@example.com")
     monkeypatch.setattr(Cognito, "delete_user", lambda *_: "deleted")
     lin, kofi = make.user("LinYue"), make.user("kofi")
     return World(lin, kofi, kofi, make.activity(lin, MARKER), make.conversation(lin, kofi, MARKER), bystander)

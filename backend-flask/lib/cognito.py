@@ -217,6 +217,7 @@ class Cognito:
         self._keys = JWKSCache(pool.jwks_url, self._threads)
         self._verified: dict[bytes, VerifiedToken] = {}
         self._away_until = float("-inf")
+        self._is_development = pool.is_development
         # `token_use` rejects ID tokens, which are for the client itself and signed with the same keys.
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
 
@@ -250,6 +251,10 @@ class Cognito:
             times = {name: value for name, value in claims.items() if name in TIMED}
             return VerifiedToken(sub, finite(claims.get("auth_time")), times, key_id, self._keys.get_key(key_id))
         raise Unauthorized
+
+    def email(self, token: Token) -> str | None:
+        """Return the user's e-mail address, `None` without one. Raises `Unauthorized`, `UpstreamUnavailable`."""
+        return None if self._is_development else self.attributes(token).get("email")
 
     def attributes(self, token: Token) -> dict[str, str]:
         """Return the user's attributes by name (GetUser). Raises `Unauthorized`, `UpstreamUnavailable`."""

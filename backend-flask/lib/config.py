@@ -229,9 +229,9 @@ class Config(BaseSettings):
     )
     # Seconds that a request may wait for the database.
     database_timeout: WholeNumber = number("DATABASE_TIMEOUT_SECONDS", 1, 60, default=2)
-    # Seconds from SIGTERM to the stop, for which the service still accepts requests.
     # A deleted user's hash is kept for as long as a backup may hold the user.
     backup_retention: WholeNumber = number("BACKUP_RETENTION_DAYS", 1, 3650, default=35)
+    # Seconds from SIGTERM to the stop, for which the service still accepts requests.
     drain: WholeNumber = number("DRAIN_SECONDS", 0, 10, default=5)
     # Without ACCESS_LOG the deprecated LOG_LEVEL decides, for one release.
     access_log: OnOff | None = choice("ACCESS_LOG", OnOff, example="on")

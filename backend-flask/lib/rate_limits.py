@@ -24,31 +24,39 @@ from lib.rate_limit_storage import storage_url
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-ATTRIBUTE = "is_search"
+ATTRIBUTE = "rate_limit_policy"
 # The `Authorization` of a client without a token (docs/contract.md).
 NO_TOKEN = {"", "Bearer null"}
 # The policies. Requests of one policy count together.
 ANONYMOUS_READS, USER_READS, USER_WRITES = "anonymous-reads", "user-reads", "user-writes"
-SEARCHES, REJECTED_TOKENS = "searches", "rejected-tokens"
+SEARCHES, EXPORTS, REJECTED_TOKENS = "searches", "exports", "rejected-tokens"
+# An export reads all rows of a user.
+EXPORT_RATE = "1/hour"
 
 
 def search_limited(view: View) -> View:
     """Count the requests of a view as searches."""
-    setattr(view, ATTRIBUTE, True)
+    setattr(view, ATTRIBUTE, SEARCHES)
+    return view
+
+
+def export_limited(view: View) -> View:
+    """Count the requests of a view as exports."""
+    setattr(view, ATTRIBUTE, EXPORTS)
     return view
 
 
 def limit_rejected_tokens(app: Flask, config: Config) -> None:
     """Refuse clients with too many rejected tokens. Call this before authentication: its hook must come first."""
     reads = {
-        ANONYMOUS_READS: config.rate_limit_anonymous_reads,
-        USER_READS: config.rate_limit_user_reads,
-        SEARCHES: config.rate_limit_searches,
+        ANONYMOUS_READS: f"{config.rate_limit_anonymous_reads}/minute",
+        USER_READS: f"{config.rate_limit_user_reads}/minute",
+        SEARCHES: f"{config.rate_limit_searches}/minute",
     }
-    writes = {USER_WRITES: config.rate_limit_user_writes}
+    counted_by_response = {USER_WRITES: f"{config.rate_limit_user_writes}/minute", EXPORTS: EXPORT_RATE}
     limiter = Limiter(
         client,
-        application_limits=[limit(reads), limit(writes, deduct_when=is_write)],
+        application_limits=[limit(reads), limit(counted_by_response, deduct_when=is_counted)],
         storage_uri=storage_url(config.rate_limit_storage_url),
         strategy="fixed-window",
     )
@@ -85,14 +93,13 @@ def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
         limiter.exempt(blueprint)
 
 
-def limit(amounts: Mapping[str, int], deduct_when: Callable[[Response], bool] | None = None) -> ApplicationLimit:
-    """Return a limit with the current request's amount a minute, and no limit for a policy that is not in `amounts`.
+def limit(rates: Mapping[str, str], deduct_when: Callable[[Response], bool] | None = None) -> ApplicationLimit:
+    """Return a limit with the rate of the current request's policy, and no limit for a policy that is not in `rates`.
 
     A single limit serves several policies, because Flask-Limiter parses every limit with each request.
     """
-    texts = {policy: f"{amount}/minute" for policy, amount in amounts.items()}
     return ApplicationLimit(
-        lambda: texts.get(policy(), ""), key_function=client, scope=lambda _: policy(), deduct_when=deduct_when
+        lambda: rates.get(policy(), ""), key_function=client, scope=lambda _: policy(), deduct_when=deduct_when
     )
 
 
@@ -101,8 +108,9 @@ def policy() -> str:
     current, token = unwrap(request), unwrap(g).token
     if current.method == "OPTIONS":
         return ""
-    if hasattr(current_app.view_functions[current.endpoint or ""], ATTRIBUTE):
-        return SEARCHES
+    own = getattr(current_app.view_functions[current.endpoint or ""], ATTRIBUTE, "")
+    if own:
+        return str(own)
     if token is None:
         return ANONYMOUS_READS
     return USER_READS if current.method in READS else USER_WRITES
@@ -124,8 +132,8 @@ def client() -> str:
     return token.sub if token else client_network(unwrap(request))
 
 
-def is_write(response: Response) -> bool:
-    """Return whether a request counts as a write. Replays have counted before, and server errors ask for a retry."""
+def is_counted(response: Response) -> bool:
+    """Return whether a write or an export counts. Replays have counted before, and server errors ask for a retry."""
     return (
         response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
         and response.status_code != HTTPStatus.TOO_MANY_REQUESTS

@@ -56,6 +56,7 @@ def init_app(app: Flask, config: Config) -> None:
 @bp.get("/search")
 @bp.get("/tags/<tag>")
 @bp.get("/notifications")
+@bp.get("/account")
 @bp.get("/messages")
 @bp.get("/messages/<uuid:message_group_uuid>")
 @bp.get("/messages/@<handle:handle>")

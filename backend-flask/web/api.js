@@ -49,7 +49,8 @@ export async function request(method, path, options = {}) {
   try {
     return await send(method, path, token, options);
   } catch (error) {
-    const other = error.status === 401 && token && (await session.replaceToken(token));
+    const isRefused = error.status === 401 && !error.codes.includes("reauthentication_required");
+    const other = isRefused && token && (await session.replaceToken(token));
     if (!other) throw error;
     return send(method, path, other, options).catch((failure) => {
       if (failure.status === 401) session.end();

@@ -16,6 +16,7 @@ const ROUTES = [
   ["search", "search"],
   ["tags/([^/]+)", "search"],
   ["notifications", "notifications"],
+  ["account", "account"],
   ["messages", "messages"],
   [`messages/(${UUID})`, "messages"],
   [`messages/@(${HANDLE})`, "messages"],

@@ -64,6 +64,7 @@ function showOwnActions(actions, profile, view, showHead) {
     button(TEXT.edit, () => edit(profile, showHead)),
     button(TEXT.mutedUsers, () => open("showUsers", TEXT.mutedUsers, "api/users/muted", view)),
     button(TEXT.blockedUsers, () => open("showUsers", TEXT.blockedUsers, "api/users/blocked", view)),
+    link("account", {class: "button"}, TEXT.account),
   );
 }
 

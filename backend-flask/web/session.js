@@ -10,6 +10,8 @@ const SCOPE = "openid aws.cognito.signin.user.admin";
 const MARGIN = 30_000;
 const SESSION = "cruddur.session";
 const ATTEMPT = "cruddur.sign-in";
+// The page to return to after signing out and in again.
+const AGAIN = "cruddur.sign-in-again";
 const DRAFT = "cruddur.draft.";
 
 let session = load(SESSION);
@@ -101,6 +103,9 @@ export async function arrive(root) {
     if (KIND === "development") save({accessToken: token});
     history.replaceState(null, "", location.pathname + location.search);
   }
+  const again = sessionStorage.getItem(AGAIN);
+  sessionStorage.removeItem(AGAIN);
+  if (again) await signIn(root, again);
   const state = searchParams.get("state");
   if (KIND !== "cognito" || !state) return {};
   const attempt = load(ATTEMPT);
@@ -117,8 +122,8 @@ export async function arrive(root) {
   }
 }
 
-// Go to the login page, and come back to this one. Without a login page, say how to sign in.
-export async function signIn(root) {
+// Go to the login page, and come back to `path`. Without a login page, say how to sign in.
+export async function signIn(root, path = location.href) {
   if (KIND !== "cognito") {
     const text = KIND === "development" ? TEXT.signInDevelopment : TEXT.signInMissing;
     await showDialog(TEXT.signIn, el("p", {}, text));
@@ -127,7 +132,7 @@ export async function signIn(root) {
   // PKCE (RFC 7636): only this page can use the code.
   const [state, verifier] = [randomText(), randomText()];
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier));
-  sessionStorage.setItem(ATTEMPT, JSON.stringify({state, verifier, path: location.href}));
+  sessionStorage.setItem(ATTEMPT, JSON.stringify({state, verifier, path}));
   const query = new URLSearchParams({
     response_type: "code",
     client_id: CLIENT_ID,
@@ -141,9 +146,22 @@ export async function signIn(root) {
 }
 
 // Say why signing in is needed, and sign in if the user agrees.
-export async function ask(root, text) {
+export async function ask(root, text, agreed = () => signIn(root)) {
   const agree = button(TEXT.signIn, (event) => event.target.closest("dialog").close("yes"), {class: "primary"});
-  if ((await showDialog(TEXT.signIn, el("p", {}, text), [agree])) === "yes") await signIn(root);
+  if ((await showDialog(TEXT.signIn, el("p", {}, text), [agree])) === "yes") await agreed();
+}
+
+// Sign out, and in again with the password: the service wants a sign-in of the last minutes.
+export async function signInAgain(root) {
+  if (KIND !== "cognito") {
+    const text = KIND === "development" ? TEXT.signInAgainDevelopment : TEXT.signInAgain;
+    await showDialog(TEXT.signIn, el("p", {}, text));
+    return;
+  }
+  await ask(root, TEXT.signInAgain, () => {
+    sessionStorage.setItem(AGAIN, location.href);
+    return signOut(root);
+  });
 }
 
 // Forget the tokens here and at Cognito, whose login page would sign in again without a password.

@@ -1,6 +1,8 @@
 // Every English text of the page. Names of buttons and headings are also what the tests look for.
 
 const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+const duration = (seconds) =>
+  seconds < 120 ? plural(seconds, "second", "seconds") : plural(Math.ceil(seconds / 60), "minute", "minutes");
 
 export const TEXT = {
   skip: "Skip to content",
@@ -112,6 +114,29 @@ export const TEXT = {
   blockedUsers: "Blocked users",
   noUsers: "No users.",
 
+  account: "Account",
+  handle: "Handle",
+  email: "E-mail",
+  noEmail: "none known",
+  memberSince: "Member since",
+  copyTitle: "Your data",
+  copyText: "A file with all that Cruddur has stored about you. You can get one each hour.",
+  download: "Download",
+  downloaded: "Downloaded.",
+  deletionTitle: "Delete your account",
+  deletionTexts: [
+    "Your profile, cruds, likes, reposts, follows, mutes and blocks disappear at once, and the replies below your cruds with them.",
+    "Conversations stay for the other person. Your messages there are from “Deleted user”.",
+    "Reports about you stay with the operators until they end.",
+    "Backups keep your data for some weeks. A restored backup is cleared of it.",
+    "Nobody can undo this.",
+  ],
+  deleteAccount: "Delete account",
+  deletionQuestion: "This deletes your account and all of your cruds for ever.",
+  typeHandle: (handle) => `Type your handle, ${handle}, to confirm`,
+  deleteForEver: "Delete for ever",
+  accountDeleted: "Your account is deleted.",
+
   searchTerm: "Search cruds",
   searchHint: "Find live cruds by their words.",
   noResults: "No live crud has these words.",
@@ -143,12 +168,14 @@ export const TEXT = {
   signInEnded: "Your sign-in has ended. Sign in again; your draft is kept.",
   signInFailed: "Signing in failed. Please try again.",
   signInDevelopment: "bin/dev prints a link for each person of the seed. Open one to sign in.",
+  signInAgain: "To delete your account, sign in again.",
+  signInAgainDevelopment: "To delete an account, sign in again: bin/dev-token prints a new token for the link of bin/dev.",
   signInMissing: "This server has no sign-in page: AWS_COGNITO_DOMAIN is not set.",
   offline: "You are offline. Cruddur continues when you are back.",
   noResponse: "Cruddur does not respond. Please try again.",
   notSent: "You are offline. Try again when you are back.",
   unavailable: (seconds) => `Cruddur is not available. Next attempt in ${plural(seconds, "second", "seconds")}.`,
-  tooMany: (seconds) => `Too many requests. Please wait ${plural(seconds, "second", "seconds")}.`,
+  tooMany: (seconds) => `Too many requests. Please wait ${duration(seconds)}.`,
   failedTitle: "That did not work",
   failed: "Something went wrong. Please try again.",
 };

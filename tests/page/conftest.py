@@ -111,6 +111,14 @@ def go(page: Page, name: str) -> None:
     page.get_by_role("navigation", name="Main").get_by_role("link", name=name).click()
 
 
+def delete_account(page: Page, handle: str) -> None:
+    """Open the form, type a handle and confirm."""
+    page.get_by_role("button", name="Delete account").click()
+    dialog = page.get_by_role("dialog", name="Delete account")
+    dialog.get_by_role("textbox").fill(handle)
+    dialog.get_by_role("button", name="Delete for ever").click()
+
+
 def scroll_to_end(page: Page) -> None:
     """Scroll until the list has no further page."""
     expect(page.get_by_role("article").first).to_be_visible()

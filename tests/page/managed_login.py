@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from harness.stubs import StubRequest, StubResponse, http_stub
@@ -25,6 +26,8 @@ class ManagedLogin:
     sub: str = ""
     redirect_uri: str = ""
     seconds: int = 900
+    # Claims of the next access tokens.
+    claims: dict[str, Any] = field(default_factory=dict)
     # The code challenges of unused codes.
     challenges: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -59,7 +62,8 @@ class ManagedLogin:
         """Exchange a code or a refresh token for an access token, and verify the code's verifier (RFC 7636)."""
         if self.refuses or sent["client_id"] != tokens.CLIENT_ID or not self.is_granted(sent):
             return json_response(400, {"error": "invalid_grant"})
-        body = {"access_token": tokens.token(self.sub), "expires_in": self.seconds, "token_type": "Bearer"}
+        access_token = tokens.token(self.sub, **self.claims)
+        body = {"access_token": access_token, "expires_in": self.seconds, "token_type": "Bearer"}
         # A refresh brings no new refresh token.
         extra = {"refresh_token": "refresh"} if sent["grant_type"] == "authorization_code" else {}
         return json_response(200, body | extra)

@@ -42,7 +42,7 @@ def paths(make: Make) -> list[str]:
     (group,) = make.owner.execute("SELECT uuid FROM message_groups").fetchone()
     return [
         *("", "?feed=following", "@author", "@reader", "@reader?list=liked", status_path(make), "@nobody"),
-        *("search", "search?term=hello", "tags/databases", "notifications", "messages", f"messages/{group}"),
+        *("search", "search?term=hello", "tags/databases", "notifications", "account", "messages", f"messages/{group}"),
         "messages/@other",
     ]
 
