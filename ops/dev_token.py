@@ -17,7 +17,7 @@ LIFETIME_SECONDS = 24 * 60 * 60
 FIND_COGNITO_USER_ID = """
     SELECT users.cognito_user_id
     FROM users
-    WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
+    WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C") AND users.cognito_user_id IS NOT NULL
 """
 
 

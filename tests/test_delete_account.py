@@ -18,6 +18,7 @@ from lib import cognito as cognito_module
 from lib.cognito import Cognito
 from lib.config import Config
 from lib.database import Db
+from lib.queries import load_sql
 from services import delete_account
 from tests import settings, tokens
 from tests.cognito import DELETE_USER, FakeCognito, fake_cognito
@@ -316,6 +317,19 @@ def test_token_is_rejected_during_and_after_the_deletion(
     assert owner.execute(
         "SELECT count(*) FROM users WHERE cognito_user_id = %s", [andrew.cognito_user_id]
     ).fetchone() == (0,)
+
+
+def test_creation_that_began_before_the_deletion_makes_no_user(
+    ask: Ask, andrew: User, owner: Connection, service_url: str
+) -> None:
+    ask(andrew)
+    purge(owner)
+
+    with psycopg.connect(service_url, autocommit=True) as service:
+        parameters = {"handle": "andrewbrown", "display_name": "x", "email": None}
+        for sub, created in ((andrew.cognito_user_id, 0), ("another", 1)):
+            statement = load_sql("users/create").encode()
+            assert service.execute(statement, parameters | {"cognito_user_id": sub}).rowcount == created
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
