@@ -32,7 +32,9 @@ STDOUT = 1
 FIND_SEEDED_USERS = """
     SELECT users.handle, users.cognito_user_id
     FROM users
-    WHERE users.uuid BETWEEN '5eed0000-0000-4000-8000-000000000001' AND '5eed0000-0000-4000-8000-000000000005'
+    WHERE
+        users.uuid BETWEEN '5eed0000-0000-4000-8000-000000000001' AND '5eed0000-0000-4000-8000-000000000005'
+        AND users.cognito_user_id IS NOT NULL
     ORDER BY users.uuid
 """
 FRONTEND_URL = "http://localhost:3000"
