@@ -554,6 +554,7 @@ GRANT
     SELECT (sub_hash, user_uuid, requested_at, confirmed_at, finished_at, expires_at, in_ledger),
     UPDATE (in_ledger)
     ON deletions TO cruddur_service;
+-- For the current user's account.
 GRANT SELECT (created_at) ON users TO cruddur_service;
 REVOKE EXECUTE ON FUNCTION
     skip_deleted_user,
