@@ -311,13 +311,13 @@ def test_messages_migration_runs_while_the_service_writes(empty_url: str, *, is_
             # The SQL file cannot replace this view.
             connection.execute("CREATE VIEW live_messages AS SELECT 1 AS n")
             with pytest.raises(CommandError, match="cannot change name of view column"):
-                migrate(database)
+                migrate(database, "0016")
             connection.execute("DROP VIEW live_messages")
             # The last statement, and the version, did not come.
-            migrate(database)
+            migrate(database, "0016")
             connection.execute("DELETE FROM last_messages")
             connection.execute("UPDATE alembic_version SET version_num = '0015'")
-        migrate(database)
+        migrate(database, "0016")
         is_migrated.set()
         # The writer may send one more message.
         written = writing.result()
@@ -326,3 +326,52 @@ def test_messages_migration_runs_while_the_service_writes(empty_url: str, *, is_
         # One conversation may have a second row: a message of the moment in which the migration filled the table.
         stored = connection.execute(NEWEST.encode()).fetchall()
         assert stored.count((True, True, None)) == 3
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_deletions_migration_runs_while_the_service_writes(empty_url: str, *, is_interrupted: bool) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0016")
+    with psycopg.connect(empty_url, autocommit=True) as connection, ThreadPoolExecutor(1) as pool:
+        handles = ["deleted_1234abcd", "Deleted_" + "x" * 22, "lin"]
+        for handle in handles:
+            connection.execute(
+                "INSERT INTO users (handle, display_name, cognito_user_id) VALUES (%s, 'User', %s)", [handle, handle]
+            )
+        is_migrated = Event()
+
+        def write() -> int:
+            """Create users and activities, read and purge as the service of the previous revision does."""
+            count = 0
+            with psycopg.connect(empty_url, autocommit=True) as service:
+                service.execute("SET ROLE cruddur_service")
+                while not is_migrated.is_set() or not count:
+                    new = (f"user_{count}", "Somebody", str(count))
+                    service.execute(
+                        "INSERT INTO users (handle, display_name, cognito_user_id) VALUES (%s, %s, %s)", new
+                    )
+                    service.execute(
+                        "INSERT INTO activities (user_uuid, message, expires_at)"
+                        " SELECT uuid, 'hello', now() + interval '1 hour' FROM users WHERE handle = 'lin'"
+                    )
+                    service.execute("SELECT FROM live_activities JOIN users ON users.uuid = user_uuid LIMIT 20")
+                    service.execute("SELECT FROM purge(1000)")
+                    count += 1
+            return count
+
+        writing = pool.submit(write)
+        wait_until(lambda: connection.execute("SELECT FROM activities").rowcount)
+        if is_interrupted:
+            # The last statement, and the version, did not come.
+            migrate(database, "0017")
+            connection.execute("UPDATE alembic_version SET version_num = '0016'")
+        migrate(database, "0017")
+        is_migrated.set()
+
+        written = writing.result()
+        assert connection.execute("SELECT count(*) FROM activities").fetchone() == (written,)
+        # No user has a handle of deleted users.
+        rows = connection.execute("SELECT handle FROM users WHERE cognito_user_id = ANY (%s) ORDER BY 1", [handles])
+        renamed = [handle for (handle,) in rows]
+        assert re.fullmatch("_Deleted_x{12}_[0-9a-f]{8} _deleted_1234abcd_[0-9a-f]{8} lin", " ".join(renamed))

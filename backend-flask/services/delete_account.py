@@ -44,7 +44,8 @@ class DeleteAccount:
             self._request(user.sub, sub_hash)
             outcome = self._delete_in_pool(token, sub_hash)
             self._confirm(sub_hash, outcome)
-        logger.info("an account was deleted, in the user pool with the outcome %s: %s", outcome, sub_hash.hex())
+        if outcome == "unknown":
+            logger.warning("the user pool may not have deleted a user; see bin/db-deletions: %s", sub_hash.hex())
         return uuid_object(user.uuid)
 
     def _request(self, sub: str, sub_hash: bytes) -> None:

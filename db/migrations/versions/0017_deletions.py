@@ -32,6 +32,45 @@ USERS = (
     """,
     "ALTER TABLE users VALIDATE CONSTRAINT users_deleted_check",
 )
+# The locks of one statement at a time: together with the lock of `users` below they could deadlock with the purge.
+DELETIONS = (
+    """
+    CREATE TABLE IF NOT EXISTS deletions (
+        -- SHA-256 of the claim `sub`. Subs are random UUIDs, so that the hash cannot be reversed.
+        sub_hash bytea CONSTRAINT deletions_pkey PRIMARY KEY,
+        -- Null after the end of the deletion.
+        user_uuid uuid
+            CONSTRAINT deletions_user_uuid_key UNIQUE
+            CONSTRAINT deletions_user_uuid_fkey REFERENCES users (uuid) ON DELETE SET NULL,
+        -- The claim `sub`, until the user pool has deleted the user: an operator needs it then.
+        cognito_user_id text,
+        -- The outcome in the user pool.
+        outcome text NOT NULL,
+        requested_at timestamptz NOT NULL DEFAULT now(),
+        -- From this time on no read shows the user.
+        confirmed_at timestamptz,
+        -- From this time on no row of the user remains, except conversations with others.
+        finished_at timestamptz,
+        expires_at timestamptz NOT NULL,
+        -- Whether the file of deletions beside the backups has this one.
+        in_ledger boolean NOT NULL DEFAULT false,
+        CONSTRAINT deletions_sub_hash_check CHECK (octet_length(sub_hash) = 32),
+        CONSTRAINT deletions_outcome_check CHECK (outcome IN ('requested', 'deleted', 'unknown')),
+        CONSTRAINT deletions_confirmed_at_check CHECK ((outcome = 'requested') = (confirmed_at IS NULL)),
+        CONSTRAINT deletions_finished_at_check CHECK (finished_at IS NULL OR confirmed_at IS NOT NULL)
+    )
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS deletions_unfinished_idx ON deletions (confirmed_at, requested_at, user_uuid)
+        WHERE finished_at IS NULL
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS deletions_purge_idx ON deletions (expires_at) WHERE finished_at IS NOT NULL
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS deletions_ledger_idx ON deletions (confirmed_at, sub_hash) WHERE NOT in_ledger
+    """,
+)
 # The view comes last and alone: with another lock before it, the revision could deadlock with a read.
 VIEW = """
     CREATE OR REPLACE VIEW live_activities WITH (security_invoker = true) AS
@@ -68,7 +107,7 @@ def upgrade() -> None:
     """Run the statements outside of a transaction, and between them the SQL file of the same name as one."""
     with op.get_context().autocommit_block():
         cursor = op.get_bind().connection.cursor()
-        for statement in (*INDEXES, *USERS):
+        for statement in (*INDEXES, *USERS, *DELETIONS):
             cursor.execute(statement)
         cursor.execute(Path(__file__).with_suffix(".sql").read_bytes())
         cursor.execute(VIEW)
