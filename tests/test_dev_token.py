@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +107,7 @@ def test_handle_is_case_insensitive_and_claims_match_cognitos(dev: Dev, handle: 
     assert decoded.header["kid"] == public["keys"][0]["kid"]
     assert claims.pop("exp") - claims.pop("iat") == 24 * 60 * 60
     assert claims.pop("jti")
+    assert abs(claims.pop("auth_time") - time.time()) < 60
     assert claims == {
         "sub": "5eed0000-0000-4000-9000-000000000005",
         "iss": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_development",
