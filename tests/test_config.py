@@ -64,7 +64,6 @@ def test_unset_variable_has_a_default() -> None:
         "deletion_ledger": None,
         "backup_retention": 35,
         "database_timeout": 2,
-        "backup_retention": 35,
         "drain": 5,
         "access_log": None,
         "log_level": None,

@@ -11,9 +11,6 @@ SELECT
                 activities.uuid,
                 activities.message,
                 activities.reply_to_activity_uuid,
-                activities.replies_count,
-                activities.reposts_count,
-                activities.likes_count,
                 COALESCE(activities.expires_at, 'infinity') > now() AS is_live,
                 activities.expires_at,
                 activities.created_at
