@@ -40,7 +40,7 @@ function exportPart({handle}) {
   };
   return el(
     "section",
-    {class: "card", "aria-label": TEXT.copyTitle},
+    {class: "card settings", "aria-label": TEXT.copyTitle},
     el("h2", {}, TEXT.copyTitle),
     el("p", {}, TEXT.copyText),
     el("div", {class: "actions"}, button(TEXT.download, download)),
@@ -50,7 +50,7 @@ function exportPart({handle}) {
 function deletionPart({handle}) {
   return el(
     "section",
-    {class: "card", "aria-label": TEXT.deletionTitle},
+    {class: "card settings", "aria-label": TEXT.deletionTitle},
     el("h2", {}, TEXT.deletionTitle),
     el("ul", {}, TEXT.deletionTexts.map((text) => el("li", {}, text))),
     el("div", {class: "actions"}, button(TEXT.deleteAccount, () => deleteAccount(handle), {class: "danger"})),
