@@ -193,6 +193,18 @@ def test_export_has_the_newest_rows_of_a_list_up_to_its_limit(
     assert [row["message"] for row in export["activities"]] == ["1 hour", "2 hours"]
 
 
+def test_exports_run_one_at_a_time_in_a_process(app: Flask, sign_in: SignIn, lin: User) -> None:
+    client, turns = sign_in(lin), app.extensions["exports"]
+    turns.acquire()
+    refused = client.get(EXPORT)
+    turns.release()
+
+    assert (refused.status_code, refused.json) == (503, ["service_unavailable"])
+    assert client.get(EXPORT).status_code == 200
+    # A failure has given its turn back, too.
+    assert turns.acquire(blocking=False)
+
+
 def test_export_is_limited_to_one_an_hour_for_each_user(
     sign_in: SignIn, lin: User, make: Make, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The current user's account."""
 
 from datetime import timedelta
+from threading import BoundedSemaphore
 from typing import cast
 
 from flask import Blueprint, Flask, Response, current_app, g, request
@@ -15,11 +16,15 @@ from routes.current_user import current_user
 from services.account import Account, AccountExport
 from services.delete_account import DeleteAccount
 
+# Exports of a process that run at the same time: each may fill some 100 MB.
+EXPORTS = 1
+
 bp = Blueprint("account", __name__, url_prefix="/api/account")
 
 
 def init_app(app: Flask, config: Config) -> None:
-    """Register the routes, with the time for which backups are kept."""
+    """Register the routes, with the time for which backups are kept, and bound the exports that run at once."""
+    app.extensions["exports"] = BoundedSemaphore(EXPORTS)
     app.extensions["backup_retention"] = timedelta(days=config.backup_retention)
     app.register_blueprint(bp)
 
@@ -42,7 +47,7 @@ def show() -> Response:
 def export() -> Response:
     """Return all data of the current user as a file."""
     user = current_user()
-    account_export = AccountExport(get_db(), get_cognito(), backup_retention())
+    account_export = AccountExport(get_db(), get_cognito(), backup_retention(), current_app.extensions["exports"])
     response = json_response(account_export.run(user=user, token=g.token))
     response.headers["Content-Disposition"] = f'attachment; filename="cruddur-{user.handle}.json"'
     return response

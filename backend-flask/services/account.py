@@ -1,11 +1,13 @@
 """The current user's account, and the export of all data of the user."""
 
 from datetime import timedelta
+from threading import BoundedSemaphore
 
 from lib import spans
 from lib.cognito import Cognito, Token
 from lib.database import Db
 from lib.pagination import JSONBytes
+from lib.turns import take_turn
 from services.get_or_create_user import User
 
 # The rows of each list in an export. With 50,000 activities Postgres needs a fifth of the time that a statement has.
@@ -28,14 +30,19 @@ class Account:
 class AccountExport:
     """Read all data of the current user."""
 
-    def __init__(self, db: Db, cognito: Cognito, retention: timedelta) -> None:
+    def __init__(self, db: Db, cognito: Cognito, retention: timedelta, turns: BoundedSemaphore) -> None:
         self.db = db
         self.cognito = cognito
         self.retention = retention
+        self.turns = turns
 
     def run(self, *, user: User, token: Token) -> JSONBytes:
-        """Return one object. Raises `Unauthorized` when Cognito rejects the token, and `UpstreamUnavailable`."""
-        with spans.use_case("account-export"):
+        """Return one object.
+
+        Raises `Unauthorized` when Cognito rejects the token, `UpstreamUnavailable`, and during another export
+        `Overloaded`.
+        """
+        with take_turn(self.turns), spans.use_case("account-export"):
             return self.db.query_object(
                 "users/export",
                 user_uuid=user.uuid,

@@ -1,16 +1,14 @@
 """Searching activities for parts of words."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import BoundedSemaphore
 
 from lib import spans
 from lib.database import Db
-from lib.exceptions import Overloaded
 from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold
+from lib.turns import take_turn
 from services.validation import raise_if_any, validate_text
 
 # A page scans at most 20,000 activities, so it may be short.
@@ -60,17 +58,6 @@ def has_more(page: Page, page_request: PageRequest) -> bool:
     """Return whether the feed may have more rows beyond a page, in the direction of its cursor."""
     is_backwards = page_request.cursor is not None and page_request.cursor.backwards
     return (page.prev if is_backwards else page.next) is not None
-
-
-@contextmanager
-def take_turn(turns: BoundedSemaphore) -> Iterator[None]:
-    """Occupy one of `turns`. Raises `Overloaded` at once when none is free."""
-    if not turns.acquire(blocking=False):
-        raise Overloaded
-    try:
-        yield
-    finally:
-        turns.release()
 
 
 def pattern(word: str) -> str:
