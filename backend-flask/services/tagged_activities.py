@@ -25,5 +25,7 @@ class TaggedActivities:
             if is_hashtag(folded):
                 feed = VISIBLE_TAGGED if reader else TAGGED
                 page = self.db.query_page(feed, page_request, tag=folded, reader=reader)
+            elif reader:
+                self.db.query_row("users/admit", reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page

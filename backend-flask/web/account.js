@@ -61,9 +61,11 @@ async function deleteAccount(handle) {
   const typed = el("input", {name: "handle", autocomplete: "off", autocapitalize: "none", spellcheck: "false"});
   let isTooOld = false;
   const write = async () => {
+    session.setLeaving(true);
     try {
       await request("DELETE", "api/account", {body: {handle: typed.value.trim()}});
     } catch (error) {
+      session.setLeaving(false);
       isTooOld = error.codes?.includes("reauthentication_required");
       if (!isTooOld) throw error;
     }

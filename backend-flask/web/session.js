@@ -15,6 +15,8 @@ const AGAIN = "cruddur.sign-in-again";
 const DRAFT = "cruddur.draft.";
 
 let session = load(SESSION);
+// While the account is being deleted, refused tokens do not end the sign-in: the deletion may be refused.
+let isLeaving = false;
 let refreshing = null;
 
 // "end": the user is no longer signed in. "expire" precedes an end that the user did not ask for. "user": the user is
@@ -23,6 +25,8 @@ export const events = new EventTarget();
 export const user = () => session?.user ?? null;
 export const isSignedIn = () => session !== null;
 export const isMe = (handle) => user()?.handle.toLowerCase() === handle.toLowerCase();
+
+export const setLeaving = (value) => (isLeaving = value);
 
 function load(key) {
   return JSON.parse(sessionStorage.getItem(key));
@@ -71,6 +75,7 @@ async function refresh() {
 // After a refused token, return another one, or null: a clock that was set hides the end of a token. Ends the sign-in
 // when no token is left.
 export async function replaceToken(refused) {
+  if (isLeaving) return null;
   if (session?.accessToken !== refused) return session?.accessToken ?? null;
   if (!session.refreshToken) {
     end();
@@ -169,6 +174,7 @@ export async function signOut(root) {
   const refreshToken = session?.refreshToken;
   forgetDrafts();
   end({isExpired: false});
+  isLeaving = false;
   if (KIND !== "cognito") return;
   const body = new URLSearchParams({client_id: CLIENT_ID, token: refreshToken ?? ""});
   await fetch(`${DOMAIN}/oauth2/revoke`, {method: "POST", body, credentials: "omit", keepalive: true}).catch(() => {});

@@ -1,0 +1,2 @@
+-- True. The statement refuses a deleted user, where a response needs no other query.
+SELECT admit(%(reader)s)
