@@ -54,6 +54,8 @@ CREATE TABLE IF NOT EXISTS deletions (
         CONSTRAINT deletions_user_uuid_fkey REFERENCES users (uuid) ON DELETE SET NULL,
     -- The claim `sub`, until the user pool has deleted the user: an operator needs it then.
     cognito_user_id text,
+    -- The request that began the deletion, and that alone may take it back.
+    request uuid,
     -- The outcome in the user pool.
     outcome text NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT now(),
@@ -111,15 +113,21 @@ END
 $$;
 
 -- Begin the deletion of the user `sub`: from the commit on, `admit` refuses the user's requests. The row stays for the
--- time `retention`. Returns the user's uuid, null without such a user.
-CREATE OR REPLACE FUNCTION request_deletion(sub text, retention interval) RETURNS uuid
+-- time `retention`. `request` is a uuid of the caller's. Returns the user's uuid, null without such a user, and where
+-- another request has begun the deletion.
+CREATE OR REPLACE FUNCTION request_deletion(sub text, retention interval, request uuid) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     requested uuid;
 BEGIN
-    INSERT INTO public.deletions (sub_hash, user_uuid, cognito_user_id, outcome, expires_at)
+    INSERT INTO public.deletions (sub_hash, user_uuid, cognito_user_id, request, outcome, expires_at)
     SELECT
-        sha256(convert_to(users.cognito_user_id, 'UTF8')), users.uuid, users.cognito_user_id, 'requested', now() + retention
+        sha256(convert_to(users.cognito_user_id, 'UTF8')),
+        users.uuid,
+        users.cognito_user_id,
+        request_deletion.request,
+        'requested',
+        now() + retention
     FROM public.users
     WHERE users.cognito_user_id = sub
     ON CONFLICT DO NOTHING
@@ -128,17 +136,43 @@ BEGIN
 END
 $$;
 
--- Take back a deletion that is not confirmed. Returns whether there was one.
-CREATE OR REPLACE FUNCTION refuse_deletion(hash bytea) RETURNS boolean
+-- Take back a deletion of `request` that is not confirmed. Returns whether there was one.
+CREATE OR REPLACE FUNCTION refuse_deletion(hash bytea, request uuid) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    DELETE FROM public.deletions WHERE deletions.sub_hash = hash AND deletions.confirmed_at IS NULL;
+    DELETE FROM public.deletions
+    WHERE
+        deletions.sub_hash = hash
+        AND deletions.request = refuse_deletion.request
+        AND deletions.confirmed_at IS NULL;
     RETURN FOUND;
 END
 $$;
 
--- Confirm a requested deletion with the user pool's outcome, `deleted` or `unknown`, and take the user's names away: no
--- read shows the user from the commit on, and no token finds the user. A second call changes nothing.
+-- Take the names of a deleted user away: no list or profile shows the user from the commit on, and no token finds the
+-- user. A second call changes nothing.
+CREATE OR REPLACE FUNCTION anonymise_user(deleted uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        BEGIN
+            UPDATE public.users SET
+                cognito_user_id = NULL,
+                handle = 'deleted_' || encode(substring(uuid_send(gen_random_uuid()) FOR 4), 'hex'),
+                display_name = 'Deleted user',
+                email = NULL,
+                bio = NULL
+            WHERE users.uuid = deleted AND users.cognito_user_id IS NOT NULL;
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            -- Another deleted user has this handle: try the next.
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+
+-- Confirm a requested deletion with the user pool's outcome, `deleted` or `unknown`, and take the user's names away. A
+-- second call changes nothing. Where a lock keeps the user's row, the purge takes the names away.
 CREATE OR REPLACE FUNCTION confirm_deletion(hash bytea, result text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -150,21 +184,11 @@ BEGIN
         cognito_user_id = CASE result WHEN 'unknown' THEN deletions.cognito_user_id END
     WHERE deletions.sub_hash = hash AND deletions.confirmed_at IS NULL
     RETURNING deletions.user_uuid INTO deleted;
-    WHILE deleted IS NOT NULL LOOP
-        BEGIN
-            UPDATE public.users SET
-                cognito_user_id = NULL,
-                handle = 'deleted_' || encode(substring(uuid_send(gen_random_uuid()) FOR 4), 'hex'),
-                display_name = 'Deleted user',
-                email = NULL,
-                bio = NULL
-            WHERE users.uuid = deleted;
-            deleted := NULL;
-        EXCEPTION WHEN unique_violation THEN
-            -- Another deleted user has this handle: try the next.
-            NULL;
-        END;
-    END LOOP;
+    BEGIN
+        PERFORM public.anonymise_user(deleted);
+    EXCEPTION WHEN lock_not_available THEN
+        NULL;
+    END;
 END
 $$;
 
@@ -661,7 +685,7 @@ BEGIN
     END IF;
     PERFORM FROM public.activities
     WHERE activities.uuid IN (SELECT changed.activity_uuid FROM changed)
-    ORDER BY activities.uuid
+    ORDER BY activities.created_at, activities.uuid
     FOR NO KEY UPDATE;
     UPDATE public.activities SET
         likes_count = activities.likes_count + CASE TG_TABLE_NAME WHEN 'likes' THEN difference.n ELSE 0 END,
@@ -1268,8 +1292,8 @@ $$;
 -- Delete rows of deleted users, at most about `most`, and none after `until`. Returns the number of rows. A deletion
 -- that was requested a minute ago has lost its process: the user pool's outcome is unknown then.
 --
--- A deletion ends at the earliest 10 seconds after it was confirmed. Each write that began earlier is committed then,
--- because no transaction of the service runs for so long.
+-- A deletion ends at the earliest 70 seconds after it was confirmed. Each write that began earlier is committed then:
+-- a request waits for the database for a minute at most (DATABASE_TIMEOUT_SECONDS).
 CREATE OR REPLACE FUNCTION purge_deletions(most integer, until timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     -- Each step of a deletion, in order, with the columns that name a user: what to do with at most $2 rows of user $1.
@@ -1341,11 +1365,15 @@ BEGIN
         FOR UPDATE SKIP LOCKED
     LOOP
         before := remaining;
+        PERFORM public.anonymise_user(deletion.user_uuid);
         -- End activities with the replies below, and lock all parents and activities in one order before.
         mine := ARRAY(
             SELECT activities.uuid
             FROM public.activities
-            WHERE activities.user_uuid = deletion.user_uuid AND COALESCE(activities.expires_at, 'infinity') > now()
+            WHERE
+                activities.user_uuid = deletion.user_uuid
+                -- A row of a COPY may be younger than now(), and ends at its created_at.
+                AND COALESCE(activities.expires_at, 'infinity') > GREATEST(now(), activities.created_at)
             LIMIT GREATEST(remaining / 5, 1)
         );
         PERFORM FROM public.activities
@@ -1361,19 +1389,18 @@ BEGIN
             remaining := remaining - 5;
         END LOOP;
 
+        -- A transaction has one step that changes rows: a step locks activities in one order, and two steps would not.
         FOREACH step IN ARRAY steps LOOP
-            EXIT WHEN remaining <= 0 OR clock_timestamp() > until;
+            EXIT WHEN remaining < before;
             EXECUTE step USING deletion.user_uuid, remaining;
             GET DIAGNOSTICS affected = ROW_COUNT;
             remaining := remaining - affected;
         END LOOP;
-        EXIT WHEN remaining <= 0 OR clock_timestamp() > until;
+        EXIT WHEN remaining < before OR clock_timestamp() > until;
 
-        -- The rest waits for a batch that finds no more rows, for the writes that began before, and for the batches that
-        -- delete the ended activities.
+        -- The rest waits for the writes that began before, and for the batches that delete the ended activities.
         CONTINUE WHEN
-            remaining < before
-            OR deletion.confirmed_at > clock_timestamp() - interval '10 seconds'
+            deletion.confirmed_at > clock_timestamp() - interval '70 seconds'
             OR EXISTS (SELECT FROM public.activities WHERE activities.user_uuid = deletion.user_uuid)
             OR EXISTS (SELECT FROM public.activities WHERE activities.reply_to_user_uuid = deletion.user_uuid);
 
@@ -1579,6 +1606,7 @@ REVOKE EXECUTE ON FUNCTION
     admit,
     request_deletion,
     refuse_deletion,
+    anonymise_user,
     confirm_deletion,
     delete_conversations,
     purge_deletions

@@ -24,7 +24,7 @@ FIND = """
     FROM users
     WHERE lower(users.handle COLLATE "C") = lower(%s COLLATE "C") AND users.cognito_user_id IS NOT NULL
 """
-REQUEST = "SELECT request_deletion(%s, make_interval(days => %s::integer))"
+REQUEST = "SELECT request_deletion(%s, make_interval(days => %s::integer), gen_random_uuid())"
 CONFIRM = "SELECT confirm_deletion(%s, 'unknown')"
 IS_FINISHED = "SELECT finished_at IS NOT NULL FROM deletions WHERE sub_hash = %s"
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -94,7 +95,7 @@ def deletions(owner: Connection) -> list[tuple[Any, ...]]:
     return owner.execute(statement).fetchall()
 
 
-def purge(owner: Connection, *, age: str = "11 seconds") -> None:
+def purge(owner: Connection, *, age: str = "71 seconds") -> None:
     """Purge until no more is to do, with deletions that are `age` old."""
     owner.execute("UPDATE deletions SET confirmed_at = confirmed_at - %s::interval WHERE finished_at IS NULL", [age])
     for _ in range(200):
@@ -298,13 +299,19 @@ def test_token_is_rejected_during_and_after_the_deletion(
 ) -> None:
     tables = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM activities)"
     before = owner.execute(tables).fetchall()
-    owner.execute("SELECT request_deletion(%s, interval '35 days')", [andrew.cognito_user_id])
+    request = uuid4()
+    owner.execute("SELECT request_deletion(%s, interval '35 days', %s)", [andrew.cognito_user_id, request])
     assert statuses(app, andrew) == {401}
     # Of concurrent searches the service rejects some.
     search = app.test_client().get("/api/activities/search?term=hello", headers=bearer(andrew.cognito_user_id))
     assert search.status_code == 401
+    # No query is needed for a text that is no hashtag.
+    tagged = app.test_client().get("/api/activities/tagged/no-hashtag!", headers=bearer(andrew.cognito_user_id))
+    assert tagged.status_code == 401
     sub_hash = sha256(andrew.cognito_user_id.encode()).digest()
-    assert owner.execute("SELECT refuse_deletion(%s)", [sub_hash]).fetchone() == (True,)
+    # Another request of the same user cannot take the deletion back.
+    assert owner.execute("SELECT refuse_deletion(%s, %s)", [sub_hash, uuid4()]).fetchone() == (False,)
+    assert owner.execute("SELECT refuse_deletion(%s, %s)", [sub_hash, request]).fetchone() == (True,)
     assert owner.execute(tables).fetchall() == before
 
     assert ask(andrew).status_code == 200
@@ -386,11 +393,40 @@ def test_lost_database_completes_the_deletion_later(
     assert deletions(owner) == [("unknown", andrew.cognito_user_id, True, True)]
 
 
-def test_deletion_ends_ten_seconds_after_its_confirmation(
+def test_locked_user_is_confirmed_at_once_and_anonymised_later(
+    app: Flask, ask: Ask, andrew: User, make: Make, owner_url: str
+) -> None:
+    owner = make.owner
+    make.activity(andrew, "soon hidden")
+    with psycopg.connect(owner_url) as locker:
+        locker.execute("SELECT FROM users WHERE uuid = %s FOR KEY SHARE", [andrew.uuid])
+        assert ask(andrew).status_code == 200
+
+        assert deletions(owner) == [("deleted", None, True, False)]
+        assert "soon hidden" not in app.test_client().get("/api/activities/home").text
+    assert owner.execute("SELECT handle FROM users WHERE uuid = %s", [andrew.uuid]).fetchone() == (andrew.handle,)
+    owner.execute("SELECT FROM purge(1000)")
+
+    rows = owner.execute("SELECT handle FROM users WHERE uuid = %s", [andrew.uuid]).fetchall()
+    assert [handle[:8] for (handle,) in rows] == ["deleted_"]
+
+
+def test_activity_of_the_future_does_not_keep_the_purge_busy(
+    ask: Ask, andrew: User, owner: Connection, make: Make
+) -> None:
+    make.activity(andrew, "of a clock that was set", age="-1 hour")
+    assert ask(andrew).status_code == 200
+
+    purge(owner)
+
+    assert [row[3] for row in deletions(owner)] == [False]
+
+
+def test_deletion_ends_seventy_seconds_after_its_confirmation(
     ask: Ask, andrew: User, owner: Connection, make: Make
 ) -> None:
     assert ask(andrew).status_code == 200
-    purge(owner, age="9 seconds")
+    purge(owner, age="69 seconds")
     assert [row[3] for row in deletions(owner)] == [False]
     # A write that began before the confirmation.
     late = make.activity(andrew, "late")
@@ -641,6 +677,7 @@ COLUMNS = {
     "reports.evidence": "stays until the report expires",
     "idempotency_keys.user_uuid": "a step",
     "idempotency_keys.made": "not a user",
+    "deletions.request": "not a user",
     "message_groups.uuid": "a hash of the two members, and stays with the conversation",
     "message_groups.lesser_user_uuid": "stays with the conversation",
     "message_groups.greater_user_uuid": "stays with the conversation",

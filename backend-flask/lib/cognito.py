@@ -217,7 +217,6 @@ class Cognito:
         self._keys = JWKSCache(pool.jwks_url, self._threads)
         self._verified: dict[bytes, VerifiedToken] = {}
         self._away_until = float("-inf")
-        self._is_development = pool.is_development
         # `token_use` rejects ID tokens, which are for the client itself and signed with the same keys.
         self._claims = {"iss": pool.issuer, "client_id": pool.client_id, "token_use": "access"}
 

@@ -5,7 +5,7 @@ import logging
 import time
 from datetime import timedelta
 from hashlib import sha256
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from lib import spans
 from lib.cognito import Cognito, Token
@@ -29,6 +29,8 @@ class DeleteAccount:
         self.db = db
         self.cognito = cognito
         self.retention = retention
+        # Another request about the same user must not take back this one's deletion.
+        self.request = uuid4()
 
     def run(self, *, user: User, token: Token, handle: str | None) -> JSONBytes:
         """Return the user's uuid. Raises `ValidationError`, `Unauthorized` and `UpstreamUnavailable`.
@@ -50,7 +52,9 @@ class DeleteAccount:
 
     def _request(self, sub: str, sub_hash: bytes) -> None:
         try:
-            (uuid,) = self.db.query_row("deletions/request", cognito_user_id=sub, retention=self.retention)
+            (uuid,) = self.db.query_row(
+                "deletions/request", cognito_user_id=sub, retention=self.retention, request=self.request
+            )
         except DATABASE_AWAY:
             # The statement may have been committed.
             self._refuse(sub_hash)
@@ -70,7 +74,7 @@ class DeleteAccount:
 
     def _refuse(self, sub_hash: bytes) -> bool:
         try:
-            (is_refused,) = self.db.query_row("deletions/refuse", sub_hash=sub_hash)
+            (is_refused,) = self.db.query_row("deletions/refuse", sub_hash=sub_hash, request=self.request)
         except DATABASE_AWAY:
             return False
         return bool(is_refused)

@@ -44,6 +44,8 @@ DELETIONS = (
             CONSTRAINT deletions_user_uuid_fkey REFERENCES users (uuid) ON DELETE SET NULL,
         -- The claim `sub`, until the user pool has deleted the user: an operator needs it then.
         cognito_user_id text,
+        -- The request that began the deletion, and that alone may take it back.
+        request uuid,
         -- The outcome in the user pool.
         outcome text NOT NULL,
         requested_at timestamptz NOT NULL DEFAULT now(),
