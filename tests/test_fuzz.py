@@ -18,6 +18,7 @@ from lib.purge import LOCK
 from ops.command import ROOT
 from ops.seed import load_seed
 from tests import tokens
+from tests.cognito import DELETE_USER, fake_cognito
 from tests.raw_requests import raw_request, send
 from tests.service import get, serving
 
@@ -31,10 +32,19 @@ LIMITED_EXAMPLES = 20
 
 
 @pytest.fixture
-def port(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
+def pool_settings(jwks_url: str) -> Iterator[dict[str, str]]:
+    """Return the settings of a user pool that knows andrewbrown, and refuses to delete this user of all requests."""
+    with fake_cognito() as cognito:
+        cognito.people[ANDREW] = {"email": "andrew@example.com"}
+        cognito.faults[DELETE_USER] = (400, b'{"__type":"NotAuthorizedException"}')
+        yield {"AWS_COGNITO_JWKS_URL": jwks_url, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": cognito.url}
+
+
+@pytest.fixture
+def port(service_url: str, pool_settings: dict[str, str], owner: psycopg.Connection) -> Iterator[str]:
     """Run a service with the seed, and yield its port."""
     load_seed(owner)
-    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url, **UNLIMITED) as port:
+    with serving(service_url, **pool_settings, **UNLIMITED) as port:
         yield port
 
 
@@ -64,10 +74,10 @@ def fuzz(port: str, headers: dict[str, str], examples: int, folder: Path) -> tup
 
 
 @pytest.fixture
-def limited(service_url: str, jwks_url: str, owner: psycopg.Connection) -> Iterator[str]:
+def limited(service_url: str, pool_settings: dict[str, str], owner: psycopg.Connection) -> Iterator[str]:
     """Run a service with the seed and the default rate limits, and yield its port."""
     load_seed(owner)
-    with serving(service_url, AWS_COGNITO_JWKS_URL=jwks_url) as port:
+    with serving(service_url, **pool_settings) as port:
         yield port
 
 
