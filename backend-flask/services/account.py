@@ -10,8 +10,8 @@ from lib.pagination import JSONBytes
 from lib.turns import take_turn
 from services.get_or_create_user import User
 
-# The rows of each list in an export. With 50,000 activities Postgres needs a fifth of the time that a statement has.
-MAX_ROWS = 50_000
+# The rows of each list in an export. Postgres takes 1.2 s for 100,000 rows, and a statement has 1.8 s for all nine lists.
+MAX_ROWS = 10_000
 
 
 class Account:
