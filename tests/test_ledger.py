@@ -90,6 +90,8 @@ def test_half_of_the_first_line_is_still_a_ledger(path: Path) -> None:
         deletion("a").line().replace(b"+00:00", b""),
         deletion("a").line().replace(b'"requested_at": "2026-11-28', b'"requested_at": "2026-13-28'),
         deletion("a").line().replace(b'"requested_at": "2026-11-28T08:00:00+00:00"', b'"requested_at": 5'),
+        deletion("a").line().replace(b"2026-11-28T08:00:00+00:00", b"0001-01-01T00:00:00+14:00"),
+        deletion("a").line().replace(b"2027-01-03T08:00:00+00:00", b"9999-12-31T23:59:59-10:00"),
         b"[" * 400,
         b" " * ledger.MAX_LINE_BYTES + deletion("a").line(),
     ],
@@ -119,6 +121,8 @@ def test_other_file_is_no_ledger_and_stays(path: Path, content: bytes) -> None:
         ledger.read(path)
     with pytest.raises(NotALedgerError):
         ledger.merge(path, [deletion("one")], NOW)
+    with pytest.raises(NotALedgerError):
+        ledger.append(path, [deletion("one")])
 
     assert path.read_bytes() == content
 
@@ -132,6 +136,19 @@ def test_size_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ledger.read(path)
 
 
+def test_append_keeps_within_the_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, added = path.stat().st_size, len(deletion("one").line()) + 1
+    monkeypatch.setattr(ledger, "MAX_FILE_BYTES", size + added - 1)
+    with pytest.raises(NotALedgerError, match=r"it has over .* bytes"):
+        ledger.append(path, [deletion("one")])
+    assert subs(path)
+    monkeypatch.setattr(ledger, "MAX_FILE_BYTES", size + added)
+
+    ledger.append(path, [deletion("one")])
+
+    assert subs(path, "one")
+
+
 def test_merge_adds_deletions_and_drops_expired_ones(path: Path) -> None:
     ledger.append(path, [deletion("old", NOW), deletion("last", NOW + timedelta(microseconds=1))])
 
@@ -142,6 +159,32 @@ def test_merge_adds_deletions_and_drops_expired_ones(path: Path) -> None:
     last = deletion("last", NOW + timedelta(microseconds=1))
     assert set(found.deletions.values()) == {deletion("bystander"), last, deletion("new")}
     assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_merge_keeps_owner_group_and_mode(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.chmod(0o660)
+    owners: list[tuple[int, int]] = []
+    # Only root may give a file away.
+    monkeypatch.setattr(os, "fchown", lambda _, *owner: owners.append(owner))
+
+    ledger.merge(path, [deletion("one")], NOW)
+
+    assert path.stat().st_mode & 0o777 == 0o660
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]
+    assert subs(path, "one")
+
+
+def test_merge_of_a_ledger_of_another_user_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+
+    with pytest.raises(PermissionError, match="run this command as that user or as root"):
+        ledger.merge(path, [deletion("one")], NOW)
+
+    assert subs(path)
     assert list(path.parent.iterdir()) == [path]
 
 

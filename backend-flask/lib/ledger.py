@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -58,11 +59,16 @@ def reason(error: OSError | NotALedgerError) -> str:
 
 
 def append(path: Path, deletions: Iterable[Deletion]) -> None:
-    """Append a line for each deletion. After the return the lines survive a power failure. Raises `OSError`."""
+    """Append a line for each deletion. After the return the lines survive a power failure.
+
+    Raises `OSError` and `NotALedgerError`.
+    """
+    added = b"".join(each.line() for each in deletions)
     with locked(path) as file:
+        check(file, len(added) + 1)
         # After half a line, these lines start on a new one.
         torn = b"\n" if file.seek(0, os.SEEK_END) and not ends_line(file) else b""
-        file.write(torn + b"".join(each.line() for each in deletions))
+        file.write(torn + added)
         file.flush()
         os.fsync(file.fileno())
 
@@ -70,7 +76,7 @@ def append(path: Path, deletions: Iterable[Deletion]) -> None:
 def merge(path: Path, deletions: Iterable[Deletion], now: datetime) -> int:
     """Add deletions to the ledger, and remove those that have expired. Returns the number of its lines.
 
-    The new file replaces the old one at once. Raises `OSError` and `NotALedgerError`.
+    The new file replaces the old one at once, with the same owner, group and mode. Raises `OSError` and `NotALedgerError`.
     """
     path = path.resolve()
     with locked(path) as file:
@@ -80,6 +86,7 @@ def merge(path: Path, deletions: Iterable[Deletion], now: datetime) -> int:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with open_private(unfinished, os.O_TRUNC) as new:
+                keep_owner(file, new)
                 new.writelines(each.line() for each in merged.values())
                 new.flush()
                 os.fsync(new.fileno())
@@ -110,14 +117,19 @@ def union(*parts: Iterable[Deletion]) -> dict[str, Deletion]:
     return deletions
 
 
-def parse(file: IO[bytes]) -> Ledger:
-    """Return the ledger in an open file. Raises `NotALedgerError`."""
-    if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+def check(file: IO[bytes], added: int = 0) -> None:
+    """Raise `NotALedgerError` for a file that is no ledger, or is too large with so many bytes more."""
+    if os.fstat(file.fileno()).st_size + added > MAX_FILE_BYTES:
         raise NotALedgerError(f"it has over {MAX_FILE_BYTES:,} bytes")
     file.seek(0)
     # The first line may be half a line.
     if not START.startswith(file.readline(len(START)).rstrip(b"\n")):
         raise NotALedgerError("its first line is none of a ledger's")
+
+
+def parse(file: IO[bytes]) -> Ledger:
+    """Return the ledger in an open file. Raises `NotALedgerError`."""
+    check(file)
     file.seek(0)
     parsed = [parse_line(line) for line in lines(file)]
     found = [each for each in parsed if each is not None]
@@ -139,14 +151,16 @@ def parse_line(line: bytes) -> Deletion | None:
     try:
         members = json.loads(line) if len(line) <= MAX_LINE_BYTES else {}
         sha256, *texts = (members[name] for name in Deletion._fields)
-        requested_at, expires_at = (datetime.fromisoformat(text) for text in texts)
-    except (ValueError, TypeError, KeyError):
+        times = [datetime.fromisoformat(text) for text in texts]
+        # Near the years 1 and 9999 the same time in UTC may be none.
+        requested_at, expires_at = (each.astimezone(UTC) for each in times)
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         return None
-    if requested_at.tzinfo is None or expires_at.tzinfo is None:
+    if any(each.tzinfo is None for each in times):
         return None
-    return Deletion(sha256, requested_at.astimezone(UTC), expires_at.astimezone(UTC))
+    return Deletion(sha256, requested_at, expires_at)
 
 
 @contextmanager
@@ -166,6 +180,16 @@ def locked(path: Path) -> Iterator[IO[bytes]]:
 def open_private(path: Path, flags: int) -> IO[bytes]:
     """Open a file for reading and writing. A new one is readable by its owner only."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600), "r+b")
+
+
+def keep_owner(old: IO[bytes], new: IO[bytes]) -> None:
+    """Give the new file the owner, group and mode of the old one, or the service can't append. Raises `OSError`."""
+    status = os.fstat(old.fileno())
+    try:
+        os.fchown(new.fileno(), status.st_uid, status.st_gid)
+        os.fchmod(new.fileno(), stat.S_IMODE(status.st_mode))
+    except PermissionError:
+        raise PermissionError(None, "another user owns it: run this command as that user or as root") from None
 
 
 def lock(file: IO[bytes], kind: int) -> None:
