@@ -3,6 +3,7 @@
 The user pool keeps the user: the command prints what to do there.
 """
 
+import re
 import sys
 import time
 from argparse import ArgumentParser
@@ -15,7 +16,7 @@ from lib.purge import purge_batch
 from ops.command import Database, env_text, open_database, run
 from ops.deletions import MIN_PREFIX_DIGITS, pool_command
 
-RETENTION_DAYS = "35"
+RETENTION_DAYS, RETENTION_RULE = "35", "a whole number from 1 to 3650"
 # The pause after a batch that found no rows: the deletion waits for its last look.
 PAUSE_SECONDS = 0.2
 # The handles are compared as in db/sql/users/short.sql.
@@ -31,10 +32,10 @@ IS_FINISHED = "SELECT finished_at IS NOT NULL FROM deletions WHERE sub_hash = %s
 
 def retention_days() -> str:
     """Return the setting BACKUP_RETENTION_DAYS. Raises `CommandError`."""
-    days = env_text("BACKUP_RETENTION_DAYS", "a whole number", RETENTION_DAYS) or RETENTION_DAYS
-    if not (days.isascii() and days.isdecimal() and len(days) <= len("3650")):
+    days = env_text("BACKUP_RETENTION_DAYS", RETENTION_RULE, RETENTION_DAYS) or RETENTION_DAYS
+    if not re.fullmatch("[0-9]{1,4}", days) or int(days) not in range(1, 3651):
         raise CommandError(
-            malformed("BACKUP_RETENTION_DAYS", "it is no number of days", "a whole number", RETENTION_DAYS)
+            malformed("BACKUP_RETENTION_DAYS", "it is no such number of days", RETENTION_RULE, RETENTION_DAYS)
         )
     return days
 

@@ -4,6 +4,7 @@ Close an unknown one after the user was deleted from the user pool.
 """
 
 import re
+import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
@@ -39,13 +40,21 @@ FIND = """
     FROM deletions
     WHERE starts_with(encode(deletions.sub_hash, 'hex'), %s)
 """
-CLOSE = "UPDATE deletions SET outcome = 'deleted', cognito_user_id = NULL WHERE sub_hash = %s AND outcome = 'unknown'"
+# The hash refuses access tokens of the user, which are valid for a day at most. The ledger gets a new line.
+CLOSE = """
+    UPDATE deletions SET
+        outcome = 'deleted',
+        cognito_user_id = NULL,
+        expires_at = GREATEST(deletions.expires_at, now() + interval '1 day'),
+        in_ledger = false
+    WHERE deletions.sub_hash = %s AND deletions.outcome = 'unknown'
+"""
 LINE = "{:64}  {:>14}  {:9}  {}"
 
 
 def pool_command(sub: str) -> str:
     """Return the command of the AWS CLI that deletes a user from the pool."""
-    return f'aws cognito-idp admin-delete-user --user-pool-id "$AWS_COGNITO_USER_POOL_ID" --username {sub}'
+    return f'aws cognito-idp admin-delete-user --user-pool-id "$AWS_COGNITO_USER_POOL_ID" --username {shlex.quote(sub)}'
 
 
 def print_open(database: Database, connection: Connection) -> None:

@@ -7,6 +7,7 @@ import pytest
 from psycopg import Connection
 
 from ops import delete_user
+from ops import deletions as deletion_commands
 from tests.factories import Make, User
 from tests.in_process import fails, script, succeeds
 
@@ -74,6 +75,35 @@ def test_close_ends_an_unknown_deletion_alone(owner: Connection, owner_url: str,
     ]
 
 
+def test_closed_deletion_outlives_the_users_tokens(owner: Connection, owner_url: str, make: Make) -> None:
+    expired, other = make.user(), make.user()
+    for user in (expired, other):
+        request(owner, user)
+        confirm(owner, user, "unknown")
+    owner.execute("UPDATE deletions SET in_ledger = true")
+    expire = "UPDATE deletions SET expires_at = now() - interval '1 day' WHERE cognito_user_id = %s"
+    owner.execute(expire, [expired.cognito_user_id])
+    for user in (expired, other):
+        succeeds("db-deletions", "close", hash_of(user), CONNECTION_URL=owner_url)
+
+    ends = owner.execute(
+        "SELECT round(extract(epoch FROM expires_at - now()) / 86400), in_ledger FROM deletions ORDER BY expires_at"
+    )
+
+    assert ends.fetchall() == [(1, False), (35, False)]
+
+
+def test_command_for_the_user_pool_quotes_the_sub() -> None:
+    assert deletion_commands.pool_command("a; b").endswith(" --username 'a; b'")
+
+
+@pytest.mark.parametrize("days", ["1", "3650"])
+def test_limits_of_the_retention(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    monkeypatch.setenv("BACKUP_RETENTION_DAYS", days)
+
+    assert delete_user.retention_days() == days
+
+
 @pytest.mark.usefixtures("bystander")
 def test_user_is_deleted_by_letter(
     owner: Connection, owner_url: str, make: Make, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +133,8 @@ def test_production_asks_for_the_databases_name(owner: Connection, owner_url: st
 
     assert "nothing was done" in line
     assert deletions(owner) == []
-    assert "no number of days" in fails(
-        "db-delete-user", "andrewbrown", CONNECTION_URL=owner_url, BACKUP_RETENTION_DAYS="x"
-    )
+    for days in ("x", "0", "3651", "-1"):
+        assert "a whole number from 1 to 3650" in fails(
+            "db-delete-user", "andrewbrown", CONNECTION_URL=owner_url, BACKUP_RETENTION_DAYS=days
+        )
     assert deletions(owner) == []
