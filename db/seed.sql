@@ -1,6 +1,6 @@
 -- Sample users, activities and conversations: a feed that shows each state. Every row has a fixed
 -- uuid, so that loading the file again creates no duplicate. Loading it again renews the activities'
--- times, because seeded activities expire too.
+-- times, because seeded activities expire too. Deleted users stay deleted: all rows below need theirs.
 
 INSERT INTO users (uuid, display_name, handle, cognito_user_id, email, bio)
 VALUES
@@ -14,7 +14,8 @@ VALUES
      '5eed0000-0000-4000-9000-000000000004', 'kofi.mensah@example.com', NULL),
     ('5eed0000-0000-4000-8000-000000000005', 'Lin Yue', 'LinYue',
      '5eed0000-0000-4000-9000-000000000005', 'lin.yue@example.com', 'On call until Sunday.')
-ON CONFLICT (uuid) DO NOTHING;
+-- A seeded user may exist, or have deleted the account and another user have taken the handle.
+ON CONFLICT DO NOTHING;
 
 INSERT INTO activities (uuid, user_uuid, message, mentions, tags, created_at, expires_at)
 SELECT
@@ -83,12 +84,14 @@ WHERE activities.uuid::text LIKE '5eed0000-%'
 ON CONFLICT (activity_uuid, user_uuid) DO UPDATE
 SET expires_at = EXCLUDED.expires_at, created_at = EXCLUDED.created_at;
 
--- Some of these replies may have existed and been counted before; others had been purged.
+-- Some of these replies may have existed and been counted before; others had been purged. A reply of a deleted user
+-- counts until the purge ends it.
 UPDATE activities SET replies_count = counted.replies_count
 FROM (
     SELECT parent.uuid, count(reply.uuid) AS replies_count
     FROM activities AS parent
-    LEFT JOIN live_activities AS reply ON reply.reply_to_activity_uuid = parent.uuid
+    LEFT JOIN activities AS reply
+        ON reply.reply_to_activity_uuid = parent.uuid AND COALESCE(reply.expires_at, 'infinity') > now()
     WHERE parent.uuid::text LIKE '5eed0000-%'
     GROUP BY parent.uuid
 ) AS counted
@@ -104,7 +107,7 @@ ON CONFLICT (activity_uuid, tag) DO UPDATE SET expires_at = EXCLUDED.expires_at,
 
 -- Likes, also of andrewbrown's activities and by andrewbrown. The trigger counts new ones only.
 INSERT INTO likes (activity_uuid, user_uuid, created_at)
-SELECT seed.activity_uuid::uuid, users.uuid, now() - seed.age::interval
+SELECT activities.uuid, users.uuid, now() - seed.age::interval
 FROM (
     VALUES
     ('5eed0000-0000-4000-a000-000000000002', 'andrewbrown', '3 minutes'),
@@ -116,12 +119,13 @@ FROM (
     ('5eed0000-0000-4000-a000-000000000007', 'bayko', '8 days'),
     ('5eed0000-0000-4000-b000-000000000001', 'giulia_ferri', '40 minutes')
 ) AS seed (activity_uuid, handle, age)
+JOIN activities ON activities.uuid = seed.activity_uuid::uuid
 JOIN users ON users.handle = seed.handle
 ON CONFLICT (activity_uuid, user_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
 
 -- Reposts, also of andrewbrown's activity, by andrewbrown, and of a reply. The trigger counts new ones only.
 INSERT INTO reposts (activity_uuid, user_uuid, created_at)
-SELECT seed.activity_uuid::uuid, users.uuid, now() - seed.age::interval
+SELECT activities.uuid, users.uuid, now() - seed.age::interval
 FROM (
     VALUES
     ('5eed0000-0000-4000-a000-000000000002', 'andrewbrown', '2 minutes'),
@@ -130,6 +134,7 @@ FROM (
     ('5eed0000-0000-4000-a000-000000000007', 'bayko', '8 days'),
     ('5eed0000-0000-4000-b000-000000000001', 'giulia_ferri', '35 minutes')
 ) AS seed (activity_uuid, handle, age)
+JOIN activities ON activities.uuid = seed.activity_uuid::uuid
 JOIN users ON users.handle = seed.handle
 ON CONFLICT (activity_uuid, user_uuid) DO UPDATE SET created_at = EXCLUDED.created_at;
 

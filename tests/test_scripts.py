@@ -73,6 +73,28 @@ def test_setup_stops_at_the_first_failure(new_url: str) -> None:
     assert rows(new_url, "SELECT count(*) FROM users WHERE handle = 'still_here'") == [(1,)]
 
 
+@pytest.mark.parametrize("handle", ["andrewbrown", "bayko", "giulia_ferri", "kofi", "LinYue"])
+def test_seed_is_loaded_again_without_deleted_users(owner: psycopg.Connection, owner_url: str, handle: str) -> None:
+    succeeds("db-seed", CONNECTION_URL=owner_url)
+    owner.execute("SELECT request_deletion(cognito_user_id, '1 day') FROM users WHERE handle = %s", [handle])
+    owner.execute("SELECT confirm_deletion(sub_hash, 'deleted') FROM deletions")
+    seeded = "SELECT handle FROM users WHERE handle NOT LIKE 'deleted%' ORDER BY handle"
+    remaining = rows(owner_url, seeded)
+    assert len(remaining) == 4
+
+    # The names go at once, and the rows later.
+    succeeds("db-seed", CONNECTION_URL=owner_url)
+    owner.execute("UPDATE deletions SET confirmed_at = confirmed_at - interval '10 seconds'")
+    succeeds("db-purge", CONNECTION_URL=owner_url)
+    succeeds("db-seed", CONNECTION_URL=owner_url)
+    # The conversation of a deleted user keeps the row. The purge forgets the deletion after its end.
+    owner.execute("DELETE FROM deletions WHERE finished_at IS NOT NULL")
+    owner.execute("INSERT INTO users (handle, display_name, cognito_user_id) VALUES (%s, 'New', 'new')", [handle])
+    succeeds("db-seed", CONNECTION_URL=owner_url)
+
+    assert rows(owner_url, seeded) == sorted([*remaining, (handle,)])
+
+
 def test_seed_contains_each_row_once_and_renews_its_times(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     seed_row = """
