@@ -15,7 +15,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lib.checks import check_version, connection_error
+from lib.checks import SCHEMA, check_version, connection_error
 from lib.command_errors import CommandError, deprecated, malformed, not_set
 from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo
 from ops import embedded
@@ -57,6 +57,11 @@ class Database:
         with self.connect("postgres") as connection:
             cursor = connection.execute("SELECT FROM pg_database WHERE datname = %s", [self.name])
             return cursor.rowcount == 1
+
+    def has_revision(self) -> bool:
+        """Return whether this database has a schema, of whatever revision. Raises `CommandError`."""
+        with self.connect() as connection:
+            return connection.execute("SELECT to_regclass('public.alembic_version')").fetchone() != (None,)
 
     def confirm(self, action: str, connection: Connection) -> None:
         """Require the database's name before a destructive action, except on this machine. Raises `CommandError`.
@@ -109,8 +114,21 @@ def env_text(name: str, rule: str, example: str) -> str:
 def open_database(*, prod: bool = False, confirmed: str | None = None, options: str = "") -> Iterator[Database]:
     """Yield the database of PROD_CONNECTION_URL or CONNECTION_URL. Without a URL, run the embedded one.
 
-    `options` are for the embedded server (`-c name=value`), if it does not run yet. Raises `CommandError`.
+    `options` are for the embedded server (`-c name=value`), if it does not run yet. Raises `CommandError`, also when
+    the schema is missing or older than a statement.
     """
+    with find_database(prod=prod, confirmed=confirmed, options=options) as database:
+        try:
+            yield database
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction) as error:
+            if database.has_revision():
+                raise CommandError(f"the schema is older than {SCHEMA}: run bin/db-migrate") from error
+            raise CommandError("the database has no schema: run bin/db-schema-load") from error
+
+
+@contextmanager
+def find_database(*, prod: bool, confirmed: str | None, options: str) -> Iterator[Database]:
+    """Yield the database that the settings name. Raises `CommandError`."""
     setting = "PROD_CONNECTION_URL" if prod else "CONNECTION_URL"
     url = os.environ.get(setting)
     if url:
@@ -148,8 +166,6 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(main())
     except CommandError as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
-        sys.exit("cruddur: the database has no schema: run bin/db-schema-load")
     except (psycopg.errors.InvalidCatalogName, psycopg.errors.UndefinedObject) as error:
         sys.exit(f"cruddur: {error.diag.message_primary}: run bin/db-create")
     except psycopg.Error as error:

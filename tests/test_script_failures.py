@@ -4,6 +4,10 @@ import psycopg
 import pytest
 
 from harness.postgres import rows
+from lib.checks import SCHEMA
+from ops.command import Database
+from ops.create_database import create
+from ops.migrate import migrate
 from tests.conftest import NEW
 from tests.factories import Make
 from tests.in_process import fails, script, succeeds
@@ -54,6 +58,21 @@ def test_missing_schema_is_one_error_line(new_url: str, name: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 
     assert fails(f"db-{name}", CONNECTION_URL=new_url) == "cruddur: the database has no schema: run bin/db-schema-load"
+
+
+@pytest.mark.parametrize("words", [["deletions"], ["delete-user", "andrewbrown"]])
+def test_older_schema_is_one_error_line(empty_url: str, words: list[str]) -> None:
+    database = Database("CONNECTION_URL", empty_url)
+    create(database)
+    migrate(database, "0016")
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO users (handle, display_name, cognito_user_id) VALUES ('andrewbrown', 'A', 'sub')"
+        )
+
+    line = fails(f"db-{words[0]}", *words[1:], CONNECTION_URL=empty_url)
+
+    assert line == f"cruddur: the schema is older than {SCHEMA}: run bin/db-migrate"
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, "restore"])
