@@ -28,10 +28,13 @@ WITH ledger AS (
 known AS (
     SELECT users.uuid, users.cognito_user_id, sha256(convert_to(users.cognito_user_id, 'UTF8')) AS sub_hash FROM users
 )
-INSERT INTO deletions (sub_hash, user_uuid, outcome, requested_at, confirmed_at, finished_at, expires_at, in_ledger)
+INSERT INTO deletions (
+    sub_hash, user_uuid, cognito_user_id, outcome, requested_at, confirmed_at, finished_at, expires_at, in_ledger
+)
 SELECT
     ledger.sub_hash,
     known.uuid,
+    known.cognito_user_id,
     CASE WHEN known.uuid IS NULL THEN 'deleted' ELSE 'requested' END,
     ledger.requested_at,
     CASE WHEN known.uuid IS NULL THEN ledger.requested_at END,
@@ -43,10 +46,14 @@ LEFT JOIN known ON known.sub_hash = ledger.sub_hash
 ON CONFLICT (sub_hash) DO NOTHING
 """
 CONFIRM = """
-SELECT confirm_deletion(deletions.sub_hash, 'deleted')
+SELECT confirm_deletion(deletions.sub_hash, line.outcome)
 FROM deletions
-WHERE deletions.confirmed_at IS NULL AND encode(deletions.sub_hash, 'hex') = ANY (%s)
+JOIN unnest(%s::text[], %s::text[]) AS line (sub_sha256, outcome) ON deletions.sub_hash = decode(line.sub_sha256, 'hex')
+WHERE deletions.confirmed_at IS NULL
 """
+# A request for each other unconfirmed row was running during the backup, and the user pool refused it afterwards: else
+# the ledger had a line. The purge would delete the user.
+TAKE_BACK = "DELETE FROM deletions WHERE deletions.confirmed_at IS NULL"
 # The purge waits for 10 s after the confirmation, for writes of the service. Here no service writes.
 HURRY = """
 UPDATE deletions SET confirmed_at = deletions.confirmed_at - interval '10 seconds'
@@ -56,24 +63,32 @@ UNFINISHED = "SELECT count(*) FROM deletions WHERE finished_at IS NULL AND confi
 
 
 class Applied(NamedTuple):
-    """The number of users that were deleted, and what the purge has deleted."""
+    """The numbers of deletions that were taken back and users that were deleted, and what the purge has deleted."""
 
+    taken_back: int
     users: int
     purged: Purged
+
+    def notes(self) -> list[str]:
+        """Return a line about the deletions that were taken back, if there are any."""
+        if not self.taken_back:
+            return []
+        return [f"{self.taken_back} unconfirmed deletions, which no ledger has, were taken back"]
 
 
 def apply(connection: Connection, deletions: Collection[Deletion]) -> Applied:
     """Delete the users of the ledger, finish the database's own deletions, and purge. Raises `CommandError`."""
-    columns = [list(column) for column in zip(*deletions, strict=True)] or [[], [], []]
+    hashes, requested_at, expires_at, outcomes = zip(*deletions, strict=True) if deletions else ([], [], [], [])
     with connection.transaction():
-        connection.execute(DELETE, columns)
-        connection.execute(CONFIRM, [columns[0]])
+        connection.execute(DELETE, [list(hashes), list(requested_at), list(expires_at)])
+        connection.execute(CONFIRM, [list(hashes), list(outcomes)])
+        taken_back = connection.execute(TAKE_BACK).rowcount
     users = count_unfinished(connection)
     purged = purge_to_the_end(connection)
     unfinished = count_unfinished(connection)
     if unfinished:
         raise CommandError(f"{unfinished} deletions of users did not finish: end other sessions, and try again")
-    return Applied(users, purged)
+    return Applied(taken_back, users, purged)
 
 
 def purge_to_the_end(connection: Connection) -> Purged:
@@ -106,9 +121,10 @@ def main() -> None:
         raise CommandError(f"{args.file} does not exist")
     with selected_database(args) as database, database.connect() as connection:
         database.confirm("deletes the users of the ledger from", connection)
-        users, purged = apply(connection, found.deletions.values())
+        applied = apply(connection, found.deletions.values())
         malformed = f", {found.malformed} malformed lines skipped" if found.malformed else ""
-        database.report(f"{len(found.deletions)} deletions{malformed}", f"{users} users, {describe(purged)} deleted")
+        deleted = f"{applied.users} users, {describe(applied.purged)} deleted"
+        database.report(f"{len(found.deletions)} deletions{malformed}", *applied.notes(), deleted)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ops.command import env_text
 SETTING = "DELETION_LEDGER"
 # An unconfirmed deletion may yet be refused, so it is not among these.
 CONFIRMED = """
-SELECT encode(deletions.sub_hash, 'hex'), deletions.requested_at, deletions.expires_at
+SELECT encode(deletions.sub_hash, 'hex'), deletions.requested_at, deletions.expires_at, deletions.outcome
 FROM deletions
 WHERE deletions.confirmed_at IS NOT NULL
 """

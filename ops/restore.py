@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from lib import ledger
 from lib.command_errors import CommandError
-from lib.ledger import Deletion
+from lib.ledger import EXAMPLE_LEDGER, LEDGER_RULE, Deletion
 from ops import deletion_ledger, manifest, pg_tools
 from ops.apply_ledger import Applied, apply
 from ops.command import Database, argument_parser, run, selected_database
@@ -70,9 +70,18 @@ def restore(server: Database, file: Path, name: str) -> Restored:
 
 
 def read_ledgers(file: Path) -> tuple[list[Deletion], list[str]]:
-    """Return the deletions of both ledgers, and a line about each. Raises `CommandError` for an unreadable one."""
-    paths = [deletion_ledger.beside(file), deletion_ledger.ledger_setting()]
+    """Return the deletions of both ledgers, and a line about each.
+
+    Raises `CommandError` for an unreadable one, and when that of the setting is missing.
+    """
+    setting = deletion_ledger.ledger_setting()
+    paths = [deletion_ledger.beside(file), setting]
     found = {path: deletion_ledger.read(path) for path in paths if path is not None}
+    if setting is not None and found[setting] is None:
+        raise CommandError(
+            f"DELETION_LEDGER: {setting} does not exist; DELETION_LEDGER is {LEDGER_RULE}, such as "
+            f"DELETION_LEDGER={EXAMPLE_LEDGER}: mount its disk, or unset DELETION_LEDGER to restore without that ledger"
+        )
     notes = []
     for path, each in found.items():
         if each is not None:
@@ -155,7 +164,7 @@ def main() -> None:
     with selected_database(args) as database:
         contents, applied, notes = restore(database, args.file, args.name)
         print(f"{args.name}: every row as it was backed up, schema {contents.revision}\n{contents}")
-        print("\n".join(notes))
+        print("\n".join([*notes, *applied.notes()]))
         print(f"Since the backup: {applied.users} users, {describe(applied.purged)} deleted")
         print(f"To switch to it, {SWITCH[database.setting].format(in_use=database.name, restored=args.name)}.")
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -24,7 +25,7 @@ from ops.deletion_ledger import beside
 from ops.migrate import migrate
 from tests.conftest import NEW
 from tests.factories import Make, User, belongings
-from tests.in_process import fails, succeeds
+from tests.in_process import fails, script, succeeds
 
 MARKER = "planted"
 RETENTION = timedelta(days=35)
@@ -98,7 +99,7 @@ class Case(NamedTuple):
 
     file: Path
     owner: Connection
-    leavers: dict[str, User]
+    leavers: list[User]
     bystander: User
     kept: list[tuple[str, str]]
 
@@ -107,7 +108,7 @@ class Case(NamedTuple):
 def case(file: Path, owner: Connection, leaver: User, bystander: User) -> Case:
     """Return a backup, in which the user and the other one have not left."""
     (uuid,) = owner.execute("SELECT uuid FROM users WHERE handle = %s", [f"{MARKER}_other"]).fetchone() or (None,)
-    leavers = {"deleted": leaver, "unknown": replace(leaver, uuid=uuid, handle=f"{MARKER}_other")}
+    leavers = [leaver, replace(leaver, uuid=uuid, handle=f"{MARKER}_other")]
     return Case(file, owner, leavers, bystander, belongings(owner, bystander))
 
 
@@ -120,14 +121,14 @@ def test_restored_database_forgets_users_who_left_after_the_backup(
     path = case.file.with_name(name) if name else beside(case.file)
     settings = {"CONNECTION_URL": owner_url, "DELETION_LEDGER": str(path) if name else ""}
     assert len(planted(owner_url)) >= 4
-    hashes = {leave(case.owner, user, outcome) for outcome, user in case.leavers.items()}
+    hashes = {leave(case.owner, user) for user in case.leavers}
     # The ledger outlives the database: from here on only the backup and the ledger are read.
     succeeds(command, *([str(case.file.with_name("later.dump"))] if command == "db-backup" else []), **settings)
 
     lines = succeeds("db-restore", str(case.file), NEW, **settings).splitlines()
 
     assert planted(new_url) == []
-    uuids = [str(user.uuid) for user in case.leavers.values()]
+    uuids = [str(user.uuid) for user in case.leavers]
     assert not [text for text in texts(new_url) if any(uuid in text for uuid in uuids)]
     with psycopg.connect(new_url) as restored:
         assert belongings(restored, case.bystander) == case.kept
@@ -167,6 +168,17 @@ def test_missing_ledger_is_told(file: Path, owner_url: str, new_url: str) -> Non
 
     assert f"no ledger at {beside(file)}: users who were deleted after the backup are here again" in output
     assert sorted(planted(new_url)) == sorted(planted(owner_url)) != []
+
+
+def test_missing_ledger_of_the_setting_restores_nothing(file: Path, owner_url: str, server_url: str) -> None:
+    path = file.with_name("elsewhere")
+    assert beside(file).exists()
+
+    line = fails("db-restore", str(file), NEW, CONNECTION_URL=owner_url, DELETION_LEDGER=str(path))
+
+    assert line.startswith(f"cruddur: DELETION_LEDGER: {path} does not exist; ")
+    assert "unset DELETION_LEDGER" in line
+    assert rows(server_url, f"SELECT FROM pg_database WHERE datname = '{NEW}'") == []
 
 
 @pytest.mark.parametrize("content", ["a folder", "another file"])
@@ -220,6 +232,55 @@ def test_deletion_inside_the_backup_is_finished(
     found = rows(new_url, "SELECT encode(sub_hash, 'hex'), outcome, finished_at IS NOT NULL FROM deletions")
     assert found == [(sha, "unknown", True)]
     assert not rows(new_url, f"SELECT FROM activities WHERE user_uuid = '{leaver.uuid}'")
+
+
+def test_unconfirmed_deletion_that_no_ledger_has_is_taken_back(case: Case, owner_url: str, new_url: str) -> None:
+    leaver = case.leavers[0]
+    leave(case.owner, leaver, None)
+    # The purge takes an unconfirmed deletion for an interrupted one after a minute.
+    case.owner.execute("UPDATE deletions SET requested_at = requested_at - interval '1 day'")
+    later_file = case.file.with_name("later.dump")
+    succeeds("db-backup", str(later_file), CONNECTION_URL=owner_url)
+
+    output = succeeds("db-restore", str(later_file), NEW, CONNECTION_URL=owner_url)
+
+    assert "1 unconfirmed deletions, which no ledger has, were taken back" in output.splitlines()
+    assert rows(new_url, "SELECT FROM deletions") == []
+    assert rows(new_url, f"SELECT handle FROM users WHERE uuid = '{leaver.uuid}'") == [(leaver.handle,)]
+    with psycopg.connect(new_url) as restored:
+        assert belongings(restored, case.bystander) == case.kept
+
+
+def test_unconfirmed_deletion_that_a_ledger_has_is_finished(
+    file: Path, owner: Connection, owner_url: str, new_url: str, leaver: User
+) -> None:
+    sha = leave(owner, leaver, None)
+    later_file = file.with_name("later.dump")
+    succeeds("db-backup", str(later_file), CONNECTION_URL=owner_url)
+    now = datetime.now(UTC)
+    ledger.append(beside(file), [Deletion(sha, now, now + RETENTION)])
+
+    output = succeeds("db-restore", str(later_file), NEW, CONNECTION_URL=owner_url)
+
+    assert "taken back" not in output
+    assert rows(new_url, f"SELECT FROM users WHERE handle = '{leaver.handle}'") == []
+
+
+def test_unknown_outcome_survives_a_restore(
+    file: Path, owner: Connection, owner_url: str, new_url: str, leaver: User
+) -> None:
+    sha = leave(owner, leaver, "unknown")
+    succeeds("db-backup", str(file.with_name("later.dump")), CONNECTION_URL=owner_url)
+    assert json.loads(beside(file).read_text())["outcome"] == "unknown"
+
+    succeeds("db-restore", str(file), NEW, CONNECTION_URL=owner_url)
+
+    assert rows(new_url, "SELECT outcome, cognito_user_id FROM deletions") == [("unknown", f"{MARKER}-sub")]
+    assert f"--username {MARKER}-sub" in script("db-deletions", CONNECTION_URL=new_url).stdout
+    # Each closed deletion replaces the line.
+    succeeds("db-deletions", "close", sha, CONNECTION_URL=owner_url)
+    succeeds("db-backup", str(file.with_name("closed.dump")), CONNECTION_URL=owner_url)
+    assert "outcome" not in json.loads(beside(file).read_text())
 
 
 def test_unconfirmed_deletion_is_not_in_the_ledger(file: Path, owner: Connection, owner_url: str, leaver: User) -> None:
@@ -281,6 +342,28 @@ def test_service_records_confirmed_deletions_once(
     assert row == (datetime.fromisoformat(document["requested_at"]), datetime.fromisoformat(document["expires_at"]))
     assert recorded(owner) == [True, False]
     assert bystander
+
+
+@pytest.mark.parametrize(
+    ("error", "marks"),
+    [
+        (psycopg.errors.QueryCanceled, [True]),
+        (psycopg.errors.ForeignKeyViolation, [True]),
+        (psycopg.errors.ReadOnlySqlTransaction, [False]),
+    ],
+)
+def test_failing_batch_keeps_no_deletion_from_the_ledger(
+    case: Case, service_url: str, monkeypatch: pytest.MonkeyPatch, error: type[psycopg.Error], marks: list[bool]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    leave(case.owner, case.leavers[0])
+    monkeypatch.setattr("lib.purge.purge_batch", refuse)
+    with psycopg.connect(service_url, autocommit=True) as service, suppress(psycopg.Error):
+        Purge(case.file.with_name("elsewhere")).run(service)
+
+    assert recorded(case.owner) == marks
 
 
 def test_crash_between_ledger_and_mark_repeats_the_line(

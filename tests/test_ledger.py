@@ -92,6 +92,8 @@ def test_half_of_the_first_line_is_still_a_ledger(path: Path) -> None:
         deletion("a").line().replace(b'"requested_at": "2026-11-28T08:00:00+00:00"', b'"requested_at": 5'),
         deletion("a").line().replace(b"2026-11-28T08:00:00+00:00", b"0001-01-01T00:00:00+14:00"),
         deletion("a").line().replace(b"2027-01-03T08:00:00+00:00", b"9999-12-31T23:59:59-10:00"),
+        deletion("a").line().replace(b"}", b', "outcome": "requested"}'),
+        deletion("a").line().replace(b"}", b', "outcome": []}'),
         b"[" * 400,
         b" " * ledger.MAX_LINE_BYTES + deletion("a").line(),
     ],
@@ -160,6 +162,18 @@ def test_merge_adds_deletions_and_drops_expired_ones(path: Path) -> None:
     assert set(found.deletions.values()) == {deletion("bystander"), last, deletion("new")}
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_unknown_outcome_is_kept_until_a_later_line(path: Path) -> None:
+    unknown = deletion("one")._replace(outcome="unknown")
+    ledger.append(path, [unknown])
+    found = ledger.read(path)
+    assert found is not None
+    assert found.deletions[unknown.sub_sha256] == unknown
+
+    ledger.append(path, [deletion("one")])
+
+    assert subs(path, "one")
 
 
 def test_merge_keeps_owner_group_and_mode(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

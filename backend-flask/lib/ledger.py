@@ -1,7 +1,8 @@
 """The ledger of deletions: a file beside the backups, so that a restored database forgets the same users again.
 
 A line is a JSON object with the SHA-256 of the claim `sub`, the time of the request, and the time until which backups
-may hold the user. A power failure may leave half a line: the next line starts on its own, and readers skip the half.
+may hold the user. The member `outcome` is `unknown` while an operator has to look at the user pool, and else missing. A
+power failure may leave half a line: the next line starts on its own, and readers skip the half.
 """
 
 import fcntl
@@ -24,6 +25,8 @@ FILE_NAME = "deletions.ledger"
 # A line has some 170 bytes. Longer ones are malformed, and a longer file is none of ours: it has over a million lines.
 MAX_LINE_BYTES = 512
 MAX_FILE_BYTES = 256 * 1024 * 1024
+# The outcomes in the user pool. The member is left out for the first one.
+DELETED, UNKNOWN = "deleted", "unknown"
 START = b'{"sub_sha256": "'
 # A holder keeps the lock for as long as it writes.
 LOCK_SECONDS, LOCK_PAUSE_SECONDS = 2.0, 0.01
@@ -39,11 +42,13 @@ class Deletion(NamedTuple):
     sub_sha256: str
     requested_at: datetime
     expires_at: datetime
+    outcome: str = DELETED
 
     def line(self) -> bytes:
         """Return the line, with its end."""
         times = {"requested_at": self.requested_at.isoformat(), "expires_at": self.expires_at.isoformat()}
-        return json.dumps({"sub_sha256": self.sub_sha256, **times}).encode() + b"\n"
+        outcome = {} if self.outcome == DELETED else {"outcome": self.outcome}
+        return json.dumps({"sub_sha256": self.sub_sha256, **times, **outcome}).encode() + b"\n"
 
 
 class Ledger(NamedTuple):
@@ -76,7 +81,7 @@ def append(path: Path, deletions: Iterable[Deletion]) -> None:
 def merge(path: Path, deletions: Iterable[Deletion], now: datetime) -> int:
     """Add deletions to the ledger, and remove those that have expired. Returns the number of its lines.
 
-    The new file replaces the old one at once, with the same owner, group and mode. Raises `OSError` and `NotALedgerError`.
+    The new file replaces the old one at once, with its owner, group and mode. Raises `OSError` and `NotALedgerError`.
     """
     path = path.resolve()
     with locked(path) as file:
@@ -108,11 +113,14 @@ def read(path: Path) -> Ledger | None:
 
 
 def union(*parts: Iterable[Deletion]) -> dict[str, Deletion]:
-    """Return the deletions by their hash. Of several with the same hash the one that expires last counts."""
+    """Return the deletions by their hash. Of several with the same hash the one that expires last counts.
+
+    Of equal ones the last counts: an operator may have closed a deletion of unknown outcome.
+    """
     deletions: dict[str, Deletion] = {}
     for each in (deletion for part in parts for deletion in part):
         known = deletions.get(each.sub_sha256)
-        if known is None or known.expires_at < each.expires_at:
+        if known is None or known.expires_at <= each.expires_at:
             deletions[each.sub_sha256] = each
     return deletions
 
@@ -150,7 +158,8 @@ def parse_line(line: bytes) -> Deletion | None:
     """Return the deletion of a line, or `None` for a malformed one."""
     try:
         members = json.loads(line) if len(line) <= MAX_LINE_BYTES else {}
-        sha256, *texts = (members[name] for name in Deletion._fields)
+        sha256, *texts = (members[name] for name in ("sub_sha256", "requested_at", "expires_at"))
+        outcome = members.get("outcome", DELETED)
         times = [datetime.fromisoformat(text) for text in texts]
         # Near the years 1 and 9999 the same time in UTC may be none.
         requested_at, expires_at = (each.astimezone(UTC) for each in times)
@@ -158,9 +167,9 @@ def parse_line(line: bytes) -> Deletion | None:
         return None
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         return None
-    if any(each.tzinfo is None for each in times):
+    if any(each.tzinfo is None for each in times) or outcome not in (DELETED, UNKNOWN):
         return None
-    return Deletion(sha256, requested_at, expires_at)
+    return Deletion(sha256, requested_at, expires_at, outcome)
 
 
 @contextmanager

@@ -110,8 +110,7 @@ class Purge:
         """
         start = time.monotonic()
         try:
-            result = purge_batch(connection, self.batch)
-            self.record(connection)
+            result = self.run_batch(connection)
         except psycopg.OperationalError as error:
             # Lock timeouts and statement timeouts belong to this class too. They leave the connection open.
             if connection.closed:
@@ -128,6 +127,20 @@ class Purge:
         if result.ended:
             return 0.0
         return PAUSES * (time.monotonic() - start) if result.is_busy else INTERVAL_SECONDS
+
+    def run_batch(self, connection: psycopg.Connection) -> Purged | None:
+        """Purge one batch, and write new deletions to the ledger, also after a failure. Raises psycopg's errors."""
+        try:
+            result = purge_batch(connection, self.batch)
+        except psycopg.errors.ReadOnlySqlTransaction:
+            # Deletions can't be marked there: each attempt would write the same lines again.
+            raise
+        except psycopg.Error:
+            if not connection.closed:
+                self.record(connection)
+            raise
+        self.record(connection)
+        return result
 
     def record(self, connection: psycopg.Connection) -> None:
         """Write new deletions to the ledger. An unwritable file is logged once until a write succeeds.
