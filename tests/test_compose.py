@@ -27,7 +27,7 @@ OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
     "DATABASE_TIMEOUT_SECONDS": "17",
     "BACKUP_RETENTION_DAYS": "14",
-    "DELETION_LEDGER": "/ledger/deletions.ledger",
+    "DELETION_LEDGER": "/srv/cruddur/.local/ledger/deletions.ledger",
     "DRAIN_SECONDS": "3",
     "ACCESS_LOG": "off",
     "LOG_LEVEL": "warning",
@@ -151,8 +151,21 @@ def test_network_facing_containers_have_no_owner_password_and_read_only_keys(ser
         url = services[name]["environment"]["CONNECTION_URL"]
         assert url == "postgresql://cruddur_service:password@db:5432/cruddur"
         assert "postgres:password" not in str(services[name]["environment"])
-    (keys,) = services["backend"]["volumes"]
+    keys, ledger = services["backend"]["volumes"]
     assert keys["read_only"]
+    assert not ledger.get("read_only")
+
+
+def test_ledger_has_a_volume_that_the_image_gives_to_its_user(services: Any) -> None:
+    ledger = services["backend"]["volumes"][-1]
+    assert (ledger["type"], ledger["source"], ledger["target"]) == ("volume", "ledger", "/srv/cruddur/.local/ledger")
+    assert "ledger" in config()["volumes"]
+    # Docker copies owner and mode of the image's folder to a new volume.
+    (line,) = re.findall("^RUN install .*$", (ROOT / "backend-flask" / "Dockerfile").read_text(), re.MULTILINE)
+    assert line.startswith("RUN install -d -o cruddur -g cruddur -m 700 ")
+    assert ledger["target"].removeprefix("/srv/cruddur/") in line.split()
+    assert str(Path(OVERRIDDEN["DELETION_LEDGER"]).parent) == ledger["target"]
+    assert not services["backend"]["environment"].get("DELETION_LEDGER")
 
 
 def test_stop_grace_period_covers_a_graceful_shutdown(services: Any) -> None:
