@@ -75,7 +75,8 @@ def sub_hash(owner: Connection, user: User) -> str:
 def leave(owner: Connection, user: User, outcome: str | None = "deleted") -> str:
     """Delete a user as the service does. Without an outcome the deletion is not confirmed. Returns the hash."""
     sha = sub_hash(owner, user)
-    owner.execute("SELECT request_deletion(cognito_user_id, %s) FROM users WHERE uuid = %s", [RETENTION, user.uuid])
+    statement = "SELECT request_deletion(cognito_user_id, %s, gen_random_uuid()) FROM users WHERE uuid = %s"
+    owner.execute(statement, [RETENTION, user.uuid])
     if outcome:
         owner.execute("SELECT confirm_deletion(decode(%s, 'hex'), %s)", [sha, outcome])
     return sha

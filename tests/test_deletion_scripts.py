@@ -26,7 +26,7 @@ def hash_of(user: User) -> str:
 
 def request(owner: Connection, user: User) -> None:
     """Store a requested deletion."""
-    owner.execute("SELECT request_deletion(%s, interval '35 days')", [user.cognito_user_id])
+    owner.execute("SELECT request_deletion(%s, interval '35 days', gen_random_uuid())", [user.cognito_user_id])
 
 
 def confirm(owner: Connection, user: User, outcome: str) -> None:

@@ -76,7 +76,9 @@ def test_setup_stops_at_the_first_failure(new_url: str) -> None:
 @pytest.mark.parametrize("handle", ["andrewbrown", "bayko", "giulia_ferri", "kofi", "LinYue"])
 def test_seed_is_loaded_again_without_deleted_users(owner: psycopg.Connection, owner_url: str, handle: str) -> None:
     succeeds("db-seed", CONNECTION_URL=owner_url)
-    owner.execute("SELECT request_deletion(cognito_user_id, '1 day') FROM users WHERE handle = %s", [handle])
+    owner.execute(
+        "SELECT request_deletion(cognito_user_id, '1 day', gen_random_uuid()) FROM users WHERE handle = %s", [handle]
+    )
     owner.execute("SELECT confirm_deletion(sub_hash, 'deleted') FROM deletions")
     seeded = "SELECT handle FROM users WHERE handle NOT LIKE 'deleted%' ORDER BY handle"
     remaining = rows(owner_url, seeded)
