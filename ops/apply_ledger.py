@@ -54,10 +54,10 @@ WHERE deletions.confirmed_at IS NULL
 # A request for each other unconfirmed row was running during the backup, and the user pool refused it afterwards: else
 # the ledger had a line. The purge would delete the user.
 TAKE_BACK = "DELETE FROM deletions WHERE deletions.confirmed_at IS NULL"
-# The purge waits for 10 s after the confirmation, for writes of the service. Here no service writes.
+# The purge waits for 70 s after the confirmation, for writes of the service. Here no service writes.
 HURRY = """
-UPDATE deletions SET confirmed_at = deletions.confirmed_at - interval '10 seconds'
-WHERE deletions.finished_at IS NULL AND deletions.confirmed_at > clock_timestamp() - interval '10 seconds'
+UPDATE deletions SET confirmed_at = deletions.confirmed_at - interval '70 seconds'
+WHERE deletions.finished_at IS NULL AND deletions.confirmed_at > clock_timestamp() - interval '70 seconds'
 """
 UNFINISHED = "SELECT count(*) FROM deletions WHERE finished_at IS NULL AND confirmed_at IS NOT NULL"
 

@@ -394,7 +394,7 @@ def test_unwritable_ledger_warns_once_and_delays_no_deletion(
     path = tmp_path / "missing" / "deletions.ledger"
     caplog.set_level(logging.WARNING)
     leave(owner, make.user())
-    owner.execute("UPDATE deletions SET confirmed_at = now() - interval '1 minute'")
+    owner.execute("UPDATE deletions SET confirmed_at = now() - interval '2 minutes'")
     purge = Purge(path)
     with psycopg.connect(service_url, autocommit=True) as service:
         for _ in range(4):

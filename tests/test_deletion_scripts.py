@@ -111,7 +111,7 @@ def test_user_is_deleted_by_letter(
     user = make.user("andrewbrown")
     make.activity(user)
     # The deletion waits for ten seconds. Each pause counts as as many here.
-    earlier = "UPDATE deletions SET confirmed_at = confirmed_at - interval '10 seconds' WHERE finished_at IS NULL"
+    earlier = "UPDATE deletions SET confirmed_at = confirmed_at - interval '70 seconds' WHERE finished_at IS NULL"
     monkeypatch.setattr(delete_user, "time", SimpleNamespace(sleep=lambda _: owner.execute(earlier)))
 
     result = script("db-delete-user", "AndrewBrown", CONNECTION_URL=owner_url)

@@ -86,7 +86,7 @@ def test_seed_is_loaded_again_without_deleted_users(owner: psycopg.Connection, o
 
     # The names go at once, and the rows later.
     succeeds("db-seed", CONNECTION_URL=owner_url)
-    owner.execute("UPDATE deletions SET confirmed_at = confirmed_at - interval '10 seconds'")
+    owner.execute("UPDATE deletions SET confirmed_at = confirmed_at - interval '70 seconds'")
     succeeds("db-purge", CONNECTION_URL=owner_url)
     succeeds("db-seed", CONNECTION_URL=owner_url)
     # The conversation of a deleted user keeps the row. The purge forgets the deletion after its end.
