@@ -578,7 +578,7 @@ $$;
 -- The view live_activities and the ledger (backend-flask/lib/ledger.py) need these. Only functions read and write the
 -- others.
 GRANT
-    SELECT (sub_hash, user_uuid, requested_at, confirmed_at, finished_at, expires_at, in_ledger),
+    SELECT (sub_hash, user_uuid, outcome, requested_at, confirmed_at, finished_at, expires_at, in_ledger),
     UPDATE (in_ledger)
     ON deletions TO cruddur_service;
 -- For the current user's account.
