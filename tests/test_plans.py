@@ -545,6 +545,6 @@ def test_conversation_of_many_ended_messages_costs_its_page(owner: psycopg.Conne
             if vacuum:
                 owner.execute(vacuum.encode())
             for cost in both_plans(owner, query):
-                # Each message, its user, and the whole of small tables.
-                assert cost.rows <= 3 * rows + 10, title
+                # Each message, its user and conversation, and the whole of small tables, once more on Postgres 15.
+                assert cost.rows <= 4 * rows + 10, title
                 assert "messages_message_group_idx" in cost.indexes
