@@ -34,6 +34,7 @@ from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
 from tests import settings, tokens
 from tests.aws import Aws, moto
+from tests.cognito import FakeCognito, fake_cognito
 from tests.factories import Make, User, belongings, make_bystander
 from tests.telemetry import Watched, flush, watched
 
@@ -203,6 +204,13 @@ def app(service_url: str, jwks_url: str, growing_pool: None) -> Iterator[Flask]:
 def client(app: Flask) -> FlaskClient:
     """Return a client that sends no token."""
     return app.test_client()
+
+
+@pytest.fixture
+def cognito() -> Iterator[FakeCognito]:
+    """Run a fake Cognito on this machine."""
+    with fake_cognito() as cognito:
+        yield cognito
 
 
 @pytest.fixture

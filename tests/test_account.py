@@ -13,7 +13,7 @@ from app import create_app
 from lib import rate_limit_storage
 from lib.config import DEVELOPMENT_POOL_ID, Config
 from tests.clock import Clock
-from tests.cognito import GET_USER, FakeCognito, fake_cognito
+from tests.cognito import GET_USER, FakeCognito
 from tests.conftest import FRONTEND, SignIn
 from tests.factories import Make, User
 from tests.tokens import bearer
@@ -21,13 +21,6 @@ from tests.tokens import bearer
 ACCOUNT, EXPORT = "/api/account", "/api/account/export"
 EMAIL = "lin@example.com"
 LISTS = ("activities", "messages", "conversations", "likes", "reposts", "follows", "mutes", "blocks", "reports")
-
-
-@pytest.fixture
-def cognito() -> Iterator[FakeCognito]:
-    """Run a fake Cognito on this machine."""
-    with fake_cognito() as cognito:
-        yield cognito
 
 
 @pytest.fixture

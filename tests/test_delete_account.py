@@ -22,7 +22,7 @@ from lib.database import Db
 from lib.queries import load_sql
 from services import delete_account
 from tests import settings, tokens
-from tests.cognito import DELETE_USER, FakeCognito, fake_cognito
+from tests.cognito import DELETE_USER, FakeCognito
 from tests.conftest import FRONTEND
 from tests.factories import Activity, Make, User
 from tests.tokens import bearer
@@ -41,13 +41,6 @@ TABLES = """
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
     ORDER BY relname
 """
-
-
-@pytest.fixture
-def cognito() -> Iterator[FakeCognito]:
-    """Run a fake Cognito on this machine."""
-    with fake_cognito() as cognito:
-        yield cognito
 
 
 def create(service_url: str, pool: dict[str, Any]) -> Flask:
@@ -465,7 +458,7 @@ class Scene:
 
     def mentioning(self, make: Make, user: User) -> Activity:
         """Insert an activity that mentions the user, as the service does."""
-        activity = make.activity(make.user("third"), "about somebody")
+        activity = make.activity(make.user("third"), "about a user")
         make.owner.execute("UPDATE activities SET mentions = ARRAY[%s] WHERE uuid = %s", [user.uuid, activity.uuid])
         make.mention(activity, user)
         return activity

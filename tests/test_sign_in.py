@@ -15,20 +15,13 @@ from app import create_app
 from lib.cognito import RETRY_INTERVAL_SECONDS
 from lib.config import Config
 from tests.clock import Clock
-from tests.cognito import GET_USER, FakeCognito, fake_cognito
+from tests.cognito import GET_USER, FakeCognito
 from tests.conftest import FRONTEND
 from tests.factories import Make, User
 from tests.tokens import bearer
 
 PEOPLE = "SELECT handle, display_name, email, cognito_user_id FROM users WHERE handle NOT IN ('bystander', 'friend')"
 LIN = {"preferred_username": "LinYue", "name": "Lin Yue", "email": "lin@example.com"}
-
-
-@pytest.fixture
-def cognito() -> Iterator[FakeCognito]:
-    """Run a fake Cognito on this machine."""
-    with fake_cognito() as cognito:
-        yield cognito
 
 
 @pytest.fixture

@@ -210,6 +210,7 @@ def lock(file: IO[bytes], kind: int) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise TimeoutError(None, "another process has locked it") from None
+        # flock() has no time limit of its own.
         time.sleep(LOCK_PAUSE_SECONDS)
 
 

@@ -129,7 +129,7 @@ export const TEXT = {
     "Conversations stay for the other person. Your messages there are from “Deleted user”.",
     "Reports about you stay with the operators until they end.",
     "Backups keep your data for some weeks. A restored backup is cleared of it.",
-    "Nobody can undo this.",
+    "A deletion cannot be undone.",
   ],
   deleteAccount: "Delete account",
   deletionQuestion: "This deletes your account and all of your cruds for ever.",
