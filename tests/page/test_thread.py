@@ -140,7 +140,7 @@ def test_author_deletes(visit: Visit, make: Make) -> None:
 
 @pytest.mark.parametrize("state", ["expired", "unknown"])
 def test_gone_activity_says_so(visit: Visit, make: Make, state: str) -> None:
-    activity = make.activity(make.user("author"), "the text", age="2 hours", ttl="1 hour")
+    activity = make.activity(make.user("author"), "the text", age="70 minutes", ttl="1 hour")
     path = path_of(activity) if state == "expired" else "@author/status/00000000-0000-4000-8000-000000000000"
     page = visit(path="livez")
     response = page.goto(path)
