@@ -1,13 +1,12 @@
 """PgBouncer on 127.0.0.1 with the project's own ini, in front of a cluster."""
 
-import os
 import re
+import secrets
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness.ports import HOST, free_port, is_listening
@@ -22,8 +21,6 @@ INI = ROOT / "docs" / "pgbouncer.ini"
 PROGRAM = program("pgbouncer")
 MISSING = "pgbouncer is not installed: apt-get install pgbouncer"
 START_SECONDS = 30
-# Of the service's role, for logging in to PgBouncer and, where Postgres asks for one, to Postgres.
-PASSWORD = "cruddur"
 
 
 class Pooler:
@@ -41,8 +38,10 @@ class Pooler:
         self._command = [*unprivileged_command(own.stat(), "--pdeathsig=INT"), PROGRAM, str(own / "pgbouncer.ini")]
         self._ini = own / "pgbouncer.ini"
         self._parts = conninfo_to_dict(database_url)
+        # Also where Postgres trusts the role: PgBouncer does not.
+        self._parts.setdefault("password", secrets.token_urlsafe())
         users = own / "userlist.txt"
-        users.write_text(f'"{self._parts["user"]}" "{PASSWORD}"\n')
+        users.write_text('"{user}" "{password}"\n'.format(**self._parts))
         self._settings = {
             "cruddur": f"host={self._parts['host']} port={self._parts['port']} dbname='{self._parts['dbname']}'",
             "listen_addr": HOST,
@@ -54,8 +53,7 @@ class Pooler:
     @property
     def url(self) -> str:
         """The connection string of the database's role, by way of the pooler."""
-        parts = {name: value for name, value in self._parts.items() if name not in {"hostaddr", "password"}}
-        return make_conninfo("", **parts | {"host": HOST, "port": self.port, "dbname": "cruddur", "password": PASSWORD})
+        return make_conninfo("", **self._parts | {"host": HOST, "port": self.port, "dbname": "cruddur"})
 
     def configure(self, changed: Mapping[str, str]) -> None:
         """Write the project's ini with this machine's addresses and other values. Raises `CommandError`."""

@@ -4,6 +4,7 @@ import errno
 import logging
 import re
 import socket
+from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from psycopg.pq import Conninfo
 
 from lib.command_errors import ConfigError
 from lib.conninfo import conninfo
-from lib.pool import THREADS
+from lib.exceptions import PREPARED_ELSEWHERE
+from lib.pool import REMEDY, THREADS
 
 if TYPE_CHECKING:
     from lib.config import Config
@@ -35,6 +37,8 @@ CONNECTION_LIMIT = """
 """
 # In milliseconds; 0 means no timeout.
 STATEMENT_TIMEOUT = "SELECT pg_settings.setting::int FROM pg_settings WHERE pg_settings.name = 'statement_timeout'"
+# More than there are poolers behind a load balancer: then two connections share one.
+PREPARING_CONNECTIONS = 3
 INTERFACE_REMEDY = "set HOST to an address of this machine whose interface is up (ip link set lo up)"
 LISTEN_REMEDIES = {
     errno.EADDRINUSE: "set PORT to a free one, or stop what listens there",
@@ -90,7 +94,7 @@ def check_key_set(config: "Config") -> None:
 def check_database(config: "Config") -> None:
     """Raise `ConfigError` when the database can't be reached, or the queries can't work with it."""
     try:
-        with psycopg.connect(config.conninfo()(), autocommit=True) as connection:
+        with psycopg.connect(config.conninfo()(), autocommit=True, prepare_threshold=None) as connection:
             check_version(config.connection_setting, connection)
             check_encoding(config.connection_setting, connection)
             check_schema(connection)
@@ -98,6 +102,8 @@ def check_database(config: "Config") -> None:
             check_statement_timeout(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise ConfigError("the database's time zone is not UTC: run bin/db-create, which sets it")
+        if config.database_prepare == "on":
+            check_prepared_statements(config)
     except psycopg.Error as error:
         raise ConfigError(connection_error(config.connection_setting, config.database_url, error)) from error
 
@@ -139,11 +145,39 @@ def check_connection_limit(config: "Config", connection: psycopg.Connection) -> 
     # Each worker process has the pool's connections, one for the circuit breaker's probe, and one for the purge.
     required = config.workers * (THREADS + 2)
     limit = connection.execute(CONNECTION_LIMIT).fetchone()
-    if limit and limit[0] < required:
+    if limit and limit[0] < required and not is_pooled(config, connection):
         raise ConfigError(
             f"WEB_CONCURRENCY={config.workers} wants {required} connections, and the server has {limit[0]} for us: "
             "lower it, or raise the server's max_connections or the role's and the database's CONNECTION LIMIT"
         )
+
+
+def is_pooled(config: "Config", connection: psycopg.Connection) -> bool:
+    """Return whether a pooler is in front of the server: then the server has few of our connections."""
+    # A pooler gives a client a number of its own for the process id of the server's session.
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return config.database_prepare == "off" or row != (connection.info.backend_pid,)
+
+
+def check_prepared_statements(config: "Config") -> None:
+    """Raise `ConfigError` when a pooler loses the statements that the service prepares. Raises psycopg's errors."""
+    # psycopg gives the first statement of every connection the same name. A connection's next transaction may get a
+    # session without that statement (26000), and another connection a session that has one of that name (42P05).
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(psycopg.connect(config.conninfo()(), autocommit=True, prepare_threshold=0))
+            for _ in range(PREPARING_CONNECTIONS)
+        ]
+        try:
+            # Two transactions of a connection one after the other meet the pooler's other sessions where it takes turns
+            # among them. A pooler that prefers the last session meets the next connection.
+            for connection in connections * 2:
+                connection.execute("SELECT 1")
+                connection.execute("SELECT 1")
+        except PREPARED_ELSEWHERE as error:
+            raise ConfigError(
+                f"{config.connection_setting}: a pooler loses prepared statements (SQLSTATE {error.sqlstate}): {REMEDY}"
+            ) from error
 
 
 def check_statement_timeout(config: "Config", connection: psycopg.Connection) -> None:

@@ -223,6 +223,8 @@ class Config(BaseSettings):
     )
     # `iam`: RDS tokens take the place of a password.
     database_auth: DatabaseAuth = choice("DATABASE_AUTH", DatabaseAuth, example="iam", default="password")
+    # `off` is for a pooler that gives each transaction another session, without the statements prepared before.
+    database_prepare: OnOff = choice("DATABASE_PREPARE", OnOff, example="off", default="on")
     # The file of deletions, which outlives the database.
     deletion_ledger: str | None = setting(
         "DELETION_LEDGER", LEDGER_RULE, example=EXAMPLE_LEDGER, pattern=LEDGER_PATTERN, default=None

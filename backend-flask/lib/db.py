@@ -27,7 +27,9 @@ __all__ = ["Db", "get_db", "pool", "query_wrap_array", "query_wrap_object"]
 
 def init_app(app: Flask, config: Config) -> None:
     """Open the application's connection pool, in the background. Call this after the fork."""
-    app.extensions["database_pool"] = DatabasePool(config.conninfo(), config.database_timeout)
+    app.extensions["database_pool"] = DatabasePool(
+        config.conninfo(), config.database_timeout, prepare=config.database_prepare == "on"
+    )
 
 
 def get_database_pool() -> DatabasePool:

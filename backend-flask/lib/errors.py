@@ -10,6 +10,7 @@ from flask import Flask, Response, json, request
 from werkzeug import exceptions as werkzeug
 
 from lib.exceptions import (
+    PREPARED_ELSEWHERE,
     BadRequest,
     CodedError,
     DatabaseUnavailable,
@@ -27,6 +28,8 @@ PROBLEM_JSON = "application/problem+json"
 # By then the pool has tried to reach the database again.
 RETRY_AFTER_SECONDS = 2
 
+# Errors that need no line in the log for each request: a single line has reported the cause.
+REPORTED = (DatabaseUnavailable, NotReady, Overloaded, *PREPARED_ELSEWHERE)
 # The first class of an exception's method resolution order that this table contains decides.
 STATUS_BY_EXCEPTION: dict[type[BaseException], tuple[int, str]] = {
     BadRequest: (400, ""),
@@ -46,6 +49,9 @@ STATUS_BY_EXCEPTION: dict[type[BaseException], tuple[int, str]] = {
     psycopg.InterfaceError: (503, "service_unavailable"),
     # The operating system paused this process for too long.
     psycopg.errors.IdleInTransactionSessionTimeout: (503, "service_unavailable"),
+    # A pooler loses prepared statements: SQLSTATE 42P05 and 26000. The pool logs the remedy.
+    psycopg.errors.DuplicatePreparedStatement: (503, "service_unavailable"),
+    psycopg.errors.InvalidSqlStatementName: (503, "service_unavailable"),
     # After a failover the server is a standby.
     psycopg.errors.ReadOnlySqlTransaction: (503, "service_unavailable"),
     UpstreamUnavailable: (503, "service_unavailable"),
@@ -65,9 +71,7 @@ def handle_exception(error: Exception) -> Response:
     """Return the error response: an array of codes, or an RFC 9457 document."""
     status, code = next(STATUS_BY_EXCEPTION[each] for each in type(error).__mro__ if each in STATUS_BY_EXCEPTION)
     codes = (isinstance(error, CodedError) and error.codes) or (code,)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
-        error, DatabaseUnavailable | NotReady | Overloaded
-    ):
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, REPORTED):
         log_server_error(error)
     body: object = codes
     content_type = "application/json"

@@ -47,8 +47,10 @@ class DatabaseUnavailable(Exception):
     """The circuit breaker is open: the database is away, and the log has a line about that already."""
 
 
+# A pooler has given this transaction another session than the one where its statement was prepared.
+PREPARED_ELSEWHERE = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName)
 # The database is lost, or refuses the statement for now.
-DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable)
+DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable, *PREPARED_ELSEWHERE)
 # ForeignKeyViolation: a row was deleted after the service had read it and before a statement referred to it.
 CLIENT_ERRORS = (ClientError, psycopg.errors.ForeignKeyViolation)
 

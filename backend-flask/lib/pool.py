@@ -1,6 +1,8 @@
 """The pool of connections to Postgres: deadlines, a circuit breaker, and JSON loaded as bytes."""
 
+import logging
 import select
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,10 +19,14 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from lib.circuit_breaker import CircuitBreaker
 from lib.deadline import Deadline
-from lib.exceptions import is_connection_error
+from lib.exceptions import PREPARED_ELSEWHERE, is_connection_error
+
+logger = logging.getLogger("cruddur")
 
 T = TypeVar("T")
 
+# For a pooler that loses prepared statements.
+REMEDY = "set DATABASE_PREPARE=off, or give PgBouncer 1.21 or later max_prepared_statements=200"
 # The threads of a worker process. The pool has one connection for each.
 THREADS = 4
 # The longest pause between two attempts of the pool to open a connection.
@@ -31,6 +37,8 @@ ACQUIRE_TIMEOUT_SECONDS = 0.5
 PROBE_TIMEOUT_SECONDS = 1.0
 # A probe waits this long for an idle connection. Requests may hold all of them.
 IDLE_ACQUIRE_TIMEOUT_SECONDS = 0.01
+# A pooler that loses prepared statements fails many requests. The log has one line in this time.
+REPORT_SECONDS = 60.0
 # The limit of each step on a connection that no request holds, such as the steps of the pool's own threads.
 IO_TIMEOUT_SECONDS = 2.0
 
@@ -59,18 +67,22 @@ class Connection(psycopg.Connection[TupleRow]):
 class DatabasePool:
     """A connection pool that opens in the background, and a circuit breaker.
 
-    The pool calls `conninfo` for each new connection. A pool belongs to one process and does not survive a fork.
+    The pool calls `conninfo` for each new connection. `prepare` is for a database, or a pooler, that keeps prepared
+    statements. A pool belongs to one process and does not survive a fork.
     """
 
-    def __init__(self, conninfo: Callable[[], str], timeout: float = IO_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, conninfo: Callable[[], str], timeout: float = IO_TIMEOUT_SECONDS, *, prepare: bool = True
+    ) -> None:
         self._conninfo = conninfo
         # Seconds that a request may wait for the database.
         self.timeout = timeout
         self._breaker = CircuitBreaker(self._probe)
+        self._reported_at = float("-inf")
         self.pool = ConnectionPool(
             self._conninfo,
             connection_class=Connection,
-            kwargs={"autocommit": True, "prepare_threshold": 0},
+            kwargs={"autocommit": True, "prepare_threshold": 0 if prepare else None},
             configure=configure_connection,
             check=self._check,
             min_size=THREADS,
@@ -106,6 +118,17 @@ class DatabasePool:
             # After a failover the old server is read-only. The pool's other connections lead to that server too.
             self.pool.drain()
             raise
+        except PREPARED_ELSEWHERE as error:
+            # Statements of the pool's other connections are lost too.
+            self._report_lost_statement(error)
+            self.pool.drain()
+            raise
+
+    def _report_lost_statement(self, error: psycopg.Error) -> None:
+        if time.monotonic() - self._reported_at < REPORT_SECONDS:
+            return
+        self._reported_at = time.monotonic()
+        logger.error("a pooler loses prepared statements, and requests fail: SQLSTATE %s: %s", error.sqlstate, REMEDY)
 
     def _acquire(self, deadline: Deadline) -> Connection:
         while True:
@@ -151,7 +174,7 @@ class DatabasePool:
 
     def _probe_new_connection(self) -> None:
         # All of the pool's connections may still wait for a server that is gone. A new connection shows the present.
-        with Connection.connect(self._conninfo(), autocommit=True) as connection:
+        with Connection.connect(self._conninfo(), autocommit=True, prepare_threshold=None) as connection:
             connection.deadline = Deadline(PROBE_TIMEOUT_SECONDS)
             connection.execute("SELECT 1")
 

@@ -85,7 +85,8 @@ def purge_forever(
     purge = Purge(ledger_path)
     while True:
         try:
-            with Connection.connect(conninfo(), autocommit=True) as connection:
+            # Preparing would save little for a statement every half second, and some poolers lose prepared statements.
+            with Connection.connect(conninfo(), autocommit=True, prepare_threshold=None) as connection:
                 while True:
                     sleep(purge.run(connection))
         except Exception as error:  # noqa: BLE001 - an exception would end the thread: also one of a token for IAM
