@@ -3,15 +3,16 @@
 import re
 import secrets
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from harness.ports import HOST, free_port, is_listening
 from harness.postgres import NOTHING, folder
-from harness.processes import launch, program, stop
+from harness.processes import launch, program
 from harness.waiting import poll
 from lib.command_errors import CommandError
 from ops.command import ROOT
@@ -20,7 +21,7 @@ from ops.embedded import unprivileged_command
 INI = ROOT / "docs" / "pgbouncer.ini"
 PROGRAM = program("pgbouncer")
 MISSING = "pgbouncer is not installed: apt-get install pgbouncer"
-START_SECONDS = 30
+START_SECONDS, STOP_SECONDS = 30, 10
 
 
 class Pooler:
@@ -85,7 +86,11 @@ class Pooler:
     def end(self) -> None:
         """Stop PgBouncer, if it runs, for good."""
         if self._process.poll() is None:
-            stop(self._process)
+            # Since 1.23 it would wait on SIGTERM for all of its clients to leave.
+            self.signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            self.kill()
 
 
 @contextmanager

@@ -25,6 +25,8 @@ OURS = ("migrate", "backend", "dev-token")
 # Settings that differ per machine, each with a value that no machine has by default.
 OVERRIDDEN = {
     "AWS_DEFAULT_REGION": "ap-south-1",
+    "DATABASE_PREPARE": "off",
+    "DATABASE_SERVER": "pgbouncer:6432",
     "DATABASE_TIMEOUT_SECONDS": "17",
     "BACKUP_RETENTION_DAYS": "14",
     "DELETION_LEDGER": "/srv/cruddur/.local/ledger/deletions.ledger",
@@ -86,7 +88,7 @@ def published(service: Any) -> list[tuple[str, str, int]]:
     return [(port["host_ip"], port["published"], port["target"]) for port in service["ports"]]
 
 
-@pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer"])
+@pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer", "pgbouncer"])
 def test_services_restart_unless_stopped(services: Any, name: str) -> None:
     assert services[name]["restart"] == "unless-stopped"
 
@@ -191,6 +193,9 @@ def test_only_machine_specific_settings_can_be_overridden() -> None:
     seen = str(services)
     assert [name for name, value in OVERRIDDEN.items() if value not in seen] == []
     assert services["backend"]["environment"]["CONNECTION_URL"] == (
+        "postgresql://cruddur_service:services@pgbouncer:6432/cruddur"
+    )
+    assert services["dev-token"]["environment"]["CONNECTION_URL"] == (
         "postgresql://cruddur_service:services@db:5432/cruddur"
     )
     assert services["migrate"]["environment"]["SERVICE_CONNECTION_URL"] == (
@@ -205,7 +210,14 @@ def test_backend_gets_every_setting_of_the_example_that_it_reads(tmp_path: Path)
     example = set(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     read = (set(NAMES) | example) - DECIDED - UNREAD
     # The settings of the other services.
-    read -= {"POSTGRES_PASSWORD", "POSTGRES_PORT", "SERVICE_PASSWORD", "LOG_MAX_SIZE", "LOG_MAX_FILES"}
+    read -= {
+        "POSTGRES_PASSWORD",
+        "POSTGRES_PORT",
+        "SERVICE_PASSWORD",
+        "LOG_MAX_SIZE",
+        "LOG_MAX_FILES",
+        "DATABASE_SERVER",
+    }
     environ = {name: f"that of {name}" for name in read}
     dot_env = tmp_path / ".env"
     dot_env.write_text("".join(f"{name}='{value}'\n" for name, value in environ.items()))

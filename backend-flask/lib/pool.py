@@ -107,6 +107,12 @@ class DatabasePool:
             connection.deadline = deadline
             try:
                 yield connection
+            except psycopg.InternalError as error:
+                if error.sqlstate is not None:
+                    raise
+                # psycopg's own error: COMMIT has two results where a pooler adds its error to that of the lost server.
+                connection.close()
+                raise OperationalError("the connection was lost") from error
             finally:
                 connection.deadline = None
                 self.pool.putconn(connection)
