@@ -44,7 +44,7 @@ class Pooler:
         users = own / "userlist.txt"
         users.write_text('"{user}" "{password}"\n'.format(**self._parts))
         self._settings = {
-            "cruddur": f"host={self._parts['host']} port={self._parts.get('port', 5432)} dbname='{self._parts['dbname']}'",
+            "cruddur": "host={host} port={port} dbname='{dbname}'".format(**{"port": 5432} | self._parts),
             "listen_addr": HOST,
             "listen_port": self.port,
             "auth_file": str(users),

@@ -46,10 +46,10 @@ def on_pooled_connections(app: Flask, *statements: str) -> list[TupleRow]:
     rows = []
     held: list[Connection] = [connections.getconn() for _ in range(connections.get_stats()["pool_size"])]
     for connection in held:
-        # psycopg numbers the statements that a connection prepares.
-        (number,) = connection.execute(PREPARED, prepare=False).fetchone() or (0,)
         for statement in statements:
-            cursor = connection.execute(statement.format(number).encode(), prepare=False)
+            # The number of the statement that the connection prepares next.
+            text = statement.format(connection._prepared._prepared_idx)  # noqa: SLF001 - as psycopg
+            cursor = connection.execute(text.encode(), prepare=False)
         if cursor.description:
             rows += cursor.fetchall()
         connections.putconn(connection)
@@ -117,6 +117,20 @@ def test_prepare_off_prepares_nothing(app: Flask, unprepared: Flask, make: Make)
 
     assert prepared(app) > 0
     assert prepared(unprepared) == 0
+
+
+def test_each_connection_has_names_of_its_own(app: Flask, make: Make) -> None:
+    user, connections = make.user(), app.extensions["database_pool"].pool
+    held = [connections.getconn() for _ in range(THREADS)]
+    for connection in held:
+        connections.putconn(connection)
+
+    for path in (f"/api/users/@{user.handle}/short", f"/api/activities/@{user.handle}"):
+        assert {app.test_client().get(path).status_code for _ in range(THREADS)} == {200}
+
+    names = [name for (name,) in on_pooled_connections(app, "SELECT name FROM pg_prepared_statements")]
+    assert len(names) == len(set(names)) == 2 * THREADS
+    assert all(name.startswith("_pg3_") for name in names)
 
 
 def test_pooler_s_second_error_is_a_lost_connection(app: Flask) -> None:

@@ -1,6 +1,7 @@
 """The pool of connections to Postgres: deadlines, a circuit breaker, and JSON loaded as bytes."""
 
 import logging
+import secrets
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ logger = logging.getLogger("cruddur")
 T = TypeVar("T")
 
 # For a pooler that loses prepared statements.
-REMEDY = "set DATABASE_PREPARE=off, or give PgBouncer 1.21 or later max_prepared_statements=200"
+REMEDY = "set DATABASE_PREPARE=off, or give PgBouncer 1.22 or later max_prepared_statements=200"
 # The threads of a worker process. The pool has one connection for each.
 THREADS = 4
 # The longest pause between two attempts of the pool to open a connection.
@@ -37,6 +38,8 @@ ACQUIRE_TIMEOUT_SECONDS = 0.5
 PROBE_TIMEOUT_SECONDS = 1.0
 # A probe waits this long for an idle connection. Requests may hold all of them.
 IDLE_ACQUIRE_TIMEOUT_SECONDS = 0.01
+# A statement's name `_pg3_<number>` is shorter than Postgres' limit of 63 bytes.
+MAX_STATEMENT_NUMBER = 2**63
 # A pooler that loses prepared statements fails many requests. The log has one line in this time.
 REPORT_SECONDS = 60.0
 # The limit of each step on a connection that no request holds, such as the steps of the pool's own threads.
@@ -194,6 +197,11 @@ class JSONBytesLoader(Loader):
 
 
 def configure_connection(connection: Connection) -> None:
-    """Register loaders for `json` in text and in binary format: both return the bytes that Postgres sent."""
+    """Register loaders for `json` in text and in binary format: both return the bytes that Postgres sent.
+
+    Give the connection's prepared statements names that no other connection has. psycopg counts from 0 on each: behind
+    a pooler that loses statements, a connection would run another connection's statement, and return its rows.
+    """
+    connection._prepared._prepared_idx = secrets.randbelow(MAX_STATEMENT_NUMBER)  # noqa: SLF001 - there is no option
     connection.adapters.register_loader("json", JSONBytesLoader)
     connection.adapters.register_loader("json", ByteaBinaryLoader)
