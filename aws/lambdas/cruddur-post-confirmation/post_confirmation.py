@@ -76,7 +76,8 @@ def create_row(attributes: dict[str, str]) -> str:
     """
     # Each call opens a connection. Until the next sign-up the server may change, and a frozen Lambda
     # would occupy one of the server's connections in vain.
-    with psycopg.connect(conninfo(os.environ), autocommit=True) as connection:
+    # Unprepared: RDS Proxy would keep a connection for a client that has prepared statements.
+    with psycopg.connect(conninfo(os.environ), autocommit=True, prepare_threshold=None) as connection:
         taken = False
         for row in candidate_rows(attributes):
             outcome = execute(connection, row | {"cognito_user_id": attributes["sub"]})
