@@ -10,6 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from harness.nginx import TEMPLATE
+from harness.pgbouncer import INI
 from harness.ports import free_port
 from lib.conninfo import check_connection_url
 from ops.command import ROOT
@@ -168,6 +169,51 @@ def test_ledger_has_a_volume_that_the_image_gives_to_its_user(services: Any) -> 
     assert ledger["target"].removeprefix("/srv/cruddur/") in line.split()
     assert str(Path(OVERRIDDEN["DELETION_LEDGER"]).parent) == ledger["target"]
     assert not services["backend"]["environment"].get("DELETION_LEDGER")
+
+
+def test_pooler_runs_our_ini_unprivileged_and_only_by_its_profile(services: Any) -> None:
+    pgbouncer, backend = services["pgbouncer"], services["backend"]
+    (ini,) = pgbouncer["volumes"]
+
+    assert re.fullmatch(r"edoburu/pgbouncer:v\d+\.\d+\.\d+-p\d+", pgbouncer["image"])
+    assert (Path(ini["source"]), ini["target"], ini["read_only"]) == (INI, "/etc/pgbouncer/pgbouncer.ini", True)
+    assert (pgbouncer["read_only"], pgbouncer["cap_drop"], pgbouncer["user"]) == (True, ["ALL"], "70:70")
+    assert pgbouncer["security_opt"] == ["no-new-privileges:true"]
+    # On SIGTERM PgBouncer would wait for all clients to leave.
+    assert pgbouncer["stop_signal"] == "SIGINT"
+    assert "ports" not in pgbouncer
+    assert backend["depends_on"]["pgbouncer"] == {"condition": "service_healthy", "required": False}
+    # The ini's own addresses.
+    text = INI.read_text()
+    (port,) = re.findall(r"^listen_port = (\d+)$", text, re.MULTILINE)
+    assert re.findall(r"^cruddur = (.*)$", text, re.MULTILINE) == ["host=db port=5432"]
+    assert OVERRIDDEN["DATABASE_SERVER"] == f"pgbouncer:{port}"
+    assert pgbouncer["healthcheck"]["test"][4:6] == ["-p", port]
+    assert config(profile="pooler")["services"].keys() - config(profile="none")["services"].keys() == {"pgbouncer"}
+
+
+@pytest.mark.parametrize(("password", "line"), [("password", "password"), ('p"\\%s$x\'"', 'p""\\%s$x\'""')])
+def test_pooler_s_file_of_users_holds_any_password(password: str, line: str, tmp_path: Path) -> None:
+    service = config(SERVICE_PASSWORD=password)["services"]["pgbouncer"]
+    (auth_file,) = re.findall(r"^auth_file = (.*)$", INI.read_text(), re.MULTILINE)
+    (program := tmp_path / "pgbouncer").write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    script = command(service)[0]
+    assert script.count(auth_file) == 1
+    # As in the command, compose writes `$$` for a `$`.
+    settings = {name: value.replace("$$", "$") for name, value in service["environment"].items()}
+
+    result = subprocess.run(
+        [*command(service, "entrypoint"), script.replace(auth_file, str(tmp_path / "users"))],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (result.stdout, result.stderr) == ("/etc/pgbouncer/pgbouncer.ini\n", "")
+    assert (tmp_path / "users").read_text() == f'"cruddur_service" "{line}"\n'
+    assert (tmp_path / "users").stat().st_mode & 0o777 == 0o600
 
 
 def test_stop_grace_period_covers_a_graceful_shutdown(services: Any) -> None:

@@ -272,6 +272,19 @@ def test_down_and_up_keep_data_and_keys(stack: Stack) -> None:
     assert stack.status("/api/activities", "Written after up") == 200
 
 
+def test_pooler_is_between_backend_and_database(stack: Stack) -> None:
+    stack.up(*("--profile", "pooler"), DATABASE_SERVER="pgbouncer:6432")
+
+    assert stack.status("/api/activities", "Written by way of the pooler") == 200
+    assert stack.posted("Written by way of the pooler")
+    assert run(stack.container("pgbouncer"), "id", "-u") == (0, "70\n")
+    stack.compose("--profile", "pooler", "stop", "pgbouncer")
+    assert stack.container("pgbouncer").attrs["State"]["ExitCode"] == 0
+    wait_until(lambda: stack.status("/readyz") == 503)
+    stack.up()
+    assert stack.posted("Written by way of the pooler")
+
+
 def test_viewer_receives_the_traces(stack: Stack) -> None:
     stack.up(*("--profile", "observe"), OTEL_EXPORTER_OTLP_ENDPOINT="http://viewer:4318", OTEL_METRICS_EXPORTER="none")
 

@@ -21,8 +21,8 @@ from lib.checks import check_database
 from lib.command_errors import CommandError, ConfigError
 from lib.pool import REMEDY, THREADS
 from tests.factories import Make
+from tests.pooler import LOST_STATEMENT, PREPARED, config
 from tests.service import process_fails, serving
-from tests.test_pooler import LINE, PREPARED, config
 from tests.tokens import bearer, token
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
@@ -169,7 +169,9 @@ def test_lost_statement_at_run_time_is_503(
     assert {(response.status_code, response.data, response.headers["Retry-After"]) for response in responses} == {
         (HTTPStatus.SERVICE_UNAVAILABLE, b'["service_unavailable"]', "2")
     }
-    assert [record.getMessage() for record in caplog.records if record.name == "cruddur"] == [LINE.format("26000")]
+    assert [record.getMessage() for record in caplog.records if record.name == "cruddur"] == [
+        LOST_STATEMENT.format("26000")
+    ]
 
 
 SLOW_COMMIT = """

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -12,24 +11,16 @@ from psycopg.rows import TupleRow
 from app import create_app
 from lib.checks import check_database
 from lib.command_errors import ConfigError
-from lib.config import Config
 from lib.deadline import Deadline
-from lib.pool import REMEDY, THREADS, Connection
-from tests.conftest import FRONTEND, SignIn
+from lib.pool import THREADS, Connection
+from tests.conftest import SignIn
 from tests.factories import Make
-from tests.tokens import pool
+from tests.pooler import LOST_STATEMENT, PREPARED, config
 
 PID = "SELECT pg_backend_pid()"
-PREPARED = "SELECT count(*) FROM pg_prepared_statements"
-LINE = "a pooler loses prepared statements, and requests fail: SQLSTATE {}: " + REMEDY
 # As in another session. psycopg would notice a bare DEALLOCATE, and prepare its statements again.
 WITHOUT_STATEMENTS = "DO 'BEGIN EXECUTE ''DEALLOCATE ALL''; END'"
 OTHER_SESSIONS = [("26000", WITHOUT_STATEMENTS), ("42P05", "PREPARE _pg3_{} AS SELECT 1")]
-
-
-def config(url: str, jwks_url: str = "file:///none", **settings: Any) -> Config:
-    """Return the settings of a service with this database."""
-    return Config(connection_url=url, frontend_urls=(FRONTEND,), **settings, **pool(jwks_url))
 
 
 @pytest.fixture
@@ -71,7 +62,7 @@ def test_lost_statement_is_503_and_drains_the_pool(
 
     assert (response.status_code, response.json) == (503, ["service_unavailable"])
     assert int(response.headers["Retry-After"]) > 0
-    assert [record.getMessage() for record in caplog.records] == [LINE.format(sqlstate)]
+    assert [record.getMessage() for record in caplog.records] == [LOST_STATEMENT.format(sqlstate)]
     assert [client.get(each).status_code for each in (path, other)] == [200, 200]
     assert set(on_pooled_connections(app, PID)).isdisjoint(before)
 
