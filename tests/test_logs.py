@@ -21,7 +21,16 @@ from harness.ports import free_port
 from harness.postgres import rows
 from harness.processes import UNLIMITED, tree
 from harness.waiting import wait_until
-from lib.logs import QUEUE_SIZE, REQUESTS, BoundedQueueHandler, ContextFilter, JSONFormatter, Stream, TextFormatter
+from lib.logs import (
+    QUEUE_SIZE,
+    REQUESTS,
+    BoundedQueueHandler,
+    ContextFilter,
+    JSONFormatter,
+    RepetitionFilter,
+    Stream,
+    TextFormatter,
+)
 from ops.command import ROOT
 from tests import tokens
 from tests.factories import Make, User
@@ -298,6 +307,18 @@ def test_record_has_the_context_of_its_own_thread() -> None:
     thread.join()
 
     assert json.loads(JSONFormatter().format(handler.records.get()))["route"] == "/livez"
+
+
+def test_repeated_message_is_logged_once_in_a_time() -> None:
+    filters = {seconds: RepetitionFilter(seconds) for seconds in (60, 0)}
+
+    def accepted(seconds: int) -> list[bool]:
+        """Return which of three records are logged. The first two differ in their arguments."""
+        records = [record("discarding %s", "one"), record("discarding %s", "two"), record("connecting")]
+        return [bool(filters[seconds].filter(each)) for each in records]
+
+    assert [accepted(60), accepted(60)] == [[True, False, True], [False, False, False]]
+    assert accepted(0) == [True, True, True]
 
 
 def test_full_queue_drops_and_counts_records() -> None:

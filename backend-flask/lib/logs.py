@@ -21,6 +21,8 @@ STDERR = 2
 QUEUE_SIZE = 10_000
 FLUSH_SECONDS = 1.0
 NOTICE_SECONDS = 1.0
+# The log of psycopg's pool has each message once in this time.
+REPETITION_SECONDS = 10.0
 REQUESTS = "cruddur.request"
 # The attributes of a record that become keys of the JSON object.
 KEYS = ("trace_id", "request_id", "method", "route", "status", "duration_ms")
@@ -45,6 +47,8 @@ def configure_logging(*, is_json: bool, context: Callable[[], dict[str, Any]]) -
     logging._srcfile = None  # noqa: SLF001 - the documented switch for the caller's file and line
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
+    # In an outage behind a pooler each probe costs a connection, ten times a second.
+    logging.getLogger("psycopg.pool").addFilter(RepetitionFilter(REPETITION_SECONDS))
     # The default hooks print to sys.stderr, in the failed thread and with the exception's text.
     threading.excepthook = log_thread_failure
     sys.unraisablehook = log_unraisable
@@ -163,6 +167,23 @@ class ContextFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields, and accept every record."""
         record.__dict__.update(self._context())
+        return True
+
+
+class RepetitionFilter(logging.Filter):
+    """Filter that accepts a message, whatever its arguments, once in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._accepted_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the message is the first for so long."""
+        now = time.monotonic()
+        if now - self._accepted_at.get(record.msg, float("-inf")) < self._seconds:
+            return False
+        self._accepted_at[record.msg] = now
         return True
 
 
