@@ -1,5 +1,6 @@
 """Load db/schema.sql in one transaction. A second run changes nothing."""
 
+import sys
 import time
 
 from psycopg import Connection
@@ -11,6 +12,8 @@ from ops.command import ROOT, Database, argument_parser, run, selected_database
 # The id of the advisory lock: one process loads or migrates, the others wait.
 SCHEMA_LOCK_ID = 4567
 LOCK_POLL_SECONDS = 0.05
+# The build of an index takes long, and the waiting process says why it waits.
+POLLS_BEFORE_MESSAGE = 40
 
 
 def schema_load(database: Database) -> str:
@@ -38,7 +41,11 @@ def wait_for_lock(connection: Connection, statement: str) -> None:
 
     A statement that waits would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for all older snapshots.
     """
+    polls = 0
     while connection.execute(statement.encode(), [SCHEMA_LOCK_ID]).fetchone() != (True,):
+        polls += 1
+        if polls == POLLS_BEFORE_MESSAGE:
+            print("cruddur: another process migrates or loads the schema: waiting", file=sys.stderr, flush=True)
         time.sleep(LOCK_POLL_SECONDS)
 
 

@@ -1,23 +1,18 @@
-"""Alembic's environment: it runs the revisions on a URL of libpq's, each in a transaction of its own."""
+"""Alembic's environment: it runs the revisions on the given connection, each in a transaction of its own."""
 
-import psycopg
 from alembic import context
 from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import StaticPool
 
-from lib.conninfo import conninfo
-
-url = conninfo(context.config.attributes["url"])
-# psycopg connects, so that several hosts, options and TLS in the URL work as in the service.
-engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
+attributes = context.config.attributes
+# psycopg has connected, so that several hosts, options and TLS in the URL work as in the service.
+engine = create_engine("postgresql+psycopg://", creator=lambda: attributes["connection"], poolclass=StaticPool)
 with engine.connect() as connection:
-    connection.exec_driver_sql(f"SET lock_timeout = '{context.config.attributes['lock_timeout']}'")
-    connection.commit()
     # CREATE INDEX CONCURRENTLY cannot run inside a transaction.
     context.configure(
         connection=connection,
         transaction_per_migration=True,
-        on_version_apply=context.config.attributes["on_version_apply"],
+        on_version_apply=attributes["on_version_apply"],
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from alembic import op
 
+from ops.indexes import build_index
+
 revision = "0016"
 down_revision = "0015"
 
@@ -19,18 +21,15 @@ COLUMN = (
     """,
     "ALTER TABLE messages VALIDATE CONSTRAINT messages_expires_at_check",
 )
-# An interrupted build leaves an invalid index, which no statement can use.
+# Each is built while writes go on.
 INDEXES = (
-    "DROP INDEX CONCURRENTLY IF EXISTS messages_message_group_idx",
-    """
-    CREATE INDEX CONCURRENTLY messages_message_group_idx ON messages
-        (message_group_uuid, created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'))
-    """,
-    "DROP INDEX CONCURRENTLY IF EXISTS messages_purge_idx",
-    "CREATE INDEX CONCURRENTLY messages_purge_idx ON messages (expires_at) WHERE expires_at IS NOT NULL",
+    (
+        "CREATE INDEX messages_message_group_idx ON public.messages USING btree"
+        " (message_group_uuid, created_at DESC, uuid DESC, COALESCE(expires_at, 'infinity'::timestamp with time zone))"
+    ),
+    "CREATE INDEX messages_purge_idx ON public.messages USING btree (expires_at) WHERE (expires_at IS NOT NULL)",
     # The next primary key.
-    "DROP INDEX CONCURRENTLY IF EXISTS messages_uuid_key",
-    "CREATE UNIQUE INDEX CONCURRENTLY messages_uuid_key ON messages (uuid)",
+    "CREATE UNIQUE INDEX messages_uuid_key ON public.messages USING btree (uuid)",
 )
 # A message that was written since the SQL file ran is stored already.
 LAST_MESSAGES = """
@@ -59,12 +58,17 @@ LAST_MESSAGES = """
 
 def upgrade() -> None:
     """Run the statements outside of a transaction, and between them the SQL file of the same name as one."""
-    with op.get_context().autocommit_block():
-        cursor = op.get_bind().connection.cursor()
-        cursor.execute("SELECT to_regclass('last_messages')")
-        # A previous attempt may have come this far. The indexes are in use then.
-        if cursor.fetchone() == (None,):
-            for statement in (*COLUMN, *INDEXES):
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute("SELECT to_regclass('last_messages')")
+    # A previous attempt may have come this far. The indexes are in use then.
+    if cursor.fetchone() == (None,):
+        with op.get_context().autocommit_block():
+            cursor = op.get_bind().connection.cursor()
+            for statement in COLUMN:
                 cursor.execute(statement)
-            cursor.execute(Path(__file__).with_suffix(".sql").read_bytes())
-        cursor.execute(LAST_MESSAGES)
+        for definition in INDEXES:
+            build_index(definition)
+        with op.get_context().autocommit_block():
+            op.get_bind().connection.cursor().execute(Path(__file__).with_suffix(".sql").read_bytes())
+    with op.get_context().autocommit_block():
+        op.get_bind().connection.cursor().execute(LAST_MESSAGES)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from alembic import op
 
+from ops.indexes import build_index
+
 revision = "0017"
 down_revision = "0016"
 
-# An interrupted build leaves an invalid index, which no statement can use.
+# Each is built while writes go on.
 INDEXES = (
-    "DROP INDEX CONCURRENTLY IF EXISTS activities_author_idx",
-    "CREATE INDEX CONCURRENTLY activities_author_idx ON activities (user_uuid)",
-    "DROP INDEX CONCURRENTLY IF EXISTS messages_user_idx",
-    "CREATE INDEX CONCURRENTLY messages_user_idx ON messages (user_uuid)",
+    "CREATE INDEX activities_author_idx ON public.activities USING btree (user_uuid)",
+    "CREATE INDEX messages_user_idx ON public.messages USING btree (user_uuid)",
 )
 # A user with a handle of deleted users gets another, which begins with an underscore and ends with a part of the uuid.
 USERS = (
@@ -107,9 +107,11 @@ VIEW = """
 
 def upgrade() -> None:
     """Run the statements outside of a transaction, and between them the SQL file of the same name as one."""
+    for definition in INDEXES:
+        build_index(definition)
     with op.get_context().autocommit_block():
         cursor = op.get_bind().connection.cursor()
-        for statement in (*INDEXES, *USERS, *DELETIONS):
+        for statement in (*USERS, *DELETIONS):
             cursor.execute(statement)
         cursor.execute(Path(__file__).with_suffix(".sql").read_bytes())
         cursor.execute(VIEW)
