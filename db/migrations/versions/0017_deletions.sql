@@ -214,7 +214,7 @@ DECLARE
             SELECT ctid FROM public.blocks WHERE blocker_uuid = $1 LIMIT $2))',
         'DELETE FROM public.blocks WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM public.blocks WHERE blocked_uuid = $1 LIMIT $2))',
-        -- The array has an index, and the message another one, so a row here takes as long as ten elsewhere.
+        -- The message has an index of trigrams, so a row here takes as long as ten elsewhere.
         'WITH removed AS (
             DELETE FROM public.mentionings WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM public.mentionings WHERE user_uuid = $1 LIMIT ($2 + 9) / 10))
