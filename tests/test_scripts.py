@@ -231,6 +231,29 @@ def test_plans_show_the_cost_of_each_read(new_url: str) -> None:
     ]
 
 
+def test_volume_measures_writes_and_undoes_them(new_url: str) -> None:
+    succeeds("db-create", CONNECTION_URL=new_url)
+    succeeds("db-schema-load", CONNECTION_URL=new_url)
+    succeeds("db-seed", "--users", "50", "--activities", "2000", CONNECTION_URL=new_url)
+    contents = "SELECT count(*), sum(likes_count), count(*) FILTER (WHERE expires_at <= now()) FROM activities"
+    before = rows(new_url, contents)
+
+    output = succeeds("db-plans", "--volume", CONNECTION_URL=new_url)
+
+    assert rows(new_url, contents) == before
+    figures = {line[:34].strip(): line[34:].split() for line in output.splitlines()}
+    for title in ("a post", "a post with a mention, a hashtag", "a like"):
+        assert int(figures[title][1]) > 0
+    assert float(figures["posts a second"][0]) > 0
+    assert float(figures["purged rows a second"][0]) > 0
+    assert int(figures["activities"][0]) == before[0][0]
+    assert float(figures["activities_search_idx"][0]) > 0
+    # The writes are rolled back, but a production database confirms them.
+    refused = script("db-plans", "prod", "--volume", answer="another\n", PROD_CONNECTION_URL=new_url)
+    assert "This writes and rolls back in" in refused.stderr
+    assert "a post" not in refused.stdout
+
+
 def test_url_may_have_several_hosts_options_and_an_encoded_password(owner: psycopg.Connection) -> None:
     info = owner.info
     # A server with trust authentication accepts any password, so the test uses a difficult one.
