@@ -293,7 +293,7 @@ def measure_write(connection: Connection, query: Query) -> Cost:
 
 
 def post_rate(connection: Connection) -> float:
-    """Return the number of posts that one connection writes in a second, and undo them. There is no commit."""
+    """Return the number of posts that one connection writes in a second, without a commit, and undo them."""
     query = post_query(write_queries(connection)[0].parameters["user_uuid"])
     return max(rate_of_posts(connection, query) for _ in range(ATTEMPTS))
 
@@ -338,14 +338,19 @@ def print_costs(database: Database, attempts: int) -> None:
 
 
 def print_volume(database: Database) -> None:
-    """Print the costs of writes, the rates of posts and of the purge, and the sizes. Raises `CommandError`."""
+    """Print the costs of writes, and the rates of posts and of the purge. Raises `CommandError`."""
     with database.connect() as connection:
         database.confirm("writes and rolls back in", connection)
         for query in write_queries(connection):
             print_cost(query, measure_write(connection, query))
         print(f"{'posts a second':34} {post_rate(connection):8.0f}")
         print(f"{'purged rows a second':34} {purge_rate(connection):8.0f}  {BATCHES} batches of {BATCH}")
-        print(f"\n{'table':34} {'rows':>10} {'bytes/row':>10} {'in indexes':>10} {'MB':>8}")
+
+
+def print_sizes(database: Database) -> None:
+    """Print the rows and sizes of tables, and the sizes of indexes."""
+    with database.connect() as connection:
+        print(f"{'table':34} {'rows':>10} {'bytes/row':>10} {'in indexes':>10} {'MB':>8}")
         for name, table, indexes in connection.execute(TABLES).fetchall():
             count = connection.execute(SQL("SELECT count(*) FROM {}").format(Identifier(name))).fetchone()
             rows = count[0] if count else 0
@@ -354,6 +359,7 @@ def print_volume(database: Database) -> None:
         print(f"\n{'index':34} {'MB':>8}")
         for name, size in connection.execute(INDEXES):
             print(f"{name:34} {megabytes(size)}")
+        print()
 
 
 def megabytes(size: int) -> str:
@@ -369,6 +375,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     with selected_database(args) as database:
+        if args.volume:
+            # The rows of the writes leave their space behind, until VACUUM.
+            print_sizes(database)
         print_costs(database, ATTEMPTS if args.volume else 1)
         if args.volume:
             print_volume(database)
