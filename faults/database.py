@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 
 import psycopg
@@ -15,10 +13,10 @@ from faults.writers import Writers
 from harness.environment import Postgres, environment, postgres, serving
 from harness.load import NEVER, Answers, getting, load
 from harness.ports import HOST
-from harness.postgres import NOTHING, Cluster, folder, running
-from harness.proxy import Proxy, proxy
+from harness.postgres import NOTHING
+from harness.proxy import proxy
+from harness.standby import standby_of, wait_for_standby
 from harness.waiting import sleep, wait_until
-from ops.command import data_dir
 
 WRITERS, READERS = 16, 8
 # Between two requests of a reader: the machine has time for others also while each response comes at once.
@@ -35,8 +33,7 @@ LOST_SECONDS = 0.7
 # Without the service's own deadline.
 PATIENT = {"DATABASE_TIMEOUT_SECONDS": "30"}
 # From primary to standby.
-DISTANCE_SECONDS, FOLLOW_SECONDS = 0.05, 30
-STREAMING = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'"
+DISTANCE_SECONDS = 0.05
 SLOWER_BY, CLIENTS = 3, 32
 DEADLINE_SECONDS, NORMAL_SECONDS = 2, 0.25
 LOCK_PATIENCE = 10
@@ -148,12 +145,16 @@ def down(*, broken: bool, seconds: int = 6) -> Figures:
 @drill("standby-promoted", "commits that wait for the standby: `synchronous_standby_names` (here they do not)")
 def promoted(*, broken: bool, seconds: float = 3) -> Figures:
     """Kill the primary (-9) under 16 writers with keys, and promote its standby, 50 ms away."""
-    with postgres() as primary, proxy(primary.cluster.port) as network, standby_of(primary, network) as standby:
+    with (
+        postgres() as primary,
+        proxy(primary.cluster.port) as network,
+        standby_of(primary.cluster, network.port) as standby,
+    ):
         if not broken:
             # The primary acknowledges nothing that its standby does not have on its disk.
             primary.rows("ALTER SYSTEM SET synchronous_standby_names = '*'")
             primary.rows("SELECT pg_reload_conf()")
-            wait_for_standby(primary, "sync")
+            wait_for_standby(primary.cluster, "sync")
         network.delay(DISTANCE_SECONDS)
         ports = f"{primary.cluster.port},{standby.port}"
         words = {"host": f"{HOST},{HOST}", "port": ports, "target_session_attrs": "read-write"}
@@ -171,23 +172,6 @@ def promoted(*, broken: bool, seconds: float = 3) -> Figures:
             yield from writers.lost_and_doubled(Postgres(standby, primary.people))
             yield at_most("first write after the promotion", 5, first.ended - promotion, "s")
             yield writers.neither_200_nor_503()
-
-
-@contextmanager
-def standby_of(primary: Postgres, network: Proxy) -> Iterator[Cluster]:
-    """Run a standby that follows the primary by way of the network while this lasts."""
-    with folder(data_dir()) as own:
-        standby = Cluster(own)
-        source = make_conninfo(primary.cluster.url(dbname=""), port=network.port)
-        primary.cluster.run("pg_basebackup", "-D", str(standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")
-        with running(standby):
-            wait_for_standby(primary, "async")
-            yield standby
-
-
-def wait_for_standby(primary: Postgres, state: str) -> None:
-    """Wait until the standby follows in that state. Raises `CommandError`."""
-    wait_until(lambda: primary.rows(STREAMING) == [(state,)], f"the standby's state {state}", FOLLOW_SECONDS)
 
 
 # The short form too is longer than a request may take.

@@ -1,5 +1,6 @@
 """Postgres clusters of a test's or a drill's own: they can be stopped, killed and started again."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -136,6 +137,14 @@ class Cluster:
         self._signal(signal.SIGKILL)
         wait_until(lambda: not any(map(is_alive, processes)), "the end of a killed Postgres", STOP_SECONDS)
 
+    def freeze(self) -> None:
+        """Stop all of its processes (SIGSTOP): sessions stay open, and nothing answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
     def stop(self) -> None:
         """Stop the server as an operator does: sessions end, and the data are checkpointed."""
         self._signal(signal.SIGINT)
@@ -144,6 +153,11 @@ class Cluster:
         """Stop the server, if it runs, for good."""
         if self.is_running:
             self._signal(signal.SIGQUIT)
+
+    def _signal_all(self, number: int) -> None:
+        assert self._process is not None
+        for pid in tree(self._process.pid):
+            os.kill(pid, number)
 
     def _signal(self, number: int) -> None:
         assert self._process is not None

@@ -1,0 +1,42 @@
+"""A standby that follows a cluster by streaming replication."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+
+from harness.postgres import NOTHING, Cluster, folder, running
+from harness.waiting import wait_until
+from ops.command import data_dir
+
+FOLLOW_SECONDS = 30
+STREAMING = (
+    "SELECT pg_stat_replication.sync_state FROM pg_stat_replication WHERE pg_stat_replication.state = 'streaming'"
+)
+
+
+@contextmanager
+def standby_of(
+    primary: Cluster, port: str, parent: Path | None = None, *, options: Mapping[str, str] = NOTHING
+) -> Iterator[Cluster]:
+    """Run a standby that follows the primary by way of `port` while this lasts. Raises `CommandError`."""
+    with folder(parent or data_dir()) as own:
+        standby = Cluster(own, options=options)
+        source = make_conninfo(primary.url(dbname=""), port=port)
+        primary.run("pg_basebackup", "-D", str(standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")
+        with running(standby):
+            wait_for_standby(primary, "async")
+            yield standby
+
+
+def wait_for_standby(primary: Cluster, state: str) -> None:
+    """Wait until the standby follows in that state. Raises `CommandError`."""
+    wait_until(lambda: (state,) in primary.rows(STREAMING), f"the standby's state {state}", FOLLOW_SECONDS)
+
+
+def wait_for_replay(primary: Cluster, standby: Cluster) -> None:
+    """Wait until the standby has replayed all that the primary has written. Raises `CommandError`."""
+    ((position,),) = primary.rows("SELECT pg_current_wal_insert_lsn()")
+    replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+    wait_until(lambda: standby.rows(replayed, position) == [(True,)], "the standby's replay", FOLLOW_SECONDS)
