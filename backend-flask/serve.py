@@ -26,7 +26,7 @@ from granian.server import MPServer
 
 from app import create_app
 from lib import telemetry
-from lib.checks import check_database, check_key_set, check_port
+from lib.checks import check_database, check_key_set, check_port, check_standby
 from lib.command_errors import ConfigError, deprecated
 from lib.config import Config
 from lib.draining import drain
@@ -178,6 +178,7 @@ def main() -> None:
         check_port(config)
         check_key_set(config)
         check_database(config)
+        check_standby(config)
         descriptors = raise_descriptor_limit()
     except ConfigError as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))

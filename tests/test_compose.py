@@ -25,6 +25,7 @@ from tests.settings import NAMES
 OURS = ("migrate", "backend", "dev-token")
 # Settings that differ per machine, each with a value that no machine has by default.
 OVERRIDDEN = {
+    "READ_CONNECTION_URL": "postgresql://cruddur_service:services@standby:5432/cruddur",
     "AWS_DEFAULT_REGION": "ap-south-1",
     "DATABASE_PREPARE": "off",
     "DATABASE_SERVER": "pgbouncer:6432",

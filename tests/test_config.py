@@ -13,6 +13,7 @@ from lib.conninfo import NOT_ENCODED, check_connection_url
 from tests.settings import NAMES, REQUIRED, URL, load
 
 COGNITO = "https://cognito-idp.us-east-1.amazonaws.com"
+STANDBYS = "postgresql://u@a,b:5433/d?load_balance_hosts=random&target_session_attrs=standby"
 SERVICE_URL = "postgresql://cruddur_service@db/cruddur"
 FIELDS = {str(field.validation_alias): field for field in Config.model_fields.values()}
 # The OpenTelemetry SDK reads these settings. `Config` keeps only the fact that each is set.
@@ -60,6 +61,7 @@ def test_unset_variable_has_a_default() -> None:
         "rate_limit_searches": 60,
         "rate_limit_rejected_tokens": 60,
         "rate_limit_storage_url": None,
+        "read_connection_url": None,
         "database_auth": "password",
         "database_prepare": "on",
         "deletion_ledger": None,
@@ -174,6 +176,7 @@ def test_malformed_service_url_does_not_fall_back_to_owner_url() -> None:
 DIGITS = "it is not made of the digits 0 to 9 alone"
 FORM = "it does not have that form"
 CHOICES = "it is none of the choices"
+OTHER_SERVERS = "its target_session_attrs is not standby: leave it out"
 LOGIN_HOST = "its host or port holds another character than lower case letters, digits, - and ."
 SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not know"
 
@@ -295,6 +298,9 @@ SYNTAX = "it is not in libpq's syntax, or has a parameter that libpq does not kn
         ("RATE_LIMIT_STORAGE_URL", "redis://a/name", "its path is not the number of a database"),
         ("RATE_LIMIT_STORAGE_URL", "redis://a?db=1", "it has a query or a fragment"),
         ("RATE_LIMIT_STORAGE_URL", "redis://a#1", "it has a query or a fragment"),
+        ("READ_CONNECTION_URL", "postgresql://u@h", "it names no database"),
+        ("READ_CONNECTION_URL", "postgresql://u@h/d?target_session_attrs=any", OTHER_SERVERS),
+        ("READ_CONNECTION_URL", "postgresql://u@h/d?target_session_attrs=prefer-standby", OTHER_SERVERS),
         ("DATABASE_AUTH", "kerberos", CHOICES),
         ("DATABASE_PREPARE", "false", CHOICES),
         ("DATABASE_PREPARE", "OFF", CHOICES),
@@ -403,7 +409,8 @@ def test_pydantic_error_never_quotes_the_value() -> None:
 
 
 def test_repr_hides_passwords() -> None:
-    urls = {"SERVICE_CONNECTION_URL": "postgresql://u:s3cr3t@h/d", "RATE_LIMIT_STORAGE_URL": "redis://:s3cr3t@h"}
+    names = ("SERVICE_CONNECTION_URL", "READ_CONNECTION_URL")
+    urls = dict.fromkeys(names, "postgresql://u:s3cr3t@h/d") | {"RATE_LIMIT_STORAGE_URL": "redis://:s3cr3t@h"}
     config = load(**REQUIRED, **urls)
 
     assert "p%2Fw" not in f"{config}{config!r}"
@@ -432,6 +439,7 @@ def test_repr_hides_passwords() -> None:
         ("RATE_LIMIT_SEARCHES", "999999", "rate_limit_searches", 999_999),
         ("RATE_LIMIT_REJECTED_TOKENS", "1", "rate_limit_rejected_tokens", 1),
         ("RATE_LIMIT_REJECTED_TOKENS", "999999", "rate_limit_rejected_tokens", 999_999),
+        ("READ_CONNECTION_URL", STANDBYS, "read_connection_url", STANDBYS),
         ("RATE_LIMIT_STORAGE_URL", "redis://[::1]", "rate_limit_storage_url", "redis://[::1]"),
         ("RATE_LIMIT_STORAGE_URL", "rediss://:p%2F@a:1/15", "rate_limit_storage_url", "rediss://:p%2F@a:1/15"),
         ("DELETION_LEDGER", "/a", "deletion_ledger", "/a"),
@@ -514,6 +522,7 @@ PASSWORDS = [
     [
         ("CONNECTION_URL", "postgresql://user:{}@db:5432/cruddur"),
         ("SERVICE_CONNECTION_URL", "postgres://{}@db/cruddur?sslmode=require"),
+        ("READ_CONNECTION_URL", "postgres://{}@standby/cruddur?sslmode=require"),
         ("RATE_LIMIT_STORAGE_URL", "rediss://:{}@redis:6379/0"),
     ],
 )

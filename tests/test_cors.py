@@ -9,7 +9,7 @@ from tests.conftest import FRONTEND
 from tests.tokens import pool
 
 HOME = "/api/activities/home"
-ASKED = "authorization,content-type,idempotency-key,if-none-match,traceparent,tracestate"
+ASKED = "authorization,content-type,cruddur-seen,idempotency-key,if-none-match,traceparent,tracestate"
 
 
 def client_of(*frontends: str) -> FlaskClient:
@@ -76,7 +76,7 @@ def test_frontend_may_read_responses_and_errors(path: str, status: int) -> None:
     assert response.status_code == status
     assert response.headers["Access-Control-Allow-Origin"] == FRONTEND
     assert set(response.headers["Access-Control-Expose-Headers"].split(", ")) == {
-        *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
+        *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed", "Cruddur-Seen"),
         *("RateLimit-Policy", "RateLimit"),
     }
 

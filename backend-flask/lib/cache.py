@@ -47,18 +47,27 @@ class SingleFlightCache(Generic[T]):
         self._call: InFlightCall[T] | None = None
         self._starting = threading.Lock()
 
-    def get(self, read: Callable[[], tuple[Page, T]]) -> tuple[Page, T]:
-        """Return the result of `read`, or of another caller's. All waiting callers get the exceptions of `read`."""
-        now = time.monotonic()
-        while True:
-            call = self._join_or_start(now, read)
-            result = call.future.result()
-            if call.is_live(now):
-                return result
+    def get(self, read: Callable[[], tuple[Page, T]], accept: Callable[[T], bool] = lambda _: True) -> tuple[Page, T]:
+        """Return the result of `read`, or of another caller's. All waiting callers get the exceptions of `read`.
 
-    def _join_or_start(self, now: float, read: Callable[[], tuple[Page, T]]) -> InFlightCall[T]:
+        The caller gets no result that `accept` refuses, unless its execution started after this call.
+        """
+        now = time.monotonic()
+        refused: InFlightCall[T] | None = None
+        while True:
+            call = self._join_or_start(now, read, refused)
+            result = call.future.result()
+            if not call.is_live(now):
+                continue
+            if accept(result[1]) or call.started_at >= now:
+                return result
+            refused = call
+
+    def _join_or_start(
+        self, now: float, read: Callable[[], tuple[Page, T]], refused: InFlightCall[T] | None
+    ) -> InFlightCall[T]:
         with self._starting:
-            if self._call is not None and self._call.may_serve(now, self._max_age):
+            if self._call is not None and self._call is not refused and self._call.may_serve(now, self._max_age):
                 return self._call
             call = self._call = InFlightCall()
         try:

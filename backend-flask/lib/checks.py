@@ -15,7 +15,7 @@ from psycopg.pq import Conninfo
 from lib.command_errors import ConfigError
 from lib.conninfo import conninfo
 from lib.exceptions import PREPARED_ELSEWHERE
-from lib.pool import REMEDY, THREADS
+from lib.pool import REMEDY, THREADS, read_history
 
 if TYPE_CHECKING:
     from lib.config import Config
@@ -98,7 +98,8 @@ def check_database(config: "Config") -> None:
             check_version(config.connection_setting, connection)
             check_encoding(config.connection_setting, connection)
             check_schema(connection)
-            check_connection_limit(config, connection)
+            # Each process has the pool's connections, one for the circuit breaker's probe, and one for the purge.
+            check_connection_limit(config, connection, config.workers * (THREADS + 2))
             check_statement_timeout(config, connection)
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise ConfigError("the database's time zone is not UTC: run bin/db-create, which sets it")
@@ -106,6 +107,41 @@ def check_database(config: "Config") -> None:
             check_prepared_statements(config)
     except psycopg.Error as error:
         raise ConfigError(connection_error(config.connection_setting, config.database_url, error)) from error
+
+
+def check_standby(config: "Config") -> None:
+    """Raise `ConfigError` when READ_CONNECTION_URL names no standby of the database, or one that is of no use.
+
+    Without a reachable standby the service starts with a warning: the primary answers all reads.
+    """
+    conninfo, setting = config.read_conninfo(), "READ_CONNECTION_URL"
+    if conninfo is None:
+        return
+    try:
+        with psycopg.connect(conninfo(), autocommit=True, prepare_threshold=None) as connection:
+            check_version(setting, connection)
+            check_encoding(setting, connection)
+            check_cluster(config, connection)
+            # Each process has the pool's connections, and one for the circuit breaker's probe.
+            check_connection_limit(config, connection, config.workers * (THREADS + 1), f"the server of {setting}")
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split())
+        logger.warning("cruddur: %s: %s: the primary answers all reads until there is a standby", setting, reason)
+
+
+def check_cluster(config: "Config", standby: psycopg.Connection) -> None:
+    """Raise `ConfigError` when a standby follows another primary than the service's."""
+    database = "SELECT pg_control_system.system_identifier, current_database() FROM pg_control_system()"
+    try:
+        with psycopg.connect(config.conninfo()(), autocommit=True, prepare_threshold=None) as primary:
+            read_history(primary)
+            is_same = primary.execute(database).fetchone() == standby.execute(database).fetchone()
+    except psycopg.Error as error:
+        raise ConfigError(connection_error(config.connection_setting, config.database_url, error)) from error
+    if not is_same:
+        raise ConfigError(
+            f"READ_CONNECTION_URL names no standby of the database of {config.connection_setting}: name one of its own"
+        )
 
 
 def check_version(setting: str, connection: psycopg.Connection) -> None:
@@ -140,14 +176,14 @@ def check_schema(connection: psycopg.Connection) -> None:
         raise ConfigError(f"the schema is older than {SCHEMA}, which this version needs: run bin/db-migrate")
 
 
-def check_connection_limit(config: "Config", connection: psycopg.Connection) -> None:
+def check_connection_limit(
+    config: "Config", connection: psycopg.Connection, required: int, server: str = "the server"
+) -> None:
     """Raise `ConfigError` when the server has not enough connections for all of our processes."""
-    # Each worker process has the pool's connections, one for the circuit breaker's probe, and one for the purge.
-    required = config.workers * (THREADS + 2)
     limit = connection.execute(CONNECTION_LIMIT).fetchone()
     if limit and limit[0] < required and not is_pooled(config, connection):
         raise ConfigError(
-            f"WEB_CONCURRENCY={config.workers} wants {required} connections, and the server has {limit[0]} for us: "
+            f"WEB_CONCURRENCY={config.workers} wants {required} connections, and {server} has {limit[0]} for us: "
             "lower it, or raise the server's max_connections or the role's and the database's CONNECTION LIMIT"
         )
 

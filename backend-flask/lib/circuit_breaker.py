@@ -23,10 +23,17 @@ MAX_PROBES = 4
 
 
 class CircuitBreaker:
-    """Circuit breaker of one process. `probe` raises psycopg's errors while the database is away."""
+    """Circuit breaker of one process. `probe` raises psycopg's errors while the database is away.
 
-    def __init__(self, probe: Callable[[], None]) -> None:
+    Requests wait `grace` seconds for the first probe. The log calls the database `server`.
+    """
+
+    def __init__(
+        self, probe: Callable[[], None], *, grace: float = GRACE_SECONDS, server: str = "the database"
+    ) -> None:
         self._probe = probe
+        self._grace = grace
+        self._server = server
         self._closed = threading.Event()
         self._closed.set()
         self._lock = threading.Lock()
@@ -39,7 +46,7 @@ class CircuitBreaker:
         """
         if self._closed.is_set():
             return
-        grace = self._failed_at + GRACE_SECONDS - time.monotonic()
+        grace = self._failed_at + self._grace - time.monotonic()
         if not self._closed.wait(max(0.0, min(grace, deadline.remaining()))):
             raise DatabaseUnavailable
 
@@ -51,7 +58,7 @@ class CircuitBreaker:
             self._failed_at = time.monotonic()
             self._closed.clear()
         # The error's text may hold personal data. Its class and SQLSTATE identify the fault.
-        logger.error("the database may be away: %s %s", type(error).__name__, error.sqlstate or "")
+        logger.error("%s may be away: %s %s", self._server, type(error).__name__, error.sqlstate or "")
         threading.Thread(target=self._probe_loop, name="breaker", daemon=True).start()
 
     def _probe_loop(self) -> None:
@@ -72,5 +79,6 @@ class CircuitBreaker:
             return
         with self._lock:
             if not self._closed.is_set():
-                logger.error("the database answers: %.1f s after it was in doubt", time.monotonic() - self._failed_at)
+                seconds = time.monotonic() - self._failed_at
+                logger.error("%s answers: %.1f s after it was in doubt", self._server, seconds)
                 self._closed.set()

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticKnownError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lib.command_errors import ConfigError, malformed, not_set
-from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_provider
+from lib.conninfo import CONNECTION_URL_RULE, check_connection_url, check_text, conninfo_provider, standby_url
 from lib.ledger import EXAMPLE_LEDGER, LEDGER_PATTERN, LEDGER_RULE
 from lib.setting_types import (
     Address,
@@ -23,6 +23,7 @@ from lib.setting_types import (
     PrivateURL,
     RedisURL,
     SignInOrigin,
+    StandbyURL,
     WholeNumber,
 )
 
@@ -155,6 +156,14 @@ class Config(BaseSettings):
         CONNECTION_URL_RULE,
         example="postgresql://postgres:password@localhost:5432/cruddur",
         default="",
+        repr=False,
+    )
+    # The standbys that answer reads. Their password, too, stays out of the repr.
+    read_connection_url: StandbyURL | None = setting(
+        "READ_CONNECTION_URL",
+        f"{CONNECTION_URL_RULE}, of one or several standbys",
+        example="postgresql://cruddur_service:password@standby.example:5432/cruddur",
+        default=None,
         repr=False,
     )
     frontend_urls: Origins = setting(
@@ -359,6 +368,12 @@ class Config(BaseSettings):
     def conninfo(self) -> Callable[[], str]:
         """Return a function that gives the connection string for each new connection. Raises `ConfigError`."""
         return conninfo_provider(self.database_url, self.database_auth, self.region)
+
+    def read_conninfo(self) -> Callable[[], str] | None:
+        """Return the same function for standbys, `None` without READ_CONNECTION_URL. Raises `ConfigError`."""
+        if self.read_connection_url is None:
+            return None
+        return conninfo_provider(standby_url(self.read_connection_url), self.database_auth, self.region)
 
 
 def describe(field: FieldInfo, fault: ErrorDetails) -> str:

@@ -32,6 +32,8 @@ DEFAULTS = {
 # This overrides libpq's environment, a service file and the server's role: the service sends Postgres's JSON unchanged.
 ALWAYS = {"client_encoding": "UTF8"}
 CONNECTION_URL_RULE = "a URL or a connection string of libpq's that names its database"
+# The value of `target_session_attrs` for a server in recovery.
+STANDBY = "standby"
 # The text check leaves these out: a password may hold any character.
 SECRETS = {"password", "sslpassword"}
 # RFC 3986, section 3.2.1. Other characters without a meaning in URLs are allowed too.
@@ -70,6 +72,22 @@ def check_connection_url(text: str) -> str:
         except ValueError as error:
             raise ValueError(str(error).replace("it", f"its {name}", 1)) from None
     return text
+
+
+def check_standby_url(text: str) -> str:
+    """Return `text`, a connection string of one or several standbys.
+
+    Raises `ValueError` with the reason, which quotes no part of the URL.
+    """
+    check_connection_url(text)
+    if conninfo_to_dict(text).get("target_session_attrs", STANDBY) != STANDBY:
+        raise ValueError("its target_session_attrs is not standby: leave it out")
+    return text
+
+
+def standby_url(text: str) -> str:
+    """Return the connection string `text` with the parameter that has libpq accept standbys alone."""
+    return make_conninfo(text, target_session_attrs=STANDBY)
 
 
 def check_userinfo(url: str) -> None:

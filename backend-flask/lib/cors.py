@@ -11,9 +11,12 @@ from flask import Flask, Response, request
 from flask_cors import CORS
 
 ALLOWED_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]
-ALLOWED_HEADERS = ["authorization", "content-type", "idempotency-key", "if-none-match", "traceparent", "tracestate"]
+ALLOWED_HEADERS = [
+    *("authorization", "content-type", "cruddur-seen", "idempotency-key", "if-none-match"),
+    *("traceparent", "tracestate"),
+]
 EXPOSED_HEADERS = [
-    *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed"),
+    *("Link", "ETag", "Retry-After", "Server-Timing", "X-Request-Id", "Idempotency-Replayed", "Cruddur-Seen"),
     *("RateLimit-Policy", "RateLimit"),
 ]
 # The time for which a browser may cache a preflight. Chromium caps it at two hours.

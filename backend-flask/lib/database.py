@@ -8,28 +8,45 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import psycopg
 from opentelemetry.trace import Span
 from psycopg.rows import TupleRow
 
 from lib import spans
-from lib.exceptions import NotFound, Unauthorized, is_connection_error
+from lib.consistency import Seen
+from lib.exceptions import DatabaseUnavailable, NotFound, Unauthorized, is_connection_error
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
 from lib.queries import PagedQuery, array_statement, is_read, load_sql, object_statement, page_statement
 
 # The SQLSTATE of the function `admit`, which refuses deleted users.
 USER_DELETED = "CR401"
+# The servers of lib/replicated_database.py, as metrics and spans name them.
+PRIMARY, STANDBY = "primary", "standby"
+
+Connect = Callable[[], AbstractContextManager[Connection]]
+
+
+class Server(NamedTuple):
+    """A server of the database: how to connect, and the role that metrics and spans name where there are several.
+
+    `check` raises an exception for a row that this server may not answer with.
+    """
+
+    connect: Connect
+    role: str | None = None
+    check: Callable[[Connection, TupleRow | None], None] | None = None
 
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds of one request's steps: waits for a connection (`pool`), and queries (`db`)."""
+    """Seconds of one request's steps: waits for a connection (`pool`), queries (`db`), and those of standbys."""
 
     pool: float = 0.0
     db: float = 0.0
+    standby: float = 0.0
 
 
 class Db:
@@ -40,9 +57,12 @@ class Db:
     up the queries' durations.
     """
 
+    # The role that metrics and spans name, where there are several servers.
+    role: str | None = None
+
     def __init__(
         self,
-        connect: Callable[[], AbstractContextManager[Connection]],
+        connect: Connect,
         timings: Timings | None = None,
         *,
         in_transaction: bool = False,
@@ -50,6 +70,20 @@ class Db:
         self._connect = connect
         self._in_transaction = in_transaction
         self.timings = timings or Timings()
+
+    @property
+    def primary(self) -> "Db":
+        """The same queries, whose reads ask no standby."""
+        return self
+
+    @property
+    def seen(self) -> Seen | None:
+        """The last transaction that the request has seen. `None` without standbys, where that needs no proof."""
+        return None
+
+    def may_show(self, seen: Seen | None) -> bool:  # noqa: ARG002 - without standbys every response is new enough
+        """Return whether a cached response that shows `seen` holds all that the client has seen. Then record it."""
+        return True
 
     def query_object(self, name: str, **parameters: Any) -> JSONBytes:
         """Return the one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
@@ -98,7 +132,9 @@ class Db:
     def transaction(self) -> Iterator["Db"]:
         """Yield a `Db` whose statements share one transaction. An exception rolls all of them back."""
         with self._connect() as connection, connection.transaction():
-            yield Db(lambda: nullcontext(connection), self.timings, in_transaction=True)
+            statements = Db(lambda: nullcontext(connection), self.timings, in_transaction=True)
+            statements.role = self.role
+            yield statements
 
     def _row(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
         try:
@@ -109,32 +145,44 @@ class Db:
         return self._execute(name, statement, parameters)
 
     def _execute(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
-        with spans.query(name) as span:
-            start = acquisition = time.perf_counter()
-            error_type = ""
-            try:
-                with self._connect() as connection:
-                    acquisition = time.perf_counter()
-                    row = connection.prepared_cursor.execute(statement, parameters).fetchone()
-            except psycopg.Error as error:
-                error_type = error.sqlstate or type(error).__name__
-                if error_type == USER_DELETED:
-                    raise Unauthorized from error
-                raise
-            finally:
-                self._record(span, name, acquisition - start, time.perf_counter() - acquisition, error_type)
+        row = self._fetch(Server(self._connect, self.role), name, statement, parameters)
         if row is None:
             raise NotFound
         return row
 
-    def _record(self, span: Span, name: str, pool: float, db: float, error_type: str) -> None:
+    def _fetch(self, server: Server, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow | None:
+        with spans.query(name) as span:
+            start = acquisition = time.perf_counter()
+            error_type = ""
+            try:
+                with server.connect() as connection:
+                    acquisition = time.perf_counter()
+                    row = connection.prepared_cursor.execute(statement, parameters).fetchone()
+                    if server.check:
+                        server.check(connection, row)
+                    return row
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                error_type = getattr(error, "sqlstate", None) or type(error).__name__
+                if error_type == USER_DELETED:
+                    raise Unauthorized from error
+                raise
+            finally:
+                seconds = (acquisition - start, time.perf_counter() - acquisition)
+                self._record(span, name, seconds, error_type, server.role)
+
+    def _record(self, span: Span, name: str, seconds: tuple[float, float], error_type: str, role: str | None) -> None:
+        pool, db = seconds
         self.timings.pool += pool
-        self.timings.db += db
+        if role == STANDBY:
+            self.timings.standby += db
+        else:
+            self.timings.db += db
         failure = {"error.type": error_type} if error_type else {}
-        attributes = {"db.query.summary": name, "db.system.name": "postgresql", **failure}
+        server = {"app.db.server": role} if role else {}
+        attributes = {"db.query.summary": name, "db.system.name": "postgresql", **failure, **server}
         spans.operation_duration.record(db, attributes)
         if span.is_recording():
-            span.set_attribute("app.pool_wait_ms", round(pool * 1000, 3))
+            span.set_attributes({"app.pool_wait_ms": round(pool * 1000, 3), **server})
             if error_type:
                 span.set_attributes({"db.response.status_code": error_type, **failure})
 

@@ -4,17 +4,21 @@ import time
 
 
 class Deadline:
-    """A limit in seconds for the steps of one request. The first call of `remaining` starts the clock."""
+    """A limit in seconds for the steps of one request. The first call of `remaining` starts the clock.
 
-    __slots__ = ("_end", "_seconds")
+    The limit is also that of `within`, where there is one.
+    """
 
-    def __init__(self, seconds: float) -> None:
+    __slots__ = ("_end", "_seconds", "_within")
+
+    def __init__(self, seconds: float, within: "Deadline | None" = None) -> None:
         self._seconds = seconds
+        self._within = within
         self._end: float | None = None
 
     def remaining(self) -> float:
         """Return the seconds until the deadline, 0 after it."""
         now = time.monotonic()
         if self._end is None:
-            self._end = now + self._seconds
+            self._end = now + (min(self._seconds, self._within.remaining()) if self._within else self._seconds)
         return max(0.0, self._end - now)

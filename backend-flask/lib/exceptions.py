@@ -47,6 +47,10 @@ class DatabaseUnavailable(Exception):
     """The circuit breaker is open: the database is away, and the log has a line about that already."""
 
 
+class StandbyBehind(DatabaseUnavailable):
+    """The standby has not replayed enough for any request."""
+
+
 # A pooler has given this transaction another session than the one where its statement was prepared.
 PREPARED_ELSEWHERE = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName)
 # The database is lost, or refuses the statement for now.

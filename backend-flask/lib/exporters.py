@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from multiprocessing.util import Finalize
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import requests
@@ -38,6 +38,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, Pa
 from opentelemetry.trace import SpanKind, StatusCode
 
 from lib.request_log import route_template
+
+if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
 
 # The attributes of an exported server span. FlaskInstrumentor adds client address and port, user agent and path.
 SERVER_ATTRIBUTES = {
@@ -148,17 +151,20 @@ def shutdown() -> None:
         thread.join(max(0.0, end - time.monotonic()))
 
 
-def observe_pool(get_stats: Callable[[], Mapping[str, int]]) -> None:
-    """Export psycopg_pool's statistics of the connection pool."""
+def observe_pools(pools: "Iterable[ConnectionPool[Any]]") -> None:
+    """Export psycopg_pool's statistics of each connection pool, by its name."""
     meter = metrics.get_meter("cruddur")
+    stats_of = [({"db.client.connection.pool.name": pool.name}, pool.get_stats) for pool in pools]
 
-    def observe(name: str, **attributes: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _: [Observation(get_stats().get(name, 0), attributes)]
+    def observe(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        return lambda _: [Observation(get_stats().get(name, 0), pool) for pool, get_stats in stats_of]
 
     def observe_connections(_: CallbackOptions) -> Iterable[Observation]:
-        stats = get_stats()
-        idle, size = stats.get("pool_available", 0), stats.get("pool_size", 0)
-        return [Observation(idle, {"state": "idle"}), Observation(size - idle, {"state": "used"})]
+        for pool, get_stats in stats_of:
+            stats = get_stats()
+            idle, size = stats.get("pool_available", 0), stats.get("pool_size", 0)
+            yield Observation(idle, {**pool, "state": "idle"})
+            yield Observation(size - idle, {**pool, "state": "used"})
 
     prefix = "db.client.connection"
     meter.create_observable_gauge(f"{prefix}.count", [observe_connections], "{connection}")

@@ -4,6 +4,7 @@ import logging
 import secrets
 import select
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,14 +19,19 @@ from psycopg.rows import TupleRow
 from psycopg.types.string import ByteaBinaryLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from lib.circuit_breaker import CircuitBreaker
+from lib.circuit_breaker import GRACE_SECONDS, CircuitBreaker
 from lib.deadline import Deadline
-from lib.exceptions import PREPARED_ELSEWHERE, is_connection_error
+from lib.exceptions import PREPARED_ELSEWHERE, StandbyBehind, is_connection_error
 
 logger = logging.getLogger("cruddur")
 
 T = TypeVar("T")
 
+# The cluster's identifier and, in the name of the file that the primary writes its log to, its timeline.
+HISTORY = """
+    SELECT pg_control_system.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8)
+    FROM pg_control_system()
+"""
 # For a pooler that loses prepared statements.
 REMEDY = "set DATABASE_PREPARE=off, or give PgBouncer 1.22 or later max_prepared_statements=200"
 # The threads of a worker process. The pool has one connection for each.
@@ -42,6 +48,8 @@ IDLE_ACQUIRE_TIMEOUT_SECONDS = 0.01
 MAX_STATEMENT_NUMBER = 2**63
 # A pooler that loses prepared statements fails many requests. The log has one line in this time.
 REPORT_SECONDS = 60.0
+# A read waits this long for a connection to a standby, and asks the primary then.
+STANDBY_ACQUIRE_TIMEOUT_SECONDS = 0.25
 # The limit of each step on a connection that no request holds, such as the steps of the pool's own threads.
 IO_TIMEOUT_SECONDS = 2.0
 
@@ -51,6 +59,8 @@ class Connection(psycopg.Connection[TupleRow]):
 
     # The deadline of the request that holds this connection.
     deadline: Deadline | None = None
+    # Until this monotonic time the standby at the other end counts as too far behind.
+    behind_until = 0.0
 
     @cached_property
     def prepared_cursor(self) -> Cursor[TupleRow]:
@@ -70,9 +80,14 @@ class Connection(psycopg.Connection[TupleRow]):
 class DatabasePool:
     """A connection pool that opens in the background, and a circuit breaker.
 
-    The pool calls `conninfo` for each new connection. `prepare` is for a database, or a pooler, that keeps prepared
-    statements. A pool belongs to one process and does not survive a fork.
+    The pool calls `conninfo` for each new connection. `prepare` is for a database, or a pooler,
+    that keeps prepared statements. A pool belongs to one process and does not survive a fork.
     """
+
+    acquire_timeout = ACQUIRE_TIMEOUT_SECONDS
+    grace = GRACE_SECONDS
+    server = "the database"
+    name = "cruddur"
 
     def __init__(
         self, conninfo: Callable[[], str], timeout: float = IO_TIMEOUT_SECONDS, *, prepare: bool = True
@@ -80,20 +95,20 @@ class DatabasePool:
         self._conninfo = conninfo
         # Seconds that a request may wait for the database.
         self.timeout = timeout
-        self._breaker = CircuitBreaker(self._probe)
+        self._breaker = CircuitBreaker(self._probe, grace=self.grace, server=self.server)
         self._reported_at = float("-inf")
         self.pool = ConnectionPool(
             self._conninfo,
             connection_class=Connection,
             kwargs={"autocommit": True, "prepare_threshold": 0 if prepare else None},
-            configure=configure_connection,
+            configure=self._configure,
             check=self._check,
             min_size=THREADS,
             # The pool's default doubles each pause: after an outage of 35 s it reconnects 23 s too late.
             reconnect_timeout=RECONNECT_SECONDS,
             reconnect_failed=lambda pool: pool.check(),
             open=False,
-            name="cruddur",
+            name=self.name,
         )
         self.pool.open()
 
@@ -142,13 +157,16 @@ class DatabasePool:
     def _acquire(self, deadline: Deadline) -> Connection:
         while True:
             try:
-                return self.pool.getconn(min(deadline.remaining(), ACQUIRE_TIMEOUT_SECONDS))
+                return self.pool.getconn(min(deadline.remaining(), self.acquire_timeout))
             except PoolTimeout as error:
                 # The pool has a connection for each thread, so this thread's connection is not open yet.
                 if deadline.remaining() <= 0:
                     raise
                 self._breaker.record_failure(error)
                 self._breaker.raise_if_open(deadline)
+
+    def _configure(self, connection: Connection) -> None:
+        configure_connection(connection)
 
     def _check(self, connection: Connection) -> None:
         # An idle connection is readable only when the server has closed it. Then the pool's other
@@ -186,6 +204,39 @@ class DatabasePool:
         with Connection.connect(self._conninfo(), autocommit=True, prepare_threshold=None) as connection:
             connection.deadline = Deadline(PROBE_TIMEOUT_SECONDS)
             connection.execute("SELECT 1")
+
+
+class PrimaryPool(DatabasePool):
+    """The pool of connections to a primary with standbys, which knows the history of the cluster's transactions."""
+
+    history = ""
+
+    def _configure(self, connection: Connection) -> None:
+        super()._configure(connection)
+        self.history = read_history(connection)
+
+
+class StandbyPool(DatabasePool):
+    """The pool of connections to the standbys. A read that can't have one soon asks the primary."""
+
+    acquire_timeout = STANDBY_ACQUIRE_TIMEOUT_SECONDS
+    grace = 0.0
+    server = "the standby"
+    name = "cruddur-standby"
+
+    @contextmanager
+    def connection(self, deadline: Deadline) -> Iterator[Connection]:
+        """Acquire a connection to a standby that is not too far behind. Raises as `DatabasePool.connection` does."""
+        with super().connection(deadline) as connection:
+            if time.monotonic() < connection.behind_until:
+                raise StandbyBehind
+            yield connection
+
+
+def read_history(connection: psycopg.Connection) -> str:
+    """Return eight hexadecimal digits of a primary's cluster and timeline: a restored or promoted one has others."""
+    row = connection.execute(HISTORY).fetchone()
+    return f"{zlib.crc32(repr(row).encode()):08x}"
 
 
 class JSONBytesLoader(Loader):

@@ -252,6 +252,19 @@ def is_read(name: str) -> bool:
 
 
 @cache
+def snapshot_statement(statement: bytes) -> bytes:
+    """Return a reading statement with one more column: the snapshot that it reads, and on a standby whether it is one.
+
+    A promoted standby has another history than the primary, so its column `is_standby` is false.
+    """
+    return (
+        b"SELECT statement.*, pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS is_standby FROM (\n"
+        + statement
+        + b"\n) AS statement"
+    )
+
+
+@cache
 def object_statement(name: str, *, has_reader: bool = False) -> bytes:
     """Return the statement of the query `name` that returns an object.
 

@@ -81,6 +81,8 @@ def server_timing(state: "_AppCtxGlobals", seconds: float) -> str:
     auth, db = state.get("auth_seconds", 0.0), state.get("db")
     timings = db.timings if db else Timings()
     parts = {"auth": auth, "pool": timings.pool, "db": timings.db, "total": seconds}
+    if timings.standby:
+        parts["db;desc=standby"] = timings.standby
     return ", ".join([f"{name};dur={value * 1000:.2f}" for name, value in parts.items()])
 
 

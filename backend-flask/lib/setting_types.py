@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
-from lib.conninfo import check_connection_url, check_userinfo
+from lib.conninfo import check_connection_url, check_standby_url, check_userinfo
 
 # Hosts to which plain HTTP does not leave the machine.
 THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
@@ -159,6 +159,7 @@ ORIGIN_FAULTS = (
 WholeNumber = Annotated[int, BeforeValidator(digits)]
 Decimal = Annotated[float, BeforeValidator(decimal)]
 ConnectionURL = Annotated[str, AfterValidator(check_connection_url)]
+StandbyURL = Annotated[str, AfterValidator(check_standby_url)]
 Origin = Annotated[str, AfterValidator(check_origin)]
 # NoDecode: pydantic-settings would otherwise parse the value of a tuple as JSON.
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]

@@ -17,6 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from lib import db
 from lib.command_errors import ConfigError
 from lib.config import Config
 from lib.local_proxy import unwrap
@@ -52,7 +53,7 @@ def init_app(app: Flask, config: Config) -> None:
 
     exporters.start(config.traces_exporter, config.metrics_exporter)
     if config.metrics_exporter != "none":
-        exporters.observe_pool(app.extensions["database_pool"].pool.get_stats)
+        exporters.observe_pools(db.pools(app))
         app.after_request(duration_recorder())
     if config.traces_exporter != "none":
         instrument(app, exporters.sampler(config.otel_traces_sampler, config.otel_traces_sampler_arg))

@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from lib import spans
 from lib.cache import SingleFlightCache
+from lib.consistency import Seen
 from lib.database import Db
 from lib.pagination import FIRST_PAGE, Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery
@@ -37,16 +38,21 @@ class AnonymousHomeFeed(Generic[T]):
     """Cache of the home feed's first page, which is the same for all anonymous requests: one of them reads for all."""
 
     def __init__(self) -> None:
-        self._cache: SingleFlightCache[T] = SingleFlightCache()
+        self._cache: SingleFlightCache[tuple[T, Seen | None]] = SingleFlightCache()
 
     def run(self, *, db: Db, render: Callable[[Page], T]) -> T:
         """Return the result of `render` for the first page, at most one second old."""
 
-        def read() -> tuple[Page, T]:
-            page = HomeActivities(db).run(page_request=FIRST_PAGE)
-            return page, render(page)
+        def read() -> tuple[Page, tuple[T, Seen | None]]:
+            # A standby's page might be a second old already.
+            primary = db.primary
+            page = HomeActivities(primary).run(page_request=FIRST_PAGE)
+            return page, (render(page), primary.seen)
+
+        def accept(cached: tuple[T, Seen | None]) -> bool:
+            return db.may_show(cached[1])
 
         with spans.use_case("visitors-home") as span:
-            page, rendered = self._cache.get(read)
+            page, (rendered, _) = self._cache.get(read, accept)
             span.set_attribute("app.result_length", page.length)
             return rendered

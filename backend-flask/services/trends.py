@@ -28,7 +28,7 @@ class Trends(Generic[T]):
 
         def read() -> tuple[Page, T]:
             margin = timedelta(seconds=MAX_AGE_SECONDS)
-            page = db.query_array("trends/index", margin=margin, scan_limit=MAX_TAGGINGS)
+            page = db.primary.query_array("trends/index", margin=margin, scan_limit=MAX_TAGGINGS)
             return page, render(page)
 
         with spans.use_case("trends") as span:

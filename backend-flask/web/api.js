@@ -43,6 +43,16 @@ function learnClock(date, sent, received) {
 // Return the server's time in milliseconds, as far as it is known.
 export const now = () => Date.now() + (Number.isFinite(bounds[0]) ? (bounds[0] + bounds[1]) / 2 : 0);
 
+// What this client has seen, by the header Cruddur-Seen: a standby of the database may answer with nothing older.
+let seen = null;
+
+function learnSeen(value) {
+  const [history, number] = value?.split("-") ?? [];
+  const [lastHistory, lastNumber] = seen?.split("-") ?? [];
+  // Responses may overtake each other.
+  if (number && (history !== lastHistory || BigInt(number) > BigInt(lastNumber))) seen = value;
+}
+
 // Send a request, and return `{data, next, etag, isModified}`. Throws ApiError.
 export async function request(method, path, options = {}) {
   const token = options.isAnonymous ? null : await session.accessToken();
@@ -65,12 +75,14 @@ async function send(method, path, token, {body, key, etag, signal}) {
   if (body) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   if (etag) headers["If-None-Match"] = etag;
+  if (seen) headers["Cruddur-Seen"] = seen;
   const url = new URL(path, ROOT);
   const sent = Date.now();
   let response, text;
   try {
     response = await fetch(url, {method, headers, body: body && JSON.stringify(body), signal, credentials: "omit"});
     learnClock(response.headers.get("Date"), sent, Date.now());
+    learnSeen(response.headers.get("Cruddur-Seen"));
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;

@@ -1,0 +1,131 @@
+"""Database access over a primary and its standbys: `Db`, whose reads ask a standby that has replayed enough."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from lib.consistency import Consistency, Seen, Snapshot
+from lib.database import PRIMARY, STANDBY, Connect, Db, Server, Timings
+from lib.exceptions import CLIENT_ERRORS, DatabaseUnavailable, NotFound, StandbyBehind, Unauthorized
+from lib.pool import Connection
+from lib.queries import is_read, snapshot_statement
+
+SNAPSHOT = b"SELECT pg_current_snapshot()"
+# After a snapshot that is too old for any request, a connection to a standby pauses for this long.
+BEHIND_SECONDS = 0.1
+# After one of these the primary is asked. Not found and unauthorized are the primary's word. Recovery may have
+# cancelled the statement (SQLSTATE 40001), or the standby's schema may be older than this version.
+STANDBY_FAILURES = (psycopg.Error, DatabaseUnavailable, NotFound, Unauthorized)
+
+
+class Servers(NamedTuple):
+    """The connections of one request to a primary and its standbys.
+
+    `connect_standby` is `None` for a request that only the primary may answer. `drain` closes the connections to
+    standbys, of which one was promoted. `history` returns that of the primary.
+    """
+
+    connect_primary: Connect
+    connect_standby: Connect | None
+    drain: Callable[[], None]
+    history: Callable[[], str]
+
+
+class ReplicatedDb(Db):
+    """The queries of `db/sql`: writes and transactions on the primary, other reads on a standby where one may answer.
+
+    The primary answers a read when the standby is away, fails, has no row, or has not replayed all that the request
+    must see (lib/consistency.py).
+    """
+
+    role = PRIMARY
+
+    def __init__(self, servers: Servers, consistency: Consistency, timings: Timings | None = None) -> None:
+        super().__init__(servers.connect_primary, timings)
+        self._servers = servers
+        self._consistency = consistency
+
+    @property
+    def primary(self) -> Db:
+        """The same queries, whose reads ask no standby."""
+        return ReplicatedDb(self._servers._replace(connect_standby=None), self._consistency, self.timings)
+
+    @property
+    def seen(self) -> Seen | None:
+        """The last transaction that the request's statements have seen."""
+        return self._consistency.seen
+
+    def may_show(self, seen: Seen | None) -> bool:
+        """Return whether a cached response that shows `seen` holds all that the client has seen. Then record it."""
+        may_show = self._consistency.allows(seen)
+        if may_show and seen:
+            self._consistency.record(seen)
+        return may_show
+
+    @contextmanager
+    def transaction(self) -> Iterator[Db]:
+        """Yield a `Db` whose statements share one transaction on the primary. An exception rolls all of them back."""
+        try:
+            with super().transaction() as transaction:
+                yield transaction
+        except CLIENT_ERRORS:
+            self._see_primary()
+            raise
+        self._see_primary()
+
+    def _row(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
+        if not is_read(name):
+            written = super()._row(name, statement, parameters)
+            self._see_primary()
+            return written
+        if self._servers.connect_standby and self._consistency.wants_standby():
+            standby_row = self._standby_row(self._servers.connect_standby, name, statement, parameters)
+            if standby_row is not None:
+                return standby_row
+        began_at = time.monotonic()
+        try:
+            row = super()._row(name, snapshot_statement(statement), parameters)
+        except NotFound:
+            # The client has seen that the row is gone.
+            self._see_primary()
+            raise
+        *columns, snapshot, _ = row
+        self._consistency.sample(began_at, self._servers.history(), Snapshot.parse(snapshot))
+        return tuple(columns)
+
+    def _standby_row(
+        self, connect: Connect, name: str, statement: bytes, parameters: dict[str, Any]
+    ) -> TupleRow | None:
+        server = Server(connect, STANDBY, self._check_standby)
+        try:
+            row = self._fetch(server, name, snapshot_statement(statement), parameters)
+        except STANDBY_FAILURES:
+            return None
+        return row and row[:-2]
+
+    def _check_standby(self, connection: Connection, row: TupleRow | None) -> None:
+        if row is None:
+            raise NotFound
+        *_, snapshot, is_standby = row
+        if not is_standby:
+            # A promoted standby goes on in a history of its own.
+            self._servers.drain()
+            raise StandbyBehind
+        bounds = Snapshot.parse(snapshot)
+        if self._consistency.is_behind_floor(bounds):
+            connection.behind_until = time.monotonic() + BEHIND_SECONDS
+            raise StandbyBehind
+        if not self._consistency.accept(bounds):
+            raise StandbyBehind
+
+    def _see_primary(self) -> None:
+        """Record that the client has seen all that the primary has committed. Raises psycopg's errors."""
+        began_at = time.monotonic()
+        with self._connect() as connection:
+            row = connection.prepared_cursor.execute(SNAPSHOT).fetchone()
+        if row:
+            self._consistency.sample(began_at, self._servers.history(), Snapshot.parse(row[0]))

@@ -1,0 +1,445 @@
+"""Standbys: which server answers a read, and what a client that sends back `Cruddur-Seen` sees."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg.conninfo import make_conninfo
+from werkzeug.test import TestResponse
+
+from app import create_app
+from harness.postgres import Cluster, cluster
+from harness.standby import standby_of, wait_for_replay
+from harness.waiting import wait_until
+from lib import consistency
+from lib.checks import check_standby
+from lib.command_errors import ConfigError
+from lib.config import Config
+from ops.command import Database
+from ops.create_database import ROLE, create
+from ops.schema_load import schema_load
+from tests import settings, tokens
+from tests.cognito import FakeCognito
+from tests.conftest import FRONTEND, SHARED_MEMORY, SignIn
+from tests.factories import Make, User
+from tests.service import fails
+
+SEEN = "Cruddur-Seen"
+# Longer than any test: the floor is that of the process's first read.
+LONG = 600.0
+# Commits still go to the standby at once.
+OPTIONS = {"fsync": "off"}
+# Of a deleted user's row, which a standby may have after the primary has taken the deletion back.
+REFUSED = "CR401"
+
+
+class Pair(NamedTuple):
+    """A primary and its standby."""
+
+    primary: Cluster
+    standby: Cluster
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the standby replay nothing while this lasts."""
+        wait_for_replay(*self)
+        self.standby.rows("SELECT pg_wal_replay_pause()")
+        try:
+            yield
+        finally:
+            self.standby.rows("SELECT pg_wal_replay_resume()")
+            wait_for_replay(*self)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """Run a primary with the schema, and a standby that follows it."""
+    with TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None, prefix="cruddur-tests-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with cluster(folder, options=OPTIONS) as primary:
+            database = Database("CONNECTION_URL", primary.url())
+            create(database)
+            schema_load(database)
+            with standby_of(primary, primary.port, folder, options=OPTIONS) as standby:
+                yield Pair(primary, standby)
+
+
+@pytest.fixture
+def make(pair: Pair) -> Iterator[Make]:
+    """Return the factory of rows, on the primary. The rows go at the end."""
+    with psycopg.connect(pair.primary.url(), autocommit=True) as owner:
+        yield Make(owner)
+        owner.execute("TRUNCATE users CASCADE")
+
+
+@pytest.fixture
+def app(pair: Pair, jwks_url: str, growing_pool: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:  # noqa: ARG001
+    """Yield the application with a standby, whose floor is that of its first read of the primary."""
+    monkeypatch.setattr(consistency, "MAX_AGE_SECONDS", LONG)
+    monkeypatch.setattr(consistency, "SAMPLE_SECONDS", LONG)
+    with application(pair.primary, pair.standby, jwks_url) as app:
+        yield app
+
+
+@contextmanager
+def application(primary: Cluster, standby: Cluster, jwks_url: str, **others: Any) -> Iterator[Flask]:
+    """Create the application of a primary and a standby while this lasts."""
+    arguments: dict[str, Any] = settings.UNLIMITED | tokens.pool(jwks_url) | others
+    app = create_app(
+        Config(
+            connection_url=primary.url(user=ROLE),
+            read_connection_url=standby.url(user=ROLE),
+            frontend_urls=(FRONTEND,),
+            **arguments,
+        )
+    )
+    try:
+        yield app
+    finally:
+        for pool in app.extensions["replication"][:2]:
+            pool.close()
+
+
+@pytest.fixture
+def first_read(client: FlaskClient) -> TestResponse:
+    """Read once from the primary: its snapshot is the floor from then on."""
+    response = client.get("/api/activities/search?term=first")
+    assert server(response) == "primary"
+    return response
+
+
+def server(response: TestResponse) -> str:
+    """Return the server that answered."""
+    timings = response.headers["Server-Timing"]
+    asked_primary = "db;dur=0.00" not in timings
+    return "primary" if asked_primary else "standby" if "db;desc=standby;dur=" in timings else "none"
+
+
+def seen(response: TestResponse) -> dict[str, str]:
+    """Return the header that the client sends back."""
+    return {SEEN: response.headers[SEEN]}
+
+
+def profile(user: User) -> str:
+    return f"/api/activities/@{user.handle}"
+
+
+def post(client: FlaskClient, message: str = "a crud") -> TestResponse:
+    response = client.post("/api/activities", json={"message": message, "ttl": "7-days"})
+    assert response.status_code == 200
+    return response
+
+
+def messages(response: TestResponse) -> list[str]:
+    assert response.status_code == 200
+    return [row["message"] for row in response.json["activities"]]
+
+
+@pytest.mark.usefixtures("first_read")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_standby_answers_anonymous_reads(client: FlaskClient, make: Make, pair: Pair, method: str) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+
+    response = client.open(profile(author), method=method)
+
+    assert response.status_code == 200
+    assert server(response) == "standby"
+
+
+def test_client_sees_its_own_write(sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse) -> None:
+    author = make.user()
+    theirs = sign_in(author)
+    before = theirs.get(profile(author), headers=seen(first_read))
+    with pair.paused():
+        written = post(theirs)
+        late = theirs.get(profile(author), headers=seen(written))
+
+        assert (server(late), messages(late)) == ("primary", ["a crud"])
+        # A client without that write may read the standby.
+        assert server(theirs.get(profile(author), headers=seen(before))) == "standby"
+
+    soon = theirs.get(profile(author), headers=seen(written))
+    assert (server(soon), messages(soon)) == ("standby", ["a crud"])
+
+
+@pytest.mark.usefixtures("first_read")
+def test_client_never_goes_back_in_time(client: FlaskClient, sign_in: SignIn, make: Make, pair: Pair) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+    with pair.paused():
+        make.activity(author, "new")
+        # The user's own read without the header comes from the primary. Another client continues from there.
+        new = sign_in(make.user()).get(profile(author))
+        assert (server(new), messages(new)) == ("primary", ["new"])
+        again = client.get(profile(author), headers=seen(new))
+        assert (server(again), messages(again)) == ("primary", ["new"])
+
+        # Without the header the same client may still get an older state.
+        older = client.get(profile(author))
+        assert (server(older), messages(older)) == ("standby", [])
+
+
+def test_authenticated_read_without_the_header_is_the_primarys(
+    sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse
+) -> None:
+    author = make.user()
+    theirs = sign_in(author)
+    wait_for_replay(*pair)
+
+    assert server(theirs.get(profile(author))) == "primary"
+    assert server(theirs.get(profile(author), headers=seen(first_read))) == "standby"
+
+
+@pytest.mark.parametrize("header", ["", "x", "0123abcd-", "0123abcd-1", "0123abcd-" + "9" * 20, "12", "-1"])
+def test_header_of_another_history_is_the_primarys(
+    client: FlaskClient, make: Make, first_read: TestResponse, header: str
+) -> None:
+    author = make.user()
+    history = first_read.headers[SEEN].split("-")[0]
+
+    response = client.get(profile(author), headers={SEEN: header})
+
+    assert server(response) == "primary"
+    # The response carries a header that counts.
+    assert response.headers[SEEN].startswith(f"{history}-")
+
+
+@pytest.mark.usefixtures("first_read")
+def test_header_from_the_future_is_the_primarys(client: FlaskClient, make: Make, first_read: TestResponse) -> None:
+    author = make.user()
+    history, transaction = first_read.headers[SEEN].split("-")
+
+    response = client.get(profile(author), headers={SEEN: f"{history}-{'9' * 19}"})
+
+    assert server(response) == "primary"
+    # A client can't make the header grow.
+    assert int(response.headers[SEEN].split("-")[1]) < int(transaction) + 100
+
+
+@pytest.mark.usefixtures("first_read")
+def test_not_found_is_the_primarys_word(client: FlaskClient, make: Make, pair: Pair) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+    with pair.paused():
+        activity = make.activity(author, "new")
+        response = client.get(f"{profile(author)}/status/{activity.uuid}")
+
+        assert (response.status_code, server(response)) == (200, "primary")
+
+
+def test_client_that_saw_an_activity_go_does_not_see_it_again(
+    client: FlaskClient, sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse
+) -> None:
+    author = make.user()
+    activity = make.activity(author, "deleted")
+    wait_for_replay(*pair)
+    with pair.paused():
+        path = f"/api/activities/{activity.uuid}"
+        assert sign_in(author).delete(path).status_code == 200
+        # Each of these has told its client that the activity is gone.
+        gone = [
+            sign_in(author).delete(path, headers=seen(first_read)),
+            sign_in(make.user()).put(f"{path}/like", headers=seen(first_read)),
+            sign_in(author).get(f"{profile(author)}/status/{activity.uuid}"),
+        ]
+        for response in gone:
+            assert response.status_code == 404
+            assert messages(client.get(profile(author), headers=seen(response))) == []
+        # The standby still has it.
+        assert messages(client.get(profile(author))) == ["deleted"]
+
+
+def test_read_that_makes_the_users_row_is_the_primarys(
+    pair: Pair, make: Make, cognito: FakeCognito, jwks_url: str
+) -> None:
+    sub = str(uuid4())
+    cognito.people[sub] = {"preferred_username": "newcomer", "name": "Newcomer", "email": "new@example.com"}
+    with application(pair.primary, pair.standby, jwks_url, cognito_endpoint=cognito.url) as app, pair.paused():
+        client = app.test_client()
+        first = client.get("/api/activities/search?term=first")
+        response = client.get("/api/users/me", headers=tokens.bearer(sub) | seen(first))
+        again = client.get("/api/users/me", headers=tokens.bearer(sub) | seen(first))
+
+    # The standby has no such row yet. That makes no second one.
+    assert [response.status_code, again.status_code] == [200, 200]
+    assert response.json == again.json
+    assert make.owner.execute("SELECT FROM users WHERE cognito_user_id = %s", [sub]).rowcount == 1
+
+
+@pytest.mark.parametrize("max_age", [0.2, LONG])
+def test_standby_answers_while_it_is_no_more_than_a_second_behind(
+    client: FlaskClient, make: Make, pair: Pair, monkeypatch: pytest.MonkeyPatch, max_age: float
+) -> None:
+    author = make.user()
+    monkeypatch.setattr(consistency, "SAMPLE_SECONDS", 0.05)
+    monkeypatch.setattr(consistency, "MAX_AGE_SECONDS", max_age)
+    wait_for_replay(*pair)
+    client.get(profile(author))
+    with pair.paused():
+        make.activity(author, "new")
+        # Each read of the primary is a sample. After `max_age` only samples with the activity remain.
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            client.get(profile(author))
+        servers = {(server(response), *messages(response)) for response in read_times(client, profile(author), 5)}
+
+    assert ("standby" in {name for name, *_ in servers}) is (max_age == LONG)
+    assert ("primary", "new") in servers or max_age == LONG
+
+
+def read_times(client: FlaskClient, path: str, times: int) -> list[TestResponse]:
+    return [client.get(path) for _ in range(times)]
+
+
+def test_cached_home_feed_holds_what_its_client_has_seen(client: FlaskClient, sign_in: SignIn, make: Make) -> None:
+    author = make.user()
+    cached = client.get("/api/activities/home")
+    assert cached.json == []
+    written = post(sign_in(author))
+
+    # Within a second an anonymous client may get the older page. A client that has seen the write may not.
+    older = client.get("/api/activities/home", headers=seen(cached))
+    assert (older.json, server(older), older.headers[SEEN]) == ([], "none", cached.headers[SEEN])
+    (activity,) = client.get("/api/activities/home", headers=seen(written)).json
+    assert activity["message"] == "a crud"
+    # From then on the newer page is everyone's.
+    newer = client.get("/api/activities/home")
+    assert (newer.json, server(newer)) == ([activity], "none")
+
+
+@pytest.mark.usefixtures("first_read")
+@pytest.mark.parametrize("sqlstate", ["40001", "57014", "42P01", "XX000", REFUSED])
+def test_failure_of_a_standby_is_no_clients(
+    sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse, sqlstate: str
+) -> None:
+    author = make.user()
+    ((definition,),) = make.owner.execute("SELECT pg_get_functiondef('admit'::regproc)").fetchall()
+    failing = f"""
+        CREATE OR REPLACE FUNCTION admit(sub text) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            IF pg_is_in_recovery() THEN RAISE EXCEPTION 'a failure' USING ERRCODE = '{sqlstate}'; END IF;
+            RETURN true;
+        END $$
+    """
+    make.owner.execute(failing.encode())
+    try:
+        wait_for_replay(*pair)
+        response = sign_in(author).get(profile(author), headers=seen(first_read))
+    finally:
+        make.owner.execute(definition.encode())
+
+    assert (response.status_code, server(response)) == (200, "primary")
+    assert "db;desc=standby" in response.headers["Server-Timing"]
+
+
+def test_promoted_standby_answers_nothing(
+    make: Make, pair: Pair, jwks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consistency, "MAX_AGE_SECONDS", LONG)
+    monkeypatch.setattr(consistency, "SAMPLE_SECONDS", LONG)
+    # As sessions of a server that was a standby when they began.
+    monkeypatch.setattr("lib.config.standby_url", lambda url: url)
+    author = make.user()
+    with application(pair.primary, pair.primary, jwks_url) as app:
+        client = app.test_client()
+        responses = read_times(client, profile(author), 4)
+
+    assert {response.status_code for response in responses} == {200}
+    assert {server(response) for response in responses} == {"primary"}
+
+
+def test_service_outlives_its_standby(
+    client: FlaskClient, make: Make, pair: Pair, first_read: TestResponse, caplog: pytest.LogCaptureFixture
+) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+    assert server(client.get(profile(author))) == "standby"
+    pair.standby.stop()
+    try:
+        responses = [*read_times(client, profile(author), 20), client.get("/readyz")]
+        assert {response.status_code for response in responses} == {200}
+    finally:
+        pair.standby.start()
+        wait_for_replay(*pair)
+    assert "the standby may be away" in caplog.text
+
+    wait_until(
+        lambda: server(client.get(profile(author), headers=seen(first_read))) == "standby", "the standby's return"
+    )
+
+
+def test_transaction_reads_the_primary(sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse) -> None:
+    author = make.user()
+    key = {"Idempotency-Key": "the same"}
+    with pair.paused():
+        body = {"message": "once", "ttl": "7-days"}
+        first = sign_in(author).post("/api/activities", json=body, headers=key | seen(first_read))
+        replayed = sign_in(author).post("/api/activities", json=body, headers=key | seen(first_read))
+
+    assert replayed.json == first.json
+    assert {server(first), server(replayed)} == {"primary"}
+    # The replay, too, makes its client see the write.
+    assert int(seen(replayed)[SEEN].split("-")[1]) >= int(seen(first)[SEEN].split("-")[1])
+
+
+def test_without_standbys_there_is_no_header(pair: Pair, jwks_url: str, make: Make) -> None:
+    make.user()
+    limits: dict[str, Any] = settings.UNLIMITED
+    url = pair.primary.url(user=ROLE)
+    app = create_app(Config(connection_url=url, frontend_urls=(FRONTEND,), **limits, **tokens.pool(jwks_url)))
+    try:
+        response = app.test_client().get("/api/activities/home", headers={SEEN: "0123abcd-5"})
+    finally:
+        app.extensions["database_pool"].close()
+
+    assert response.status_code == 200
+    assert SEEN not in response.headers
+
+
+def configuration(primary: str, standby: str, **others: Any) -> Config:
+    return Config(
+        connection_url=primary, read_connection_url=standby, frontend_urls=(FRONTEND,), **tokens.pool(), **others
+    )
+
+
+def test_standby_of_the_database_passes_the_checks(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    check_standby(configuration(pair.primary.url(user=ROLE), pair.standby.url(user=ROLE), workers=19))
+
+    assert caplog.records == []
+
+
+def test_service_starts_without_its_standby(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    primary = pair.primary.url(user=ROLE)
+    for url, reason in ((make_conninfo(primary, port=1), "Connection refused"), (primary, "not in hot standby mode")):
+        caplog.clear()
+        check_standby(configuration(primary, url))
+
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith("cruddur: READ_CONNECTION_URL: ")
+        assert reason in line
+        assert line.endswith(": the primary answers all reads until there is a standby")
+
+
+def test_standby_of_another_database_is_refused(pair: Pair, service_url: str) -> None:
+    line = "cruddur: READ_CONNECTION_URL names no standby of the database of CONNECTION_URL: name one of its own"
+
+    assert fails(CONNECTION_URL=service_url, READ_CONNECTION_URL=pair.standby.url(user=ROLE)) == [line]
+
+
+def test_connections_of_a_standby_are_counted(pair: Pair) -> None:
+    with pytest.raises(ConfigError) as failure:
+        check_standby(configuration(pair.primary.url(user=ROLE), pair.standby.url(user=ROLE), workers=20))
+
+    assert str(failure.value).startswith(
+        "WEB_CONCURRENCY=20 wants 100 connections, and the server of READ_CONNECTION_URL has 97 for us: "
+    )
