@@ -105,25 +105,29 @@ def test_parameter_group_forces_tls(database: Template) -> None:
 
 
 def test_storage_and_logs_are_encrypted_with_the_key(database: Template) -> None:
-    instance = properties(database, "Database")
-    keys = [instance["KmsKeyId"], instance["PerformanceInsightsKMSKeyId"]]
+    instance, replica = properties(database, "Database"), properties(database, "Replica")
+    keys = [instance["KmsKeyId"]]
+    keys += [each["PerformanceInsightsKMSKeyId"] for each in (instance, replica)]
     keys += [log["KmsKeyId"] for log in resources(database, "AWS::Logs::LogGroup").values()]
 
-    assert keys == [{"Fn::GetAtt": ["Key", "Arn"]}] * 4
+    assert keys == [{"Fn::GetAtt": ["Key", "Arn"]}] * 7
 
 
 def test_log_retention_does_not_exceed_the_longest_ttl(database: Template) -> None:
-    instance = properties(database, "Database")
+    instances = [properties(database, name) for name in ("Database", "Replica")]
     logs = resources(database, "AWS::Logs::LogGroup").values()
 
     log_groups = {
-        f"/aws/rds/instance/{instance['DBInstanceIdentifier']}/{log}" for log in instance["EnableCloudwatchLogsExports"]
+        f"/aws/rds/instance/{instance['DBInstanceIdentifier']}/{log}"
+        for instance in instances
+        for log in instance["EnableCloudwatchLogsExports"]
     }
     assert {log["LogGroupName"] for log in logs} == log_groups
-    assert [log["RetentionInDays"] for log in logs] == [{"Ref": "LogRetentionDays"}] * 2
+    assert [log["RetentionInDays"] for log in logs] == [{"Ref": "LogRetentionDays"}] * 4
     parameter = database["Parameters"]["LogRetentionDays"]
     assert (parameter["Default"], max(parameter["AllowedValues"])) == (30, 30)
     assert set(database["Resources"]["Database"]["DependsOn"]) == {"PostgresLog", "UpgradeLog"}
+    assert set(database["Resources"]["Replica"]["DependsOn"]) == {"ReplicaPostgresLog", "ReplicaUpgradeLog"}
 
 
 def test_backups_are_kept_for_the_days_of_the_parameter(database: Template) -> None:
@@ -136,15 +140,44 @@ def test_service_may_connect_as_its_own_role_only(database: Template) -> None:
     (statement,) = properties(database, "ServicePolicy")["PolicyDocument"]["Statement"]
 
     assert (statement["Effect"], statement["Action"]) == ("Allow", "rds-db:connect")
-    resource = statement["Resource"]["Fn::Sub"]
-    assert resource.endswith(":${AWS::Region}:${AWS::AccountId}:dbuser:${Database.DbiResourceId}/cruddur_service")
-    assert "*" not in resource
+    own, replicas = statement["Resource"]
+    assert replicas["Fn::If"][0] == "Replicated"
+    for resource, instance in ((own, "Database"), (replicas["Fn::If"][1], "Replica")):
+        name = resource["Fn::Sub"]
+        assert name.endswith(
+            f":${{AWS::Region}}:${{AWS::AccountId}}:dbuser:${{{instance}.DbiResourceId}}/cruddur_service"
+        )
+        assert "*" not in name
+
+
+def test_replica_is_made_on_demand_and_is_as_protected_as_its_source(database: Template) -> None:
+    source, replica = properties(database, "Database"), properties(database, "Replica")
+
+    assert database["Parameters"]["ReadReplica"]["Default"] == "false"
+    made = {name for name, resource in database["Resources"].items() if resource.get("Condition") == "Replicated"}
+    assert made == {"Replica", "ReplicaPostgresLog", "ReplicaUpgradeLog"}
+    assert replica["SourceDBInstanceIdentifier"] == {"Ref": "Database"}
+    own = {"DBInstanceIdentifier", "SourceDBInstanceIdentifier"}
+    assert {name: replica[name] for name in replica.keys() - own} == {
+        name: source[name] for name in replica.keys() - own
+    }
+    # RDS copies these from the source. A snapshot of a replica would be one more copy of deleted rows.
+    copied = {"DBName", "Engine", "EngineVersion", "EngineLifecycleSupport", "AllocatedStorage", "StorageType"}
+    copied |= {"MaxAllocatedStorage", "StorageEncrypted", "KmsKeyId", "MultiAZ", "Port", "DBSubnetGroupName"}
+    copied |= {"BackupRetentionPeriod", "DeleteAutomatedBackups"}
+    copied |= {"MasterUsername", "ManageMasterUserPassword", "MasterUserSecret"}
+    assert source.keys() - replica.keys() == copied
+    assert database["Resources"]["Replica"]["DeletionPolicy"] == "Delete"
 
 
 def test_output_urls_have_no_password_and_verify_the_server(database: Template) -> None:
-    for output, user in (("ProdConnectionUrl", "cruddur_owner"), ("ServiceConnectionUrl", "cruddur_service")):
+    for output, user, instance in (
+        ("ProdConnectionUrl", "cruddur_owner", "Database"),
+        ("ServiceConnectionUrl", "cruddur_service", "Database"),
+        ("ReadConnectionUrl", "cruddur_service", "Replica"),
+    ):
         url = database["Outputs"][output]["Value"]["Fn::Sub"]
-        assert url == f"postgresql://{user}@${{Database.Endpoint.Address}}:5432/cruddur?sslmode=verify-full"
+        assert url == f"postgresql://{user}@${{{instance}.Endpoint.Address}}:5432/cruddur?sslmode=verify-full"
 
 
 FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
@@ -172,10 +205,16 @@ FAULTS: list[tuple[str, Any, Callable[[Template], None]]] = [
     ("Database.Properties.BackupRetentionPeriod", 0, test_backups_are_kept_for_the_days_of_the_parameter),
     ("PostgresLog.Properties.RetentionInDays", 365, test_log_retention_does_not_exceed_the_longest_ttl),
     (
-        "ServicePolicy.Properties.PolicyDocument.Statement.0.Resource",
+        "ServicePolicy.Properties.PolicyDocument.Statement.0.Resource.0",
         {"Fn::Sub": "arn:aws:rds-db:${AWS::Region}:${AWS::AccountId}:dbuser:*/cruddur_service"},
         test_service_may_connect_as_its_own_role_only,
     ),
+    (
+        "Replica.Properties.DBParameterGroupName",
+        "default",
+        test_replica_is_made_on_demand_and_is_as_protected_as_its_source,
+    ),
+    ("Replica.Condition", None, test_replica_is_made_on_demand_and_is_as_protected_as_its_source),
 ]
 
 
