@@ -20,7 +20,7 @@ from ops.command import ROOT, run
 __all__ = ["DRILLS", "main"]
 
 # Each adds its drills.
-for module in ("database", "disk", "clients", "deployment", "pooler", "purge", "surroundings", "upstream"):
+for module in ("database", "pooler", "standbys", "disk", "clients", "deployment", "purge", "surroundings", "upstream"):
     import_module(f"faults.{module}")
 
 

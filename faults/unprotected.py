@@ -7,7 +7,8 @@ from typing import Any
 
 import serve
 from harness.environment import SERVE
-from lib import body
+from lib import body, replicated_database
+from lib.consistency import Consistency
 from lib.pool import DatabasePool
 from lib.queries import BoundedScan, PagedQuery
 from ops.command import ROOT
@@ -27,6 +28,11 @@ def nothing(*_: object) -> None:
     """Stand in for a protection."""
 
 
+def yes(*_: object) -> bool:
+    """Stand in for a check."""
+    return True
+
+
 UNBOUNDED_SEARCH = PagedQuery("activities/search", scan=BoundedScan("activities/newest", sys.maxsize))
 # Each protection's attributes, and their replacements.
 PROTECTIONS: dict[str, list[tuple[object, str, object]]] = {
@@ -38,6 +44,9 @@ PROTECTIONS: dict[str, list[tuple[object, str, object]]] = {
     "readers": [(body, "READERS", sys.maxsize)],
     # `nothing` is false: no idle connection answers.
     "idle-probe": [(DatabasePool, "_probe_idle_connection", nothing)],
+    # A standby's response counts however old it is, and a standby's failure is the client's.
+    "seen": [(Consistency, "is_behind_floor", nothing), (Consistency, "accept", yes)],
+    "fallback": [(replicated_database, "STANDBY_FAILURES", ())],
 }
 
 

@@ -1,6 +1,7 @@
 """Clients that send one request after the other, and record each response."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from harness.waiting import poll
 
+BY_STANDBY = re.compile("db;dur=0.00,.*db;desc=standby")
 # Longer than anything may take. A request that takes longer has failed.
 TIMEOUT = 60.0
 NEVER = float("inf")
@@ -21,7 +23,8 @@ NEVER = float("inf")
 class Answer(NamedTuple):
     """A response, or the failure to get one: the monotonic time of the request, and the seconds that it took.
 
-    Without a response the status is 0, and `fault` has the reason.
+    Without a response the status is 0, and `fault` has the reason. `seen` is its `Cruddur-Seen`, and `by_standby` says
+    whether a standby alone has answered it.
     """
 
     sent: float
@@ -29,6 +32,8 @@ class Answer(NamedTuple):
     status: int
     body: bytes = b""
     fault: str = ""
+    seen: str = ""
+    by_standby: bool = False
 
     @property
     def ended(self) -> float:
@@ -145,7 +150,9 @@ class Client:
         except (OSError, HTTPException) as error:
             self.close()
             return Answer(sent, time.monotonic() - sent, 0, fault=repr(error))
-        return Answer(sent, time.monotonic() - sent, response.status, content)
+        by_standby = BY_STANDBY.search(response.headers.get("Server-Timing", "")) is not None
+        seen = response.headers.get("Cruddur-Seen", "")
+        return Answer(sent, time.monotonic() - sent, response.status, content, seen=seen, by_standby=by_standby)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
