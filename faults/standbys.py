@@ -87,7 +87,7 @@ def behind(*, broken: bool, writes: int = 5000, reads: int = 10_000) -> Figures:
     """Run a standby 50 ms away, and then 10 s, under clients that post, read back, and read what others post."""
     with replicated("seen" if broken else "") as run:
         run.wait_for(writes, reads)
-        yield from figures(run.sessions, "50 ms away", share=50)
+        yield from figures(run.sessions, "50 ms away", share=25)
         run.network.delay(LATE_SECONDS)
         time.sleep(LATE_SECONDS)
         yield from figures(run.sessions, "becoming late")

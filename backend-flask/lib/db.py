@@ -97,6 +97,7 @@ def replicated_db(replication: Replication, deadline: Deadline) -> ReplicatedDb:
     servers = Servers(
         connect_primary=partial(replication.primary.connection, deadline),
         connect_standby=partial(replication.standby.connection, standby_deadline) if may_read_standby else None,
+        is_standby_busier=lambda: replication.standby.in_use > replication.primary.in_use,
         drain=replication.standby.pool.drain,
         history=lambda: replication.primary.history,
     )

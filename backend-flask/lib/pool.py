@@ -112,6 +112,12 @@ class DatabasePool:
         )
         self.pool.open()
 
+    @property
+    def in_use(self) -> int:
+        """The number of connections that requests hold."""
+        stats = self.pool.get_stats()
+        return stats["pool_size"] - stats["pool_available"]
+
     def close(self) -> None:
         """Close the pool and its connections."""
         self.pool.close()

@@ -25,12 +25,14 @@ STANDBY_FAILURES = (psycopg.Error, DatabaseUnavailable, NotFound, Unauthorized)
 class Servers(NamedTuple):
     """The connections of one request to a primary and its standbys.
 
-    `connect_standby` is `None` for a request that only the primary may answer. `drain` closes the connections to
-    standbys, of which one was promoted. `history` returns that of the primary.
+    `connect_standby` is `None` for a request that only the primary may answer. `is_standby_busier` compares the
+    connections that requests hold. `drain` closes the connections to standbys, of which one was promoted. `history`
+    returns that of the primary.
     """
 
     connect_primary: Connect
     connect_standby: Connect | None
+    is_standby_busier: Callable[[], bool]
     drain: Callable[[], None]
     history: Callable[[], str]
 
@@ -82,8 +84,9 @@ class ReplicatedDb(Db):
             written = super()._row(name, statement, parameters)
             self._see_primary()
             return written
-        if self._servers.connect_standby and self._consistency.wants_standby():
-            standby_row = self._standby_row(self._servers.connect_standby, name, statement, parameters)
+        connect_standby = self._servers.connect_standby
+        if connect_standby and self._consistency.wants_standby() and not self._servers.is_standby_busier():
+            standby_row = self._standby_row(connect_standby, name, statement, parameters)
             if standby_row is not None:
                 return standby_row
         began_at = time.monotonic()
