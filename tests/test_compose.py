@@ -90,7 +90,7 @@ def published(service: Any) -> list[tuple[str, str, int]]:
     return [(port["host_ip"], port["published"], port["target"]) for port in service["ports"]]
 
 
-@pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer", "pgbouncer"])
+@pytest.mark.parametrize("name", ["db", "backend", "nginx", "viewer", "pgbouncer", "standby"])
 def test_services_restart_unless_stopped(services: Any, name: str) -> None:
     assert services[name]["restart"] == "unless-stopped"
 
@@ -125,7 +125,7 @@ def test_default_is_a_seeded_backend_on_postgres_18(services: Any) -> None:
     assert services["migrate"]["depends_on"]["db"]["condition"] == "service_healthy"
     assert services["backend"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert services["migrate"]["environment"]["CONNECTION_URL"] == "postgresql://postgres:password@db:5432/cruddur"
-    (volume,) = services["db"]["volumes"]
+    (volume,) = (volume for volume in services["db"]["volumes"] if volume["type"] == "volume")
     # The data folder of the image of 18: https://github.com/docker-library/postgres/pull/1259
     assert (volume["type"], volume["source"], volume["target"]) == ("volume", "db", "/var/lib/postgresql")
     # The probe uses TCP, because the server that initialises the volume listens on its socket only.
@@ -170,6 +170,32 @@ def test_ledger_has_a_volume_that_the_image_gives_to_its_user(services: Any) -> 
     assert ledger["target"].removeprefix("/srv/cruddur/") in line.split()
     assert str(Path(OVERRIDDEN["DELETION_LEDGER"]).parent) == ledger["target"]
     assert not services["backend"]["environment"].get("DELETION_LEDGER")
+
+
+def test_standby_follows_the_database_unprivileged_and_only_by_its_profile(services: Any) -> None:
+    standby, backend, db = services["standby"], services["backend"], services["db"]
+
+    assert standby["image"] == db["image"]
+    assert (standby["read_only"], standby["cap_drop"], standby["user"]) == (True, ["ALL"], "postgres")
+    assert standby["security_opt"] == ["no-new-privileges:true"]
+    assert "ports" not in standby
+    # A fast shutdown. On SIGTERM Postgres waits for all sessions to end.
+    assert standby["stop_signal"] == "SIGINT"
+    assert backend["depends_on"]["standby"] == {"condition": "service_healthy", "required": False}
+    assert config(profile="standby")["services"].keys() - config(profile="none")["services"].keys() == {"standby"}
+    # Replication needs a line of its own: `all` names no replication.
+    (rules,) = (volume for volume in db["volumes"] if volume["type"] == "bind")
+    assert f"hba_file={rules['target']}" in db["command"]
+    assert (Path(rules["source"]), rules["read_only"]) == (ROOT / "db" / "pg_hba.conf", True)
+    lines = [line.split() for line in (ROOT / "db" / "pg_hba.conf").read_text().splitlines() if line[0] != "#"]
+    assert [line for line in lines if line[-1] != "scram-sha-256"] == [
+        ["local", "all", "all", "trust"],
+        ["host", "all", "all", "127.0.0.1/32", "trust"],
+        ["host", "all", "all", "::1/128", "trust"],
+    ]
+    assert [line for line in lines if line[1] == "replication"] == [
+        ["host", "replication", "postgres", "samenet", "scram-sha-256"]
+    ]
 
 
 def test_pooler_runs_our_ini_unprivileged_and_only_by_its_profile(services: Any) -> None:

@@ -272,6 +272,28 @@ def test_down_and_up_keep_data_and_keys(stack: Stack) -> None:
     assert stack.status("/api/activities", "Written after up") == 200
 
 
+def test_standby_serves_reads(stack: Stack) -> None:
+    url = "postgresql://cruddur_service:password@standby:5432/cruddur"
+    stack.up(*("--profile", "standby"), READ_CONNECTION_URL=url)
+    message = "Read on the standby"
+    assert stack.status("/api/activities", message) == 200
+
+    def server() -> str:
+        _, headers, body = stack.ask("/api/activities/@andrewbrown")
+        return headers["Server-Timing"] if message.encode() in body else ""
+
+    wait_until(lambda: "db;desc=standby" in server())
+    assert run(stack.container("standby"), "id", "-un") == (0, "postgres\n")
+    stack.compose("--profile", "standby", "stop", "standby")
+    assert stack.container("standby").attrs["State"]["ExitCode"] == 0
+    # The primary serves all reads. The standby goes on where it was.
+    wait_until(lambda: server() and "db;desc=standby" not in server())
+    stack.compose("--profile", "standby", "start", "standby")
+    wait_until(lambda: "db;desc=standby" in server())
+    stack.up()
+    assert stack.posted(message)
+
+
 def test_pooler_is_between_backend_and_database(stack: Stack) -> None:
     stack.up(*("--profile", "pooler"), DATABASE_SERVER="pgbouncer:6432")
 
