@@ -280,7 +280,8 @@ def test_standby_serves_reads(stack: Stack) -> None:
 
     def server() -> str:
         _, headers, body = stack.ask("/api/activities/@andrewbrown")
-        return headers["Server-Timing"] if message.encode() in body else ""
+        timings = {name.lower(): value for name, value in headers.items()}["server-timing"]
+        return timings if message.encode() in body else ""
 
     wait_until(lambda: "db;desc=standby" in server())
     assert run(stack.container("standby"), "id", "-un") == (0, "postgres\n")
