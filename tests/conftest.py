@@ -19,8 +19,10 @@ from flask.testing import FlaskClient
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL, Composed
 from psycopg_pool import ConnectionPool
 from pytest_postgresql import factories
+from pytest_postgresql.janitor import DatabaseJanitor
 from werkzeug.test import TestResponse
 
 from app import create_app
@@ -36,6 +38,7 @@ from tests import settings, tokens
 from tests.aws import Aws, moto
 from tests.cognito import FakeCognito, fake_cognito
 from tests.factories import Make, User, belongings, make_bystander
+from tests.shared_rules import SharedRule
 from tests.telemetry import Watched, flush, watched
 
 # Two run the tests at once, each in databases of its own.
@@ -84,6 +87,21 @@ def no_settings_of_the_developers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in settings.NAMES:
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_databases_and_applications() -> Iterator[None]:
+    """Copy a test's database file by file, in half the time, and compile the applications' URL rules once."""
+    create_statement = DatabaseJanitor._build_create_database_sql  # noqa: SLF001 - there is no option
+
+    def copy_files(janitor: DatabaseJanitor) -> Composed:
+        statement = create_statement(janitor)
+        return statement + SQL(" STRATEGY FILE_COPY") if janitor.template_dbname else statement
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseJanitor, "_build_create_database_sql", copy_files)
+        patch.setattr(Flask, "url_rule_class", SharedRule)
         yield
 
 
