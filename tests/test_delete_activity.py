@@ -116,8 +116,9 @@ REPLIES = """
 DESCENDANTS = 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bystander")
-@pytest.mark.parametrize("left", [*(pytest.param(left, marks=pytest.mark.slow) for left in (0, 1)), 7])
+@pytest.mark.parametrize("left", [0, 1, 7])
 def test_purge_finishes_deletion_of_more_than_10000_replies(
     sign_in: SignIn, make: Make, service_url: str, left: int
 ) -> None:

@@ -179,6 +179,7 @@ def test_every_body_has_a_valid_example(document: Any) -> None:
     assert [body for body in bodies if not {"example", "examples"} & body.keys()] == []
 
 
+@pytest.mark.slow
 def test_document_and_service_agree_on_blank_text(document: Any) -> None:
     is_text = validator(document, {"$ref": "#/components/schemas/Message280"}).is_valid
 
@@ -190,6 +191,7 @@ def test_document_and_service_agree_on_blank_text(document: Any) -> None:
     assert not is_text("\0a")
 
 
+@pytest.mark.slow
 def test_document_and_service_agree_on_display_names(document: Any) -> None:
     is_name = validator(document, {"$ref": "#/components/schemas/DisplayName"}).is_valid
 

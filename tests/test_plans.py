@@ -223,6 +223,7 @@ def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int
         assert costs["search, a term of all"].rows <= 150
 
 
+@pytest.mark.slow
 def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(crowd: psycopg.Connection) -> None:
     for table in ("likes", "reposts"):
         insert = f"""
@@ -249,6 +250,7 @@ def test_liked_and_reposted_cost_the_same_for_a_reader_with_many(crowd: psycopg.
         crowd.execute("VACUUM (ANALYZE) likes, reposts, activities")
 
 
+@pytest.mark.slow
 def test_personal_home_costs_the_same_for_authors_without_activities(owner: psycopg.Connection, owner_url: str) -> None:
     # With a single author the planner expects to find any author among the newest activities of all users.
     fake_data(Database("CONNECTION_URL", owner_url), Size(users=1, activities=20_000))
@@ -281,6 +283,7 @@ def test_personal_home_costs_the_same_for_authors_without_activities(owner: psyc
         owner.execute("VACUUM (ANALYZE) users, follows, activities")
 
 
+@pytest.mark.slow
 def test_hashtags_and_trends_visit_a_bounded_number_of_rows(
     crowd: psycopg.Connection, subtests: pytest.Subtests
 ) -> None:
@@ -312,6 +315,7 @@ def test_hashtags_and_trends_visit_a_bounded_number_of_rows(
             assert MAX_TAGGINGS <= cost.rows <= 2 * MAX_TAGGINGS + 15_000
 
 
+@pytest.mark.slow
 def test_personal_home_visits_few_reposts_of_a_popular_activity(
     owner: psycopg.Connection, owner_url: str, make: Make, subtests: pytest.Subtests
 ) -> None:
@@ -365,12 +369,14 @@ def costs(server_url: str, postgresql_noproc: NoopExecutor) -> Iterator[dict[str
             yield {read.title: measure(connection, read) for read in service_queries(connection)}
 
 
+@pytest.mark.slow
 def test_search_without_an_index_visits_its_limit_of_activities(costs: dict[str, Cost]) -> None:
     assert SEARCH.scan is not None
     assert costs["search, two letters of none"].rows == SEARCH.scan.limit == 20_000
     assert costs["search, two letters of none"].indexes[:2] == ("deletions_unfinished_idx", "activities_newest_idx")
 
 
+@pytest.mark.slow
 def test_deletions_of_users_change_no_plan(owner: psycopg.Connection, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
@@ -394,6 +400,7 @@ def test_deletions_of_users_change_no_plan(owner: psycopg.Connection, owner_url:
             assert cost.buffers <= before[read.title].buffers + 15, read.title
 
 
+@pytest.mark.slow
 def test_match_count_visits_no_more_than_its_maximum(costs: dict[str, Cost]) -> None:
     # Of 60,000 activities, about 2,500 contain `yesterday`, and far more contain `the`.
     for word in ("yesterday", "the"):
@@ -441,6 +448,7 @@ def prepared_cost(connection: psycopg.Connection, query: Query) -> Cost:
     return plan_cost(row)
 
 
+@pytest.mark.slow
 def test_profile_with_reposts_visits_no_more_than_its_scan(
     crowd: psycopg.Connection, subtests: pytest.Subtests
 ) -> None:
@@ -507,6 +515,7 @@ def groups_query(user_uuid: UUID) -> Query:
     return Query("message groups", array_statement("message_groups/index"), {"user_uuid": user_uuid, "limit": 20})
 
 
+@pytest.mark.slow
 def test_conversations_cost_the_same_however_many_have_ended(owner: psycopg.Connection, make: Make) -> None:
     me = make.user("me")
     owner.execute(CONVERSATIONS.encode())

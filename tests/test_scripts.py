@@ -231,6 +231,7 @@ def test_plans_show_the_cost_of_each_read(new_url: str) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_volume_measures_writes_and_undoes_them(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
     succeeds("db-schema-load", CONNECTION_URL=new_url)

@@ -147,6 +147,7 @@ def test_bio_may_have_several_lines(sign_in: SignIn, make: Make) -> None:
     assert sign_in(lin).get("/api/activities/@LinYue").json["profile"]["bio"] == "a\n\tb"
 
 
+@pytest.mark.slow
 def test_visible_character_never_folds_to_nothing() -> None:
     every = (chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000)
 
