@@ -58,6 +58,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         assert not cognito.asked
 
 
+@pytest.mark.slow
 def test_dev_token_authenticates(dev: Dev) -> None:
     others = succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_DATA_DIR=str(dev.home))
     body = {"message": "signed in @andrewbrown", "ttl": "1-day"}
@@ -175,6 +176,7 @@ def test_partly_configured_pool_names_missing_settings(home: Path, name: str) ->
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_configured_pool_creates_no_keys_and_is_the_only_issuer(home: Path, new_url: str, pool: dict[str, str]) -> None:
     port = free_port()
     with running("dev", PORT=port, CRUDDUR_DATA_DIR=str(home), CONNECTION_URL=new_url, **pool) as dev:

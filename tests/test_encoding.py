@@ -33,9 +33,8 @@ SESSION = {
 }
 
 
-@pytest.mark.parametrize(
-    "told", [SESSION, *(pytest.param({name: value}, marks=pytest.mark.slow) for name, value in SESSION.items())]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [SESSION, *({name: value} for name, value in SESSION.items())])
 def test_libpq_session_variables_are_ignored(
     service_url: str, owner_url: str, make: Make, told: dict[str, str]
 ) -> None:

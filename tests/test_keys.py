@@ -38,6 +38,7 @@ def is_matching_pair() -> bool:
     return bool(jwt.decode(create_access_token(private, ANDREW), public, algorithms=["RS256"]).claims["sub"] == ANDREW)
 
 
+@pytest.mark.slow
 def test_concurrent_calls_create_one_matching_pair(home: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         pairs = list(threads.map(lambda _: dev_keys.load_or_create().as_dict(private=True), range(4)))
@@ -51,6 +52,7 @@ def test_concurrent_calls_create_one_matching_pair(home: Path) -> None:
     assert (dev_keys.private_key_path().read_text(), dev_keys.jwks_path().read_text()) == before
 
 
+@pytest.mark.slow
 def test_old_name_of_the_data_folder_works_with_one_deprecation_line(home: Path, tmp_path: Path) -> None:
     done = script("python", "-m", "ops.dev_keys", CRUDDUR_HOME=str(home))
 
@@ -94,6 +96,7 @@ def test_interrupted_creation_leaves_no_mismatched_halves(home: Path, monkeypatc
     assert is_matching_pair()
 
 
+@pytest.mark.slow
 def test_unusable_key_folder_is_reported(home: Path) -> None:
     home.touch()
 
@@ -102,6 +105,7 @@ def test_unusable_key_folder_is_reported(home: Path) -> None:
     assert line.startswith(f"cruddur: the development keys can't be kept in {home}/keys (Not a directory): ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POOLS)
 def test_configured_user_pool_creates_no_keys(home: Path, name: str) -> None:
     assert succeeds("python", "-m", "ops.dev_keys", CRUDDUR_DATA_DIR=str(home), **{name: POOLS[name]}) == ""

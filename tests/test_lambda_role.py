@@ -156,6 +156,7 @@ def test_iam_membership_needs_rds(owner: psycopg.Connection, owner_url: str) -> 
         owner.execute("DROP ROLE rds_iam")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("role_url")
 def test_restore_on_another_server_grants_the_privileges_again(owner_url: str, home: Path, tmp_path: Path) -> None:
     dump = tmp_path / "dump"

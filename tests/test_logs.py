@@ -99,6 +99,7 @@ def test_json_log_has_one_object_per_line(service_url: str, owner: psycopg.Conne
     assert MARKER not in err
 
 
+@pytest.mark.slow
 def test_without_the_access_log_no_request_is_logged(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port}
@@ -109,6 +110,7 @@ def test_without_the_access_log_no_request_is_logged(service_url: str) -> None:
         assert server.communicate(timeout=30) == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("log_level", "access_log"), [("info", "on"), ("warning", "off")])
 def test_deprecated_log_level_works_and_is_reported_once(service_url: str, log_level: str, access_log: str) -> None:
     port = free_port()
@@ -127,6 +129,7 @@ def test_deprecated_log_level_works_and_is_reported_once(service_url: str, log_l
     assert [line["message"] for line in requests] == ["request"] * (access_log == "on")
 
 
+@pytest.mark.slow
 def test_console_exporter_prints_a_span_tree(service_url: str, make: Make) -> None:
     author = make.user()
     port = free_port()
@@ -140,9 +143,8 @@ def test_console_exporter_prints_a_span_tree(service_url: str, make: Make) -> No
     assert names == ["GET", "  user-activities", "    activities/user"]
 
 
-@pytest.mark.parametrize(
-    "way", [UNWRITABLE[-1], *(pytest.param(way, marks=pytest.mark.slow) for way in UNWRITABLE[:-1])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", UNWRITABLE)
 def test_unwritable_log_fails_no_request(
     service_url: str, pool: dict[str, str], owner: psycopg.Connection, make: Make, way: str
 ) -> None:
@@ -191,6 +193,7 @@ def test_killed_worker_is_replaced_with_unread_output(service_url: str) -> None:
         assert get(port, HOME)[0] == 200
 
 
+@pytest.mark.slow
 def test_main_process_logs_in_the_workers_format(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "WEB_CONCURRENCY": "1"}

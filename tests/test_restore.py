@@ -139,6 +139,7 @@ def test_manifest_without_its_backup_is_one_error_line(backup_file: Path, owner_
     )
 
 
+@pytest.mark.slow
 def test_interrupted_restore_leaves_no_database(backup_file: Path, owner_url: str, server_url: str) -> None:
     with psycopg.connect(make_conninfo(server_url, dbname="postgres"), autocommit=True) as blocker:
         blocker.execute("SELECT pg_advisory_lock(%s)", [ROLE_LOCK_ID])

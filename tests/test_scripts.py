@@ -16,6 +16,7 @@ from tests.conftest import NEW, SERVICE_PASSWORD
 from tests.in_process import PSQL, fails, script, succeeds
 
 
+@pytest.mark.slow
 def test_each_command_succeeds_twice(new_url: str) -> None:
     for step, deed in (
         ("create", "created, with the role cruddur_service"),
@@ -61,6 +62,7 @@ def test_setup_creates_the_database_anew(new_url: str) -> None:
     assert rows(new_url, "SELECT count(*) FROM users") == [(5,)]
 
 
+@pytest.mark.slow
 def test_setup_stops_at_the_first_failure(new_url: str) -> None:
     succeeds("db-setup", CONNECTION_URL=new_url)
     with psycopg.connect(new_url, autocommit=True) as session:

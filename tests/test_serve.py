@@ -49,6 +49,7 @@ def test_serve_runs_several_processes_until_sigterm(service_url: str, owner: psy
     assert owner.execute("SELECT count(*) FROM activities").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_every_invalid_setting_has_a_line() -> None:
     lines = process_fails(CONNECTION_URL="", FRONTEND_URL="", AWS_COGNITO_USER_POOL_ID="", PORT="http")
 
@@ -109,6 +110,7 @@ def test_valid_key_set_file_passes_the_check(tmp_path: Path) -> None:
     assert line.startswith("cruddur: CONNECTION_URL: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("files", "starts"), [(MIN_DESCRIPTORS - 1, False), (MIN_DESCRIPTORS, True)])
 def test_limit_of_open_files_has_a_minimum(
     service_url: str,
@@ -154,6 +156,7 @@ def test_missing_schema_is_reported(owner_url: str) -> None:
     assert line == "cruddur: the database has no schema: run bin/db-schema-load"
 
 
+@pytest.mark.slow
 def test_older_schema_is_refused_and_a_newer_one_accepted(service_url: str, owner: psycopg.Connection) -> None:
     owner.execute("UPDATE alembic_version SET version_num = '0000'")
     (line,) = fails(CONNECTION_URL=service_url)
@@ -164,6 +167,7 @@ def test_older_schema_is_refused_and_a_newer_one_accepted(service_url: str, owne
         assert get(port, "/api/activities/home") == (200, b"[]")
 
 
+@pytest.mark.slow
 def test_time_zone_other_than_utc_is_refused(owner_url: str, owner: psycopg.Connection) -> None:
     owner.execute(f"ALTER DATABASE {owner.info.dbname} SET timezone TO 'Europe/Rome'".encode())
 
@@ -175,6 +179,7 @@ def test_time_zone_other_than_utc_is_refused(owner_url: str, owner: psycopg.Conn
         assert get(port, "/api/activities/home") == (200, b"[]")
 
 
+@pytest.mark.slow
 def test_processes_must_fit_the_connection_limit(service_url: str, owner: psycopg.Connection) -> None:
     limit = f"ALTER DATABASE {owner.info.dbname} CONNECTION LIMIT"
     # Two processes, each with a pool of four connections, one for the probe, and one for the purge.
@@ -190,6 +195,7 @@ def test_processes_must_fit_the_connection_limit(service_url: str, owner: psycop
         assert get(port, "/readyz")[0] == HTTPStatus.OK
 
 
+@pytest.mark.slow
 def test_sigterm_drains_before_the_server_stops(service_url: str) -> None:
     port = free_port()
     settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "DRAIN_SECONDS": "2"}
@@ -212,6 +218,7 @@ def test_sigterm_drains_before_the_server_stops(service_url: str) -> None:
     assert (server.returncode, out, faults(err)) == (0, "", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hurry", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal_ends_the_drain(service_url: str, hurry: signal.Signals) -> None:
     port = free_port()
