@@ -36,7 +36,8 @@ def wait_for_standby(primary: Cluster, state: str) -> None:
 
 
 def wait_for_replay(primary: Cluster, standby: Cluster) -> None:
-    """Wait until the standby has replayed all that the primary has written. Raises `CommandError`."""
-    ((position,),) = primary.rows("SELECT pg_current_wal_insert_lsn()")
+    """Wait until the standby has replayed all that the primary has committed. Raises `CommandError`."""
+    # At the start of a segment, as after a base backup, the position to insert at is behind a header that comes later.
+    ((position,),) = primary.rows("SELECT pg_current_wal_flush_lsn()")
     replayed = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
     wait_until(lambda: standby.rows(replayed, position) == [(True,)], "the standby's replay", FOLLOW_SECONDS)
