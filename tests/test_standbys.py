@@ -59,18 +59,24 @@ class Pair(NamedTuple):
             wait_for_replay(*self)
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    """Run a primary with the schema, and a standby that follows it."""
+@contextmanager
+def clusters_folder() -> Iterator[Path]:
+    """Yield a folder for clusters while this lasts."""
     with TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None, prefix="cruddur-tests-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with cluster(folder, options=OPTIONS) as primary:
-            database = Database("CONNECTION_URL", primary.url())
-            create(database)
-            schema_load(database)
-            with standby_of(primary, primary.port, folder, options=OPTIONS) as standby:
-                yield Pair(primary, standby)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """Run a primary with the schema, and a standby that follows it."""
+    with clusters_folder() as folder, cluster(folder, options=OPTIONS) as primary:
+        database = Database("CONNECTION_URL", primary.url())
+        create(database)
+        schema_load(database)
+        with standby_of(primary, primary.port, folder, options=OPTIONS) as standby:
+            yield Pair(primary, standby)
 
 
 @pytest.fixture
@@ -356,6 +362,43 @@ def test_promoted_standby_answers_nothing(
 
     assert {response.status_code for response in responses} == {200}
     assert {server(response) for response in responses} == {"primary"}
+
+
+def test_standby_of_the_old_primary_answers_nothing_after_a_failover(
+    pair: Pair, make: Make, jwks_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consistency, "MAX_AGE_SECONDS", LONG)
+    monkeypatch.setattr(consistency, "SAMPLE_SECONDS", LONG)
+    author = make.user()
+    with (
+        clusters_folder() as folder,
+        standby_of(pair.primary, pair.primary.port, folder, options=OPTIONS) as promoted,
+        standby_of(promoted, promoted.port, folder, options=OPTIONS) as follower,
+    ):
+        wait_for_replay(pair.primary, promoted)
+        promoted.rows("SELECT pg_promote()")
+        # The old primary's last transactions, which the other standby has and the new primary has not.
+        for _ in range(50):
+            make.activity(author, "lost")
+        wait_for_replay(*pair)
+        assert own_posts(promoted, pair.standby, jwks_url, author) == {("primary", "a crud")}
+
+        # A standby that follows the new primary answers after its next restartpoint.
+        with application(promoted, follower, jwks_url) as app:
+            client = app.test_client()
+            read_times(client, profile(author), 3)
+            for each in (promoted, follower):
+                each.rows("CHECKPOINT")
+            wait_until(lambda: server(client.get(profile(author))) == "standby", "the standby of the new primary")
+
+
+def own_posts(primary: Cluster, standby: Cluster, jwks_url: str, author: User) -> set[tuple[str, ...]]:
+    """Post some times, and return the servers that answered the author's reads with the newest activity."""
+    with application(primary, standby, jwks_url) as app:
+        theirs = app.test_client()
+        theirs.environ_base["HTTP_AUTHORIZATION"] = tokens.bearer(author.cognito_user_id)["Authorization"]
+        reads = [theirs.get(profile(author), headers=seen(post(theirs))) for _ in range(4)]
+    return {(server(response), messages(response)[0]) for response in reads}
 
 
 def test_service_outlives_its_standby(

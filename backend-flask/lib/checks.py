@@ -15,7 +15,7 @@ from psycopg.pq import Conninfo
 from lib.command_errors import ConfigError
 from lib.conninfo import conninfo
 from lib.exceptions import PREPARED_ELSEWHERE
-from lib.pool import REMEDY, THREADS, read_history
+from lib.pool import REMEDY, THREADS, read_cluster, read_standby_history
 
 if TYPE_CHECKING:
     from lib.config import Config
@@ -130,12 +130,14 @@ def check_standby(config: "Config") -> None:
 
 
 def check_cluster(config: "Config", standby: psycopg.Connection) -> None:
-    """Raise `ConfigError` when a standby follows another primary than the service's."""
+    """Raise `ConfigError` when a standby follows another primary than the service's. Raises the standby's errors."""
     database = "SELECT pg_control_system.system_identifier, current_database() FROM pg_control_system()"
+    read_standby_history(standby)
+    followed = standby.execute(database).fetchone()
     try:
         with psycopg.connect(config.conninfo()(), autocommit=True, prepare_threshold=None) as primary:
-            read_history(primary)
-            is_same = primary.execute(database).fetchone() == standby.execute(database).fetchone()
+            read_cluster(primary)
+            is_same = primary.execute(database).fetchone() == followed
     except psycopg.Error as error:
         raise ConfigError(connection_error(config.connection_setting, config.database_url, error)) from error
     if not is_same:

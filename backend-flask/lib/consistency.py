@@ -57,6 +57,11 @@ class Seen(NamedTuple):
         return self.history == other.history and self.transaction >= other.transaction
 
 
+def holds(history: str, snapshot: Snapshot, seen: Seen | None) -> bool:
+    """Return whether a snapshot in `history` holds all that `seen` names. An unknown `seen` may be anything."""
+    return seen is not None and seen.history == history and seen.transaction < snapshot.xmin
+
+
 class Sample(NamedTuple):
     """The last transaction that a read of the primary has seen, and the monotonic time at which the read began."""
 
@@ -117,20 +122,20 @@ class Consistency:
         floor = self._floor.read()
         return floor is not None and (self._given is None or self._given.history == floor.history)
 
-    def is_behind_floor(self, snapshot: Snapshot) -> bool:
-        """Return whether a standby is too old for any request."""
-        floor = self._floor.read()
-        return floor is None or floor.transaction >= snapshot.xmin
+    def is_behind_floor(self, history: str, snapshot: Snapshot) -> bool:
+        """Return whether a standby that follows `history` is too old for any request."""
+        return not holds(history, snapshot, self._floor.read())
 
-    def accept(self, snapshot: Snapshot) -> bool:
-        """Return whether a standby's snapshot holds all that this request must see, and record an accepted one."""
-        floor = self._floor.read()
-        if floor is None:
+    def accept(self, history: str, snapshot: Snapshot) -> bool:
+        """Return whether a standby's snapshot holds all that this request must see, and record an accepted one.
+
+        In another history than the primary's the same numbers mean other transactions: a failover leaves a standby
+        behind that had replayed more than the new primary.
+        """
+        required = [self._floor.read(), *(seen for seen in (self._given, self.seen) if seen)]
+        if not all(holds(history, snapshot, seen) for seen in required):
             return False
-        for seen in (floor, self._given, self.seen):
-            if seen and (seen.history != floor.history or seen.transaction >= snapshot.xmin):
-                return False
-        self.record(Seen(floor.history, snapshot.xmax - 1))
+        self.record(Seen(history, snapshot.xmax - 1))
         return True
 
     def sample(self, began_at: float, history: str, snapshot: Snapshot) -> None:

@@ -99,7 +99,7 @@ def replicated_db(replication: Replication, deadline: Deadline) -> ReplicatedDb:
         connect_standby=partial(replication.standby.connection, standby_deadline) if may_read_standby else None,
         is_standby_busier=lambda: replication.standby.in_use > replication.primary.in_use,
         drain=replication.standby.pool.drain,
-        history=lambda: replication.primary.history,
+        cluster=lambda: replication.primary.cluster,
     )
     return ReplicatedDb(servers, Consistency(replication.floor, seen))
 

@@ -27,10 +27,15 @@ logger = logging.getLogger("cruddur")
 
 T = TypeVar("T")
 
-# The cluster's identifier and, in the name of the file that the primary writes its log to, its timeline.
-HISTORY = """
-    SELECT pg_control_system.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8)
-    FROM pg_control_system()
+# The cluster's identifier, from a primary only: a standby has no current position to write at, and raises an error.
+CLUSTER = "SELECT pg_control_system.system_identifier FROM pg_control_system() WHERE pg_current_wal_lsn() IS NOT NULL"
+# The cluster's identifier, and the timeline that a standby follows. The control file names a new timeline at the
+# standby's next restartpoint, which comes within checkpoint_timeout.
+STANDBY_HISTORY = """
+    SELECT
+        pg_control_system.system_identifier,
+        greatest(pg_control_checkpoint.timeline_id, pg_control_recovery.min_recovery_end_timeline)
+    FROM pg_control_system() CROSS JOIN pg_control_checkpoint() CROSS JOIN pg_control_recovery()
 """
 # For a pooler that loses prepared statements.
 REMEDY = "set DATABASE_PREPARE=off, or give PgBouncer 1.22 or later max_prepared_statements=200"
@@ -61,6 +66,8 @@ class Connection(psycopg.Connection[TupleRow]):
     deadline: Deadline | None = None
     # Until this monotonic time the standby at the other end counts as too far behind.
     behind_until = 0.0
+    # The history that the standby at the other end follows.
+    history = ""
 
     @cached_property
     def prepared_cursor(self) -> Cursor[TupleRow]:
@@ -213,13 +220,13 @@ class DatabasePool:
 
 
 class PrimaryPool(DatabasePool):
-    """The pool of connections to a primary with standbys, which knows the history of the cluster's transactions."""
+    """The pool of connections to a primary with standbys, which knows the cluster's identifier."""
 
-    history = ""
+    cluster = 0
 
     def _configure(self, connection: Connection) -> None:
         super()._configure(connection)
-        self.history = read_history(connection)
+        self.cluster = read_cluster(connection)
 
 
 class StandbyPool(DatabasePool):
@@ -236,13 +243,32 @@ class StandbyPool(DatabasePool):
         with super().connection(deadline) as connection:
             if time.monotonic() < connection.behind_until:
                 raise StandbyBehind
+            if connection.behind_until:
+                # The standby may follow a new primary by now.
+                connection.behind_until = 0.0
+                connection.history = read_standby_history(connection)
             yield connection
 
+    def _configure(self, connection: Connection) -> None:
+        super()._configure(connection)
+        connection.history = read_standby_history(connection)
 
-def read_history(connection: psycopg.Connection) -> str:
-    """Return eight hexadecimal digits of a primary's cluster and timeline: a restored or promoted one has others."""
-    row = connection.execute(HISTORY).fetchone()
-    return f"{zlib.crc32(repr(row).encode()):08x}"
+
+def read_cluster(connection: psycopg.Connection) -> int:
+    """Return the identifier of a primary's cluster. Raises psycopg's errors, also for a standby."""
+    row = connection.execute(CLUSTER).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_standby_history(connection: psycopg.Connection) -> str:
+    """Return the history that a standby follows. Raises psycopg's errors."""
+    row = connection.execute(STANDBY_HISTORY).fetchone()
+    return history(*row) if row else ""
+
+
+def history(cluster: int, timeline: int) -> str:
+    """Return eight hexadecimal digits of a cluster and its timeline: a restored or promoted one has others."""
+    return f"{zlib.crc32(f'{cluster}/{timeline}'.encode()):08x}"
 
 
 class JSONBytesLoader(Loader):

@@ -27,6 +27,11 @@ CASE WHEN page.fetched <= %(limit)s THEN (
 WRITE = re.compile(r"\b(INSERT|UPDATE|DELETE|end_activity|purge|(request|refuse|confirm)_deletion)\b")
 # The end of a wrapped statement with a reader: it refuses deleted users. Postgres evaluates the condition first, once.
 ADMIT_READER = "\nWHERE admit(%(reader)s)"
+# A snapshot, and the timeline of the server that takes it: eight hexadecimal digits in the name of the file that a
+# primary writes its log to, NULL on a standby. A failover behind a pooler changes the timeline within a connection.
+SNAPSHOT = b"""\
+pg_current_snapshot() AS snapshot,
+    CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline"""
 # The limit of the queries that count.
 MAX_COUNT = 100
 # The most notifications that a count visits.
@@ -253,15 +258,8 @@ def is_read(name: str) -> bool:
 
 @cache
 def snapshot_statement(statement: bytes) -> bytes:
-    """Return a reading statement with one more column: the snapshot that it reads, and on a standby whether it is one.
-
-    A promoted standby has another history than the primary, so its column `is_standby` is false.
-    """
-    return (
-        b"SELECT statement.*, pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS is_standby FROM (\n"
-        + statement
-        + b"\n) AS statement"
-    )
+    """Return a reading statement with two more columns: the snapshot that it reads, and the primary's timeline."""
+    return b"SELECT statement.*, " + SNAPSHOT + b" FROM (\n" + statement + b"\n) AS statement"
 
 
 @cache

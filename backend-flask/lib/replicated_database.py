@@ -11,10 +11,9 @@ from psycopg.rows import TupleRow
 from lib.consistency import Consistency, Seen, Snapshot
 from lib.database import PRIMARY, STANDBY, Connect, Db, Server, Timings
 from lib.exceptions import CLIENT_ERRORS, DatabaseUnavailable, NotFound, StandbyBehind, Unauthorized
-from lib.pool import Connection
-from lib.queries import is_read, snapshot_statement
+from lib.pool import Connection, history
+from lib.queries import SNAPSHOT, is_read, snapshot_statement
 
-SNAPSHOT = b"SELECT pg_current_snapshot()"
 # After a snapshot that is too old for any request, a connection to a standby pauses for this long.
 BEHIND_SECONDS = 0.1
 # After one of these the primary is asked. Not found and unauthorized are the primary's word. Recovery may have
@@ -26,15 +25,15 @@ class Servers(NamedTuple):
     """The connections of one request to a primary and its standbys.
 
     `connect_standby` is `None` for a request that only the primary may answer. `is_standby_busier` compares the
-    connections that requests hold. `drain` closes the connections to standbys, of which one was promoted. `history`
-    returns that of the primary.
+    connections that requests hold. `drain` closes the connections to standbys, of which one was promoted. `cluster`
+    returns the identifier of the primary's.
     """
 
     connect_primary: Connect
     connect_standby: Connect | None
     is_standby_busier: Callable[[], bool]
     drain: Callable[[], None]
-    history: Callable[[], str]
+    cluster: Callable[[], int]
 
 
 class ReplicatedDb(Db):
@@ -96,8 +95,8 @@ class ReplicatedDb(Db):
             # The client has seen that the row is gone.
             self._see_primary()
             raise
-        *columns, snapshot, _ = row
-        self._consistency.sample(began_at, self._servers.history(), Snapshot.parse(snapshot))
+        *columns, snapshot, timeline = row
+        self._sample(began_at, snapshot, timeline)
         return tuple(columns)
 
     def _standby_row(
@@ -113,22 +112,30 @@ class ReplicatedDb(Db):
     def _check_standby(self, connection: Connection, row: TupleRow | None) -> None:
         if row is None:
             raise NotFound
-        *_, snapshot, is_standby = row
-        if not is_standby:
+        *_, snapshot, timeline = row
+        if timeline is not None:
             # A promoted standby goes on in a history of its own.
             self._servers.drain()
             raise StandbyBehind
         bounds = Snapshot.parse(snapshot)
-        if self._consistency.is_behind_floor(bounds):
+        if self._consistency.is_behind_floor(connection.history, bounds):
             connection.behind_until = time.monotonic() + BEHIND_SECONDS
             raise StandbyBehind
-        if not self._consistency.accept(bounds):
+        if not self._consistency.accept(connection.history, bounds):
             raise StandbyBehind
 
     def _see_primary(self) -> None:
         """Record that the client has seen all that the primary has committed. Raises psycopg's errors."""
         began_at = time.monotonic()
         with self._connect() as connection:
-            row = connection.prepared_cursor.execute(SNAPSHOT).fetchone()
+            row = connection.prepared_cursor.execute(b"SELECT " + SNAPSHOT).fetchone()
         if row:
-            self._consistency.sample(began_at, self._servers.history(), Snapshot.parse(row[0]))
+            self._sample(began_at, *row)
+
+    def _sample(self, began_at: float, snapshot: bytes, timeline: str | None) -> None:
+        if timeline is None:
+            # A pooler leads to a standby where the primary was.
+            raise DatabaseUnavailable
+        self._consistency.sample(
+            began_at, history(self._servers.cluster(), int(timeline, 16)), Snapshot.parse(snapshot)
+        )
