@@ -321,6 +321,11 @@ def test_cached_home_feed_holds_what_its_client_has_seen(client: FlaskClient, si
     # From then on the newer page is everyone's.
     newer = client.get("/api/activities/home")
     assert (newer.json, server(newer)) == ([activity], "none")
+    # A header that names no state gets the state before its request.
+    for header in ("x", "0123abcd-1"):
+        number = len(client.get("/api/activities/home").json)
+        make.activity(author)
+        assert len(client.get("/api/activities/home", headers={SEEN: header}).json) == number + 1
 
 
 @pytest.mark.usefixtures("first_read")

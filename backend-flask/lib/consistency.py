@@ -47,10 +47,10 @@ class Seen(NamedTuple):
         return f"{self.history}-{self.transaction}"
 
     @classmethod
-    def parse(cls, header: str) -> Self | None:
-        """Return the value of a header `Cruddur-Seen`, `None` for a malformed one."""
+    def parse(cls, header: str) -> Self:
+        """Return the value of a header `Cruddur-Seen`. A malformed one has an empty history, which nothing includes."""
         match = SEEN.fullmatch(header)
-        return cls(match[1], int(match[2])) if match else None
+        return cls(match[1], int(match[2])) if match else cls("", 0)
 
     def includes(self, other: Self) -> bool:
         """Return whether a client that has seen this much has also seen `other`."""

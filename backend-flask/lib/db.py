@@ -92,7 +92,7 @@ def replicated_db(replication: Replication, deadline: Deadline) -> ReplicatedDb:
     """
     header = request.headers.get(SEEN)
     seen = Seen.parse(header) if header is not None else None
-    may_read_standby = request.method in {"GET", "HEAD"} and (seen or (header is None and g.token is None))
+    may_read_standby = request.method in {"GET", "HEAD"} and (seen or g.token is None)
     standby_deadline = Deadline(replication.standby.timeout * STANDBY_SHARE, within=deadline)
     servers = Servers(
         connect_primary=partial(replication.primary.connection, deadline),
