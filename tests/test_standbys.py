@@ -206,6 +206,24 @@ def test_authenticated_read_without_the_header_is_the_primarys(
     assert server(theirs.get(profile(author), headers=seen(first_read))) == "standby"
 
 
+@pytest.mark.usefixtures("first_read")
+@pytest.mark.parametrize("authorization", [None, "Bearer null", "Bearer x"])
+def test_public_read_with_a_token_is_the_primarys(
+    client: FlaskClient, sign_in: SignIn, make: Make, pair: Pair, authorization: str | None
+) -> None:
+    activity = make.activity(make.user())
+    path = f"/api/activities/{activity.uuid}/likes"
+    wait_for_replay(*pair)
+    with pair.paused():
+        theirs = sign_in(make.user())
+        assert theirs.put(f"/api/activities/{activity.uuid}/like").status_code == 200
+        assert len(theirs.get(path).json) == 1
+        # The view verifies no token, so any may be the one that has written.
+        is_anonymous = authorization != "Bearer x"
+        response = client.get(path, headers={"Authorization": authorization} if authorization else {})
+        assert server(response) == ("standby" if is_anonymous else "primary")
+
+
 @pytest.mark.parametrize("header", ["", "x", "0123abcd-", "0123abcd-1", "0123abcd-" + "9" * 20, "12", "-1"])
 def test_header_of_another_history_is_the_primarys(
     client: FlaskClient, make: Make, first_read: TestResponse, header: str
