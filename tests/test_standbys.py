@@ -23,6 +23,8 @@ from lib import consistency
 from lib.checks import check_standby
 from lib.command_errors import ConfigError
 from lib.config import Config
+from lib.db import get_db
+from lib.exceptions import NotFound
 from ops.command import Database
 from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
@@ -281,6 +283,16 @@ def test_client_that_saw_an_activity_go_does_not_see_it_again(
             assert messages(client.get(profile(author), headers=seen(response))) == []
         # The standby still has it.
         assert messages(client.get(profile(author))) == ["deleted"]
+
+
+def test_write_that_finds_nothing_is_seen(app: Flask, pair: Pair, first_read: TestResponse) -> None:
+    with pair.paused(), app.test_request_context(method="DELETE"):
+        db = get_db()
+        nothing: dict[str, Any] = {"activity_uuid": uuid4(), "user_uuid": uuid4()}
+        with pytest.raises(NotFound):
+            db.query_object("activities/delete", **nothing)
+
+        assert str(db.seen) >= first_read.headers[SEEN]
 
 
 def test_read_that_makes_the_users_row_is_the_primarys(

@@ -70,19 +70,13 @@ class ReplicatedDb(Db):
     @contextmanager
     def transaction(self) -> Iterator[Db]:
         """Yield a `Db` whose statements share one transaction on the primary. An exception rolls all of them back."""
-        try:
-            with super().transaction() as transaction:
-                yield transaction
-        except CLIENT_ERRORS:
-            self._see_primary()
-            raise
-        self._see_primary()
+        with self._seeing_primary(), super().transaction() as transaction:
+            yield transaction
 
     def _row(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
         if not is_read(name):
-            written = super()._row(name, statement, parameters)
-            self._see_primary()
-            return written
+            with self._seeing_primary():
+                return super()._row(name, statement, parameters)
         connect_standby = self._servers.connect_standby
         if connect_standby and self._consistency.wants_standby() and not self._servers.is_standby_busier():
             standby_row = self._standby_row(connect_standby, name, statement, parameters)
@@ -123,6 +117,16 @@ class ReplicatedDb(Db):
             raise StandbyBehind
         if not self._consistency.accept(connection.history, bounds):
             raise StandbyBehind
+
+    @contextmanager
+    def _seeing_primary(self) -> Iterator[None]:
+        """Record after a write what the client has seen: the write, or that the write found nothing to change."""
+        try:
+            yield
+        except CLIENT_ERRORS:
+            self._see_primary()
+            raise
+        self._see_primary()
 
     def _see_primary(self) -> None:
         """Record that the client has seen all that the primary has committed. Raises psycopg's errors."""
