@@ -57,6 +57,11 @@ class Seen(NamedTuple):
         return self.history == other.history and self.transaction >= other.transaction
 
 
+# After a write that the service could not follow up: no server holds this, so that the client's next read is the
+# primary's.
+UNKNOWN = Seen("00000000", 0)
+
+
 def holds(history: str, snapshot: Snapshot, seen: Seen | None) -> bool:
     """Return whether a snapshot in `history` holds all that `seen` names. An unknown `seen` may be anything."""
     return seen is not None and seen.history == history and seen.transaction < snapshot.xmin
@@ -148,6 +153,10 @@ class Consistency:
         """Record that the response shows `seen`."""
         if self.seen is None or not self.seen.includes(seen):
             self.seen = seen
+
+    def forget(self) -> None:
+        """Record that the response shows an unknown state."""
+        self.seen = UNKNOWN
 
     def allows(self, seen: Seen | None) -> bool:
         """Return whether a cached response that shows `seen` holds all that the client has seen."""

@@ -129,12 +129,18 @@ class ReplicatedDb(Db):
         self._see_primary()
 
     def _see_primary(self) -> None:
-        """Record that the client has seen all that the primary has committed. Raises psycopg's errors."""
+        """Record that the client has seen all that the primary has committed.
+
+        A failure is not the request's: a client would repeat a write that was committed.
+        """
         began_at = time.monotonic()
-        with self._connect() as connection:
-            row = connection.prepared_cursor.execute(b"SELECT " + SNAPSHOT).fetchone()
-        if row:
-            self._sample(began_at, *row)
+        try:
+            with self._connect() as connection:
+                row = connection.prepared_cursor.execute(b"SELECT " + SNAPSHOT).fetchone()
+            if row:
+                self._sample(began_at, *row)
+        except (psycopg.Error, DatabaseUnavailable):
+            self._consistency.forget()
 
     def _sample(self, began_at: float, snapshot: bytes, timeline: str | None) -> None:
         if timeline is None:
