@@ -15,24 +15,17 @@ from psycopg.conninfo import make_conninfo
 from app import create_app
 from harness.load import Answers, Client
 from harness.pgbouncer import MISSING, PROGRAM, Pooler, pgbouncer
-from harness.processes import output
 from harness.waiting import wait_until
 from lib.checks import check_database
 from lib.command_errors import CommandError, ConfigError
 from lib.pool import REMEDY, THREADS
 from tests.factories import Make
-from tests.pooler import LOST_STATEMENT, PREPARED, config
+from tests.pooler import KEEPS_STATEMENTS, LOSES_STATEMENTS, LOST_STATEMENT, PREPARED, SESSIONS, TURNS, config
 from tests.service import process_fails, serving
 from tests.tokens import bearer, token
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
 
-VERSION = tuple(map(int, re.findall(r"PgBouncer (\d+)\.(\d+)", output(PROGRAM, "--version"))[0])) if PROGRAM else ()
-KEEPS_STATEMENTS = VERSION >= (1, 22)
-# A later version acts as 1.18 then.
-LOSES_STATEMENTS = {"max_prepared_statements": "0"} if KEEPS_STATEMENTS else {}
-SESSIONS = 2
-TURNS = {"default_pool_size": f"{SESSIONS}\nserver_round_robin = 1"}
 CLIENTS, REQUESTS = 4, 40
 
 

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from werkzeug.test import TestResponse
 
 from app import create_app
+from harness.pgbouncer import MISSING, PROGRAM, pgbouncer
 from harness.postgres import Cluster, cluster
 from harness.standby import standby_of, wait_for_replay
 from harness.waiting import wait_until
@@ -33,6 +34,7 @@ from tests import settings, tokens
 from tests.cognito import FakeCognito
 from tests.conftest import FRONTEND, SHARED_MEMORY, SignIn
 from tests.factories import Make, User
+from tests.pooler import LOSES_STATEMENTS, TURNS
 from tests.service import fails
 
 SEEN = "Cruddur-Seen"
@@ -49,6 +51,11 @@ class Pair(NamedTuple):
 
     primary: Cluster
     standby: Cluster
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """The connection strings of the service's role."""
+        return self.primary.url(user=ROLE), self.standby.url(user=ROLE)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -95,18 +102,18 @@ def app(pair: Pair, jwks_url: str, growing_pool: None, monkeypatch: pytest.Monke
     """Yield the application with a standby, whose floor is that of its first read of the primary."""
     monkeypatch.setattr(consistency, "MAX_AGE_SECONDS", LONG)
     monkeypatch.setattr(consistency, "SAMPLE_SECONDS", LONG)
-    with application(pair.primary, pair.standby, jwks_url) as app:
+    with application(*pair.urls, jwks_url) as app:
         yield app
 
 
 @contextmanager
-def application(primary: Cluster, standby: Cluster, jwks_url: str, **others: Any) -> Iterator[Flask]:
-    """Create the application of a primary and a standby while this lasts."""
+def application(primary: str, standby: str, jwks_url: str, **others: Any) -> Iterator[Flask]:
+    """Create the application of the primary and the standby at these addresses while this lasts."""
     arguments: dict[str, Any] = settings.UNLIMITED | tokens.pool(jwks_url) | others
     app = create_app(
         Config(
-            connection_url=primary.url(user=ROLE),
-            read_connection_url=standby.url(user=ROLE),
+            connection_url=primary,
+            read_connection_url=standby,
             frontend_urls=(FRONTEND,),
             **arguments,
         )
@@ -302,7 +309,7 @@ def test_read_that_makes_the_users_row_is_the_primarys(
 ) -> None:
     sub = str(uuid4())
     cognito.people[sub] = {"preferred_username": "newcomer", "name": "Newcomer", "email": "new@example.com"}
-    with application(pair.primary, pair.standby, jwks_url, cognito_endpoint=cognito.url) as app, pair.paused():
+    with application(*pair.urls, jwks_url, cognito_endpoint=cognito.url) as app, pair.paused():
         client = app.test_client()
         first = client.get("/api/activities/search?term=first")
         response = client.get("/api/users/me", headers=tokens.bearer(sub) | seen(first))
@@ -393,7 +400,7 @@ def test_promoted_standby_answers_nothing(
     # As sessions of a server that was a standby when they began.
     monkeypatch.setattr("lib.config.standby_url", lambda url: url)
     author = make.user()
-    with application(pair.primary, pair.primary, jwks_url) as app:
+    with application(pair.urls[0], pair.urls[0], jwks_url) as app:
         client = app.test_client()
         responses = read_times(client, profile(author), 4)
 
@@ -418,10 +425,10 @@ def test_standby_of_the_old_primary_answers_nothing_after_a_failover(
         for _ in range(50):
             make.activity(author, "lost")
         wait_for_replay(*pair)
-        assert own_posts(promoted, pair.standby, jwks_url, author) == {("primary", "a crud")}
+        assert own_posts(Pair(promoted, pair.standby), jwks_url, author) == {("primary", "a crud")}
 
         # A standby that follows the new primary answers after its next restartpoint.
-        with application(promoted, follower, jwks_url) as app:
+        with application(*Pair(promoted, follower).urls, jwks_url) as app:
             client = app.test_client()
             read_times(client, profile(author), 3)
             for each in (promoted, follower):
@@ -429,9 +436,9 @@ def test_standby_of_the_old_primary_answers_nothing_after_a_failover(
             wait_until(lambda: server(client.get(profile(author))) == "standby", "the standby of the new primary")
 
 
-def own_posts(primary: Cluster, standby: Cluster, jwks_url: str, author: User) -> set[tuple[str, ...]]:
+def own_posts(servers: Pair, jwks_url: str, author: User) -> set[tuple[str, ...]]:
     """Post some times, and return the servers that answered the author's reads with the newest activity."""
-    with application(primary, standby, jwks_url) as app:
+    with application(*servers.urls, jwks_url) as app:
         theirs = app.test_client()
         theirs.environ_base["HTTP_AUTHORIZATION"] = tokens.bearer(author.cognito_user_id)["Authorization"]
         reads = [theirs.get(profile(author), headers=seen(post(theirs))) for _ in range(4)]
@@ -532,6 +539,28 @@ def test_standby_of_another_database_is_refused(pair: Pair, service_url: str) ->
     line = "cruddur: READ_CONNECTION_URL names no standby of the database of CONNECTION_URL: name one of its own"
 
     assert fails(CONNECTION_URL=service_url, READ_CONNECTION_URL=pair.standby.url(user=ROLE)) == [line]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+def test_pooler_of_a_standby_is_checked_as_that_of_the_primary(
+    pair: Pair,
+    caplog: pytest.LogCaptureFixture,
+    jwks_url: str,
+    make: Make,
+    growing_pool: None,  # noqa: ARG001
+) -> None:
+    primary, author = pair.primary.url(user=ROLE), make.user()
+    with pgbouncer(pair.standby.url(user=ROLE), **TURNS, **LOSES_STATEMENTS) as pooler:
+        with pytest.raises(ConfigError) as failure:
+            check_standby(configuration(primary, pooler.url))
+        assert str(failure.value).startswith("READ_CONNECTION_URL: a pooler loses prepared statements (SQLSTATE ")
+
+        check_standby(configuration(primary, pooler.url, database_prepare="off"))
+        assert caplog.records == []
+        with application(primary, pooler.url, jwks_url, database_prepare="off") as app:
+            client = app.test_client()
+            wait_until(lambda: server(client.get(profile(author))) == "standby", "a response of the standby")
 
 
 def test_connections_of_a_standby_are_counted(pair: Pair) -> None:

@@ -4,6 +4,7 @@ import errno
 import logging
 import re
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -104,7 +105,7 @@ def check_database(config: "Config") -> None:
             if connection.info.parameter_status("TimeZone") not in {"UTC", "Etc/UTC"}:
                 raise ConfigError("the database's time zone is not UTC: run bin/db-create, which sets it")
         if config.database_prepare == "on":
-            check_prepared_statements(config)
+            check_prepared_statements(config.connection_setting, config.conninfo())
     except psycopg.Error as error:
         raise ConfigError(connection_error(config.connection_setting, config.database_url, error)) from error
 
@@ -124,6 +125,8 @@ def check_standby(config: "Config") -> None:
             check_cluster(config, connection)
             # Each process has the pool's connections, and one for the circuit breaker's probe.
             check_connection_limit(config, connection, config.workers * (THREADS + 1), f"the server of {setting}")
+        if config.database_prepare == "on":
+            check_prepared_statements(setting, conninfo)
     except psycopg.Error as error:
         reason = " ".join(str(error).split())
         logger.warning("cruddur: %s: %s: the primary answers all reads until there is a standby", setting, reason)
@@ -197,13 +200,16 @@ def is_pooled(config: "Config", connection: psycopg.Connection) -> bool:
     return config.database_prepare == "off" or row != (connection.info.backend_pid,)
 
 
-def check_prepared_statements(config: "Config") -> None:
-    """Raise `ConfigError` when a pooler loses the statements that the service prepares. Raises psycopg's errors."""
+def check_prepared_statements(setting: str, conninfo: Callable[[], str]) -> None:
+    """Raise `ConfigError` when a pooler loses the statements that the service prepares. Raises psycopg's errors.
+
+    `conninfo` returns the connection string that `setting` names.
+    """
     # psycopg gives the first statement of every connection the same name. A connection's next transaction may get a
     # session without that statement (26000), and another connection a session that has one of that name (42P05).
     with ExitStack() as stack:
         connections = [
-            stack.enter_context(psycopg.connect(config.conninfo()(), autocommit=True, prepare_threshold=0))
+            stack.enter_context(psycopg.connect(conninfo(), autocommit=True, prepare_threshold=0))
             for _ in range(PREPARING_CONNECTIONS)
         ]
         try:
@@ -214,7 +220,7 @@ def check_prepared_statements(config: "Config") -> None:
                 connection.execute("SELECT 1")
         except PREPARED_ELSEWHERE as error:
             raise ConfigError(
-                f"{config.connection_setting}: a pooler loses prepared statements (SQLSTATE {error.sqlstate}): {REMEDY}"
+                f"{setting}: a pooler loses prepared statements (SQLSTATE {error.sqlstate}): {REMEDY}"
             ) from error
 
 

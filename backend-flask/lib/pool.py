@@ -256,13 +256,13 @@ class StandbyPool(DatabasePool):
 
 def read_cluster(connection: psycopg.Connection) -> int:
     """Return the identifier of a primary's cluster. Raises psycopg's errors, also for a standby."""
-    row = connection.execute(CLUSTER).fetchone()
+    row = connection.execute(CLUSTER, prepare=False).fetchone()
     return int(row[0]) if row else 0
 
 
 def read_standby_history(connection: psycopg.Connection) -> str:
     """Return the history that a standby follows. Raises psycopg's errors."""
-    row = connection.execute(STANDBY_HISTORY).fetchone()
+    row = connection.execute(STANDBY_HISTORY, prepare=False).fetchone()
     return history(*row) if row else ""
 
 
