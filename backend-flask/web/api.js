@@ -45,12 +45,13 @@ export const now = () => Date.now() + (Number.isFinite(bounds[0]) ? (bounds[0] +
 
 // What this client has seen, by the header Cruddur-Seen: a standby of the database may answer with nothing older.
 let seen = null;
+const SEEN = /^([0-9a-f]{8})-(\d{1,19})$/;
 
 function learnSeen(value) {
-  const [history, number] = value?.split("-") ?? [];
-  const [lastHistory, lastNumber] = seen?.split("-") ?? [];
+  const [, history, number] = SEEN.exec(value) ?? [];
+  const [, lastHistory, lastNumber] = SEEN.exec(seen) ?? [];
   // Responses may overtake each other.
-  if (number && (history !== lastHistory || BigInt(number) > BigInt(lastNumber))) seen = value;
+  if (history && (history !== lastHistory || BigInt(number) > BigInt(lastNumber))) seen = value;
 }
 
 // Send a request, and return `{data, next, etag, isModified}`. Throws ApiError.

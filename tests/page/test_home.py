@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from harness.waiting import wait_until
 from tests.factories import Make
@@ -36,6 +36,29 @@ def test_anonymous_client_reads_feed(visit: Visit, make: Make) -> None:
     expect(card(page, "it stays")).to_contain_text("stays")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     expect(page.get_by_role("textbox")).to_have_count(0)
+
+
+def test_page_sends_back_what_it_has_seen(visit: Visit) -> None:
+    # Responses of a service with standbys. A proxy has joined two headers, and two responses overtake each other.
+    values = iter(["0123abcd-1, 0123abcd-2", "0123abcd-9", "0123abcd-10", "0123abcd-8", "4567abcd-1"])
+    sent: list[str | None] = []
+
+    def answer(route: Route) -> None:
+        sent.append(route.request.headers.get("cruddur-seen"))
+        value = next(values, None)
+        response = route.fetch()
+        route.fulfill(response=response, headers=response.headers | ({"cruddur-seen": value} if value else {}))
+
+    page = visit(path="livez")
+    page.route("**/api/activities/home", answer)
+    page.goto("")
+    for number in range(1, 6):
+        expect(page.get_by_text("No crud is live at the moment.")).to_be_visible()
+        with page.expect_response("**/api/activities/home"):
+            poll_now(page)
+        assert len(sent) > number
+
+    assert sent[:6] == [None, None, "0123abcd-9", "0123abcd-10", "0123abcd-10", "4567abcd-1"]
 
 
 def test_empty_feed_says_so(visit: Visit) -> None:
