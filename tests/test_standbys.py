@@ -205,6 +205,46 @@ def test_client_never_goes_back_in_time(client: FlaskClient, sign_in: SignIn, ma
         assert (server(older), messages(older)) == ("standby", [])
 
 
+def test_client_sees_transactions_that_end_after_later_ones(
+    client: FlaskClient, sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse
+) -> None:
+    author = make.user()
+    theirs = sign_in(make.user())
+    with psycopg.connect(pair.primary.url()) as running:
+        Make(running).activity(author, "slow", age="1 second")
+        make.activity(author, "quick")
+        wait_for_replay(*pair)
+        early = client.get(profile(author))
+        assert (server(early), messages(early)) == ("standby", ["quick"])
+        with pair.paused():
+            running.commit()
+            late = theirs.get(profile(author))
+            # The standby has replayed the later transaction alone.
+            assert messages(late) == ["quick", "slow"]
+            assert messages(client.get(profile(author), headers=seen(late))) == ["quick", "slow"]
+            assert messages(client.get(profile(author))) == ["quick"]
+    # Each response names the later transaction as seen.
+    first, *others = (int(response.headers[SEEN].split("-")[1]) for response in (first_read, early, late))
+    assert first < min(others)
+    assert len(set(others)) == 1
+
+
+@pytest.mark.usefixtures("first_read")
+def test_client_sees_transactions_that_are_later_than_a_running_one(
+    client: FlaskClient, sign_in: SignIn, make: Make, pair: Pair
+) -> None:
+    author = make.user()
+    theirs = sign_in(make.user())
+    with pair.paused(), psycopg.connect(pair.primary.url()) as running:
+        Make(running).activity(author, "slow")
+        make.activity(author, "quick")
+
+        shown = theirs.get(profile(author))
+        assert messages(shown) == ["quick"]
+        assert messages(client.get(profile(author), headers=seen(shown))) == ["quick"]
+        assert messages(client.get(profile(author))) == []
+
+
 def test_authenticated_read_without_the_header_is_the_primarys(
     sign_in: SignIn, make: Make, pair: Pair, first_read: TestResponse
 ) -> None:
