@@ -27,9 +27,11 @@ from lib.config import Config
 from lib.consistency import Seen
 from lib.db import get_db
 from lib.exceptions import NotFound
+from lib.pagination import FIRST_PAGE
 from ops.command import Database
 from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
+from services.user_activities import UserActivities
 from tests import settings, tokens
 from tests.cognito import FakeCognito
 from tests.conftest import FRONTEND, SHARED_MEMORY, SignIn
@@ -243,6 +245,24 @@ def test_client_sees_transactions_that_are_later_than_a_running_one(
         assert messages(shown) == ["quick"]
         assert messages(client.get(profile(author), headers=seen(shown))) == ["quick"]
         assert messages(client.get(profile(author))) == []
+
+
+@pytest.mark.usefixtures("first_read")
+def test_statements_of_a_request_never_go_back_in_time(
+    app: Flask, make: Make, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+    with pair.paused(), app.test_request_context():
+        make.activity(author, "new")
+        pages = []
+        # The first read is a sample of the primary, and the second one may ask a standby.
+        for seconds in (0.0, LONG):
+            monkeypatch.setattr(consistency, "SAMPLE_SECONDS", seconds)
+            page = UserActivities(get_db()).run(handle=author.handle, page_request=FIRST_PAGE)
+            pages.append((page.length, get_db().timings.standby > 0))
+
+    assert pages == [(1, False), (1, True)]
 
 
 def test_authenticated_read_without_the_header_is_the_primarys(
