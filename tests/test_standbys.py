@@ -1,5 +1,6 @@
 """Standbys: which server answers a read, and what a client that sends back `Cruddur-Seen` sees."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from lib.consistency import Seen
 from lib.db import get_db
 from lib.exceptions import NotFound
 from lib.pagination import FIRST_PAGE
+from lib.queries import FOLDER, is_read, load_sql
 from ops.command import Database
 from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
@@ -245,6 +247,22 @@ def test_client_sees_transactions_that_are_later_than_a_running_one(
         assert messages(shown) == ["quick"]
         assert messages(client.get(profile(author), headers=seen(shown))) == ["quick"]
         assert messages(client.get(profile(author))) == []
+
+
+def test_statements_that_write_or_lock_are_no_reads(make: Make) -> None:
+    functions = make.owner.execute("""
+        SELECT pg_proc.proname FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND provolatile = 'v' AND prorettype <> 'trigger'::regtype
+            AND NOT EXISTS (SELECT FROM pg_depend WHERE pg_depend.objid = pg_proc.oid AND pg_depend.deptype = 'e')
+    """).fetchall()
+    words = ["INSERT", "UPDATE", "DELETE", "MERGE", "SHARE", "nextval", "setval", *(name for (name,) in functions)]
+    writing = re.compile(rf"\b({'|'.join(words)})\b")
+    names = [f"{path.parent.name}/{path.stem}" for path in sorted(FOLDER.glob("*/*.sql"))]
+
+    assert "end_activity" in words
+    assert len(names) > 50
+    for name in names:
+        assert is_read(name) != bool(writing.search(re.sub("--.*", "", load_sql(name)))), name
 
 
 @pytest.mark.usefixtures("first_read")
