@@ -29,6 +29,7 @@ from lib.consistency import Seen
 from lib.db import get_db
 from lib.exceptions import NotFound
 from lib.pagination import FIRST_PAGE
+from lib.pool import THREADS
 from lib.queries import FOLDER, is_read, load_sql
 from ops.command import Database
 from ops.create_database import ROLE, create
@@ -479,8 +480,9 @@ def test_promoted_standby_answers_nothing(
     monkeypatch.setattr("lib.config.standby_url", lambda url: url)
     author = make.user()
     with application(pair.urls[0], pair.urls[0], jwks_url) as app:
-        client = app.test_client()
+        client, connections = app.test_client(), app.extensions["replication"].standby.pool
         responses = read_times(client, profile(author), 4)
+        wait_until(lambda: connections.get_stats()["connections_num"] > THREADS, "new connections to standbys")
 
     assert {response.status_code for response in responses} == {200}
     assert {server(response) for response in responses} == {"primary"}
@@ -521,6 +523,30 @@ def own_posts(servers: Pair, jwks_url: str, author: User) -> set[tuple[str, ...]
         theirs.environ_base["HTTP_AUTHORIZATION"] = tokens.bearer(author.cognito_user_id)["Authorization"]
         reads = [theirs.get(profile(author), headers=seen(post(theirs))) for _ in range(4)]
     return {(server(response), messages(response)[0]) for response in reads}
+
+
+@pytest.mark.usefixtures("first_read")
+def test_busier_standby_is_not_asked(app: Flask, client: FlaskClient, make: Make, pair: Pair) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+    with app.extensions["replication"].standby.pool.connection():
+        assert server(client.get(profile(author))) == "primary"
+    assert server(client.get(profile(author))) == "standby"
+
+
+@pytest.mark.usefixtures("first_read")
+def test_silent_standby_leaves_the_primary_time(client: FlaskClient, make: Make, pair: Pair) -> None:
+    author = make.user()
+    wait_for_replay(*pair)
+    assert server(client.get(profile(author))) == "standby"
+    pair.standby.freeze()
+    try:
+        responses = read_times(client, profile(author), 3)
+    finally:
+        pair.standby.thaw()
+
+    assert [(response.status_code, server(response)) for response in responses] == [(200, "primary")] * 3
+    wait_until(lambda: server(client.get(profile(author))) == "standby", "the standby's return")
 
 
 def test_service_outlives_its_standby(
@@ -571,6 +597,7 @@ def test_transaction_reads_the_primary(sign_in: SignIn, make: Make, pair: Pair, 
 
     assert replayed.json == first.json
     assert {server(first), server(replayed)} == {"primary"}
+    assert not any("db;desc=standby" in response.headers["Server-Timing"] for response in (first, replayed))
     # The replay, too, makes its client see the write.
     assert int(seen(replayed)[SEEN].split("-")[1]) >= int(seen(first)[SEEN].split("-")[1])
 
