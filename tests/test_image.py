@@ -197,10 +197,11 @@ def test_hadolint_passes() -> None:
 def test_base_images_have_a_full_version() -> None:
     pinned = re.compile(
         r"(python|postgres):\d+(\.\d+)+-(slim-)?trixie|nginx:\d+\.\d+\.\d+-alpine|jaegertracing/jaeger:\d+\.\d+\.\d+|build"
+        r"|edoburu/pgbouncer:v\d+\.\d+\.\d+-p\d+"
     )
     bases = [step.rest.split(" ")[0] for step in image.steps() if step.word == "FROM"]
     used = [service["image"] for service in config()["services"].values() if "build" not in service]
 
     assert len(set(bases)) == 1
-    assert len(used) == 4
+    assert len(used) == 6
     assert [name for name in bases + used if not pinned.fullmatch(name)] == []
