@@ -188,6 +188,7 @@ def test_relationships_come_in_the_order_of_the_handles(subtests: pytest.Subtest
     assert client.get(RELATIONSHIPS).json == ["handles_blank"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bystander")
 def test_lists_have_each_row_once_while_follows_come_and_go(
     subtests: pytest.Subtests, client: FlaskClient, make: Make

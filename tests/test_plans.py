@@ -120,6 +120,7 @@ def test_columns_of_an_activity_are_listed_in_one_file() -> None:
         assert [path for path in queries.FOLDER.rglob("*.sql") if column in path.read_text()] == [listing]
 
 
+@pytest.mark.slow
 def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
     fake_data(database, Size(users=2_000, activities=20_000, likes=20_000, reposts=20_000, follows=20_000))
@@ -147,7 +148,8 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     assert plan_counts == [(15, 5)] * 11
 
 
-@pytest.mark.parametrize("activities", [20_000, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("activities", [20_000, 50_000])
 def test_rows_visited_do_not_grow_with_the_table(owner_url: str, activities: int) -> None:
     database = Database("CONNECTION_URL", owner_url)
     seed(database)
@@ -409,6 +411,7 @@ def test_match_count_visits_no_more_than_its_maximum(costs: dict[str, Cost]) -> 
     assert costs["search, counting imported"].rows == 0
 
 
+@pytest.mark.slow
 def test_profile_visits_no_more_than_its_counts_maximum(owner: psycopg.Connection, make: Make) -> None:
     author = make.user("prolific")
     crowd = """

@@ -287,6 +287,7 @@ def test_create_sets_the_service_roles_password(new_url: str, server_url: str) -
     assert [(after,)] != before
 
 
+@pytest.mark.slow
 def test_concurrent_migrations_apply_each_revision_once(new_url: str) -> None:
     succeeds("db-create", CONNECTION_URL=new_url)
 

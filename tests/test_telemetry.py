@@ -104,6 +104,7 @@ def test_malformed_header_setting_is_logged_without_its_value(
     assert "s3cret" not in caplog.text
 
 
+@pytest.mark.slow
 def test_two_processes_export_everything_at_sigterm(service_url: str, make: Make) -> None:
     author = make.user()
     with collecting() as collector:
