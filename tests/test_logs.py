@@ -316,12 +316,19 @@ def test_repeated_message_is_logged_once_in_a_time() -> None:
     filters = {seconds: RepetitionFilter(seconds) for seconds in (60, 0)}
 
     def accepted(seconds: int) -> list[bool]:
-        """Return which of three records are logged. The first two differ in their arguments."""
-        records = [record("discarding %s", "one"), record("discarding %s", "two"), record("connecting")]
+        """Return which of three records are logged. The first two are about different connections."""
+        records = [record("discarding %s", object()), record("discarding %s", object()), record("connecting")]
         return [bool(filters[seconds].filter(each)) for each in records]
 
     assert [accepted(60), accepted(60)] == [[True, False, True], [False, False, False]]
     assert accepted(0) == [True, True, True]
+
+
+def test_message_about_a_standby_hides_none_about_the_primary() -> None:
+    repetitions = RepetitionFilter(60)
+    records = [record("connecting in %r: %s", pool, "refused") for pool in ("cruddur-standby", "cruddur") * 2]
+
+    assert [bool(repetitions.filter(each)) for each in records] == [True, True, False, False]
 
 
 def test_full_queue_drops_and_counts_records() -> None:

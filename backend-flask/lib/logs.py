@@ -171,19 +171,22 @@ class ContextFilter(logging.Filter):
 
 
 class RepetitionFilter(logging.Filter):
-    """Filter that accepts a message, whatever its arguments, once in `seconds`."""
+    """Filter that accepts a message about a pool, whatever its other arguments, once in `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
-        self._accepted_at: dict[str, float] = {}
+        self._accepted_at: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the message is the first for so long."""
         now = time.monotonic()
-        if now - self._accepted_at.get(record.msg, float("-inf")) < self._seconds:
+        # The pool's name is the first argument, if that is a text. A lost standby must not hide what the primary says.
+        name = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+        key = (record.msg, name if isinstance(name, str) else "")
+        if now - self._accepted_at.get(key, float("-inf")) < self._seconds:
             return False
-        self._accepted_at[record.msg] = now
+        self._accepted_at[key] = now
         return True
 
 
