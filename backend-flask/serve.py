@@ -170,16 +170,21 @@ def end_on_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def load_and_check_config() -> tuple[Config, int]:
+    """Return the configuration and the limit of open files. Raises `ConfigError` with a line for each fault."""
+    config = Config.load()
+    telemetry.check(config)
+    check_port(config)
+    check_key_set(config)
+    check_database(config)
+    check_standby(config)
+    return config, raise_descriptor_limit()
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT. Exit with 1 and a line for each fault of the configuration."""
     try:
-        config = Config.load()
-        telemetry.check(config)
-        check_port(config)
-        check_key_set(config)
-        check_database(config)
-        check_standby(config)
-        descriptors = raise_descriptor_limit()
+        config, descriptors = load_and_check_config()
     except ConfigError as failure:
         sys.exit("\n".join(f"cruddur: {line}" for line in str(failure).splitlines()))
     # A worker inherits the signal handlers of granian's main process, which do nothing in a worker. A signal

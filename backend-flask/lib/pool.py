@@ -87,8 +87,8 @@ class Connection(psycopg.Connection[TupleRow]):
 class DatabasePool:
     """A connection pool that opens in the background, and a circuit breaker.
 
-    The pool calls `conninfo` for each new connection. `prepare` is for a database, or a pooler,
-    that keeps prepared statements. A pool belongs to one process and does not survive a fork.
+    The pool calls `conninfo` for each new connection. `prepare` is for a database, or a pooler, that keeps prepared
+    statements. A pool belongs to one process and does not survive a fork.
     """
 
     acquire_timeout = ACQUIRE_TIMEOUT_SECONDS
