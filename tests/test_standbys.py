@@ -26,8 +26,8 @@ from lib.checks import check_standby
 from lib.command_errors import ConfigError
 from lib.config import Config
 from lib.consistency import Seen
-from lib.db import get_db
-from lib.exceptions import NotFound
+from lib.db import get_db, pools
+from lib.exceptions import DatabaseUnavailable, NotFound, StandbyBehind, is_server_error
 from lib.pagination import FIRST_PAGE
 from lib.pool import THREADS
 from lib.queries import FOLDER, is_read, load_sql
@@ -681,3 +681,20 @@ def test_connections_of_a_standby_are_counted(pair: Pair) -> None:
     assert str(failure.value).startswith(
         "WEB_CONCURRENCY=20 wants 100 connections, and the server of READ_CONNECTION_URL has 97 for us: "
     )
+
+
+@pytest.mark.usefixtures("first_read", "make")
+def test_trends_are_the_primarys(client: FlaskClient) -> None:
+    # They are kept for a minute. A standby's would be older.
+    response = client.get("/api/trends")
+
+    assert (response.status_code, server(response)) == (200, "primary")
+
+
+def test_metrics_name_both_pools(app: Flask) -> None:
+    assert [pool.name for pool in pools(app)] == ["cruddur", "cruddur-standby"]
+
+
+def test_late_standby_is_no_error_of_a_trace() -> None:
+    assert not is_server_error(StandbyBehind())
+    assert is_server_error(DatabaseUnavailable())

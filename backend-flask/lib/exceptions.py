@@ -48,7 +48,7 @@ class DatabaseUnavailable(Exception):
 
 
 class StandbyBehind(DatabaseUnavailable):
-    """The standby has not replayed enough for any request."""
+    """The standby has not replayed all that the request must see, or was promoted. Then the primary is asked."""
 
 
 # A pooler has given this transaction another session than the one where its statement was prepared.
@@ -57,11 +57,13 @@ PREPARED_ELSEWHERE = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailable, *PREPARED_ELSEWHERE)
 # ForeignKeyViolation: a row was deleted after the service had read it and before a statement referred to it.
 CLIENT_ERRORS = (ClientError, psycopg.errors.ForeignKeyViolation)
+# A late standby is no fault: the primary answers the request.
+EXPECTED_ERRORS = (*CLIENT_ERRORS, StandbyBehind)
 
 
 def is_server_error(error: BaseException) -> bool:
-    """Return whether an error is the service's fault, and not the client's."""
-    return not isinstance(error, CLIENT_ERRORS)
+    """Return whether an error is the service's fault: neither the client's, nor one that is expected."""
+    return not isinstance(error, EXPECTED_ERRORS)
 
 
 def is_connection_error(error: psycopg.OperationalError) -> bool:
