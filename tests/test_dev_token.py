@@ -74,12 +74,14 @@ def test_dev_token_authenticates(dev: Dev) -> None:
     assert succeeds("db-connect", "-XAtc", OTHERS, CRUDDUR_DATA_DIR=str(dev.home)) == others
 
 
+@pytest.mark.slow
 def test_request_without_a_token_is_rejected(dev: Dev) -> None:
     assert ask(dev.port, NOTIFICATIONS) == (401, ["generic_401"])
     assert ask(dev.port, "/api/activities", body={"message": "x", "ttl": "1-day"}) == (401, ["generic_401"])
     assert ask(dev.port, "/api/activities/home")[0] == 200
 
 
+@pytest.mark.slow
 def test_token_signed_by_another_homes_keys_is_rejected(dev: Dev, home: Path) -> None:
     stranger = create_access_token(dev_keys.load_or_create(), ANDREW)
 
@@ -87,6 +89,7 @@ def test_token_signed_by_another_homes_keys_is_rejected(dev: Dev, home: Path) ->
     assert ask(dev.port, NOTIFICATIONS, stranger) == (401, ["generic_401"])
 
 
+@pytest.mark.slow
 def test_unknown_user_of_the_development_pool_causes_no_cognito_request(
     dev: Dev, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +101,7 @@ def test_unknown_user_of_the_development_pool_causes_no_cognito_request(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handle", ["linyue", "LinYue", "LINYUE"])
 def test_handle_is_case_insensitive_and_claims_match_cognitos(dev: Dev, handle: str) -> None:
     output = succeeds("dev-token", handle, CRUDDUR_DATA_DIR=str(dev.home)).removesuffix("\n")
@@ -119,6 +123,7 @@ def test_handle_is_case_insensitive_and_claims_match_cognitos(dev: Dev, handle: 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handle", ["nobody", "andrew%", "", "caffè"])
 def test_unknown_handle_is_one_error_line(dev: Dev, handle: str) -> None:
     line = fails("dev-token", handle, CRUDDUR_DATA_DIR=str(dev.home))

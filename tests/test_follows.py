@@ -437,6 +437,7 @@ def naive(make: Make, reader: User) -> list[tuple[str, str | None]]:
     return list(make.owner.execute(statement, {"uuid": reader.uuid}))
 
 
+@pytest.mark.slow
 def test_personal_home_equals_a_plain_join_of_random_graphs(
     subtests: pytest.Subtests, sign_in: SignIn, make: Make
 ) -> None:

@@ -148,6 +148,7 @@ def test_writes_go_on_while_a_build_waits_for_an_old_transaction(
     assert index(owner) == (None if call == DROP else (ANY, True, DEFINITION))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_command_can_run_again(empty_url: str, number: signal.Signals) -> None:
     database = Database("CONNECTION_URL", empty_url)

@@ -152,6 +152,7 @@ def test_empty_page_before_the_start_links_to_next(client: FlaskClient, make: Ma
     assert messages(client.get(links(before)["next"])) == ["1"]
 
 
+@pytest.mark.slow
 def test_each_of_10000_live_activities_is_shown_once_during_changes(
     client: FlaskClient, make: Make, owner: Connection
 ) -> None:

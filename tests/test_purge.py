@@ -70,6 +70,7 @@ def test_purge_skips_locked_rows(owner_url: str, make: Make) -> None:
     assert remaining == [("locked",), ("locked",), ("parent of a locked one",)]
 
 
+@pytest.mark.slow
 def test_concurrent_purges_take_turns(owner_url: str, make: Make) -> None:
     author = make.user()
     make.owner.execute(

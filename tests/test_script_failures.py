@@ -139,6 +139,7 @@ def test_another_schema_revision_is_left_alone(owner_url: str, make: Make) -> No
     assert rows(owner_url, "SELECT handle FROM users") == [("bystander",)]
 
 
+@pytest.mark.slow
 def test_failed_migration_is_one_error_line(owner_url: str, make: Make) -> None:
     with make.owner.transaction():
         make.owner.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")

@@ -11,6 +11,8 @@ from harness.waiting import wait_until
 from tests.lambda_runtime import Answer, Lambda
 from tests.post_confirmation.scene import LIN, SUB, event, people
 
+pytestmark = pytest.mark.slow
+
 WAITS = "SELECT FROM pg_locks WHERE NOT granted"
 
 
