@@ -164,6 +164,9 @@ def test_unreachable_database_is_service_unavailable(cut_off: Flask) -> None:
 
     assert (response.status_code, response.json) == (503, ["service_unavailable"])
     assert int(response.headers["Retry-After"]) > 0
+    # No statement ran: all of the time was the pool's.
+    assert "db;dur=0.00" in response.headers["Server-Timing"]
+    assert "pool;dur=0.00" not in response.headers["Server-Timing"]
 
 
 def test_statement_timeout_is_service_unavailable(

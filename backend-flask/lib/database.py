@@ -152,7 +152,8 @@ class Db:
 
     def _fetch(self, server: Server, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow | None:
         with spans.query(name) as span:
-            start = acquisition = time.perf_counter()
+            start = time.perf_counter()
+            acquisition = 0.0
             error_type = ""
             try:
                 with server.connect() as connection:
@@ -167,8 +168,10 @@ class Db:
                     raise Unauthorized from error
                 raise
             finally:
-                seconds = (acquisition - start, time.perf_counter() - acquisition)
-                self._record(span, name, seconds, error_type, server.role)
+                end = time.perf_counter()
+                # Without a connection all of the time was the pool's.
+                acquisition = acquisition or end
+                self._record(span, name, (acquisition - start, end - acquisition), error_type, server.role)
 
     def _record(self, span: Span, name: str, seconds: tuple[float, float], error_type: str, role: str | None) -> None:
         pool, db = seconds
