@@ -14,8 +14,7 @@ from harness.environment import Postgres, environment, postgres, serving
 from harness.load import NEVER, Answers, getting, load
 from harness.ports import HOST
 from harness.postgres import NOTHING
-from harness.proxy import proxy
-from harness.standby import standby_of, wait_for_standby
+from harness.standby import replication, wait_for_standby
 from harness.waiting import sleep, wait_until
 
 WRITERS, READERS = 16, 8
@@ -145,11 +144,7 @@ def down(*, broken: bool, seconds: int = 6) -> Figures:
 @drill("standby-promoted", "commits that wait for the standby: `synchronous_standby_names` (here they do not)")
 def promoted(*, broken: bool, seconds: float = 3) -> Figures:
     """Kill the primary (-9) under 16 writers with keys, and promote its standby, 50 ms away."""
-    with (
-        postgres() as primary,
-        proxy(primary.cluster.port) as network,
-        standby_of(primary.cluster, network.port) as standby,
-    ):
+    with replication() as (primary, standby, network):
         if not broken:
             # The primary acknowledges nothing that its standby does not have on its disk.
             primary.rows("ALTER SYSTEM SET synchronous_standby_names = '*'")

@@ -3,43 +3,22 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
 
 from faults.drill import Figures, at_least, at_most, drill, none_of
 from faults.unprotected import without
-from harness.environment import Postgres, postgres, serving
+from harness.environment import serving
 from harness.load import load
-from harness.postgres import Cluster
-from harness.proxy import Proxy, proxy
 from harness.sessions import Sessions
-from harness.standby import standby_of, wait_for_standby
-from harness.waiting import wait_until
+from harness.standby import Replication, replication, wait_for_standby
 
 WRITERS, READERS = 8, 8
-DISTANCE_SECONDS, LATE_SECONDS, PATIENCE = 0.05, 10, 600
+DISTANCE_SECONDS, LATE_SECONDS = 0.05, 10
 # Between two reads of a reader.
 PAUSE = 0.002
 # A silent standby costs a request 1.5 s, and the primary has the rest.
 SLOWEST_SECONDS = 2.5
-
-
-class Replicated(NamedTuple):
-    """A primary, its standby, the network between them, and the clients."""
-
-    primary: Postgres
-    standby: Cluster
-    network: Proxy
-    sessions: Sessions
-
-    def wait_for(self, writes: int, reads: int) -> None:
-        """Wait for so many posts and reads. Raises `CommandError`."""
-        wait_until(
-            lambda: len(self.sessions.writes) >= 2 * writes and len(self.sessions.reads) >= reads,
-            "the clients' requests",
-            PATIENCE,
-        )
 
 
 def figures(sessions: Sessions, when: str, share: int = 0) -> Figures:
@@ -55,25 +34,17 @@ def figures(sessions: Sessions, when: str, share: int = 0) -> Figures:
 
 
 @contextmanager
-def replicated(broken: str) -> Iterator[Replicated]:
-    """Run a service over a primary and a standby, 50 ms away, under clients while this lasts.
-
-    The service goes without the protection `broken`, if there is one.
-    """
+def clients(run: Replication, broken: str) -> Iterator[Sessions]:
+    """Run clients of a service over both servers, 50 ms apart, while this lasts, without the protection `broken`."""
+    run.network.delay(DISTANCE_SECONDS)
+    url, sessions = run.primary.database_url, Sessions(run.primary.people[:WRITERS])
+    read_url = make_conninfo(url, port=run.standby.port)
     with (
-        postgres() as primary,
-        proxy(primary.cluster.port) as network,
-        standby_of(primary.cluster, network.port) as standby,
+        serving(url, without(broken, when=bool(broken)), READ_CONNECTION_URL=read_url) as service,
+        load(service.url, WRITERS, sessions.write),
+        load(service.url, READERS, sessions.read, pause=PAUSE),
     ):
-        network.delay(DISTANCE_SECONDS)
-        url, sessions = primary.database_url, Sessions(primary.people[:WRITERS])
-        read_url = make_conninfo(url, port=standby.port)
-        with (
-            serving(url, without(broken, when=bool(broken)), READ_CONNECTION_URL=read_url) as service,
-            load(service.url, WRITERS, sessions.write),
-            load(service.url, READERS, sessions.read, pause=PAUSE),
-        ):
-            yield Replicated(primary, standby, network, sessions)
+        yield sessions
 
 
 @drill(
@@ -85,14 +56,14 @@ def replicated(broken: str) -> Iterator[Replicated]:
 )
 def behind(*, broken: bool, writes: int = 5000, reads: int = 10_000) -> Figures:
     """Run a standby 50 ms away, and then 10 s, under clients that post, read back, and read what others post."""
-    with replicated("seen" if broken else "") as run:
-        run.wait_for(writes, reads)
-        yield from figures(run.sessions, "50 ms away", share=25)
+    with replication() as run, clients(run, "seen" if broken else "") as sessions:
+        sessions.wait_for(writes, reads)
+        yield from figures(sessions, "50 ms away", share=25)
         run.network.delay(LATE_SECONDS)
         time.sleep(LATE_SECONDS)
-        yield from figures(run.sessions, "becoming late")
-        run.wait_for(writes // 10, reads // 10)
-        yield from figures(run.sessions, "10 s late")
+        yield from figures(sessions, "becoming late")
+        sessions.wait_for(writes // 10, reads // 10)
+        yield from figures(sessions, "10 s late")
 
 
 @drill(
@@ -103,7 +74,7 @@ def behind(*, broken: bool, writes: int = 5000, reads: int = 10_000) -> Figures:
 )
 def gone(*, broken: bool, seconds: float = 10) -> Figures:
     """Stop the standby, kill it (-9), freeze it, and promote it, under the same clients."""
-    with replicated("fallback" if broken else "") as run:
+    with replication() as run, clients(run, "fallback" if broken else "") as sessions:
         standby = run.standby
         faults: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "stopped": (standby.stop, standby.start),
@@ -117,4 +88,4 @@ def gone(*, broken: bool, seconds: float = 10) -> Figures:
             begin()
             time.sleep(seconds)
             end()
-            yield from figures(run.sessions, what)
+            yield from figures(sessions, what)

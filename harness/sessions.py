@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from harness.environment import Person
 from harness.load import Answer, Answers, Client
+from harness.waiting import wait_until
 
+PATIENCE = 600
 PREFIX = "a session's message"
 NUMBER = re.compile(rf"{PREFIX} (\d+)".encode())
 
@@ -82,6 +84,12 @@ class Sessions:
             self.went_back += answer.is_ok and newest < session.newest
         session.newest = max(newest, session.newest)
         return answer
+
+    def wait_for(self, writes: int, reads: int) -> None:
+        """Wait for so many posts and reads since the last outcome. Raises `CommandError`."""
+        wait_until(
+            lambda: len(self.writes) >= 2 * writes and len(self.reads) >= reads, "the clients' requests", PATIENCE
+        )
 
     def take(self) -> Outcome:
         """Return the outcome since the last call."""

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
 
+from harness.environment import Postgres, postgres
 from harness.postgres import NOTHING, Cluster, folder, running
+from harness.proxy import Proxy, proxy
 from harness.waiting import wait_until
 from ops.command import data_dir
 
@@ -14,6 +17,25 @@ FOLLOW_SECONDS = 30
 STREAMING = (
     "SELECT pg_stat_replication.sync_state FROM pg_stat_replication WHERE pg_stat_replication.state = 'streaming'"
 )
+
+
+class Replication(NamedTuple):
+    """A primary with users, its standby, and the network by which the standby follows."""
+
+    primary: Postgres
+    standby: Cluster
+    network: Proxy
+
+
+@contextmanager
+def replication() -> Iterator[Replication]:
+    """Run a primary and a standby while this lasts. Raises `CommandError`."""
+    with (
+        postgres() as primary,
+        proxy(primary.cluster.port) as network,
+        standby_of(primary.cluster, network.port) as standby,
+    ):
+        yield Replication(primary, standby, network)
 
 
 @contextmanager
