@@ -95,6 +95,24 @@ def test_only_this_user_pool_may_invoke_the_lambda(sign_in: Template) -> None:
     assert properties(sign_in, "UserPool")["LambdaConfig"] == {"PostConfirmation": {"Fn::GetAtt": ["Function", "Arn"]}}
 
 
+def test_stack_for_a_pool_that_exists_has_the_lambda_alone(sign_in: Template) -> None:
+    assert sign_in["Conditions"] == {"WithPool": {"Fn::Equals": [{"Ref": "NewUserPool"}, "true"]}}
+    conditional = {name for name, each in sign_in["Resources"].items() if each.get("Condition") == "WithPool"}
+    pools = {name for name, each in sign_in["Resources"].items() if each["Type"].startswith("AWS::Cognito")}
+    # An output without the condition would refer to a missing resource: cfn-lint finds that.
+    assert conditional == pools | {"Permission"}
+
+
+def test_new_pool_needs_its_names(sign_in: Template) -> None:
+    rule, parameters = sign_in["Rules"]["NamesOfTheNewPool"], sign_in["Parameters"]
+
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "NewUserPool"}, "true"]}
+    assert [each["Assert"] for each in rule["Assertions"]] == [
+        {"Fn::Not": [{"Fn::Equals": [{"Ref": name}, parameters[name]["Default"]]}]}
+        for name in ("DomainPrefix", "PageUrl")
+    ]
+
+
 def test_sign_in_uses_a_verified_email_address(sign_in: Template) -> None:
     pool = properties(sign_in, "UserPool")
 
