@@ -1,9 +1,14 @@
 """Create the database's instance on Amazon RDS, with all safeguards. This takes some minutes."""
 
+import re
 import sys
-from argparse import Namespace
-from contextlib import suppress
-from typing import Any
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lib.command_errors import CommandError
 from ops.command import run
@@ -14,6 +19,8 @@ from ops.rds import (
     Response,
     argument_parser,
     client,
+    client_error_message,
+    one_line,
     open_rules,
     required_setting,
     translate_aws_errors,
@@ -45,23 +52,71 @@ FIXED_PARAMETERS = {
 }
 
 
+class Made(NamedTuple):
+    """A resource that this run has created, and the call that removes the resource."""
+
+    name: str
+    remove: Callable[[], object]
+
+
 def create(rds: Any, ec2: Any, logs: Any, args: Namespace, group: str) -> None:
-    """Create the instance. Raises `CommandError` when its name is taken or the security group `group` is open."""
+    """Create the instance. When a step fails, remove what the earlier steps have made.
+
+    Raises `CommandError` when the instance exists, or the security group `group` is missing or open.
+    """
     refuse_existing(rds, args.name)
+    refuse_missing_group(ec2, group)
     open_rule_ids = open_rules(ec2, [group])
     if open_rule_ids:
         raise CommandError(f"DB_SG_ID: {group} lets everyone in by {', '.join(open_rule_ids)}: remove that rule first")
-    set_log_retention(logs, args.name, args.log_days)
     backups = {} if args.backup_days is None else {"BackupRetentionPeriod": args.backup_days}
-    rds.create_db_instance(
-        **FIXED_PARAMETERS,
-        **safeguard_parameters(dev=args.dev) | backups,
-        **network_parameters(args.subnet_group, group),
-        DBInstanceIdentifier=args.name,
-        DBInstanceClass=args.instance_class,
-        EngineVersion=args.postgres,
-        DBParameterGroupName=create_parameter_group(rds, args.postgres),
-    )
+    made: list[Made] = []
+    with removed_on_failure(rds, args.name, made):
+        set_log_retention(logs, args.name, args.log_days, made)
+        rds.create_db_instance(
+            **FIXED_PARAMETERS,
+            **safeguard_parameters(dev=args.dev) | backups,
+            **network_parameters(args, group),
+            DBInstanceIdentifier=args.name,
+            DBInstanceClass=args.instance_class,
+            EngineVersion=args.postgres,
+            DBParameterGroupName=create_parameter_group(rds, args.postgres, made),
+        )
+
+
+@contextmanager
+def removed_on_failure(rds: Any, name: str, made: list[Made]) -> Iterator[None]:
+    """Remove what is in `made` when AWS refuses a call within the block. The instance `name` keeps what it uses.
+
+    After any other failure, such as a lost response, AWS may be creating the instance: then nothing is removed.
+    """
+    try:
+        yield
+    except ClientError:
+        with suppress(rds.exceptions.DBInstanceNotFoundFault):
+            # The client has repeated a request whose response was lost.
+            rds.describe_db_instances(DBInstanceIdentifier=name)
+            print(f"cruddur: {name} exists now: bin/rds-status shows it", file=sys.stderr)
+            raise
+        for resource in reversed(made):
+            remove(resource)
+        raise
+    except BaseException:
+        for resource in reversed(made):
+            print(f"cruddur: {resource.name} remains: bin/rds-create goes on with it", file=sys.stderr)
+        raise
+
+
+def remove(resource: Made) -> None:
+    """Remove a resource, and report the outcome. A failure is no reason to keep the others."""
+    try:
+        resource.remove()
+    except ClientError as error:
+        print(f"cruddur: {resource.name} remains: {client_error_message(error)}", file=sys.stderr)
+    except BotoCoreError as error:
+        print(f"cruddur: {resource.name} remains: {one_line(str(error))}", file=sys.stderr)
+    else:
+        print(f"cruddur: {resource.name} is removed again", file=sys.stderr)
 
 
 def refuse_existing(rds: Any, name: str) -> None:
@@ -71,8 +126,19 @@ def refuse_existing(rds: Any, name: str) -> None:
         raise CommandError(f"instance {name} exists already, and nothing was done: bin/rds-status shows it")
 
 
-def set_log_retention(logs: Any, name: str, days: int) -> None:
-    """Create the instance's log groups, with a retention of so many days.
+def refuse_missing_group(ec2: Any, group: str) -> None:
+    """Refuse a security group that does not exist, by a `CommandError`."""
+    try:
+        ec2.describe_security_groups(GroupIds=[group])
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"InvalidGroup.NotFound", "InvalidGroupId.Malformed"}:
+            raise
+        region = ec2.meta.region_name
+        raise CommandError(f"DB_SG_ID: no security group {group} in {region}, and nothing was done") from error
+
+
+def set_log_retention(logs: Any, name: str, days: int, made: list[Made]) -> None:
+    """Create the instance's log groups, with a retention of so many days. Add the new ones to `made`.
 
     By default RDS keeps its logs for ever, and a failed statement is logged with the text of its activity.
     """
@@ -80,6 +146,7 @@ def set_log_retention(logs: Any, name: str, days: int) -> None:
         group = f"/aws/rds/instance/{name}/{kind}"
         with suppress(logs.exceptions.ResourceAlreadyExistsException):
             logs.create_log_group(logGroupName=group)
+            made.append(Made(f"log group {group}", partial(logs.delete_log_group, logGroupName=group)))
         logs.put_retention_policy(logGroupName=group, retentionInDays=days)
 
 
@@ -91,14 +158,15 @@ def safeguard_parameters(*, dev: bool) -> Response:
     }
 
 
-def network_parameters(subnet_group: str | None, group: str) -> Response:
+def network_parameters(args: Namespace, group: str) -> Response:
     """Return CreateDBInstance's parameters for the network. Without a subnet group this is the default VPC."""
-    subnets = {"DBSubnetGroupName": subnet_group} if subnet_group else {}
-    return {"VpcSecurityGroupIds": [group], **subnets}
+    subnets = {"DBSubnetGroupName": args.subnet_group} if args.subnet_group else {}
+    zone = {"AvailabilityZone": args.zone} if args.zone else {}
+    return {"VpcSecurityGroupIds": [group], **subnets, **zone}
 
 
-def create_parameter_group(rds: Any, version: str) -> str:
-    """Create the parameter group that forces TLS, if it is missing. Returns its name."""
+def create_parameter_group(rds: Any, version: str, made: list[Made]) -> str:
+    """Create the parameter group that forces TLS, if it is missing, and add it to `made`. Returns its name."""
     name = f"cruddur-postgres{version}"
     with suppress(rds.exceptions.DBParameterGroupAlreadyExistsFault):
         rds.create_db_parameter_group(
@@ -106,10 +174,20 @@ def create_parameter_group(rds: Any, version: str) -> str:
             DBParameterGroupFamily=f"postgres{version}",
             Description="Cruddur refuses connections without TLS",
         )
+        remove_group = partial(rds.delete_db_parameter_group, DBParameterGroupName=name)
+        made.append(Made(f"parameter group {name}", remove_group))
     # A new instance starts with this value. AWS rejects `immediate` for a static parameter.
     force_tls = {"ParameterName": "rds.force_ssl", "ParameterValue": "1", "ApplyMethod": "pending-reboot"}
     rds.modify_db_parameter_group(DBParameterGroupName=name, Parameters=[force_tls])
     return name
+
+
+def check_zone(parser: ArgumentParser, args: Namespace, region: str) -> None:
+    """Exit with a usage error for a zone outside of `region`, or with a standby, whose zones AWS chooses."""
+    if args.zone and not args.dev:
+        parser.error("--zone needs --dev: with a standby AWS takes two zones of the subnet group")
+    if args.zone and not re.fullmatch(f"{region}[a-z]", args.zone):
+        parser.error(f"--zone: {args.zone} is no zone of {region}: a valid example is {region}a")
 
 
 @translate_aws_errors()
@@ -123,6 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--instance-class", metavar="CLASS", default="db.t4g.micro", help="by default db.t4g.micro")
     parser.add_argument("--subnet-group", metavar="GROUP", help="by default the subnets of the default VPC")
+    parser.add_argument("--zone", metavar="ZONE", help="with --dev: the availability zone, by default AWS's choice")
     days = f"{BACKUP_DAYS[0]} to {BACKUP_DAYS[-1]}, by default 7, or 1 with --dev"
     parser.add_argument(
         "--backup-days", metavar="DAYS", type=int, choices=BACKUP_DAYS, help=f"how long RDS keeps backups: {days}"
@@ -139,6 +218,7 @@ def main() -> None:
     args = parser.parse_args()
 
     rds = client("rds")
+    check_zone(parser, args, rds.meta.region_name)
     create(rds, client("ec2"), client("logs"), args, required_setting("DB_SG_ID"))
     for safeguard in SAFEGUARDS:
         if args.dev and safeguard.dev_value is not None:

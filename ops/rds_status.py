@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 from lib.command_errors import CommandError
 from ops.command import run
 from ops.rds import SAFEGUARDS, Response, argument_parser, client, describe_instance, open_rules, translate_aws_errors
+from ops.rds_create import VERSIONS
+
+RUNBOOK = "docs/aws.md, From Postgres 14 to 18"
 
 
 class Check(NamedTuple):
@@ -27,8 +30,10 @@ def checks(rds: Any, ec2: Any, instance: Response) -> list[Check]:
     ]
     groups = [group["VpcSecurityGroupId"] for group in instance["VpcSecurityGroups"]]
     open_rule_ids = open_rules(ec2, groups)
+    version = instance["EngineVersion"]
     return [
         *safeguards,
+        Check("version that Cruddur supports", version.split(".")[0] in VERSIONS, f"Postgres {version}: {RUNBOOK}"),
         Check("forced TLS", forces_tls(rds, instance), "rds.force_ssl"),
         Check("closed security group", not open_rule_ids, f"everyone comes in by {', '.join(open_rule_ids)}"),
     ]

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,17 @@ def moto(folder: Path) -> Iterator[Aws]:
 
 
 NAME = "cruddur-db-instance"
+# The arguments of bin/rds-create without options.
+ARGUMENTS = Namespace(
+    name=NAME,
+    dev=False,
+    postgres="18",
+    instance_class="db.t4g.micro",
+    subnet_group=None,
+    zone=None,
+    backup_days=None,
+    log_days=30,
+)
 
 
 def instance(aws: Aws, name: str = NAME) -> Any:

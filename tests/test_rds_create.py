@@ -4,9 +4,11 @@ import json
 from urllib.parse import unquote_plus
 
 import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
 
+from ops import rds_create
 from ops.rds import SAFEGUARDS, open_rules
-from tests.aws import NAME, Aws, group, instance
+from tests.aws import ARGUMENTS, NAME, Aws, group, instance
 from tests.in_process import fails, script, succeeds
 
 pytestmark = pytest.mark.slow
@@ -41,6 +43,25 @@ UNSTORED = {
     "EngineLifecycleSupport": "open-source-rds-extended-support-disabled",
     "ManageMasterUserPassword": "true",
 }
+
+
+LOG_GROUPS = {f"/aws/rds/instance/{NAME}/postgresql", f"/aws/rds/instance/{NAME}/upgrade"}
+# As AWS answers the second attempt of a request whose first response was lost, and as both are lost.
+REFUSED = ClientError({"Error": {"Code": "DBInstanceAlreadyExists", "Message": "exists"}}, "CreateDBInstance")
+LOST = ReadTimeoutError(endpoint_url="https://rds")
+
+
+def remaining(aws: Aws) -> set[str]:
+    """Return the names of all log groups and of our parameter groups."""
+    groups = aws.client("rds").describe_db_parameter_groups()["DBParameterGroups"]
+    names = {each["DBParameterGroupName"] for each in groups}
+    logs = {each["logGroupName"] for each in aws.client("logs").describe_log_groups()["logGroups"]}
+    return logs | {name for name in names if name.startswith("cruddur-")}
+
+
+def refuse(*_: object) -> None:
+    """Refuse a call as AWS does."""
+    raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no right"}}, "CreateDBParameterGroup")
 
 
 def force_ssl(aws: Aws, name: str) -> str:
@@ -197,10 +218,85 @@ def test_security_group_is_required(aws: Aws) -> None:
     assert line == "cruddur: DB_SG_ID is not set; a valid example is DB_SG_ID=sg-0123456789abcdef0"
 
 
-def test_aws_error_is_one_error_line(aws: Aws) -> None:
-    line = fails("rds-create", "--subnet-group", "none", **aws.settings, DB_SG_ID=group(aws))
+def test_missing_security_group_is_refused_before_anything_is_made(aws: Aws) -> None:
+    line = fails("rds-create", **aws.settings, DB_SG_ID="sg-0123456789abcdef0")
 
-    assert line == "cruddur: AWS refused CreateDBInstance: Subnet Group none not found (DBSubnetGroupNotFoundFault)"
+    assert line == "cruddur: DB_SG_ID: no security group sg-0123456789abcdef0 in eu-west-1, and nothing was done"
+    assert remaining(aws) == set()
+
+
+def test_zone_is_an_option_of_an_instance_without_a_standby(aws: Aws) -> None:
+    security_group = group(aws)
+    script("rds-create", "--dev", "--zone", "eu-west-1b", **aws.settings, DB_SG_ID=security_group)
+
+    assert instance(aws)["AvailabilityZone"] == "eu-west-1b"
+    for options, error in (
+        (["--zone", "eu-west-1b"], "--zone needs --dev: with a standby AWS takes two zones of the subnet group"),
+        (
+            ["--dev", "--zone", "us-east-1a"],
+            "--zone: us-east-1a is no zone of eu-west-1: a valid example is eu-west-1a",
+        ),
+    ):
+        result = script("rds-create", "other", *options, **aws.settings, DB_SG_ID=security_group)
+        assert (result.returncode, result.stderr.splitlines()[-1]) == (2, f"bin/rds-create: error: {error}")
+    assert len(aws.asked("CreateDBInstance")) == 1
+
+
+def test_refused_instance_leaves_nothing_behind(aws: Aws) -> None:
+    result = script("rds-create", "--subnet-group", "none", **aws.settings, DB_SG_ID=group(aws))
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "cruddur: parameter group cruddur-postgres18 is removed again",
+        f"cruddur: log group /aws/rds/instance/{NAME}/upgrade is removed again",
+        f"cruddur: log group /aws/rds/instance/{NAME}/postgresql is removed again",
+        "cruddur: AWS refused CreateDBInstance: Subnet Group none not found (DBSubnetGroupNotFoundFault)",
+    ]
+    assert remaining(aws) == set()
+
+
+def test_refused_instance_keeps_what_was_there_before(aws: Aws) -> None:
+    succeeds("rds-create", "first", **aws.settings, DB_SG_ID=group(aws))
+    before = remaining(aws)
+    result = script("rds-create", "--subnet-group", "none", **aws.settings, DB_SG_ID=group(aws, "203.0.114.7/32"))
+
+    assert result.returncode == 1
+    assert "parameter group" not in result.stderr
+    assert remaining(aws) == before
+
+
+def test_refused_step_before_the_instance_removes_the_steps_before(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rds_create, "create_parameter_group", refuse)
+
+    with pytest.raises(ClientError):
+        rds_create.create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), ARGUMENTS, group(aws))
+
+    assert remaining(aws) == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (REFUSED, f"cruddur: {NAME} exists now: bin/rds-status shows it"),
+        (LOST, "cruddur: parameter group cruddur-postgres18 remains: bin/rds-create goes on with it"),
+    ],
+)
+def test_instance_whose_creation_got_no_response_keeps_its_logs_and_parameters(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    rds = aws.client("rds")
+    create_db_instance = rds.create_db_instance
+
+    def create_without_a_response(**parameters: object) -> None:
+        create_db_instance(**parameters)
+        raise error
+
+    monkeypatch.setattr(rds, "create_db_instance", create_without_a_response)
+    with pytest.raises(type(error)):
+        rds_create.create(rds, aws.client("ec2"), aws.client("logs"), ARGUMENTS, group(aws))
+
+    assert remaining(aws) == LOG_GROUPS | {"cruddur-postgres18"}
+    assert capsys.readouterr().err.splitlines()[0] == line
 
 
 def test_dev_option_never_weakens_encryption_secrets_or_authentication() -> None:

@@ -1,14 +1,15 @@
 """bin/rds-status: the connection string of an RDS instance, and each weak setting."""
 
-from argparse import Namespace
 from typing import Any
 
 import pytest
 
+from lib.command_errors import CommandError
 from lib.conninfo import check_connection_url
+from ops.command import ROOT
 from ops.rds_create import create
-from ops.rds_status import checks, owner_url, report
-from tests.aws import NAME, Aws, group, instance
+from ops.rds_status import RUNBOOK, checks, owner_url, report
+from tests.aws import ARGUMENTS, NAME, Aws, group, instance
 from tests.in_process import script
 
 pytestmark = pytest.mark.slow
@@ -26,22 +27,15 @@ WEAKER = [
     ("performance insights", "PerformanceInsightsEnabled", False),
     ("log exports", "EnabledCloudwatchLogsExports", ["postgresql"]),
     ("log exports", "EnabledCloudwatchLogsExports", None),
+    ("version that Cruddur supports", "EngineVersion", "14.6"),
+    ("version that Cruddur supports", "EngineVersion", "19.1"),
 ]
 
 
 @pytest.fixture
 def created(aws: Aws) -> Any:
     """Create the instance with bin/rds-create, and return AWS's description."""
-    args = Namespace(
-        name=NAME,
-        dev=False,
-        postgres="18",
-        instance_class="db.t4g.micro",
-        subnet_group=None,
-        backup_days=None,
-        log_days=30,
-    )
-    create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), args, group(aws, "203.0.114.7/32"))
+    create(aws.client("rds"), aws.client("ec2"), aws.client("logs"), ARGUMENTS, group(aws, "203.0.114.7/32"))
     # moto does not store this setting.
     return instance(aws) | {"PerformanceInsightsEnabled": True}
 
@@ -70,6 +64,7 @@ def test_weak_instance_fails_with_a_line_per_weakness(aws: Aws, created: Any) ->
         "master password in Secrets Manager: yes",
         "performance insights: no",
         "log exports: yes",
+        "version that Cruddur supports: yes",
         "forced TLS: yes",
         "closed security group: yes",
     ]
@@ -90,6 +85,15 @@ def test_stronger_settings_are_accepted(aws: Aws, created: Any) -> None:
     more = {"BackupRetentionPeriod": 8, "EnabledCloudwatchLogsExports": ["upgrade", "iam-db-auth-error", "postgresql"]}
 
     assert weak(aws, created | more) == []
+
+
+def test_old_version_names_the_runbook(aws: Aws, created: Any) -> None:
+    document, heading = RUNBOOK.split(", ")
+    with pytest.raises(CommandError, match=rf"Postgres 14\.6: {RUNBOOK}"):
+        report(aws.client("rds"), aws.client("ec2"), created | {"EngineVersion": "14.6"})
+
+    assert f"{heading}\n" in (ROOT / document).read_text()
+    assert weak(aws, created | {"EngineVersion": "15.14"}) == []
 
 
 def test_forced_tls_needs_an_applied_parameter(aws: Aws, created: Any) -> None:
