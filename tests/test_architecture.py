@@ -214,10 +214,19 @@ def test_documents_name_every_script() -> None:
     assert {name for name in SCRIPTS if f"bin/{name}" not in documents} == {"python", "venv"}
 
 
+def anchors(document: str) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def test_links_between_documents_resolve() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(((?!https?:)[^)]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+            name, _, anchor = target.partition("#")
+            path = document.parent / name if name else document
+            assert path.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(path.read_text()), f"{document.name}: {target}"
 
 
 @pytest.mark.parametrize("name", ["requirements-test.txt", "requirements-dev.txt", "backend-flask/requirements.txt"])
