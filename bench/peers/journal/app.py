@@ -40,10 +40,16 @@ PROFILE = """
         users.display_name,
         users.bio,
         (
-            SELECT count(*) FROM live_activities
-            WHERE live_activities.user_uuid = users.uuid AND live_activities.reply_to_activity_uuid IS NULL
-        ) AS cruds_count
+            SELECT count(*) FROM (
+                SELECT FROM live_activities
+                WHERE live_activities.user_uuid = users.uuid AND live_activities.reply_to_activity_uuid IS NULL
+                LIMIT 10000
+            ) AS counted
+        ) AS cruds_count,
+        COALESCE(follow_counts.followers_count, 0) AS followers_count,
+        COALESCE(follow_counts.following_count, 0) AS following_count
     FROM users
+    LEFT JOIN follow_counts ON follow_counts.user_uuid = users.uuid
     WHERE lower(users.handle COLLATE "C") = lower(%(handle)s COLLATE "C")
 """
 FIRST = "9999-12-31T00:00:00+00:00,ffffffff-ffff-ffff-ffff-ffffffffffff"
