@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from psycopg.conninfo import make_conninfo
@@ -139,9 +138,3 @@ def postgres_version(server: Database) -> str:
     """Return the major version of the server."""
     with server.connect("postgres") as connection:
         return str(connection.info.server_version // 10_000)
-
-
-def is_autogrouping() -> bool:
-    """Return whether the kernel shares processors among sessions (sched(7)). Each Postgres process is a session."""
-    setting = Path("/proc/sys/kernel/sched_autogroup_enabled")
-    return setting.exists() and setting.read_text().strip() == "1"

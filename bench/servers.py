@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -36,17 +36,27 @@ class Server(NamedTuple):
     """A server's name in the tables and its command, in which `{port}` stands for its port."""
 
     name: str
-    command: Sequence[str | Path]
+    command: tuple[str | Path, ...]
 
 
-CRUDDUR = Server("Cruddur", SERVE)
+CRUDDUR = Server("Cruddur", tuple(SERVE))
 GUNICORN = f"gunicorn --workers {PROCESSES} --threads 4 --bind 127.0.0.1:{{port}} app:app --chdir"
-JOURNAL = Server("the journal's way", [*GUNICORN.split(), PEERS / "journal"])
+JOURNAL = Server("the journal's way", (*GUNICORN.split(), PEERS / "journal"))
 UVICORN = f"uvicorn --workers {PROCESSES} --loop uvloop --http httptools --no-access-log --log-level warning"
 FASTAPI = Server(
-    "FastAPI + asyncpg", [*UVICORN.split(), "--port", "{port}", "main:app", "--app-dir", PEERS / "fastapi"]
+    "FastAPI + asyncpg", (*UVICORN.split(), "--port", "{port}", "main:app", "--app-dir", PEERS / "fastapi")
 )
-FASTIFY = Server("Fastify + postgres.js", ["node", PEERS / "fastify" / "server.js"])
+FASTIFY = Server("Fastify + postgres.js", ("node", PEERS / "fastify" / "server.js"))
+# The dress besides the tracing by OTEL_*: the peers' packages, and a JSON line a request, gunicorn's by its access log.
+GUNICORN_LOG = """--access-logfile=- --access-logformat='{"method": "%(m)s", "path": "%(U)s", "status": %(s)s}'"""
+PRODUCTION = {"DRESS": "production", "ACCESS_LOG": "on", "GUNICORN_CMD_ARGS": GUNICORN_LOG}
+ONE_IN_TEN = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+
+
+def dressed(server: Server) -> Server:
+    """Return a server with its camp's usual packages for traces, CORS, log lines and rate limits."""
+    modules = {"main:app": "production:app", "app:app": "production:app"}
+    return Server(server.name, tuple(modules.get(str(word), word) for word in server.command))
 
 
 @contextmanager
@@ -66,7 +76,6 @@ def environment(database: Database) -> dict[str, str]:
         # Our packages are not theirs.
         "PYTHONPATH": "",
         "NODE_ENV": "production",
-        # The peers log no requests either.
         "ACCESS_LOG": "off",
     }
 

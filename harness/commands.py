@@ -31,3 +31,9 @@ def machine(postgres: str) -> str:
     python = ".".join(map(str, sys.version_info[:2]))
     model = models[0] if models else "an unnamed processor"
     return f"{os.cpu_count()} cores of {model}; PostgreSQL {postgres}, Python {python}."
+
+
+def is_autogrouping() -> bool:
+    """Return whether the kernel shares processors among sessions (sched(7)). Each Postgres process is a session."""
+    setting = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    return setting.exists() and setting.read_text().strip() == "1"

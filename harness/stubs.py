@@ -53,7 +53,8 @@ def http_stub(
         protocol_version = "HTTP/1.1" if keep_alive else "HTTP/1.0"
 
         def respond(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            is_chunked = self.headers["Transfer-Encoding"] == "chunked"
+            body = b"".join(self.chunks()) if is_chunked else self.rfile.read(int(self.headers["Content-Length"] or 0))
             response = respond(StubRequest(self.command, self.path, self.headers, body))
             if response is None:
                 self.close_connection = True
@@ -65,6 +66,12 @@ def http_stub(
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(response.body)
+
+        def chunks(self) -> Iterator[bytes]:
+            while size := int(self.rfile.readline(), 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815
 

@@ -22,7 +22,8 @@ function init(args)
   end
   for line in io.lines(args[1]) do
     local method, path, token, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
-    local headers = { ["Content-Type"] = "application/json" }
+    -- As a page of another origin sends it.
+    local headers = { ["Content-Type"] = "application/json", ["Origin"] = "http://localhost:3000" }
     if token ~= "" then
       headers["Authorization"] = "Bearer " .. token
     end

@@ -6,12 +6,14 @@ from pathlib import Path
 from xml.dom.minidom import parseString
 
 import pytest
+import urllib3
 
 from bench.chart import TITLE, Bar, chart
 from bench.comparison import Comparison, figures, ratio
 from bench.report import PROGRAM, Findings, at_least, at_most, load, write
 from harness.markdown import marks, replaced, table
 from harness.processes import cpu_seconds, tree
+from harness.stubs import StubRequest, StubResponse, http_stub
 from harness.wrk import Request, Sample, pgbench_script, read_pgbench, read_wrk
 from lib.command_errors import CommandError
 from lib.queries import page_statement
@@ -147,4 +149,19 @@ def test_unknown_scenario_is_refused_at_once() -> None:
     result = script("bench", "guesses")
 
     assert result.returncode == 2
-    assert "there are reads, home, signed-in, traced, posting, growth, worker" in result.stderr
+    assert "there are reads, production, production-traced, home, signed-in, posting, growth, worker" in result.stderr
+
+
+def test_stub_reads_a_body_in_chunks() -> None:
+    # Node.js sends its spans without a Content-Length.
+    bodies: list[bytes] = []
+
+    def respond(request: StubRequest) -> StubResponse:
+        bodies.append(request.body)
+        return StubResponse()
+
+    with http_stub(respond, keep_alive=True) as url, urllib3.PoolManager() as http:
+        http.request("POST", url, body=iter([b"first, ", b"second"]), chunked=True)
+        http.request("POST", url, body=b"the next request of the connection")
+
+    assert bodies == [b"first, second", b"the next request of the connection"]

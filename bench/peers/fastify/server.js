@@ -92,7 +92,7 @@ const send = (reply, path, [row]) => {
 };
 
 const serve = async () => {
-  const app = Fastify();
+  const app = process.env.DRESS === "production" ? await (await import("./production.js")).dressed() : Fastify();
   app.get("/api/activities/home", async (request, reply) =>
     send(reply, "/api/activities/home", await home(...place(request))),
   );
