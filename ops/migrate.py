@@ -1,4 +1,7 @@
-"""Migrate the database to the newest revision in db/migrations, forward only."""
+"""Migrate the database to the newest revision in db/migrations, forward only.
+
+A database with the tables of the project's journal gets our schema, with every row.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
+from ops import journal
 from ops.command import ROOT, Database, argument_parser, run, selected_database
 from ops.schema_load import wait_for_lock
 
@@ -103,10 +107,17 @@ def name_blockers(connection: Connection, pid: int, is_done: Event) -> None:
         before = blockers
 
 
+def take_over_journal(database: Database) -> list[str]:
+    """Take the journal's tables to our schema, if the database has them. Returns a summary. Raises `CommandError`."""
+    with database.connect() as connection:
+        connection.execute(SETTINGS, [LOCK_TIMEOUT])
+        return journal.take_over(database, connection)
+
+
 def main() -> None:
     """Run the command."""
-    with selected_database(argument_parser("bin/db-migrate", __doc__).parse_args()) as database:
-        database.report(migrate(database))
+    with selected_database(argument_parser("bin/db-migrate", __doc__, destroys=True).parse_args()) as database:
+        database.report(*take_over_journal(database), migrate(database))
 
 
 if __name__ == "__main__":

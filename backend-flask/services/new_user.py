@@ -30,12 +30,24 @@ def candidate_rows(attributes: Mapping[str, str]) -> Iterator[dict[str, str | No
 
 def candidate_handles(username: str) -> Iterator[str]:
     """Yield valid handles for the preferred `username`, the best one first."""
-    valid = re.sub("[^A-Za-z0-9_]", "", username)
-    if valid == username and 0 < len(username) <= MAX_HANDLE_CHARS and not RESERVED.match(username):
+    if is_valid_handle(username):
         yield username
+    for _ in range(MAX_SUFFIXES):
+        yield suffixed_handle(username, secrets.token_hex(2))
+
+
+def is_valid_handle(handle: str) -> bool:
+    """Return whether a new user can have the handle, if no other user has it."""
+    return re.fullmatch("[A-Za-z0-9_]+", handle) is not None and (
+        len(handle) <= MAX_HANDLE_CHARS and not RESERVED.match(handle)
+    )
+
+
+def suffixed_handle(username: str, digits: str) -> str:
+    """Return a valid handle of the valid characters of `username` and a suffix with the digits."""
+    valid = re.sub("[^A-Za-z0-9_]", "", username)
     # A suffix would make a reserved handle of `deleted` too.
     if RESERVED.match(f"{valid}_"):
         valid = f"_{valid}"
-    for _ in range(MAX_SUFFIXES):
-        suffix = "_" + secrets.token_hex(2)
-        yield (valid or "user")[: MAX_HANDLE_CHARS - len(suffix)] + suffix
+    suffix = f"_{digits}"
+    return (valid or "user")[: MAX_HANDLE_CHARS - len(suffix)] + suffix
