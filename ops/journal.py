@@ -20,7 +20,19 @@ from lib.checks import SCHEMA, check_encoding
 from lib.command_errors import CommandError
 from ops.command import ROOT, Database
 from ops.create_database import ROLE
-from ops.journal_rows import NO_TEXT, SUB, JournalUser, Member, NewUser, Threads, divide, new_users, texts, threads
+from ops.journal_rows import (
+    NO_TEXT,
+    STAND_IN,
+    SUB,
+    JournalUser,
+    Member,
+    NewUser,
+    Threads,
+    divide,
+    new_users,
+    texts,
+    threads,
+)
 from ops.schema_load import load_schema, wait_for_lock
 from services.validation import MAX_MESSAGE_CHARS, MAX_REPLY_CHARS
 
@@ -62,7 +74,7 @@ CHANGES = {
     "handle": "new handles, because the old one is missing, malformed, reserved or another user's",
     "display_name": "new display names, because the old one is missing, blank or too long, or has control characters",
     "bio": "shortened biographies",
-    "cognito_user_id": "stand-ins for a cognito_user_id that is no sub, or another user's",
+    "cognito_user_id": "users who become stand-ins, because their cognito_user_id is no sub, or another user's",
 }
 REMEDIES: dict[type[psycopg.Error], str] = {
     LockNotAvailable: "another session uses the journal's tables: stop the journal's backend",
@@ -197,17 +209,16 @@ def check_names(connection: Connection) -> list[str]:
 
 def make_plan(connection: Connection, other_tables: list[str]) -> Plan:
     """Return the new values of the rows, and figures. Only reads."""
-    old = [JournalUser(*row) for row in connection.execute(load("people"), {"sub": SUB})]
+    old = [JournalUser(*row) for row in connection.execute(load("users"), {"sub": SUB})]
     thread = threads(Member(*row) for row in connection.execute(load("threads")))
     awkward = connection.execute(load("awkward"), {"limit": MAX_MESSAGE_CHARS}).fetchall()
     limits = {uuid: MAX_REPLY_CHARS if uuid in thread.parents else MAX_MESSAGE_CHARS for uuid, _ in awkward}
     parts = {uuid: divide(message, limits[uuid]) for uuid, message in awkward}
     divided = {uuid: parts[uuid] for uuid, message in awkward if parts[uuid] != [message]}
-    figures = connection.execute(load("counts")).fetchone()
-    assert figures is not None
+    ((activities, likes, reposts),) = connection.execute(load("counts")).fetchall()
     users = {user.uuid: user for user in old}
     moved = connection.execute(load("moved")).fetchall()
-    return Plan(new_users(old), users, thread, divided, *figures, moved, other_tables)
+    return Plan(new_users(old), users, thread, divided, activities, likes, reposts, moved, other_tables)
 
 
 def headline(plan: Plan) -> str:
@@ -240,9 +251,9 @@ def describe_users(plan: Plan) -> Iterator[str]:
         # The journal's own stand-in says nothing.
         told = [change for change in changes if column != "cognito_user_id" or change[1] not in {None, "MOCK"}]
         yield from listed(title, (f"{uuid}  {json.dumps(old)} -> {json.dumps(now)}" for uuid, old, now in told))
-    stand_ins = sum(user.cognito_user_id.startswith("MOCK:") for user in plan.users)
+    stand_ins = sum(user.cognito_user_id.startswith(STAND_IN) for user in plan.users)
     if stand_ins:
-        yield f"  users without a person in the user pool, until bin/db-claim-user names one: {stand_ins:,}"
+        yield f"  stand-ins, until bin/db-claim-user gives them the sub of a user of the user pool: {stand_ins:,}"
 
 
 def describe_activities(plan: Plan) -> Iterator[str]:

@@ -15,8 +15,10 @@ from services.new_user import MAX_DISPLAY_NAME_CHARS, is_valid_handle, suffixed_
 from services.update_profile import MAX_BIO_CHARS
 from services.validation import MAX_MESSAGE_CHARS, MAX_REPLY_CHARS
 
-# The claim `sub` of a person in a user pool. Every other value is a stand-in, such as the journal's `MOCK`.
+# The claim `sub` of an access token. A user with any other value, such as the journal's `MOCK`, is a stand-in.
 SUB = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+# A stand-in's cognito_user_id begins so, and its uuid follows: no sub can equal that.
+STAND_IN = "MOCK:"
 # A handle has 65,536 possible suffixes of four digits. Ten of them are practically never all in use, unless very many
 # users want the same handle.
 SHORT_SUFFIXES = 10
@@ -111,7 +113,7 @@ def new_user(user: JournalUser, handle: str, subs: set[str]) -> NewUser:
     """Return the new values of a user. `subs` has those of the users before, and gets this user's."""
     sub = user.cognito_user_id
     if sub is None or not re.fullmatch(SUB, sub) or sub in subs:
-        sub = f"MOCK:{user.uuid}"
+        sub = f"{STAND_IN}{user.uuid}"
     subs.add(sub)
     name = new_display_name(user.display_name or "", handle)
     bio = user.bio and user.bio[:MAX_BIO_CHARS]

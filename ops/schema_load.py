@@ -32,6 +32,10 @@ def load_schema(connection: Connection) -> str:
     revision = schema_revision(connection)
     if revision not in {None, SCHEMA}:
         raise CommandError(f"the schema has revision {revision} and not {SCHEMA}: bin/db-migrate migrates an older one")
+    if revision is None and connection.execute("SELECT to_regclass('public.users')").fetchone() != (None,):
+        raise CommandError(
+            "the database has a table users without a revision: bin/db-migrate takes the journal's tables to our schema"
+        )
     connection.execute((ROOT / "db" / "schema.sql").read_bytes())
     return f"schema {SCHEMA} {'was loaded already' if revision else 'loaded'}"
 

@@ -4,14 +4,14 @@ WITH
     users_before AS (
         SELECT
             users.uuid,
-            users.uuid::text || people.created_at::text AS fixed,
+            users.uuid::text || old_users.created_at::text AS fixed,
             users.handle,
             users.display_name,
             users.cognito_user_id,
-            people.email,
-            people.bio
+            old_users.email,
+            old_users.bio
         FROM journal.users
-        JOIN journal.people ON people.uuid = users.uuid
+        JOIN journal.old_users ON old_users.uuid = users.uuid
     ),
     users_after AS (
         SELECT
@@ -75,12 +75,12 @@ WITH
         FROM (
             SELECT
                 'before' AS side,
-                posts.uuid,
-                posts.user_uuid,
-                posts.message,
-                posts.created_at,
-                posts.expires_at
-            FROM journal.posts
+                old_activities.uuid,
+                old_activities.user_uuid,
+                old_activities.message,
+                old_activities.created_at,
+                old_activities.expires_at
+            FROM journal.old_activities
             UNION ALL
             SELECT
                 'after',

@@ -2,7 +2,7 @@
 -- the years that a response can have. The views follow the tables when these move.
 CREATE SCHEMA journal;
 
-CREATE VIEW journal.people AS
+CREATE VIEW journal.old_users AS
 SELECT
     users.uuid,
     users.handle,
@@ -14,7 +14,7 @@ SELECT
     LEAST(GREATEST(users.created_at, '0001-01-01'), '9999-12-31 23:59:59') AT TIME ZONE 'UTC' AS created_at
 FROM public.users;
 
-CREATE VIEW journal.posts AS
+CREATE VIEW journal.old_activities AS
 SELECT
     activities.uuid,
     activities.user_uuid,

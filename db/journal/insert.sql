@@ -5,43 +5,43 @@ SELECT
     new_users.display_name,
     new_users.handle,
     new_users.cognito_user_id,
-    people.email,
+    old_users.email,
     new_users.bio,
     -- A user whose row is missing is as old as the oldest activity.
     COALESCE(
-        people.created_at,
-        (SELECT min(posts.created_at) FROM journal.posts WHERE posts.user_uuid = new_users.uuid)
+        old_users.created_at,
+        (SELECT min(old_activities.created_at) FROM journal.old_activities WHERE old_activities.user_uuid = new_users.uuid)
     )
 FROM journal.new_users
-LEFT JOIN journal.people ON people.uuid = new_users.uuid;
+LEFT JOIN journal.old_users ON old_users.uuid = new_users.uuid;
 
 ANALYZE public.users, journal.activities, journal.replies, journal.texts;
 
 CREATE TABLE journal.new_activities AS
 SELECT
     texts.uuid,
-    posts.user_uuid,
+    old_activities.user_uuid,
     texts.message,
     COALESCE(texts.previous_uuid, replies.parent_uuid) AS reply_to_activity_uuid,
-    CASE WHEN texts.previous_uuid IS NULL THEN parents.user_uuid ELSE posts.user_uuid END AS reply_to_user_uuid,
+    CASE WHEN texts.previous_uuid IS NULL THEN parents.user_uuid ELSE old_activities.user_uuid END AS reply_to_user_uuid,
     ARRAY(
         SELECT mentioned.uuid
         FROM public.users AS mentioned
-        WHERE lower(mentioned.handle COLLATE "C") = ANY (texts.mentions) AND mentioned.uuid <> posts.user_uuid
+        WHERE lower(mentioned.handle COLLATE "C") = ANY (texts.mentions) AND mentioned.uuid <> old_activities.user_uuid
     ) AS mentions,
     CASE
-        WHEN replies.uuid IS NULL THEN posts.expires_at
+        WHEN replies.uuid IS NULL THEN old_activities.expires_at
         -- A reply may have been written after the end of its parent.
-        WHEN ending.expires_at IS NOT NULL THEN GREATEST(ending.expires_at, posts.created_at)
+        WHEN ending.expires_at IS NOT NULL THEN GREATEST(ending.expires_at, old_activities.created_at)
     END AS expires_at,
-    posts.created_at,
+    old_activities.created_at,
     texts.search_text,
     texts.tags
 FROM journal.texts
-JOIN journal.posts ON posts.uuid = texts.activity_uuid
-LEFT JOIN journal.replies ON replies.uuid = posts.uuid
-LEFT JOIN journal.posts AS parents ON parents.uuid = replies.parent_uuid
-LEFT JOIN journal.posts AS ending ON ending.uuid = replies.ends_with_uuid;
+JOIN journal.old_activities ON old_activities.uuid = texts.activity_uuid
+LEFT JOIN journal.replies ON replies.uuid = old_activities.uuid
+LEFT JOIN journal.old_activities AS parents ON parents.uuid = replies.parent_uuid
+LEFT JOIN journal.old_activities AS ending ON ending.uuid = replies.ends_with_uuid;
 
 -- This trigger wants the parent before the reply, and refuses replies to an activity that ends during the migration. The
 -- statement counts the replies itself.

@@ -1,17 +1,17 @@
 -- The times that the schema or a response cannot have, beside those that take their place.
 SELECT moved.uuid, moved.name, moved.old::text, (moved.new AT TIME ZONE 'UTC')::text
 FROM (
-    SELECT users.uuid, 'users.created_at' AS name, users.created_at AS old, people.created_at AS new
+    SELECT users.uuid, 'users.created_at' AS name, users.created_at AS old, old_users.created_at AS new
     FROM public.users
-    JOIN journal.people ON people.uuid = users.uuid
+    JOIN journal.old_users ON old_users.uuid = users.uuid
     UNION ALL
-    SELECT activities.uuid, 'activities.created_at', activities.created_at, posts.created_at
+    SELECT activities.uuid, 'activities.created_at', activities.created_at, old_activities.created_at
     FROM public.activities
-    JOIN journal.posts ON posts.uuid = activities.uuid
+    JOIN journal.old_activities ON old_activities.uuid = activities.uuid
     UNION ALL
-    SELECT activities.uuid, 'activities.expires_at', activities.expires_at, posts.expires_at
+    SELECT activities.uuid, 'activities.expires_at', activities.expires_at, old_activities.expires_at
     FROM public.activities
-    JOIN journal.posts ON posts.uuid = activities.uuid
+    JOIN journal.old_activities ON old_activities.uuid = activities.uuid
     -- An end that never comes is none.
     WHERE activities.expires_at <> 'infinity'
 ) AS moved

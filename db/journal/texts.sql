@@ -1,4 +1,4 @@
 -- The messages, and whether each is that of a reply.
-SELECT posts.uuid, posts.message, replies.uuid IS NOT NULL
-FROM journal.posts
-LEFT JOIN journal.replies ON replies.uuid = posts.uuid
+SELECT old_activities.uuid, old_activities.message, replies.uuid IS NOT NULL
+FROM journal.old_activities
+LEFT JOIN journal.replies ON replies.uuid = old_activities.uuid
