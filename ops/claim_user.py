@@ -65,6 +65,12 @@ def check_sub(sub: str) -> str:
     return sub.lower()
 
 
+def check_not_deleted(connection: Connection, sub: str) -> None:
+    """Raise `CommandError` when the user with this sub was deleted: the service refuses its requests."""
+    if connection.execute(IS_DELETED, [sha256(sub.encode()).digest()]).rowcount:
+        raise CommandError("the user with this sub was deleted, and the sub stays unusable: sign up another user")
+
+
 def find_stand_in(connection: Connection, handle: str) -> User:
     """Lock and return the stand-in with this handle. Raises `CommandError`."""
     # A handle is ASCII, and an argument may hold bytes that are not valid text.
@@ -80,10 +86,6 @@ def find_stand_in(connection: Connection, handle: str) -> User:
 
 def find_former(connection: Connection, sub: str) -> User | None:
     """Lock and return the row that this sub has already, which is to go. Raises `CommandError` when it cannot go."""
-    if connection.execute(IS_DELETED, [sha256(sub.encode()).digest()]).rowcount:
-        raise CommandError(
-            "the user with this sub was deleted, and the sub cannot be used again: let them sign up anew"
-        )
     row = connection.execute(FIND_SUB, [sub]).fetchone()
     if row is None:
         return None
@@ -110,6 +112,7 @@ def belongings(connection: Connection, user: User) -> list[str]:
 def claim(database: Database, connection: Connection, handle: str, sub: str) -> None:
     """Give the stand-in to the sub, in one transaction, and report that. Raises `CommandError`."""
     with connection.transaction():
+        check_not_deleted(connection, sub)
         stand_in = find_stand_in(connection, handle)
         former = find_former(connection, sub)
         removal = f"removes the user {former.handle} of this sub, and " if former else ""

@@ -156,7 +156,7 @@ def break_circles(parents: dict[UUID, UUID]) -> list[UUID]:
             first = min(list(path)[path[uuid] :], key=order.__getitem__)
             removed.append(first)
             del parents[first]
-        done |= path.keys()
+        done.update(path)
     return removed
 
 

@@ -37,7 +37,7 @@ from tests.journal import (
     journal_database,
     user_uuid,
 )
-from tests.test_migrations import dump
+from tests.schema_dump import dump
 
 ACTIVITIES = """
     SELECT uuid, message, reply_to_activity_uuid, replies_count, created_at, expires_at
@@ -48,7 +48,7 @@ Migrated = dict[UUID, tuple[str, UUID | None, int, datetime, datetime | None]]
 
 def migrated(connection: psycopg.Connection) -> Migrated:
     """Return the activities by their uuid."""
-    return {uuid: tuple(values) for uuid, *values in connection.execute(ACTIVITIES)}  # type: ignore[misc]
+    return {uuid: tuple(values) for uuid, *values in connection.execute(ACTIVITIES)}
 
 
 def whole(found: Migrated, uuid: UUID) -> str:

@@ -22,7 +22,7 @@ from harness.waiting import SECONDS, wait_until
 from lib.text import fold, hashtags, mentioned_handles
 from tests.journal import LAST, SUBS, activity_uuid, create_tables, user_uuid
 from tests.processes import running, succeeds
-from tests.test_migrations import dump
+from tests.schema_dump import dump
 
 pytestmark = pytest.mark.slow
 
@@ -98,11 +98,11 @@ def utc(time: datetime | None) -> datetime | None:
 
 
 class Journal:
-    """What the rows of the journal must become, computed from them alone and by other code."""
+    """The rows of the journal and their expected successors, computed from them alone and by other code."""
 
     def __init__(self, connection: Connection) -> None:
         self.users = connection.execute("SELECT uuid, display_name, email, created_at FROM users").fetchall()
-        self.handles = dict(connection.execute("SELECT uuid, handle FROM users").fetchall())
+        self.handles: dict[UUID, str] = dict(connection.execute("SELECT uuid, handle FROM users").fetchall())
         self.posts = {
             uuid: tuple(values)
             for uuid, *values in connection.execute(
@@ -186,7 +186,7 @@ class Migrated:
         self.posts = {uuid: self.all[uuid] for uuid in known}
         self.next = {row["reply_to_activity_uuid"]: row for uuid, row in self.all.items() if uuid not in self.posts}
         self.users = connection.execute("SELECT uuid, display_name, email, created_at FROM users").fetchall()
-        self.handles = dict(connection.execute("SELECT uuid, handle FROM users").fetchall())
+        self.handles: dict[UUID, str] = dict(connection.execute("SELECT uuid, handle FROM users").fetchall())
 
     def user_rows(self, journal: Journal) -> Iterator[tuple[Any, ...]]:
         """Yield what stayed of each user that the journal had."""
@@ -240,31 +240,47 @@ def test_killed_migration_changes_nothing(empty_url: str, owner: Connection) -> 
         fill(connection, USERS // 10, ACTIVITIES // 10)
         name = connection.info.dbname
     copy = f"{name}_copy"
-    owner.execute(f"CREATE DATABASE {copy} TEMPLATE {name}".encode())
-    try:
-        begun = time.monotonic()
-        succeeds("db-migrate", CONNECTION_URL=make_conninfo(empty_url, dbname=copy))
-        whole = time.monotonic() - begun
-    finally:
-        owner.execute(f"DROP DATABASE {copy} WITH (FORCE)".encode())
+    url = make_conninfo(empty_url, dbname=copy)
     before = journal_checksum(empty_url)
     chance = random.Random(9)
-    reached = []
-    for _ in range(KILLS):
-        with running("db-migrate", CONNECTION_URL=empty_url) as command:
-            # The last tenth is left out: a run that is faster than the first would reach its commit.
-            with suppress(TimeoutExpired):
-                command.wait(chance.uniform(0.1, 0.9) * whole)
-            command.kill()
-            output, errors = command.communicate(timeout=SECONDS)
-            assert command.returncode == -signal.SIGKILL, errors
-        reached.append(bool(output))
-        wait_until(lambda: not owner.execute(SESSIONS, [name]).rowcount, "the end of the killed session")
-        assert journal_checksum(empty_url) == before
+    stages: set[tuple[float, bool]] = set()
+    try:
+        renew(owner, copy, name)
+        begun = time.monotonic()
+        succeeds("db-migrate", CONNECTION_URL=url)
+        whole = time.monotonic() - begun
+        renew(owner, copy, name)
+        while len(stages) < KILLS:
+            stage = killed_after(url, chance.uniform(0, whole))
+            wait_until(lambda: not owner.execute(SESSIONS, [copy]).rowcount, "the end of the killed session")
+            if stage is None:
+                # This run was faster than the first.
+                renew(owner, copy, name)
+            else:
+                stages.add(stage)
+                assert journal_checksum(url) == before
+        # Runs were killed before and after the plan was printed.
+        assert {planned for _, planned in stages} == {False, True}
+        assert "10,000 activities taken over" in succeeds("db-migrate", CONNECTION_URL=url)
+    finally:
+        owner.execute(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)".encode())
 
-    # Some runs had begun to write.
-    assert True in reached
-    assert "10,000 activities taken over" in succeeds("db-migrate", CONNECTION_URL=empty_url)
+
+def renew(owner: Connection, copy: str, original: str) -> None:
+    """Make the database `copy` a copy of another again."""
+    owner.execute(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)".encode())
+    owner.execute(f"CREATE DATABASE {copy} TEMPLATE {original}".encode())
+
+
+def killed_after(url: str, seconds: float) -> tuple[float, bool] | None:
+    """Kill a migration after a time. Return the time, and whether the plan was printed; `None` after its end."""
+    with running("db-migrate", CONNECTION_URL=url) as command:
+        with suppress(TimeoutExpired):
+            command.wait(seconds)
+        command.kill()
+        output, errors = command.communicate(timeout=SECONDS)
+        assert command.returncode in {0, -signal.SIGKILL}, errors
+        return (seconds, bool(output)) if command.returncode else None
 
 
 def journal_checksum(url: str) -> tuple[str, tuple[int, int], tuple[int, int]]:

@@ -1,7 +1,6 @@
 """db/schema.sql and db/migrations lead to the same schema."""
 
 import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -11,12 +10,12 @@ import pytest
 from harness.waiting import wait_until
 from lib.checks import SCHEMA
 from lib.command_errors import CommandError
-from ops import embedded
 from ops.command import ROOT, Database
 from ops.create_database import create
 from ops.migrate import migrate
 from ops.schema_load import schema_load
 from tests.factories import Make
+from tests.schema_dump import dump
 
 
 def test_loading_the_schema_again_changes_nothing(owner: psycopg.Connection, owner_url: str, make: Make) -> None:
@@ -28,17 +27,6 @@ def test_loading_the_schema_again_changes_nothing(owner: psycopg.Connection, own
 
     assert owner.execute("SELECT activities::text FROM activities ORDER BY uuid").fetchall() == before
     assert owner.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
-
-
-def dump(url: str) -> str:
-    """Return the schema as pg_dump writes it, without the parts that differ per run."""
-    process = subprocess.run(
-        [embedded.bin_dir() / "pg_dump", "--schema-only", url], check=True, capture_output=True, text=True
-    )
-    # A random word against tampering with the dump, and a mark of Postgres 15.20's on each column.
-    per_run = r"^\\(un)?restrict .*$|^ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);$"
-    mark_before_others = r"(?<=\()pg_attver=\d+, "
-    return re.sub(f"{per_run}|{mark_before_others}", "", process.stdout, flags=re.MULTILINE)
 
 
 def test_migrations_and_schema_sql_give_the_same_schema(owner_url: str, empty_url: str) -> None:

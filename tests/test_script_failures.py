@@ -11,6 +11,7 @@ from ops.migrate import migrate
 from tests.conftest import NEW
 from tests.factories import Make
 from tests.in_process import fails, script, succeeds
+from tests.journal import SUBS
 from tests.processes import NOWHERE
 
 COMMANDS = [
@@ -60,7 +61,9 @@ def test_missing_schema_is_one_error_line(new_url: str, name: str) -> None:
     assert fails(f"db-{name}", CONNECTION_URL=new_url) == "cruddur: the database has no schema: run bin/db-schema-load"
 
 
-@pytest.mark.parametrize("words", [["deletions"], ["delete-user", "andrewbrown"]])
+@pytest.mark.parametrize(
+    "words", [["deletions"], ["delete-user", "andrewbrown"], ["claim-user", "andrewbrown", SUBS[0]]]
+)
 def test_older_schema_is_one_error_line(empty_url: str, words: list[str]) -> None:
     database = Database("CONNECTION_URL", empty_url)
     create(database)
