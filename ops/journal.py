@@ -65,6 +65,8 @@ VERSIONS = {
 DEFINED = re.compile(
     r"^CREATE (?:OR REPLACE )?(?:UNIQUE )?(?:TABLE|VIEW|INDEX|FUNCTION) (?:IF NOT EXISTS )?(\w+)", re.MULTILINE
 )
+# The source of the journal's uuids.
+EXTENSION = "uuid-ossp"
 # Rows that are in memory at once.
 BATCH = 5_000
 NOTHING = "nothing was changed"
@@ -333,4 +335,4 @@ def drop_extension(connection: Connection) -> None:
     A server without the extension, such as the embedded Postgres, could not restore a backup.
     """
     with suppress(DependentObjectsStillExist, InsufficientPrivilege), connection.transaction():
-        connection.execute('DROP EXTENSION IF EXISTS "uuid-ossp"')
+        connection.execute(SQL("DROP EXTENSION IF EXISTS {}").format(Identifier(EXTENSION)))

@@ -180,7 +180,7 @@ def endings(ends: dict[UUID, int | None], parents: dict[UUID, UUID]) -> dict[UUI
 
 
 def texts(uuid: UUID, message: str, *, is_reply: bool) -> Iterator[Text]:
-    """Yield the message of an activity. What is too long continues in replies of the same user."""
+    """Yield the message of an activity. The rest of a long one continues in replies of the same user."""
     parts = divide(message, MAX_REPLY_CHARS if is_reply else MAX_MESSAGE_CHARS)
     previous = None
     for number, part in enumerate(parts, start=1):

@@ -1,8 +1,8 @@
--- The columns of the tables `users` and `activities`: the kind of each relation, and of each column its type, and whether
--- NOT NULL and a primary key of this column alone hold.
+-- The columns of `users` and `activities`: whether the relation is a table, and of each column the type, whether it is NOT
+-- NULL, and whether it alone is the primary key.
 SELECT
     pg_class.relname,
-    pg_class.relkind = 'r' AND NOT pg_class.relispartition AND pg_class.reltype <> 0 AS is_table,
+    pg_class.relkind = 'r' AS is_table,
     pg_attribute.attname,
     format_type(pg_attribute.atttypid, pg_attribute.atttypmod),
     pg_attribute.attnotnull,
