@@ -466,6 +466,23 @@ def test_empty_tables_become_an_empty_database(empty_url: str, owner_url: str) -
     assert dump(empty_url) == dump(owner_url)
 
 
+@pytest.mark.parametrize("is_needed", [False, True])
+def test_extension_goes_unless_another_table_needs_it(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, *, is_needed: bool
+) -> None:
+    # The embedded Postgres has no uuid-ossp.
+    monkeypatch.setattr("ops.journal.EXTENSION", "citext")
+    with journal_database(empty_url, FIRST) as connection:
+        connection.execute("CREATE EXTENSION citext")
+        if is_needed:
+            connection.execute("CREATE TABLE notes (note citext)")
+
+        succeeds("db-migrate", CONNECTION_URL=empty_url)
+
+        stays = connection.execute("SELECT FROM pg_extension WHERE extname = 'citext'").rowcount
+        assert bool(stays) == is_needed
+
+
 def test_schema_is_not_loaded_beside_the_journals_tables(empty_url: str) -> None:
     with journal_database(empty_url, LAST):
         before = contents(empty_url)
