@@ -163,6 +163,7 @@ def test_renamed_handles_stay_the_same_in_each_run(empty_url: str) -> None:
     assert handles() == handles()
 
 
+@pytest.mark.slow
 def test_users_with_one_handle_beyond_all_short_suffixes() -> None:
     many = [JournalUser(UUID(int=n), None, None, None, "MOCK", is_missing=False) for n in range(70_000)]
 
