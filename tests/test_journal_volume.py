@@ -6,6 +6,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -21,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 from harness.waiting import SECONDS, wait_until
 from lib.text import fold, hashtags, mentioned_handles
 from tests.journal import LAST, SUBS, activity_uuid, create_tables, user_uuid
-from tests.processes import running, succeeds
+from tests.processes import running, script, succeeds
 from tests.schema_dump import dump
 
 pytestmark = pytest.mark.slow
@@ -264,6 +265,17 @@ def test_killed_migration_changes_nothing(empty_url: str, owner: Connection) -> 
         assert "10,000 activities taken over" in succeeds("db-migrate", CONNECTION_URL=url)
     finally:
         owner.execute(f"DROP DATABASE IF EXISTS {copy} WITH (FORCE)".encode())
+
+
+def test_concurrent_migrations_take_the_tables_over_once(empty_url: str) -> None:
+    with psycopg.connect(empty_url, autocommit=True) as connection:
+        fill(connection, USERS // 10, ACTIVITIES // 100)
+    with ThreadPoolExecutor(3) as pool:
+        outputs = list(pool.map(lambda _: script("db-migrate", CONNECTION_URL=empty_url), range(3)))
+
+    assert [output.returncode for output in outputs] == [0] * 3
+    taken = ["1,000 activities taken over" in output.stdout for output in outputs]
+    assert sorted(taken) == [False, False, True]
 
 
 def renew(owner: Connection, copy: str, original: str) -> None:
