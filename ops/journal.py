@@ -67,6 +67,11 @@ DEFINED = re.compile(
 )
 # The source of the journal's uuids.
 EXTENSION = "uuid-ossp"
+OLD_TABLES = """
+    SELECT
+        to_regclass('public.alembic_version') IS NULL
+        AND COALESCE(to_regclass('public.users'), to_regclass('public.activities')) IS NOT NULL
+"""
 # Rows that are in memory at once.
 BATCH = 5_000
 NOTHING = "nothing was changed"
@@ -103,8 +108,11 @@ def take_over(database: Database, connection: Connection) -> list[str]:
 
     Raises `CommandError`, also for unknown tables of their names and for an unconfirmed plan. Nothing is changed then.
     """
+    if not has_old_tables(connection):
+        return []
+    # A transaction that waits here would stop the build of an index, for which it waits itself.
+    wait_for_lock(connection, "SELECT pg_try_advisory_lock(%s)")
     with failures_named(), connection.transaction():
-        wait_for_lock(connection, "SELECT pg_try_advisory_xact_lock(%s)")
         if not has_journal(connection):
             return []
         check_encoding(database.setting, connection)
@@ -143,19 +151,22 @@ def failures_named() -> Iterator[None]:
         raise CommandError(f"{NOTHING}, because the database refused: {reason}{ending}") from error
 
 
+def has_old_tables(connection: Connection) -> bool:
+    """Return whether the database has no revision, and a table with the name of one of the journal's."""
+    return connection.execute(OLD_TABLES).fetchone() == (True,)
+
+
 def has_journal(connection: Connection) -> bool:
     """Return whether the database has the journal's tables.
 
     Raises `CommandError` when a table of their names is neither the journal's nor one of our schema.
     """
-    if connection.execute("SELECT to_regclass('public.alembic_version')").fetchone() != (None,):
+    if not has_old_tables(connection):
         return False
     found: dict[str, dict[str, str]] = {}
     for table, is_table, column, type_, is_required, is_key in connection.execute(load("tables")):
         marks = f"{'!' if is_required else ''}{'*' if is_key else ''}"
         found.setdefault(table, {})[column] = f"{type_}{marks}" if is_table else "a column of a view"
-    if not found:
-        return False
     differences = [line for table in VERSIONS for line in differences_of(table, found.get(table, {}))]
     if differences:
         raise CommandError(

@@ -129,6 +129,21 @@ def test_times_are_utc(awkward: psycopg.Connection) -> None:
     assert created_at == datetime(2023, 3, 12, 2, 30, 0, 1, tzinfo=UTC)
 
 
+def test_times_that_cannot_stay_are_listed(empty_url: str) -> None:
+    with journal_database(empty_url, LAST):
+        output = succeeds("db-migrate", CONNECTION_URL=empty_url)
+
+    assert "times outside of the years 1 to 9999, and ends before the creation: 7\n" in output
+    for uuid, change in {
+        user_uuid(18): "users.created_at  infinity -> 9999-12-31 23:59:59",
+        user_uuid(19): "users.created_at  0044-03-15 00:00:00 BC -> 0001-01-01 00:00:00",
+        activity_uuid(11): "activities.expires_at  2023-03-26 02:29:59 -> 2023-03-26 02:30:00",
+        activity_uuid(14): "activities.created_at  -infinity -> 0001-01-01 00:00:00",
+        activity_uuid(15): "activities.expires_at  20000-01-01 00:00:00 -> 9999-12-31 23:59:59",
+    }.items():
+        assert f"    {uuid}  {change}\n" in output
+
+
 def test_handles_that_cannot_stay_get_digits_and_are_listed(empty_url: str) -> None:
     with journal_database(empty_url, LAST) as connection:
         output = succeeds("db-migrate", CONNECTION_URL=empty_url)
