@@ -221,6 +221,8 @@ def test_replies_are_connected_where_their_parent_exists(empty_url: str, version
     parents |= {34: 7} | ({35: 2} if version == TEXT else {})
     connected = {posts[uuid].number: up for uuid, (_, up, *_) in found.items() if uuid in posts and up}
     assert connected == {number: activity_uuid(up) for number, up in parents.items()}
+    # A reply may be longer than another activity.
+    assert found[activity_uuid(21)][0] == posts[activity_uuid(21)].message
     unknown = {23, 28, *((36, 37) if version == TEXT else ())}
     listed = re.search(r"replies to no activity of the table[^\n]*: (\d+)\n((?:    \S+\n)*)", output)
     assert listed is not None
