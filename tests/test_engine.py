@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -326,3 +328,64 @@ def test_viewer_receives_the_traces(stack: Stack) -> None:
         return {span.name for each in request.resource_spans for scope in each.scope_spans for span in scope.spans}
 
     wait_until(lambda: "POST /api/activities" in spans())
+
+
+def deployment(env: str, port: str) -> list[str]:
+    """Return the README's commands for the image, with the test's settings and a free port."""
+    section = (ROOT / "README.md").read_text().split("## Deployment\n")[1]
+    block = re.findall(r"^```\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[0].replace("\\\n", "")
+    commands = re.sub(r"(\w+\.env)", rf"{env}/\1", block).replace("127.0.0.1:4567:4567", f"127.0.0.1:{port}:4567")
+    assert [line.split()[:2] for line in commands.splitlines()] == [
+        ["docker", word] for word in ("build", "run", "run")
+    ]
+    return commands.splitlines()
+
+
+def test_readmes_commands_build_migrate_and_run_the_image(stack: Stack, tmp_path: Path) -> None:
+    # A database of its own on compose's server, which the container reaches by its published port.
+    (network,) = stack.container("db").attrs["NetworkSettings"]["Networks"].values()
+    address = f"{network['IPAddress']}:5432/readme"
+    service = f"postgresql://cruddur_service:password@{address}"
+    pool = {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_COGNITO_USER_POOL_ID": "eu-west-1_AbCdEfGhI"}
+    pool["AWS_COGNITO_USER_POOL_CLIENT_ID"] = "1h57kf5cpq17m0eml12EXAMPLE"
+    files = {
+        "owner": {"CONNECTION_URL": f"postgresql://postgres:password@{address}", "SERVICE_CONNECTION_URL": service},
+        "cruddur": {"CONNECTION_URL": service, "FRONTEND_URL": "https://cruddur.example", **pool},
+    }
+    for name, settings in files.items():
+        (tmp_path / f"{name}.env").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    port = free_port()
+    environ = CLEAN | {"DOCKER_HOST": ENGINE, "DOCKER_BUILDKIT": "0"}
+    # Only containers of the same network reach each other by their addresses.
+    joined = f"--network {PROJECT}_default --env-file"
+    try:
+        for line in deployment(str(tmp_path), port):
+            command = line.replace("--env-file", joined)
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+        wait_until(lambda: response_status(port, "/readyz") == 200)
+        assert response_status(port, HOME) == 200
+        container = stack.client.containers.get("cruddur")
+        assert run(container, "id", "-u") == (0, "10001\n")
+        assert run(container, "touch", "/srv/cruddur/file")[0] == 1
+        assert run(container, "touch", "/srv/cruddur/.local/ledger/file")[0] == 0
+        container.stop()
+        container.reload()
+        assert container.attrs["State"]["ExitCode"] == 0
+    finally:
+        for container in stack.client.containers.list(all=True, filters={"name": "^cruddur$"}):
+            container.remove(force=True, v=True)
+        for volume in stack.client.volumes.list(filters={"name": "cruddur-ledger"}):
+            volume.remove()
+
+
+def response_status(port: str, path: str) -> int:
+    """Return the status of a GET at a published port, or 0 without a response."""
+    try:
+        with closing(HTTPConnection("127.0.0.1", int(port), timeout=10)) as connection:
+            connection.request("GET", path)
+            return connection.getresponse().status
+    except (OSError, HTTPException):
+        return 0
