@@ -363,3 +363,23 @@ def test_configured_user_pool_is_trusted_without_dev_keys(home: Path, new_url: s
         assert get(settings["PORT"], "/api/health-check")[0] == 200
         assert not home.exists()
         assert ask(settings["PORT"], NOTIFICATIONS, tokens.token(ANDREW))[0] == 200
+
+
+def test_readme_runs_the_image_with_composes_protection(services: Any) -> None:
+    section = (ROOT / "README.md").read_text().split("## Deployment\n")[1]
+    block = section.split("```\n")[1].replace("\\\n", "")
+    migrate, serve = (line.split() for line in block.splitlines() if line.startswith("docker run "))
+    backend = services["backend"]
+
+    for words in (migrate, serve):
+        text = " ".join(words)
+        assert {"--init", "--read-only"} <= set(words)
+        assert f"--tmpfs {' '.join(backend['tmpfs'])} --cap-drop ALL --security-opt no-new-privileges:true" in text
+    text = " ".join(serve)
+    assert f"--restart {backend['restart']}" in text
+    assert f"--stop-timeout {backend['stop_grace_period'].removesuffix('s')} " in text
+    for name, value in backend["logging"]["options"].items():
+        assert f"--log-opt {name}={value}" in text
+    assert f"--volume cruddur-ledger:{backend['volumes'][-1]['target']}" in text
+    # Published on loopback only, as compose's nginx.
+    assert "--publish 127.0.0.1:4567:4567" in text
