@@ -378,6 +378,27 @@ def test_purge_backlog_is_logged_once_per_hour(
     assert [record.args for record in caplog.records] == [(61,), (90,)]
 
 
+def test_lasting_failure_is_logged_once_per_hour_as_a_backlog(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: Connection
+) -> None:
+    monkeypatch.setattr(purging, "time", clock := Clock())
+    purge = Purge()
+    clock.now += 3000
+    # A batch that finds nothing succeeds too.
+    purge.run(service)
+
+    with caplog.at_level(logging.WARNING, "cruddur"):
+        for seconds in (3600, 1, 3599, 2):
+            clock.now += seconds
+            purge.fail(OSError())
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the purge failed and is tried again: OSError ",
+        "the purge does not keep up: no batch has succeeded for 60 minutes",
+        "the purge does not keep up: no batch has succeeded for 120 minutes",
+    ]
+
+
 def test_purged_rows_are_a_metric(
     service: Connection, service_url: str, jwks_url: str, make: Make, collector: Collector
 ) -> None:

@@ -34,8 +34,8 @@ INTERVAL_SECONDS = 0.5
 PAUSES = 3
 # The pause after the database refused a batch or was away.
 RETRY_SECONDS = 5.0
-# When the oldest expired activity or message is older than this, the purge does not keep up. A warning comes once in
-# this time.
+# When the oldest expired activity or message is older than this, or no batch has succeeded for so long, the purge does
+# not keep up. A warning comes once in this time. aws/cloudformation/service.yaml knows its first words.
 LATE_SECONDS = 3600.0
 
 
@@ -102,6 +102,7 @@ class Purge:
         self.is_ledger_failing = False
         self.batch = BATCH
         self.failing = False
+        self.succeeded_at = time.monotonic()
         self.warned_at = float("-inf")
 
     def run(self, connection: psycopg.Connection) -> float:
@@ -121,6 +122,7 @@ class Purge:
                 self.batch = max(SMALLEST_BATCH, self.batch // 4)
             return RETRY_SECONDS
         self.failing = False
+        self.succeeded_at = time.monotonic()
         self.batch = min(BATCH, self.batch * 2)
         if result is None:
             return INTERVAL_SECONDS
@@ -173,17 +175,28 @@ class Purge:
         purged_rows.add(purged.messages, {"db.collection.name": "messages"})
         age = (datetime.now(UTC) - purged.oldest).total_seconds() if purged.oldest else 0.0
         oldest_age.set(max(0.0, age))
-        if age > LATE_SECONDS and time.monotonic() - self.warned_at > LATE_SECONDS:
-            self.warned_at = time.monotonic()
-            logger.warning(
-                "the purge does not keep up: an activity or message that expired %d minutes ago is still there. "
-                "bin/db-purge deletes without pauses; see Expiry in docs/database.md",
+        if age > LATE_SECONDS:
+            self.warn(
+                "an activity or message that expired %d minutes ago is still there. bin/db-purge deletes without "
+                "pauses; see Expiry in docs/database.md",
                 age // 60,
             )
 
+    def warn(self, reason: str, minutes: float) -> None:
+        """Log that the purge does not keep up, once in `LATE_SECONDS`."""
+        if time.monotonic() - self.warned_at > LATE_SECONDS:
+            self.warned_at = time.monotonic()
+            logger.warning(f"the purge does not keep up: {reason}", minutes)  # noqa: G004 - both texts are constants
+
     def fail(self, error: Exception) -> None:
-        """Log a failure, once until a batch succeeds. The error's text is left out: it may quote a row."""
+        """Log a failure, once until a batch succeeds. The error's text is left out: it may quote a row.
+
+        A failure that lasts means that the purge does not keep up.
+        """
         if not self.failing:
             sqlstate = getattr(error, "sqlstate", None) or ""
             logger.warning("the purge failed and is tried again: %s %s", type(error).__name__, sqlstate)
         self.failing = True
+        seconds = time.monotonic() - self.succeeded_at
+        if seconds > LATE_SECONDS:
+            self.warn("no batch has succeeded for %d minutes", seconds // 60)
