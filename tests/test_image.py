@@ -33,7 +33,7 @@ SECRETS = (
     *("backend-flask/lib/.netrc", "db/prod.pem", "db/cruddur-2026.dump", "ops/tls.key"),
 )
 OURS = ("bin", "ops", "db", "backend-flask")
-DESTROYERS = r"bin/(db-(drop|restore|setup)|rds-.*)|ops/(drop_database|restore|setup|rds.*)\.py"
+DESTROYERS = r"bin/(db-(drop|restore|setup)|(rds|ecs)-.*)|ops/(drop_database|restore|setup|(rds|ecs).*)\.py"
 LEFTOVERS = ("backend-flask/__pycache__/app.cpython-311.pyc", "db/sql/.home.sql.swp")
 
 
@@ -189,7 +189,7 @@ def test_build_context_contains_no_secrets(context: Path) -> None:
 
 
 def test_hadolint_passes() -> None:
-    linter = [ROOT / ".venv" / "bin" / "hadolint", ROOT / DOCKERFILE]
+    linter = [ROOT / ".venv" / "bin" / "hadolint", ROOT / DOCKERFILE, ROOT / "nginx" / "Dockerfile"]
 
     assert subprocess.run(linter, capture_output=True, text=True, check=False).stdout == ""
 

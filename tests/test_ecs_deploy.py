@@ -1,0 +1,194 @@
+"""bin/ecs-deploy: the order of migration and service, and what a failure leaves, on moto's ECS and CloudFormation."""
+
+import json
+import re
+from argparse import ArgumentTypeError
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from harness.stubs import StubRequest, StubResponse, http_stub
+from ops import ecs_deploy
+from tests.aws import ALONE, KEYS, REGION, Aws
+from tests.in_process import fails, succeeds
+from tests.templates import GIVEN, TEMPLATES, template
+
+pytestmark = pytest.mark.slow
+
+STACK = "cruddur-service"
+POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "rds-db:connect", "Resource": "*"}]}'
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again at once."""
+    monkeypatch.setattr(ecs_deploy, "WAITING", {"Delay": 0, "MaxAttempts": 20})
+
+
+@pytest.fixture
+def stack(aws: Aws) -> Aws:
+    """Create the stack as docs/aws.md does, without a version that serves."""
+    ec2 = aws.client("ec2")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    subnets = ",".join(each["SubnetId"] for each in ec2.describe_subnets()["Subnets"])
+    group = ec2.create_security_group(GroupName="database", Description="a test's", VpcId=vpc)["GroupId"]
+    given = GIVEN | {
+        "VpcId": vpc,
+        "PublicSubnetIds": subnets,
+        "PrivateSubnetIds": subnets,
+        "ServiceSecurityGroupId": group,
+        "CertificateArn": aws.client("acm").request_certificate(DomainName="cruddur.example")["CertificateArn"],
+        "ServicePolicyArn": aws.client("iam").create_policy(PolicyName="p", PolicyDocument=POLICY)["Policy"]["Arn"],
+        "MigrationVersion": "1.0.0",
+        "Version": "",
+    }
+    # moto knows no previous value of a parameter that has its default.
+    parameters = template("service.yaml")["Parameters"]
+    defaults = {name: str(each["Default"]) for name, each in parameters.items() if "Default" in each}
+    aws.client("cloudformation").create_stack(
+        StackName=STACK,
+        TemplateBody=(TEMPLATES / "service.yaml").read_text(),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in (defaults | given).items()],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    return aws
+
+
+def versions(aws: Aws) -> dict[str, str]:
+    """Return the stack's parameters that name a version."""
+    (stack,) = aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    found = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    return {name: found[name] for name in ("MigrationVersion", "Version")}
+
+
+def steps(aws: Aws) -> list[str]:
+    """Return what was asked of AWS, in order: the parameters that an update of the stack sets, and runs of a task."""
+    found = []
+    for body in aws.bodies():
+        call = dict(parse_qsl(body))
+        if '"launchType"' in body:
+            found.append("run")
+        elif call.get("Action") == "UpdateStack":
+            numbers = re.findall(r"Parameters\.member\.(\d+)\.ParameterValue", body)
+            found += [call[f"Parameters.member.{number}.ParameterKey"] for number in numbers]
+    return found
+
+
+def test_database_is_migrated_before_the_version_serves(stack: Aws) -> None:
+    assert versions(stack) == {"MigrationVersion": "1.0.0", "Version": ""}
+
+    output = succeeds("ecs-deploy", "1.0.0", **stack.settings)
+
+    assert output.splitlines() == [
+        f"{STACK}: the database has the schema of 1.0.0",
+        f"{STACK}: 1.0.0 serves",
+    ]
+    assert versions(stack) == {"MigrationVersion": "1.0.0", "Version": "1.0.0"}
+    succeeds("ecs-deploy", "1.1.0", **stack.settings)
+    # A repetition migrates again, and changes nothing.
+    succeeds("ecs-deploy", "1.1.0", **stack.settings)
+    assert versions(stack) == {"MigrationVersion": "1.1.0", "Version": "1.1.0"}
+    # The way back: the version before has no migration for the newer schema.
+    succeeds("ecs-deploy", "1.0.0", "--no-migration", **stack.settings)
+    assert versions(stack) == {"MigrationVersion": "1.1.0", "Version": "1.0.0"}
+    assert steps(stack) == [*["MigrationVersion", "run", "Version"] * 3, "Version"]
+
+
+def test_migration_runs_in_private_subnets_with_the_groups_of_the_tasks(stack: Aws) -> None:
+    succeeds("ecs-deploy", "1.1.0", **stack.settings)
+
+    (body,) = (
+        json.loads(body) for body in stack.bodies() if '"awsvpcConfiguration"' in body and '"launchType"' in body
+    )
+    network = body["networkConfiguration"]["awsvpcConfiguration"]
+    assert (body["launchType"], network["assignPublicIp"]) == ("FARGATE", "DISABLED")
+    assert len(network["subnets"]) >= 2
+    assert len(network["securityGroups"]) == 2
+
+
+def test_missing_stack_is_named(aws: Aws) -> None:
+    assert fails("ecs-deploy", "1.0.0", "--stack", "other", **aws.settings) == (
+        f"cruddur: no stack other in {REGION}: docs/aws.md has the command that creates it"
+    )
+
+
+@pytest.mark.parametrize("version", ["", "-", "1:2", "a" * 65])
+def test_malformed_version_is_refused(version: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        ecs_deploy.version_name(version)
+    assert ecs_deploy.version_name("a" * 64) == "a" * 64
+
+
+class Ecs:
+    """An ECS of fixed responses, because moto's tasks always succeed."""
+
+    def __init__(self, container: dict[str, Any], failures: tuple[dict[str, str], ...] = ()) -> None:
+        self.container, self.failures = container, failures
+        self.asked: list[str] = []
+
+    def __call__(self, request: StubRequest) -> StubResponse:
+        """Respond to a request by its action."""
+        action = request.headers["X-Amz-Target"].rpartition(".")[2]
+        self.asked.append(action)
+        task = {"taskArn": "arn:task", "lastStatus": "STOPPED", "containers": [self.container]}
+        body = {"tasks": [] if self.failures else [task], "failures": list(self.failures)}
+        return StubResponse(body=json.dumps(body).encode())
+
+
+@pytest.fixture
+def settings(stack: Aws) -> dict[str, str]:
+    """Return the settings for moto's CloudFormation, beside which a test sets the endpoint of its own ECS."""
+    return {**KEYS, **ALONE, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": stack.url}
+
+
+@pytest.mark.parametrize(
+    ("container", "failures", "reason"),
+    [
+        ({"exitCode": 1}, (), "the migration of 2.0.0 failed (its log has the reason)"),
+        ({"exitCode": 137, "reason": "OutOfMemoryError"}, (), "the migration of 2.0.0 failed (OutOfMemoryError)"),
+        # The image could not be pulled.
+        ({"reason": "CannotPullContainerError"}, (), "the migration of 2.0.0 failed (CannotPullContainerError)"),
+        ({}, ({"reason": "Capacity is unavailable"},), "the migration of 2.0.0 did not start: Capacity is unavailable"),
+    ],
+)
+def test_failed_migration_leaves_the_version_that_serves(
+    stack: Aws,
+    settings: dict[str, str],
+    container: dict[str, Any],
+    failures: tuple[dict[str, str], ...],
+    reason: str,
+) -> None:
+    succeeds("ecs-deploy", "1.0.0", **stack.settings)
+
+    with http_stub(ecs := Ecs(container, failures)) as url:
+        error = fails("ecs-deploy", "2.0.0", **settings, AWS_ENDPOINT_URL_ECS=url)
+
+    assert reason in error
+    assert versions(stack) == {"MigrationVersion": "2.0.0", "Version": "1.0.0"}
+    assert ecs.asked[0] == "RunTask"
+    succeeds("ecs-deploy", "2.0.0", **stack.settings)
+    assert versions(stack)["Version"] == "2.0.0"
+
+
+def test_reason_of_a_failed_deployment_is_its_first_failure() -> None:
+    events = [
+        (STACK, "UPDATE_ROLLBACK_COMPLETE", ""),
+        (STACK, "UPDATE_ROLLBACK_IN_PROGRESS", "the following resource failed: [Service]"),
+        ("Tasks", "UPDATE_FAILED", "Resource update cancelled"),
+        ("Service", "UPDATE_FAILED", "ECS Deployment Circuit Breaker was triggered"),
+        (STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+        ("Service", "UPDATE_FAILED", "of an earlier update"),
+    ]
+
+    class CloudFormation:
+        """The events of a stack, newest first."""
+
+        def describe_stack_events(self, **_: str) -> dict[str, Any]:
+            """Return them."""
+            names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
+            return {"StackEvents": [dict(zip(names, event, strict=True)) for event in events]}
+
+    assert ecs_deploy.failure(CloudFormation(), STACK) == "Service: ECS Deployment Circuit Breaker was triggered"
+    del events[2:4]
+    assert ecs_deploy.failure(CloudFormation(), STACK) == "its events have the reason"
