@@ -22,7 +22,9 @@ from harness.load import BY_STANDBY
 from harness.ports import free_port
 from harness.processes import CLEAN, launch
 from harness.waiting import wait_until
+from lib.checks import SCHEMA
 from ops.command import ROOT
+from tests.ecs_task import PORT, Task, definitions, nginx_image
 
 ENGINE = os.environ.get("TEST_DOCKER_HOST", "")
 pytestmark = pytest.mark.skipif(not ENGINE, reason="needs the Docker Engine that .ci/compose starts")
@@ -389,3 +391,156 @@ def response_status(port: str, path: str) -> int:
             return connection.getresponse().status
     except (OSError, HTTPException):
         return 0
+
+
+@pytest.fixture(scope="module")
+def task_images(stack: Stack) -> Iterator[dict[str, str]]:
+    """Return the images of a task: compose's of the backend, and nginx with its configuration."""
+    with nginx_image(stack.client, f"{PROJECT}-task-nginx") as nginx:
+        backend = stack.container("backend").image.id
+        yield {"backend": backend, "migration": backend, "nginx": nginx}
+
+
+def ecs_task(stack: Stack, images: dict[str, str], **variables: dict[str, str]) -> Task:
+    """Return a task that can reach compose's database. `variables` are by container."""
+    network = f"{stack.project}_default"
+    keys = {f"{stack.project}_keys": {"bind": "/srv/cruddur/.local/keys", "mode": "ro"}}
+    return Task(stack.client, images, network, variables, {"backend": keys})
+
+
+def pool(stack: Stack) -> dict[str, str]:
+    """Return the settings for the development key pair."""
+    output = run(stack.container("backend"), "bin/python", "-m", "ops.dev_keys")[1]
+    return dict(line.split("=", 1) for line in output.splitlines())
+
+
+def by_load_balancer(address: str, client: str, claimed: str) -> tuple[int, int]:
+    """Send a read as AWS's load balancer does: it appends the client's address. Return status and remaining quota."""
+    with closing(HTTPConnection(address, PORT, timeout=10)) as connection:
+        connection.request("GET", HOME, headers={"X-Forwarded-For": f"{claimed}, {client}"})
+        response = connection.getresponse()
+        response.read()
+        (remaining,) = re.findall(r'^"anonymous-reads";r=(\d+);', response.headers["RateLimit"])
+        return response.status, int(remaining)
+
+
+def test_task_of_ecs_serves_counts_clients_and_stops_without_a_failure(
+    stack: Stack, task_images: dict[str, str]
+) -> None:
+    settings = pool(stack)
+    containers = definitions(
+        "Task",
+        UserPoolId=settings["AWS_COGNITO_USER_POOL_ID"],
+        UserPoolClientId=settings["AWS_COGNITO_USER_POOL_CLIENT_ID"],
+    )
+    url = "postgresql://cruddur_service:password@db:5432/cruddur"
+    backend = {"SERVICE_CONNECTION_URL": url, "DATABASE_AUTH": "password"} | settings
+
+    with ecs_task(stack, task_images, backend=backend, nginx={}).started(containers) as task:
+        assert list(task.containers) == ["backend", "nginx"]
+        task.wait_until_healthy("nginx")
+        for name, user in (("backend", "10001"), ("nginx", "101")):
+            assert run(task.containers[name], "id", "-u") == (0, f"{user}\n")
+            assert run(task.containers[name], "cp", "/etc/hostname", "/etc/file")[0] == 1
+
+        # A client that claims other addresses keeps its quota in each process, and another client has its own.
+        reads = [by_load_balancer(task.address, "203.0.113.7", f"198.51.100.{number}") for number in range(40)]
+        remaining = [quota for _, quota in reads]
+        assert {status for status, _ in reads} == {200}
+        assert remaining.count(1199) <= 2
+        assert min(remaining) <= 1180
+        assert by_load_balancer(task.address, "203.0.113.8", "203.0.113.7") == (200, 1199)
+
+        outage_replaces_nothing(stack, task)
+        stop_fails_no_request(stack, task)
+
+
+def outage_replaces_nothing(stack: Stack, task: Task) -> None:
+    """Check that the health checks of a task succeed while the database is away."""
+    stack.compose("stop", "db")
+    try:
+        with closing(HTTPConnection(task.address, PORT, timeout=10)) as connection:
+            statuses = {}
+            for path in ("/livez", "/readyz"):
+                connection.request("GET", path)
+                response = connection.getresponse()
+                response.read()
+                statuses[path] = response.status
+        assert statuses == {"/livez": 200, "/readyz": 503}
+        for each in definitions("Task"):
+            assert run(task.containers[each["Name"]], *each["HealthCheck"]["Command"][1:])[0] == 0
+    finally:
+        stack.compose("start", "db")
+    # The reads reach both processes, each with a circuit breaker of its own.
+    wait_until(lambda: {by_load_balancer(task.address, "203.0.113.9", "-")[0] for _ in range(20)} == {200})
+    wait_until(lambda: stack.status("/readyz") == 200)
+
+
+def stop_fails_no_request(stack: Stack, task: Task) -> None:
+    """Check that a stop in the order of ECS ends no request, and kills no container."""
+    statuses: list[int] = []
+
+    def read() -> None:
+        """Send requests until no connection is accepted."""
+        while True:
+            try:
+                statuses.append(by_load_balancer(task.address, "203.0.113.10", "-")[0])
+            except OSError:
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    ended: list[dict[str, tuple[int, float]]] = []
+    stopping = threading.Thread(target=lambda: ended.append(task.stop()))
+    message = "Half sent at the stop of a task"
+    body = json.dumps({"message": message, "ttl": "7-days"}).encode()
+    with closing(HTTPConnection(task.address, PORT, timeout=30)) as writer:
+        writer.putrequest("POST", "/api/activities")
+        for header, value in {**stack.headers(message), "Content-Length": str(len(body))}.items():
+            writer.putheader(header, value)
+        writer.endheaders(body[:10])
+        for reader in readers:
+            reader.start()
+        wait_until(lambda: len(statuses) > 20)
+        stopping.start()
+        for reader in readers:
+            reader.join()
+        # nginx waits for the request, and the backend for nginx.
+        assert task.health("backend") == "healthy"
+        writer.send(body[10:])
+        assert writer.getresponse().status == 200
+    stopping.join()
+
+    (ends,) = ended
+    assert set(statuses) == {200}
+    assert list(ends) == ["nginx", "backend"]
+    assert {status for status, _ in ends.values()} == {0}
+    assert all(seconds < task.stop_timeouts[name] for name, (_, seconds) in ends.items())
+    assert stack.posted(message)
+
+
+def test_task_of_ecs_with_a_wrong_database_never_becomes_healthy(stack: Stack, task_images: dict[str, str]) -> None:
+    containers = definitions("Task")
+    url = "postgresql://cruddur_service:wrong@db:5432/cruddur"
+    backend = {"SERVICE_CONNECTION_URL": url, "DATABASE_AUTH": "password"}
+    alone = [each for each in containers if each["Name"] == "backend"]
+
+    with ecs_task(stack, task_images, backend=backend).started(alone) as task:
+        assert task.status("backend") == 1
+        assert task.health("backend") != "healthy"
+        assert task.log("backend").startswith("cruddur: SERVICE_CONNECTION_URL: ")
+
+
+def test_migration_of_ecs_runs_as_the_owner(stack: Stack, task_images: dict[str, str]) -> None:
+    # RDS's own role.
+    assert run(stack.container("db"), "psql", "-U", "postgres", "-h", "127.0.0.1", "-c", "CREATE ROLE rds_iam")[0] == 0
+    (migration,) = definitions("MigrationTask")
+    (secret,) = migration["Secrets"]
+    variables = {"PROD_CONNECTION_URL": "postgresql://postgres@db:5432/cruddur", secret["Name"]: "password"}
+
+    with ecs_task(stack, task_images, migration=variables).started([migration]) as task:
+        assert task.status("migration") == 0, task.log("migration")
+        assert task.log("migration").splitlines() == [
+            "database cruddur: existed already, with the role cruddur_service",
+            f"database cruddur: schema {SCHEMA} is the newest",
+        ]
+    assert stack.status("/readyz") == 200
