@@ -16,6 +16,7 @@ import pytest
 from ops.command import ROOT
 from tests.aws import NAME, REGION, Aws, group
 from tests.in_process import script
+from tests.templates import GIVEN, template
 
 CLI = shutil.which("aws", path="/usr/bin")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CLI, reason="needs the AWS CLI: apt-get install awscli")]
@@ -24,6 +25,7 @@ DOCUMENT = (ROOT / "docs" / "aws.md").read_text()
 # The links by which the commands find the project's files.
 FOLDERS = ("aws", "bin", "ops", "backend-flask")
 ZIP = "dist/lambda/cruddur-post-confirmation-aarch64.zip"
+CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 # What database.yaml's stack has for the other stacks.
 OUTPUTS = {"DatabaseHost": f"{NAME}.abc.{REGION}.rds.amazonaws.com", "DatabaseResourceId": "db-ABCDEFGHIJKL"}
@@ -32,7 +34,7 @@ OUTPUTS = {"DatabaseHost": f"{NAME}.abc.{REGION}.rds.amazonaws.com", "DatabaseRe
 def commands(document: str) -> Iterator[tuple[str, str]]:
     """Yield each `aws` and `bin/rds-*` command of the document's blocks, on one line, with the heading above it."""
     heading = ""
-    for part in re.findall(r"^#+ [^\n]*$|^```\n.*?^```", document, re.DOTALL | re.MULTILINE):
+    for part in re.findall(r"^#+ [^\n]*$|^```\w*\n.*?^```", document, re.DOTALL | re.MULTILINE):
         if part.startswith("#"):
             heading = part.strip("# ")
             continue
@@ -87,6 +89,20 @@ def function(aws: Aws) -> None:
     aws.client("logs").create_log_group(logGroupName="/aws/lambda/cruddur-post-confirmation")
 
 
+def both_stacks(aws: Aws) -> None:
+    """Create stacks with the outputs of database.yaml and sign-in.yaml that the service's stack takes."""
+    statement = {"Effect": "Allow", "Action": "rds-db:connect", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    found = {name: value for name, value in GIVEN.items() if isinstance(value, str)}
+    found["ServicePolicyArn"] = aws.client("iam").create_policy(PolicyName="p", PolicyDocument=policy)["Policy"]["Arn"]
+    found["ServiceSecurityGroupId"] = group(aws)
+    topic = {"Topic": {"Type": "AWS::SNS::Topic"}}
+    for stack, file in (("cruddur-database", "database.yaml"), ("cruddur-sign-in", "sign-in.yaml")):
+        outputs = {name: {"Value": found[name]} for name in template(file)["Outputs"] if name in found}
+        body = json.dumps({"Resources": topic, "Outputs": outputs})
+        aws.client("cloudformation").create_stack(StackName=stack, TemplateBody=body)
+
+
 # What is there before the commands of a section.
 BEFORE: dict[str, Callable[[Aws], None]] = {
     "3. Database": our_instance,
@@ -95,6 +111,8 @@ BEFORE: dict[str, Callable[[Aws], None]] = {
     "4. User pool": database_stack,
     "A pool that exists": database_stack,
     "5. Lambda": function,
+    "The backend on ECS": both_stacks,
+    "Costs": our_instance,
 }
 
 
@@ -105,11 +123,17 @@ def account(aws: Aws) -> dict[str, str]:
     rds.create_db_subnet_group(DBSubnetGroupName="private", DBSubnetGroupDescription="a test's", SubnetIds=subnets)
     aws.client("s3").create_bucket(Bucket="our-zips", CreateBucketConfiguration={"LocationConstraint": REGION})
     aws.client("secretsmanager").create_secret(Name="cruddur-owner", SecretString='{"password": "secret"}')
+    certificate = aws.client("acm").request_certificate(DomainName="cruddur.example")["CertificateArn"]
+    zone = aws.client("route53").create_hosted_zone(Name="cruddur.example", CallerReference="a test's")["HostedZone"]
     pool = aws.client("cognito-idp").create_user_pool(PoolName="a test's")["UserPool"]["Id"]
     return {
         "vpc-0a1b2c3d": ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
         "subnet-0a1b2c3d": subnets[0],
         "subnet-4e5f6a7b": subnets[1],
+        "subnet-1a2b3c4d": subnets[0],
+        "subnet-5e6f7a8b": subnets[1],
+        CERTIFICATE: certificate,
+        "Z0123456789ABCDEFGHIJ": zone["Id"].removeprefix("/hostedzone/"),
         "sg-0123456789abcdef0": group(aws, "203.0.113.7/32"),
         "eu-west-1_aB3xYz012": pool,
     }
