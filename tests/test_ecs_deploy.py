@@ -7,8 +7,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from botocore.exceptions import ClientError, WaiterError
 
 from harness.stubs import StubRequest, StubResponse, http_stub
+from lib.command_errors import CommandError
 from ops import ecs_deploy
 from tests.aws import ALONE, KEYS, REGION, Aws
 from tests.in_process import fails, succeeds
@@ -171,6 +173,61 @@ def test_failed_migration_leaves_the_version_that_serves(
     assert versions(stack)["Version"] == "2.0.0"
 
 
+class CloudFormation:
+    """A CloudFormation that refuses an update, or goes back from it: moto does neither."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.refusal = refusal
+        self.waited = 0
+
+    def describe_stacks(self, **_: str) -> dict[str, Any]:
+        """Return a stack with two parameters."""
+        return {"Stacks": [{"Parameters": [{"ParameterKey": "Version"}, {"ParameterKey": "VpcId"}]}]}
+
+    def update_stack(self, *, Parameters: list[dict[str, Any]], **_: Any) -> None:  # noqa: N803 - as botocore calls it
+        """Refuse the update, if there is a refusal."""
+        assert Parameters == [
+            {"ParameterKey": "Version", "ParameterValue": "2.0.0"},
+            {"ParameterKey": "VpcId", "UsePreviousValue": True},
+        ]
+        if self.refusal:
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": self.refusal}}, "UpdateStack")
+
+    def get_waiter(self, name: str) -> "CloudFormation":
+        """Return this object as the waiter."""
+        assert name == "stack_update_complete"
+        return self
+
+    def wait(self, **_: Any) -> None:
+        """Fail, as a waiter does when the stack has gone back."""
+        self.waited += 1
+        raise WaiterError("StackUpdateComplete", "UPDATE_ROLLBACK_COMPLETE", {})
+
+    def describe_stack_events(self, **_: str) -> dict[str, Any]:
+        """Return the failure of the service."""
+        failed = {
+            "LogicalResourceId": "Service",
+            "ResourceStatus": "UPDATE_FAILED",
+            "ResourceStatusReason": "unhealthy",
+        }
+        return {"StackEvents": [failed]}
+
+
+def test_update_without_a_change_is_done_at_once() -> None:
+    stack = CloudFormation("No updates are to be performed.")
+
+    ecs_deploy.update(stack, STACK, Version="2.0.0")
+
+    assert stack.waited == 0
+    with pytest.raises(ClientError, match="in progress"):
+        ecs_deploy.update(CloudFormation("an update is in progress"), STACK, Version="2.0.0")
+
+
+def test_deployment_that_goes_back_has_its_reason() -> None:
+    with pytest.raises(CommandError, match=r"^cruddur-service was not updated, and went back: Service: ill$"):
+        ecs_deploy.update(CloudFormation(), STACK, Version="2.0.0")
+
+
 def test_reason_of_a_failed_deployment_is_its_first_failure() -> None:
     events = [
         (STACK, "UPDATE_ROLLBACK_COMPLETE", ""),
@@ -181,7 +238,7 @@ def test_reason_of_a_failed_deployment_is_its_first_failure() -> None:
         ("Service", "UPDATE_FAILED", "of an earlier update"),
     ]
 
-    class CloudFormation:
+    class Events:
         """The events of a stack, newest first."""
 
         def describe_stack_events(self, **_: str) -> dict[str, Any]:
@@ -189,6 +246,6 @@ def test_reason_of_a_failed_deployment_is_its_first_failure() -> None:
             names = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
             return {"StackEvents": [dict(zip(names, event, strict=True)) for event in events]}
 
-    assert ecs_deploy.failure(CloudFormation(), STACK) == "Service: ECS Deployment Circuit Breaker was triggered"
+    assert ecs_deploy.failure(Events(), STACK) == "Service: ECS Deployment Circuit Breaker was triggered"
     del events[2:4]
-    assert ecs_deploy.failure(CloudFormation(), STACK) == "its events have the reason"
+    assert ecs_deploy.failure(Events(), STACK) == "its events have the reason"
