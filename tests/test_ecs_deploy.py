@@ -208,7 +208,7 @@ class CloudFormation:
         failed = {
             "LogicalResourceId": "Service",
             "ResourceStatus": "UPDATE_FAILED",
-            "ResourceStatusReason": "unhealthy",
+            "ResourceStatusReason": "ill",
         }
         return {"StackEvents": [failed]}
 
