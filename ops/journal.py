@@ -13,7 +13,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Connection
-from psycopg.errors import DependentObjectsStillExist, InsufficientPrivilege, LockNotAvailable
+from psycopg.errors import DeadlockDetected, DependentObjectsStillExist, InsufficientPrivilege, LockNotAvailable
 from psycopg.sql import SQL, Identifier
 
 from lib.checks import SCHEMA, check_encoding
@@ -67,6 +67,7 @@ DEFINED = re.compile(
 )
 # The source of the journal's uuids.
 EXTENSION = "uuid-ossp"
+CALLERS = "SELECT FROM pg_proc WHERE pg_proc.probin IS NULL AND pg_proc.prosrc LIKE '%uuid_generate_%'"
 OLD_TABLES = """
     SELECT
         to_regclass('public.alembic_version') IS NULL
@@ -83,8 +84,8 @@ CHANGES = {
     "bio": "shortened biographies",
     "cognito_user_id": "users who become stand-ins, because their cognito_user_id is no sub, or another user's",
 }
+IN_USE = "another session uses the journal's tables: stop the journal's backend"
 REMEDIES: dict[type[psycopg.Error], str] = {
-    LockNotAvailable: "another session uses the journal's tables: stop the journal's backend",
     DependentObjectsStillExist: "a view or a foreign key depends on the journal's tables: drop it",
 }
 
@@ -140,11 +141,12 @@ def failures_named() -> Iterator[None]:
     """Turn the failures of this block, which have changed nothing, into `CommandError`."""
     try:
         yield
-    except psycopg.OperationalError as error:
-        if not isinstance(error, LockNotAvailable):
-            raise
-        raise CommandError(f"{NOTHING}: {REMEDIES[LockNotAvailable]}, and run bin/db-migrate again") from error
+    except (LockNotAvailable, DeadlockDetected) as error:
+        raise CommandError(f"{NOTHING}: {IN_USE}, and run bin/db-migrate again") from error
     except psycopg.Error as error:
+        if error.sqlstate is None:
+            # The connection was lost.
+            raise
         reason = error.diag.message_primary or str(error)
         remedy = REMEDIES.get(type(error))
         ending = f": {remedy}, and run bin/db-migrate again" if remedy else ""
@@ -341,9 +343,12 @@ def copy_texts(connection: Connection) -> None:
 
 
 def drop_extension(connection: Connection) -> None:
-    """Drop the extension that made the journal's uuids, if no other table needs it.
+    """Drop the extension that made the journal's uuids, if no other table or function needs it.
 
     A server without the extension, such as the embedded Postgres, could not restore a backup.
     """
+    # Postgres does not know what a function's text calls.
+    if connection.execute(CALLERS).rowcount:
+        return
     with suppress(DependentObjectsStillExist, InsufficientPrivilege), connection.transaction():
         connection.execute(SQL("DROP EXTENSION IF EXISTS {}").format(Identifier(EXTENSION)))

@@ -15,8 +15,10 @@ from psycopg.conninfo import make_conninfo
 from app import create_app
 from harness.postgres import rows
 from lib.checks import SCHEMA
+from lib.command_errors import CommandError
 from lib.config import Config
 from ops.create_database import ROLE
+from ops.journal import failures_named
 from ops.journal_rows import STAND_IN, JournalUser, divide, new_users
 from tests import settings, tokens
 from tests.conftest import FRONTEND, SERVICE_PASSWORD
@@ -450,6 +452,18 @@ def test_journal_in_use_is_left_alone(empty_url: str, monkeypatch: pytest.Monkey
         assert contents(empty_url) == before
 
 
+def test_deadlock_with_the_journals_backend_changes_nothing(empty_url: str) -> None:
+    with journal_database(empty_url, LAST), psycopg.connect(empty_url) as connection:
+        before = contents(empty_url)
+        with pytest.raises(CommandError, match=r"^nothing was changed: another session uses"), failures_named():
+            connection.execute("DO $$ BEGIN RAISE EXCEPTION 'a deadlock' USING ERRCODE = '40P01'; END $$")
+        connection.rollback()
+        with pytest.raises(CommandError, match=r"^nothing was changed, because .*: no room$"), failures_named():
+            connection.execute("DO $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$")
+        connection.rollback()
+        assert contents(empty_url) == before
+
+
 @pytest.mark.parametrize("answer", ["", "cruddur\n"])
 def test_production_is_untouched_without_its_name(empty_url: str, answer: str) -> None:
     with journal_database(empty_url, LAST):
@@ -486,21 +500,28 @@ def test_empty_tables_become_an_empty_database(empty_url: str, owner_url: str) -
     assert dump(empty_url) == dump(owner_url)
 
 
-@pytest.mark.parametrize("is_needed", [False, True])
-def test_extension_goes_unless_another_table_needs_it(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch, *, is_needed: bool
+@pytest.mark.parametrize(
+    "use",
+    [
+        "",
+        "CREATE TABLE notes (note citext)",
+        # Postgres does not know what a function's text calls.
+        "CREATE FUNCTION new_id() RETURNS uuid LANGUAGE plpgsql AS 'BEGIN RETURN uuid_generate_v4(); END'",
+    ],
+)
+def test_extension_goes_unless_another_table_or_function_needs_it(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, use: str
 ) -> None:
     # The embedded Postgres has no uuid-ossp.
     monkeypatch.setattr("ops.journal.EXTENSION", "citext")
     with journal_database(empty_url, FIRST) as connection:
         connection.execute("CREATE EXTENSION citext")
-        if is_needed:
-            connection.execute("CREATE TABLE notes (note citext)")
+        connection.execute(use.encode())
 
         succeeds("db-migrate", CONNECTION_URL=empty_url)
 
         stays = connection.execute("SELECT FROM pg_extension WHERE extname = 'citext'").rowcount
-        assert bool(stays) == is_needed
+        assert bool(stays) == bool(use)
 
 
 def test_schema_is_not_loaded_beside_the_journals_tables(empty_url: str) -> None:
