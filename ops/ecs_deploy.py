@@ -7,6 +7,7 @@ CloudFormation go back.
 import re
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from botocore.exceptions import ClientError, WaiterError
 
@@ -17,6 +18,8 @@ from ops.rds import Response, client, translate_aws_errors
 STACK = "cruddur-service"
 # The log group of aws/cloudformation/service.yaml.
 LOG = "/cruddur/service"
+# The container of its migration's task.
+CONTAINER = "migration"
 # Seconds between two looks, and their number: an index of a large table takes hours.
 WAITING = {"Delay": 5, "MaxAttempts": 8640}
 
@@ -76,7 +79,18 @@ def update(cloudformation: Any, name: str, **changes: str) -> None:
     try:
         cloudformation.get_waiter("stack_update_complete").wait(StackName=name, WaiterConfig=WAITING)
     except WaiterError as error:
+        if not is_rolled_back(error):
+            raise CommandError(
+                f"the update of {name} may still go on, and this command waits no longer ({error}): when AWS's console "
+                "shows its end, run this command again"
+            ) from error
         raise CommandError(f"{name} was not updated, and went back: {failure(cloudformation, name)}") from error
+
+
+def is_rolled_back(error: WaiterError) -> bool:
+    """Return whether a wait for an update has ended because CloudFormation went back."""
+    stacks = error.last_response.get("Stacks", [])
+    return any("ROLLBACK" in stack["StackStatus"] or "FAILED" in stack["StackStatus"] for stack in stacks)
 
 
 def failure(cloudformation: Any, name: str) -> str:
@@ -98,6 +112,8 @@ def migrate(ecs: Any, stack: dict[str, str], version: str) -> None:
         cluster=cluster,
         taskDefinition=stack["MigrationTaskArn"],
         launchType="FARGATE",
+        # A repeated request, whose first response was lost, starts no second task.
+        clientToken=str(uuid4()),
         networkConfiguration={
             "awsvpcConfiguration": {
                 "subnets": stack["TaskSubnetIds"].split(","),
@@ -110,9 +126,16 @@ def migrate(ecs: Any, stack: dict[str, str], version: str) -> None:
         reasons = ", ".join(str(each.get("reason")) for each in started["failures"])
         raise CommandError(f"the migration of {version} did not start: {reasons}")
     (task,) = started["tasks"]
-    ecs.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=[task["taskArn"]], WaiterConfig=WAITING)
+    try:
+        ecs.get_waiter("tasks_stopped").wait(cluster=cluster, tasks=[task["taskArn"]], WaiterConfig=WAITING)
+    except WaiterError as error:
+        raise CommandError(
+            f"the migration of {version} may still go on, and this command waits no longer ({error}): run this command "
+            "again, which waits for that migration"
+        ) from error
     (stopped,) = ecs.describe_tasks(cluster=cluster, tasks=[task["taskArn"]])["tasks"]
-    (container,) = stopped["containers"]
+    # GuardDuty can add a container of its own.
+    container = next(each for each in stopped["containers"] if each["name"] == CONTAINER)
     # A container that never ran has no exit code.
     if container.get("exitCode") != 0:
         reason = container.get("reason") or stopped.get("stoppedReason") or "its log has the reason"

@@ -133,7 +133,9 @@ class Ecs:
         """Respond to a request by its action."""
         action = request.headers["X-Amz-Target"].rpartition(".")[2]
         self.asked.append(action)
-        task = {"taskArn": "arn:task", "lastStatus": "STOPPED", "containers": [self.container]}
+        # GuardDuty adds a container, by an account's setting.
+        containers = [{"name": "aws-guardduty-agent", "exitCode": 137}, {"name": "migration", **self.container}]
+        task = {"taskArn": "arn:task", "lastStatus": "STOPPED", "containers": containers}
         body = {"tasks": [] if self.failures else [task], "failures": list(self.failures)}
         return StubResponse(body=json.dumps(body).encode())
 
@@ -173,11 +175,38 @@ def test_failed_migration_leaves_the_version_that_serves(
     assert versions(stack)["Version"] == "2.0.0"
 
 
+def test_container_of_guardduty_is_not_the_migrations(stack: Aws, settings: dict[str, str]) -> None:
+    with http_stub(Ecs({"exitCode": 0})) as url:
+        succeeds("ecs-deploy", "1.0.0", **settings, AWS_ENDPOINT_URL_ECS=url)
+
+    assert versions(stack)["Version"] == "1.0.0"
+
+
+def test_migration_that_is_no_longer_observed_is_not_called_failed(
+    stack: Aws, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Expired(Ecs):
+        """An ECS whose task runs for longer than the command waits."""
+
+        def __call__(self, request: StubRequest) -> StubResponse:
+            """Respond with a running task."""
+            response = super().__call__(request)
+            return response._replace(body=response.body.replace(b"STOPPED", b"RUNNING"))
+
+    monkeypatch.setattr(ecs_deploy, "WAITING", {"Delay": 0, "MaxAttempts": 2})
+    with http_stub(Expired({})) as url:
+        error = fails("ecs-deploy", "2.0.0", **settings, AWS_ENDPOINT_URL_ECS=url)
+
+    assert error.startswith("cruddur: the migration of 2.0.0 may still go on, and this command waits no longer (")
+    assert error.endswith("): run this command again, which waits for that migration")
+    assert versions(stack) == {"MigrationVersion": "2.0.0", "Version": ""}
+
+
 class CloudFormation:
     """A CloudFormation that refuses an update, or goes back from it: moto does neither."""
 
-    def __init__(self, refusal: str = "") -> None:
-        self.refusal = refusal
+    def __init__(self, refusal: str = "", status: str = "UPDATE_ROLLBACK_COMPLETE") -> None:
+        self.refusal, self.status = refusal, status
         self.waited = 0
 
     def describe_stacks(self, **_: str) -> dict[str, Any]:
@@ -199,9 +228,9 @@ class CloudFormation:
         return self
 
     def wait(self, **_: Any) -> None:
-        """Fail, as a waiter does when the stack has gone back."""
+        """Fail, as a waiter does when the stack has gone back, or when its time is over."""
         self.waited += 1
-        raise WaiterError("StackUpdateComplete", "UPDATE_ROLLBACK_COMPLETE", {})
+        raise WaiterError("StackUpdateComplete", "a reason", {"Stacks": [{"StackStatus": self.status}]})
 
     def describe_stack_events(self, **_: str) -> dict[str, Any]:
         """Return the failure of the service."""
@@ -226,6 +255,13 @@ def test_update_without_a_change_is_done_at_once() -> None:
 def test_deployment_that_goes_back_has_its_reason() -> None:
     with pytest.raises(CommandError, match=r"^cruddur-service was not updated, and went back: Service: ill$"):
         ecs_deploy.update(CloudFormation(), STACK, Version="2.0.0")
+
+
+def test_deployment_that_is_no_longer_observed_did_not_go_back() -> None:
+    with pytest.raises(
+        CommandError, match=r"^the update of cruddur-service may still go on, and this command waits no"
+    ):
+        ecs_deploy.update(CloudFormation(status="UPDATE_IN_PROGRESS"), STACK, Version="2.0.0")
 
 
 def test_reason_of_a_failed_deployment_is_its_first_failure() -> None:
