@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -92,19 +93,34 @@ def removed_on_failure(rds: Any, name: str, made: list[Made]) -> Iterator[None]:
     """
     try:
         yield
-    except ClientError:
-        with suppress(rds.exceptions.DBInstanceNotFoundFault):
-            # The client has repeated a request whose response was lost.
-            rds.describe_db_instances(DBInstanceIdentifier=name)
-            print(f"cruddur: {name} exists now: bin/rds-status shows it", file=sys.stderr)
-            raise
-        for resource in reversed(made):
-            remove(resource)
+    except BaseException as error:
+        if is_refusal(error) and not may_exist(rds, name):
+            for resource in reversed(made):
+                remove(resource)
+        else:
+            for resource in reversed(made):
+                print(f"cruddur: {resource.name} remains: bin/rds-create goes on with it", file=sys.stderr)
         raise
-    except BaseException:
-        for resource in reversed(made):
-            print(f"cruddur: {resource.name} remains: bin/rds-create goes on with it", file=sys.stderr)
-        raise
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return whether AWS has refused a call. After a failure of AWS's own the call may have had its effect."""
+    if not isinstance(error, ClientError):
+        return False
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def may_exist(rds: Any, name: str) -> bool:
+    """Return whether the instance exists now, as after a repeated request whose first response was lost."""
+    try:
+        rds.describe_db_instances(DBInstanceIdentifier=name)
+    except rds.exceptions.DBInstanceNotFoundFault:
+        return False
+    except (ClientError, BotoCoreError):
+        # Nothing proves that it does not.
+        return True
+    print(f"cruddur: {name} exists now: bin/rds-status shows it", file=sys.stderr)
+    return True
 
 
 def remove(resource: Made) -> None:

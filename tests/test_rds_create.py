@@ -48,6 +48,10 @@ UNSTORED = {
 LOG_GROUPS = {f"/aws/rds/instance/{NAME}/postgresql", f"/aws/rds/instance/{NAME}/upgrade"}
 # As AWS answers the second attempt of a request whose first response was lost, and as both are lost.
 REFUSED = ClientError({"Error": {"Code": "DBInstanceAlreadyExists", "Message": "exists"}}, "CreateDBInstance")
+INTERNAL = ClientError(
+    {"Error": {"Code": "InternalFailure", "Message": "-"}, "ResponseMetadata": {"HTTPStatusCode": 500}},
+    "CreateDBInstance",
+)
 LOST = ReadTimeoutError(endpoint_url="https://rds")
 
 
@@ -278,6 +282,7 @@ def test_refused_step_before_the_instance_removes_the_steps_before(aws: Aws, mon
     ("error", "line"),
     [
         (REFUSED, f"cruddur: {NAME} exists now: bin/rds-status shows it"),
+        (INTERNAL, "cruddur: parameter group cruddur-postgres18 remains: bin/rds-create goes on with it"),
         (LOST, "cruddur: parameter group cruddur-postgres18 remains: bin/rds-create goes on with it"),
     ],
 )
