@@ -378,6 +378,24 @@ def test_purge_backlog_is_logged_once_per_hour(
     assert [record.args for record in caplog.records] == [(61,), (90,)]
 
 
+def test_lock_that_another_session_keeps_is_logged_as_a_backlog(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: Connection, owner: Connection
+) -> None:
+    monkeypatch.setattr(purging, "time", clock := Clock())
+    purge = Purge()
+
+    with caplog.at_level(logging.WARNING, "cruddur"), owner.transaction():
+        owner.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        for seconds in (3600, 1, 3599, 2):
+            clock.now += seconds
+            assert purge.run(service) == purging.INTERVAL_SECONDS
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the purge does not keep up: no batch has succeeded for 60 minutes",
+        "the purge does not keep up: no batch has succeeded for 120 minutes",
+    ]
+
+
 def test_lasting_failure_is_logged_once_per_hour_as_a_backlog(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: Connection
 ) -> None:

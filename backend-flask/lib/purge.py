@@ -122,10 +122,12 @@ class Purge:
                 self.batch = max(SMALLEST_BATCH, self.batch // 4)
             return RETRY_SECONDS
         self.failing = False
-        self.succeeded_at = time.monotonic()
         self.batch = min(BATCH, self.batch * 2)
         if result is None:
+            # Mostly another process purges. A forgotten session with the lock would stop all of them.
+            self.warn_without_success()
             return INTERVAL_SECONDS
+        self.succeeded_at = time.monotonic()
         self.observe(result)
         if result.ended:
             return 0.0
@@ -197,6 +199,10 @@ class Purge:
             sqlstate = getattr(error, "sqlstate", None) or ""
             logger.warning("the purge failed and is tried again: %s %s", type(error).__name__, sqlstate)
         self.failing = True
+        self.warn_without_success()
+
+    def warn_without_success(self) -> None:
+        """Warn when no batch of this thread has succeeded for an hour."""
         seconds = time.monotonic() - self.succeeded_at
         if seconds > LATE_SECONDS:
             self.warn("no batch has succeeded for %d minutes", seconds // 60)
