@@ -39,7 +39,7 @@ def commands(document: str) -> Iterator[tuple[str, str]]:
             heading = part.strip("# ")
             continue
         for line in re.sub(r"\s+\\\n\s+|(?<=\|)\n\s+", " ", part).splitlines():
-            if re.match(r"(export \w+=\$\()?(aws|bin/rds-[a-z-]+)( |$)", line):
+            if re.match(r"(export \w+=\$\(|until )?(aws|bin/rds-[a-z-]+)( |$)", line):
                 yield heading, line
 
 
