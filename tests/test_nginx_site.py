@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import ssl
 import subprocess
 import tempfile
@@ -65,7 +66,8 @@ def install(folder: Path, http: str, https: str, backend: str) -> None:
     for old, new in (
         ("/etc/nginx", str(folder)),
         ("/opt/cruddur/docs/nginx-site.conf", str(site)),
-        ("/opt/cruddur", str(ROOT)),
+        # A clone's path may have a space.
+        ("/opt/cruddur", shlex.quote(str(ROOT))),
         ("127.0.0.1:4567", backend),
         ("443 ssl", f"127.0.0.1:{https} ssl"),
     ):
