@@ -12,6 +12,8 @@ from tests.conftest import SignIn
 from tests.factories import Make, User
 from tests.in_process import fails, script, succeeds
 
+pytestmark = pytest.mark.slow
+
 SUB = "abcdef01-0000-4000-8000-000000000000"
 USERS = "SELECT handle, cognito_user_id, email FROM users WHERE handle NOT IN ('bystander', 'friend') ORDER BY handle"
 

@@ -41,6 +41,8 @@ from tests.journal import (
 )
 from tests.schema_dump import dump
 
+pytestmark = pytest.mark.slow
+
 ACTIVITIES = """
     SELECT uuid, message, reply_to_activity_uuid, replies_count, created_at, expires_at
     FROM activities
