@@ -42,6 +42,8 @@ from tests.factories import Make, User
 from tests.pooler import LOSES_STATEMENTS, TURNS
 from tests.service import fails
 
+pytestmark = pytest.mark.slow
+
 SEEN = "Cruddur-Seen"
 # Longer than any test: the floor is that of the process's first read.
 LONG = 600.0
