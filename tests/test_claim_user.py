@@ -115,7 +115,7 @@ def test_refusals_change_nothing(owner_url: str, make: Make) -> None:
     before = users(make.owner)
 
     for handle, sub, said in (
-        ("nobody", SUB, "no user has the handle nobody: "),
+        ("missing", SUB, "no user has the handle missing: "),
         ("n\u00f6", SUB, "no user has the handle n?: "),
         ("kofi", SUB, "kofi is no stand-in: the user has a sub already"),
         ("andrewbrown", deleted, "the user with this sub was deleted"),

@@ -65,9 +65,9 @@ def install(folder: Path, http: str, https: str, backend: str) -> None:
     site.write_text(text)
     for old, new in (
         ("/etc/nginx", str(folder)),
-        ("/opt/cruddur/docs/nginx-site.conf", str(site)),
+        ("/srv/cruddur/docs/nginx-site.conf", str(site)),
         # A clone's path may have a space.
-        ("/opt/cruddur", shlex.quote(str(ROOT))),
+        ("/srv/cruddur", shlex.quote(str(ROOT))),
         ("127.0.0.1:4567", backend),
         ("443 ssl", f"127.0.0.1:{https} ssl"),
     ):

@@ -37,7 +37,7 @@ def test_stop_leaves_time_for_drain_and_requests(service: dict[str, str]) -> Non
 def test_limits_and_user_fit_the_service(service: dict[str, str]) -> None:
     assert int(service["LimitNOFILE"]) == DESCRIPTORS
     assert service["User"] != "root"
-    assert service["ExecStart"].removeprefix("/opt/cruddur/") == "bin/serve"
+    assert service["ExecStart"].removeprefix("/srv/cruddur/") == "bin/serve"
     assert (service["ProtectSystem"], service["NoNewPrivileges"], service["CapabilityBoundingSet"]) == (
         "strict",
         "yes",
@@ -59,7 +59,7 @@ def analyze(*arguments: str | Path) -> str:
 def test_systemd_accepts_the_unit_and_calls_it_safe(tmp_path: Path) -> None:
     # systemd wants the program to exist.
     unit = tmp_path / "cruddur.service"
-    unit.write_text(UNIT.read_text().replace("ExecStart=/opt/cruddur/bin/serve", "ExecStart=/bin/true"))
+    unit.write_text(UNIT.read_text().replace("ExecStart=/srv/cruddur/bin/serve", "ExecStart=/bin/true"))
 
     analyze("verify", "--man=no", unit)
     report = analyze("security", "--offline=true", "--no-pager", unit)
