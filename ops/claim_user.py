@@ -5,7 +5,6 @@ row goes, if nothing else belongs to it, and its e-mail address stays.
 """
 
 import re
-import sys
 from argparse import ArgumentParser
 from hashlib import sha256
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from lib.command_errors import CommandError
-from ops.command import Database, open_database, run
+from ops.command import Database, parse_after_prod, run, selected_database
 from ops.journal_rows import STAND_IN, SUB
 
 # The handles are compared as in db/sql/users/short.sql.
@@ -126,17 +125,14 @@ def claim(database: Database, connection: Connection, handle: str, sub: str) -> 
 
 def main() -> None:
     """Run the command."""
-    arguments = sys.argv[1:]
-    # The first argument selects the database, as for each command. A parser would take the handle for it.
-    prod = arguments[:1] == ["prod"]
     parser = ArgumentParser(
         prog="bin/db-claim-user", usage="%(prog)s [-h] [prod] HANDLE SUB [--confirm NAME]", description=__doc__
     )
     parser.add_argument("handle", metavar="HANDLE", help="the stand-in's handle, such as andrewbrown")
     parser.add_argument("sub", metavar="SUB", help="the user's id in the user pool, a UUID")
     parser.add_argument("--confirm", metavar="NAME", help="the database's name, instead of typing it when asked")
-    args = parser.parse_args(arguments[prod:])
-    with open_database(prod=prod, confirmed=args.confirm) as database, database.connect() as connection:
+    args = parse_after_prod(parser)
+    with selected_database(args) as database, database.connect() as connection:
         claim(database, connection, args.handle, check_sub(args.sub))
 
 

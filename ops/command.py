@@ -153,6 +153,15 @@ def argument_parser(script: str, doc: str | None, *, destroys: bool = False) -> 
     return parser
 
 
+def parse_after_prod(parser: ArgumentParser) -> Namespace:
+    """Parse the arguments of a command that has words of its own, after `prod`. A parser alone would mix them up."""
+    arguments = sys.argv[1:]
+    is_prod = arguments[:1] == ["prod"]
+    args = parser.parse_args(arguments[is_prod:])
+    args.prod = "prod" if is_prod else None
+    return args
+
+
 def selected_database(args: Namespace) -> AbstractContextManager[Database]:
     """Return the database that the parsed arguments name."""
     return open_database(prod=args.prod is not None, confirmed=getattr(args, "confirm", None))

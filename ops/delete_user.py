@@ -4,7 +4,6 @@ The user pool keeps the user: the command prints what to do there.
 """
 
 import re
-import sys
 import time
 from argparse import ArgumentParser
 from hashlib import sha256
@@ -13,7 +12,7 @@ from psycopg import Connection
 
 from lib.command_errors import CommandError, malformed
 from lib.purge import purge_batch
-from ops.command import Database, env_text, open_database, run
+from ops.command import Database, env_text, parse_after_prod, run, selected_database
 from ops.deletions import MIN_PREFIX_DIGITS, pool_command
 
 RETENTION_DAYS, RETENTION_RULE = "35", "a whole number from 1 to 3650"
@@ -73,16 +72,13 @@ def report(database: Database, handle: str, sub: str, sub_hash: bytes) -> None:
 
 def main() -> None:
     """Run the command."""
-    arguments = sys.argv[1:]
-    # The first argument selects the database, as for each command. A parser would take the handle for it.
-    prod = arguments[:1] == ["prod"]
     parser = ArgumentParser(
         prog="bin/db-delete-user", usage="%(prog)s [-h] [prod] HANDLE [--confirm NAME]", description=__doc__
     )
     parser.add_argument("handle", metavar="HANDLE", help="the user's handle, such as andrewbrown")
     parser.add_argument("--confirm", metavar="NAME", help="the database's name, instead of typing it when asked")
-    args = parser.parse_args(arguments[prod:])
-    with open_database(prod=prod, confirmed=args.confirm) as database, database.connect() as connection:
+    args = parse_after_prod(parser)
+    with selected_database(args) as database, database.connect() as connection:
         sub = find(connection, args.handle)
         database.confirm(f"deletes the user {args.handle} in", connection)
         sub_hash = delete(connection, sub, retention_days())

@@ -5,14 +5,13 @@ Close an unknown one after the user was deleted from the user pool.
 
 import re
 import shlex
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 
 from psycopg import Connection
 
 from lib.command_errors import CommandError
-from ops.command import Database, open_database, run
+from ops.command import Database, parse_after_prod, run, selected_database
 
 MOST = 100
 MIN_PREFIX_DIGITS = 8
@@ -103,16 +102,13 @@ def hash_prefix(text: str) -> str:
 
 def main() -> None:
     """Run the command."""
-    arguments = sys.argv[1:]
-    # The first argument selects the database, as for each command. A parser would take `close` for it.
-    prod = arguments[:1] == ["prod"]
     parser = ArgumentParser(prog="bin/db-deletions", usage="%(prog)s [-h] [prod] [close HASH]", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["close"], help="without a command: list the open deletions")
     parser.add_argument("hash", nargs="?", metavar="HASH", type=hash_prefix, help="the hash, or its first digits")
-    args = parser.parse_args(arguments[prod:])
+    args = parse_after_prod(parser)
     if args.command and not args.hash:
         parser.error("close needs the hash of a deletion")
-    with open_database(prod=prod) as database, database.connect() as connection:
+    with selected_database(args) as database, database.connect() as connection:
         if args.command == "close":
             close(database, connection, args.hash)
         else:

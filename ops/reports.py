@@ -5,7 +5,6 @@ terminal.
 """
 
 import json
-import sys
 from argparse import ArgumentParser
 from datetime import UTC
 from uuid import UUID
@@ -13,7 +12,7 @@ from uuid import UUID
 from psycopg import Connection
 
 from lib.command_errors import CommandError
-from ops.command import Database, open_database, run
+from ops.command import Database, parse_after_prod, run, selected_database
 
 MOST = 100
 # An expired report that the purge has not deleted yet is no report.
@@ -96,9 +95,6 @@ def close(database: Database, connection: Connection, uuid: UUID) -> None:
 
 def main() -> None:
     """Run the command."""
-    arguments = sys.argv[1:]
-    # The first argument selects the database, as for each command. A parser would take `show` for it.
-    prod = arguments[:1] == ["prod"]
     parser = ArgumentParser(
         prog="bin/db-reports", usage="%(prog)s [-h] [prod] [show UUID | close UUID]", description=__doc__
     )
@@ -106,10 +102,10 @@ def main() -> None:
         "command", nargs="?", choices=["show", "close"], help="without a command: list the open reports"
     )
     parser.add_argument("uuid", nargs="?", metavar="UUID", type=UUID, help="the report's uuid")
-    args = parser.parse_args(arguments[prod:])
+    args = parse_after_prod(parser)
     if args.command and not args.uuid:
         parser.error(f"{args.command} needs the uuid of a report")
-    with open_database(prod=prod) as database, database.connect() as connection:
+    with selected_database(args) as database, database.connect() as connection:
         if args.command == "show":
             show(connection, args.uuid)
         elif args.command == "close":
