@@ -425,7 +425,7 @@ def contents(url: str) -> tuple[str, list[tuple[object, ...]]]:
 
 
 def test_missing_role_is_named(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.journal.ROLE", "cruddur_nowhere")
+    monkeypatch.setattr("ops.journal_tables.ROLE", "cruddur_nowhere")
     with journal_database(empty_url, LAST):
         before = contents(empty_url)
 
