@@ -43,6 +43,18 @@ class StubResponse(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
+def read_body(request: BaseHTTPRequestHandler) -> bytes:
+    """Return the body of a request, also of one in chunks."""
+    if request.headers["Transfer-Encoding"] != "chunked":
+        return request.rfile.read(int(request.headers["Content-Length"] or 0))
+    chunks = []
+    while size := int(request.rfile.readline(), 16):
+        chunks.append(request.rfile.read(size))
+        request.rfile.readline()
+    request.rfile.readline()
+    return b"".join(chunks)
+
+
 @contextmanager
 def http_stub(
     respond: Callable[[StubRequest], StubResponse | None], port: int = 0, *, keep_alive: bool = False
@@ -53,9 +65,7 @@ def http_stub(
         protocol_version = "HTTP/1.1" if keep_alive else "HTTP/1.0"
 
         def respond(self) -> None:
-            is_chunked = self.headers["Transfer-Encoding"] == "chunked"
-            body = b"".join(self.chunks()) if is_chunked else self.rfile.read(int(self.headers["Content-Length"] or 0))
-            response = respond(StubRequest(self.command, self.path, self.headers, body))
+            response = respond(StubRequest(self.command, self.path, self.headers, read_body(self)))
             if response is None:
                 self.close_connection = True
                 return
@@ -66,12 +76,6 @@ def http_stub(
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(response.body)
-
-        def chunks(self) -> Iterator[bytes]:
-            while size := int(self.rfile.readline(), 16):
-                yield self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815
 

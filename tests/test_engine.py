@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -208,6 +208,23 @@ def test_nginx_responds_with_the_api_error_while_the_backend_is_stopped(stack: S
     wait_until(lambda: stack.status(HOME) == 200)
 
 
+@contextmanager
+def half_sent(stack: Stack, host: str, port: int, message: str) -> Iterator[Callable[[], int]]:
+    """Send the beginning of andrewbrown's POST. Yields the call that sends the rest and returns the status."""
+    body = json.dumps({"message": message, "ttl": "7-days"}).encode()
+
+    def finish() -> int:
+        writer.send(body[10:])
+        return writer.getresponse().status
+
+    with closing(HTTPConnection(host, port, timeout=30)) as writer:
+        writer.putrequest("POST", "/api/activities")
+        for header, value in {**stack.headers(message), "Content-Length": str(len(body))}.items():
+            writer.putheader(header, value)
+        writer.endheaders(body[:10])
+        yield finish
+
+
 def test_graceful_shutdown_finishes_open_requests(stack: Stack) -> None:
     nginx = stack.container("nginx")
     (network,) = nginx.attrs["NetworkSettings"]["Networks"].values()
@@ -225,12 +242,7 @@ def test_graceful_shutdown_finishes_open_requests(stack: Stack) -> None:
 
     readers = [threading.Thread(target=read) for _ in range(4)]
     message = "Half sent at the stop"
-    body = json.dumps({"message": message, "ttl": "7-days"}).encode()
-    with closing(HTTPConnection(address, 4567, timeout=30)) as writer:
-        writer.putrequest("POST", "/api/activities")
-        for header, value in {**stack.headers(message), "Content-Length": str(len(body))}.items():
-            writer.putheader(header, value)
-        writer.endheaders(body[:10])
+    with half_sent(stack, address, 4567, message) as finish:
         for reader in readers:
             reader.start()
         wait_until(lambda: len(statuses) > 20)
@@ -238,8 +250,7 @@ def test_graceful_shutdown_finishes_open_requests(stack: Stack) -> None:
             for reader in readers:
                 reader.join()
             assert stopping.poll() is None
-            writer.send(body[10:])
-            assert writer.getresponse().status == 200
+            assert finish() == 200
             out, err = stopping.communicate(timeout=60)
 
     assert stopping.returncode == 0, (out, err)
@@ -492,12 +503,7 @@ def stop_fails_no_request(stack: Stack, task: Task) -> None:
     ended: list[dict[str, tuple[int, float]]] = []
     stopping = threading.Thread(target=lambda: ended.append(task.stop()))
     message = "Half sent at the stop of a task"
-    body = json.dumps({"message": message, "ttl": "7-days"}).encode()
-    with closing(HTTPConnection(task.address, PORT, timeout=30)) as writer:
-        writer.putrequest("POST", "/api/activities")
-        for header, value in {**stack.headers(message), "Content-Length": str(len(body))}.items():
-            writer.putheader(header, value)
-        writer.endheaders(body[:10])
+    with half_sent(stack, task.address, PORT, message) as finish:
         for reader in readers:
             reader.start()
         wait_until(lambda: len(statuses) > 20)
@@ -506,8 +512,7 @@ def stop_fails_no_request(stack: Stack, task: Task) -> None:
             reader.join()
         # nginx waits for the request, and the backend for nginx.
         assert task.health("backend") == "healthy"
-        writer.send(body[10:])
-        assert writer.getresponse().status == 200
+        assert finish() == 200
     stopping.join()
 
     (ends,) = ended
