@@ -144,6 +144,28 @@ def rule_allows(service: Template, chosen: str, value: str, limited: str) -> lis
     return list(allowed)
 
 
+@pytest.mark.parametrize(
+    ("option", "default", "companion", "missing"),
+    [
+        ("RedisHost", "", "RedisSecurityGroupId", "sg-00000000"),
+        ("HoneycombSecretArn", "", "CollectorVersion", ""),
+        ("VpcEndpoints", "false", "RouteTableIds", ""),
+    ],
+)
+def test_option_demands_its_companion(
+    service: Template, option: str, default: str, companion: str, missing: str
+) -> None:
+    parameters = service["Parameters"]
+    assert (parameters[option]["Default"], parameters[companion]["Default"]) == (default, missing)
+    is_switch = "AllowedValues" in parameters[option]
+    unset = {"Fn::Equals": [{"Ref": option}, default]}
+    chosen = {"Fn::Equals": [{"Ref": option}, "true"]} if is_switch else {"Fn::Not": [unset]}
+    comparison = "Fn::EachMemberEquals" if parameters[companion]["Type"] == "CommaDelimitedList" else "Fn::Equals"
+    (rule,) = (rule for rule in service["Rules"].values() if rule.get("RuleCondition") == chosen)
+    (assertion,) = rule["Assertions"]
+    assert assertion["Assert"] == {"Fn::Not": [{comparison: [{"Ref": companion}, missing]}]}
+
+
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
 @pytest.mark.parametrize(("cpu", "least", "most"), [("512", 1024, 4096), ("1024", 2048, 8192), ("2048", 4096, 16384)])
 def test_memory_suits_the_processor(service: Template, cpu: str, least: int, most: int) -> None:
