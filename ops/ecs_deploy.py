@@ -7,7 +7,6 @@ CloudFormation go back.
 import re
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from botocore.exceptions import ClientError, WaiterError
 
@@ -112,8 +111,6 @@ def migrate(ecs: Any, stack: dict[str, str], version: str) -> None:
         cluster=cluster,
         taskDefinition=stack["MigrationTaskArn"],
         launchType="FARGATE",
-        # A repeated request, whose first response was lost, starts no second task.
-        clientToken=str(uuid4()),
         networkConfiguration={
             "awsvpcConfiguration": {
                 "subnets": stack["TaskSubnetIds"].split(","),

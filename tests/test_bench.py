@@ -11,6 +11,7 @@ import urllib3
 from bench.chart import TITLE, Bar, chart
 from bench.comparison import Comparison, figures, ratio
 from bench.report import PROGRAM, Findings, at_least, at_most, load, write
+from bench.servers import CRUDDUR, FASTAPI, JOURNAL, Server, dressed
 from harness.markdown import marks, replaced, table
 from harness.processes import cpu_seconds, tree
 from harness.stubs import StubRequest, StubResponse, http_stub
@@ -150,6 +151,16 @@ def test_unknown_scenario_is_refused_at_once() -> None:
 
     assert result.returncode == 2
     assert "there are reads, production, production-traced, home, signed-in, posting, growth, worker" in result.stderr
+
+
+@pytest.mark.parametrize("server", [FASTAPI, JOURNAL])
+def test_peer_in_production_has_a_module_of_its_own(server: Server) -> None:
+    changed = set(dressed(server).command) - set(server.command)
+
+    assert changed == {"production:app"}
+    (folder,) = (word for word in server.command if isinstance(word, Path))
+    assert (folder / "production.py").exists()
+    assert dressed(CRUDDUR) == CRUDDUR
 
 
 def test_stub_reads_a_body_in_chunks() -> None:

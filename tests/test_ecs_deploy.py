@@ -5,6 +5,7 @@ import re
 from argparse import ArgumentTypeError
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError, WaiterError
@@ -107,6 +108,8 @@ def test_migration_runs_in_private_subnets_with_the_groups_of_the_tasks(stack: A
     assert (body["launchType"], network["assignPublicIp"]) == ("FARGATE", "DISABLED")
     assert len(network["subnets"]) >= 2
     assert len(network["securityGroups"]) == 2
+    # botocore's own, by which ECS recognises a repeated request.
+    assert UUID(body["clientToken"])
 
 
 def test_missing_stack_is_named(aws: Aws) -> None:
