@@ -1,7 +1,6 @@
 """Storages of rate limits: a bounded table in this process, or Redis with that table as its fallback.
 
-Both are storages of the package limits, chosen by the scheme of their URL:
-https://limits.readthedocs.io/en/stable/custom-storage.html
+Both are storages of the package limits: https://limits.readthedocs.io/en/stable/custom-storage.html
 """
 
 import logging
@@ -19,9 +18,6 @@ T = TypeVar("T")
 logger = logging.getLogger("cruddur")
 storage_errors = metrics.get_meter("cruddur").create_counter("app.rate_limit.storage.errors", "{error}")
 
-MEMORY_URL = "bounded-memory://"
-# The prefix of a Redis URL, by which limits chooses `SharedStorage`.
-SHARED = "shared+"
 # Windows of one process: 46 MB. One process cannot serve more clients than this in a minute.
 MAX_WINDOWS = 100_000
 # The limit for connecting to Redis, and for a response.
@@ -30,9 +26,9 @@ TIMEOUT_SECONDS = 0.1
 PAUSE_SECONDS = 5
 
 
-def storage_url(redis_url: str | None) -> str:
-    """Return the URL by which limits chooses the storage: Redis, or this process's memory without a `redis_url`."""
-    return f"{SHARED}{redis_url}" if redis_url else MEMORY_URL
+def open_storage(redis_url: str | None) -> Storage:
+    """Return the storage in a Redis, or that in this process's memory without a `redis_url`."""
+    return SharedStorage(redis_url) if redis_url else BoundedMemoryStorage()
 
 
 class Window:
@@ -51,11 +47,10 @@ class BoundedMemoryStorage(Storage):
     limits' own storage `memory` has no bound, and with nearly every hit starts a thread that visits every window.
     """
 
-    STORAGE_SCHEME = ["bounded-memory"]  # noqa: RUF012 - as limits declares it
     base_exceptions = ()
 
-    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002 - as limits calls it
-        super().__init__(uri, wrap_exceptions)
+    def __init__(self) -> None:
+        super().__init__()
         # The windows are in the order of their start. All limits are per minute, so this is the order of their end too.
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._lock = Lock()
@@ -110,11 +105,10 @@ class BoundedMemoryStorage(Storage):
 class SharedStorage(Storage):
     """Storage of windows in Redis, for several processes. While Redis is away each process counts its own hits."""
 
-    STORAGE_SCHEME = [f"{SHARED}redis", f"{SHARED}rediss"]  # noqa: RUF012 - as limits declares it
     base_exceptions = ()
 
-    def __init__(self, uri: str, wrap_exceptions: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002 - as limits calls it
-        super().__init__(uri, wrap_exceptions)
+    def __init__(self, url: str) -> None:
+        super().__init__()
         # A local import: a service without Redis need not load the client.
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -125,7 +119,7 @@ class SharedStorage(Storage):
             "socket_connect_timeout": TIMEOUT_SECONDS,
             "retry": Retry(NoBackoff(), 0),
         }
-        self._redis = cast(RedisStorage, storage_from_string(uri.removeprefix(SHARED), **options))
+        self._redis = cast(RedisStorage, storage_from_string(url, **options))
         self._memory = BoundedMemoryStorage()
         self._is_away = False
         self._retry_at = 0.0

@@ -1,18 +1,22 @@
-"""Rate limits by Flask-Limiter: a request counts by one policy, for its user or for its client's network.
+"""Rate limits by the package limits: a request counts by one policy, for its user or for its client's network.
 
-Hooks of our own refuse a client with too many rejected tokens before the next token is verified. Flask-Limiter
-has one place in the request cycle, and a second limiter would cost as much as the first.
+A window counts reads before their views. It counts writes by their responses, because a replay or a server's error
+costs nothing. Further hooks refuse a client with too many rejected tokens before the next token is verified.
+
+Flask-Limiter, an extension over the same package, parses its limits with each request. That doubles the time of an
+empty one (docs/performance.md).
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
 from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, g, request
-from flask_limiter import ApplicationLimit, Limiter, RequestLimit
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.storage import Storage
 from werkzeug.exceptions import TooManyRequests
 
 from lib.auth import AuthPolicy, policy_for
@@ -20,7 +24,7 @@ from lib.client_address import client_network
 from lib.config import Config
 from lib.http import READS, REPLAYED
 from lib.local_proxy import unwrap
-from lib.rate_limit_storage import storage_url
+from lib.rate_limit_storage import open_storage
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -30,8 +34,40 @@ NO_TOKEN = {"", "Bearer null"}
 # The policies. Requests of one policy count together.
 ANONYMOUS_READS, USER_READS, USER_WRITES = "anonymous-reads", "user-reads", "user-writes"
 SEARCHES, EXPORTS, REJECTED_TOKENS = "searches", "exports", "rejected-tokens"
-# An export reads all rows of a user.
-EXPORT_RATE = "1/hour"
+# Responses of these policies count, in place of requests.
+COUNTED_BY_RESPONSE = {USER_WRITES, EXPORTS}
+
+
+@dataclass(slots=True)
+class Quota:
+    """A client's quota by one policy, and the count in its current window after the last call."""
+
+    policy: str
+    rate: RateLimitItem
+    storage: Storage
+    client: str
+    count: int = 0
+    # Whether the quota refuses the request.
+    is_exceeded: bool = False
+
+    @property
+    def key(self) -> str:
+        """Return the key of the quota's window in the storage."""
+        return self.rate.key_for(self.client, self.policy)
+
+    def hit(self) -> None:
+        """Count a request."""
+        self.count = self.storage.incr(self.key, self.rate.get_expiry())
+
+    def read(self) -> None:
+        """Read the count, without counting a request."""
+        self.count = self.storage.get(self.key)
+
+    @property
+    def seconds_to_reset(self) -> int:
+        """Return the seconds until the quota is restored, rounded up."""
+        # The inner rounding comes first, because the sum of two clocks has an error in its last digits.
+        return max(1, ceil(round(self.storage.get_expiry(self.key) - time.time(), 3)))
 
 
 def search_limited(view: View) -> View:
@@ -48,66 +84,73 @@ def export_limited(view: View) -> View:
 
 def limit_rejected_tokens(app: Flask, config: Config) -> None:
     """Refuse clients with too many rejected tokens. Call this before authentication: its hook must come first."""
-    reads = {
-        ANONYMOUS_READS: f"{config.rate_limit_anonymous_reads}/minute",
-        USER_READS: f"{config.rate_limit_user_reads}/minute",
-        SEARCHES: f"{config.rate_limit_searches}/minute",
+    storage = open_storage(config.rate_limit_storage_url)
+    rates: dict[str, RateLimitItem] = {
+        ANONYMOUS_READS: RateLimitItemPerMinute(config.rate_limit_anonymous_reads),
+        USER_READS: RateLimitItemPerMinute(config.rate_limit_user_reads),
+        USER_WRITES: RateLimitItemPerMinute(config.rate_limit_user_writes),
+        SEARCHES: RateLimitItemPerMinute(config.rate_limit_searches),
+        # An export reads all rows of a user.
+        EXPORTS: RateLimitItemPerHour(1),
+        REJECTED_TOKENS: RateLimitItemPerMinute(config.rate_limit_rejected_tokens),
     }
-    counted_by_response = {USER_WRITES: f"{config.rate_limit_user_writes}/minute", EXPORTS: EXPORT_RATE}
-    limiter = Limiter(
-        client,
-        application_limits=[limit(reads), limit(counted_by_response, deduct_when=is_counted)],
-        storage_uri=storage_url(config.rate_limit_storage_url),
-        strategy="fixed-window",
-    )
-    token_rate = RateLimitItemPerMinute(config.rate_limit_rejected_tokens)
+
+    def quota(policy: str) -> Quota:
+        """Return the quota of the current request's client by a policy."""
+        return Quota(policy, rates[policy], storage, client())
 
     def refuse_rejected_tokens() -> None:
         """Raise `TooManyRequests` before another token of the client's is verified."""
         if not sends_required_token():
             return
-        token_limit = RequestLimit(limiter, token_rate, [client(), REJECTED_TOKENS], breached=False, shared=True)
-        if not limiter.limiter.test(token_rate, *token_limit.request_args):
-            token_limit.breached = True
-            g.limit = token_limit
+        tokens = quota(REJECTED_TOKENS)
+        tokens.read()
+        if tokens.count >= tokens.rate.amount:
+            tokens.is_exceeded = True
+            g.quota = tokens
             raise TooManyRequests
-        g.token_limit = token_limit
+        g.token_quota = tokens
 
     def count_rejected_token(response: Response) -> Response:
-        if response.status_code == HTTPStatus.UNAUTHORIZED and "token_limit" in g:
-            g.limit = g.token_limit
-            limiter.limiter.hit(token_rate, *g.limit.request_args)
+        if response.status_code == HTTPStatus.UNAUTHORIZED and "token_quota" in g:
+            g.quota = g.token_quota
+            g.quota.hit()
         return response
 
-    app.extensions["rate_limits"] = limiter
+    app.extensions["rate_limits"] = quota
     app.before_request(refuse_rejected_tokens)
-    app.after_request(describe_limit)
+    app.after_request(describe_quota)
     app.after_request(count_rejected_token)
 
 
 def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
     """Limit requests to all blueprints but the `unlimited`. Call this after authentication: users have limits."""
-    limiter = app.extensions["rate_limits"]
-    limiter.init_app(app)
-    for blueprint in unlimited:
-        limiter.exempt(blueprint)
+    unlimited_names = {blueprint.name for blueprint in unlimited}
 
+    def count_request() -> None:
+        """Count the request, or test whether its response may count. Raises `TooManyRequests`."""
+        current = unwrap(request)
+        # An unknown path or method has no endpoint.
+        if current.endpoint is None or current.method == "OPTIONS" or current.blueprint in unlimited_names:
+            return
+        state = unwrap(g)
+        state.quota = quota = current_app.extensions["rate_limits"](policy())
+        if quota.policy in COUNTED_BY_RESPONSE:
+            quota.read()
+            quota.is_exceeded = quota.count >= quota.rate.amount
+        else:
+            quota.hit()
+            quota.is_exceeded = quota.count > quota.rate.amount
+        if quota.is_exceeded:
+            raise TooManyRequests
 
-def limit(rates: Mapping[str, str], deduct_when: Callable[[Response], bool] | None = None) -> ApplicationLimit:
-    """Return a limit with the rate of the current request's policy, and no limit for a policy that is not in `rates`.
-
-    A single limit serves several policies, because Flask-Limiter parses every limit with each request.
-    """
-    return ApplicationLimit(
-        lambda: rates.get(policy(), ""), key_function=client, scope=lambda _: policy(), deduct_when=deduct_when
-    )
+    app.before_request(count_request)
+    app.after_request(count_response)
 
 
 def policy() -> str:
-    """Return the policy of the current request, "" for an unlimited one."""
+    """Return the policy of the current request."""
     current, token = unwrap(request), unwrap(g).token
-    if current.method == "OPTIONS":
-        return ""
     own = getattr(current_app.view_functions[current.endpoint or ""], ATTRIBUTE, "")
     if own:
         return str(own)
@@ -132,29 +175,27 @@ def client() -> str:
     return token.sub if token else client_network(unwrap(request))
 
 
-def is_counted(response: Response) -> bool:
-    """Return whether a write or an export counts. Replays have counted before, and server errors ask for a retry."""
-    return (
-        response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
+def count_response(response: Response) -> Response:
+    """Count a write or an export. Replays have counted before, and server errors ask for a retry."""
+    quota = unwrap(g).get("quota")
+    if (
+        quota
+        and quota.policy in COUNTED_BY_RESPONSE
+        and response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
         and response.status_code != HTTPStatus.TOO_MANY_REQUESTS
         and REPLAYED not in response.headers
-    )
-
-
-def describe_limit(response: Response) -> Response:
-    """Add the client's quota (draft-ietf-httpapi-ratelimit-headers-10) and, beyond it, `Retry-After`."""
-    current = unwrap(g).get("limit") or current_app.extensions["rate_limits"].current_limit
-    if current:
-        name, amount, seconds = current.request_args[1], current.limit.amount, current.limit.get_expiry()
-        reset = seconds_to_reset(current)
-        response.headers["RateLimit-Policy"] = f'"{name}";q={amount};w={seconds}'
-        response.headers["RateLimit"] = f'"{name}";r={current.remaining};t={reset}'
-        if current.breached:
-            response.headers["Retry-After"] = str(reset)
+    ):
+        quota.hit()
     return response
 
 
-def seconds_to_reset(current: RequestLimit) -> int:
-    """Return the seconds until the quota is restored, rounded up."""
-    # The inner rounding comes first, because the sum of two clocks has an error in its last digits.
-    return max(1, ceil(round(current.window.reset_time - time.time(), 3)))
+def describe_quota(response: Response) -> Response:
+    """Add the client's quota (draft-ietf-httpapi-ratelimit-headers-10) and, beyond it, `Retry-After`."""
+    quota: Quota | None = unwrap(g).get("quota")
+    if quota:
+        amount, reset = quota.rate.amount, quota.seconds_to_reset
+        response.headers["RateLimit-Policy"] = f'"{quota.policy}";q={amount};w={quota.rate.get_expiry()}'
+        response.headers["RateLimit"] = f'"{quota.policy}";r={max(0, amount - quota.count)};t={reset}'
+        if quota.is_exceeded:
+            response.headers["Retry-After"] = str(reset)
+    return response
