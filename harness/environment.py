@@ -57,7 +57,7 @@ class Postgres:
     @property
     def pages(self) -> list[str]:
         """Such a page of each user."""
-        return [f"/api/activities/@{person.handle}" for person in self.people]
+        return [f"/api/activities/@{person.handle}?limit=19" for person in self.people]
 
     def rows(self, statement: str, *parameters: object) -> list[TupleRow]:
         """Return the owner's result of a statement."""

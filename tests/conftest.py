@@ -28,6 +28,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from harness.collector import Collector, collecting
 from harness.waiting import poll
+from lib import cache
 from lib.config import Config
 from lib.exporters import providers
 from ops import dev_keys, embedded
@@ -36,6 +37,7 @@ from ops.create_database import ROLE, create
 from ops.schema_load import schema_load
 from tests import settings, tokens
 from tests.aws import Aws, moto
+from tests.clock import Clock
 from tests.cognito import FakeCognito, fake_cognito
 from tests.factories import Make, User, belongings, make_bystander
 from tests.shared_rules import SharedRule
@@ -222,6 +224,14 @@ def app(service_url: str, jwks_url: str, growing_pool: None) -> Iterator[Flask]:
 def client(app: Flask) -> FlaskClient:
     """Return a client that sends no token."""
     return app.test_client()
+
+
+@pytest.fixture
+def cache_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Replace the clock that measures the age of cached pages."""
+    clock = Clock()
+    monkeypatch.setattr(cache, "time", clock)
+    return clock
 
 
 @pytest.fixture

@@ -9,17 +9,9 @@ import pytest
 
 from harness.waiting import wait_until
 from lib import cache
-from lib.cache import MAX_AGE_SECONDS, SingleFlightCache
+from lib.cache import MAX_AGE_SECONDS, Result, SingleFlightCache
 from lib.pagination import Page
 from tests.clock import Clock
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Replace the clock that measures a page's age."""
-    clock = Clock()
-    monkeypatch.setattr(cache, "time", clock)
-    return clock
 
 
 class Source:
@@ -45,37 +37,37 @@ class Source:
 def cached(read: Callable[[], Page]) -> Callable[[], Page]:
     """Return `read` behind a cache."""
     cache = SingleFlightCache[None]()
-    return lambda: cache.get(lambda: (read(), None))[0]
+    return lambda: cache.get(lambda: Result(read(), None)).page
 
 
-def test_page_is_shared_for_one_second(clock: Clock) -> None:
+def test_page_is_shared_for_one_second(cache_clock: Clock) -> None:
     get = cached(Source().read)
 
     first = get()
-    clock.now += MAX_AGE_SECONDS - 0.001
+    cache_clock.now += MAX_AGE_SECONDS - 0.001
     assert get() is first
-    clock.now += 0.001
+    cache_clock.now += 0.001
 
     assert get().json == b"2"
 
 
-def test_page_is_shared_until_its_first_activity_expires(clock: Clock) -> None:
+def test_page_is_shared_until_its_first_activity_expires(cache_clock: Clock) -> None:
     get = cached(Source(expires_in=0.25).read)
 
     first = get()
-    clock.now += 0.249
+    cache_clock.now += 0.249
     assert get() is first
-    clock.now += 0.001
+    cache_clock.now += 0.001
 
     assert get().json == b"2"
 
 
-def test_age_counts_from_before_the_read(clock: Clock) -> None:
+def test_age_counts_from_before_the_read(cache_clock: Clock) -> None:
     source = Source(expires_in=0.5)
 
     def read_slowly() -> Page:
         page = source.read()
-        clock.now += 0.5
+        cache_clock.now += 0.5
         return page
 
     get = cached(read_slowly)
@@ -92,7 +84,7 @@ def waiting(get: Callable[[], Page], pool: ThreadPoolExecutor, source: Source, c
     return calls
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("cache_clock")
 def test_concurrent_calls_share_one_read() -> None:
     source = Source()
     get = cached(source.read)
@@ -106,13 +98,13 @@ def test_concurrent_calls_share_one_read() -> None:
     assert source.reads == 1
 
 
-def test_call_one_second_after_a_hanging_read_starts_a_new_read(clock: Clock) -> None:
+def test_call_one_second_after_a_hanging_read_starts_a_new_read(cache_clock: Clock) -> None:
     source = Source()
     get = cached(source.read)
 
     with ThreadPoolExecutor(2) as pool:
         (hanging,) = waiting(get, pool, source, 1)
-        clock.now += MAX_AGE_SECONDS
+        cache_clock.now += MAX_AGE_SECONDS
         later = pool.submit(get)
         wait_until(lambda: source.reads > 1)
         source.is_open.set()
@@ -122,13 +114,13 @@ def test_call_one_second_after_a_hanging_read_starts_a_new_read(clock: Clock) ->
         assert get().json == b"2"
 
 
-def test_call_after_expiry_of_the_page_in_flight_starts_a_new_read(clock: Clock) -> None:
+def test_call_after_expiry_of_the_page_in_flight_starts_a_new_read(cache_clock: Clock) -> None:
     source = Source(expires_in=0.25)
     get = cached(source.read)
 
     with ThreadPoolExecutor(2) as pool:
         (early,) = waiting(get, pool, source, 1)
-        clock.now += 0.25
+        cache_clock.now += 0.25
         late = pool.submit(get)
         source.is_open.set()
 
@@ -136,7 +128,7 @@ def test_call_after_expiry_of_the_page_in_flight_starts_a_new_read(clock: Clock)
         assert late.result().json == b"2"
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("cache_clock")
 def test_failure_reaches_waiting_calls_only() -> None:
     source = Source()
     get = cached(source.read)
@@ -178,3 +170,56 @@ def test_simultaneous_callers_start_one_read(monkeypatch: pytest.MonkeyPatch) ->
         responses = [response.result().json for response in [threads.submit(get) for _ in range(CALLERS)]]
 
     assert (source.reads, responses) == (1, [b"1"] * CALLERS)
+
+
+def test_number_of_results_is_bounded(cache_clock: Clock) -> None:
+    results = SingleFlightCache[int](max_results=3)
+    reads: list[int] = []
+
+    def get(key: int) -> int:
+        """Return the key's result, and record a read."""
+
+        def read() -> Result[int]:
+            reads.append(key)
+            return Result(Page(b"", 0), key)
+
+        return results.get(read, key=key).value
+
+    assert [get(key) for key in (1, 2, 3, 1, 2, 3)] == [1, 2, 3, 1, 2, 3]
+    assert reads == [1, 2, 3]
+    # The oldest result makes room for a new one.
+    assert [get(key) for key in (4, 2, 3, 1)] == [4, 2, 3, 1]
+    assert reads == [1, 2, 3, 4, 1]
+    # Each new result removes two outdated ones.
+    cache_clock.now += MAX_AGE_SECONDS
+    get(5)
+    assert len(results) == 2
+
+
+@pytest.mark.usefixtures("cache_clock")
+def test_result_that_is_not_kept_reaches_waiting_calls_only() -> None:
+    source = Source()
+    results = SingleFlightCache[None]()
+
+    def get() -> Page:
+        return results.get(lambda: Result(source.read(), None, is_kept=False)).page
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = waiting(get, pool, source, 8)
+        source.is_open.set()
+        assert {each.result().json for each in calls} == {b"1"}
+
+    assert get().json == b"2"
+    assert len(results) == 0
+
+
+@pytest.mark.usefixtures("cache_clock")
+def test_failed_execution_is_not_kept() -> None:
+    results = SingleFlightCache[None]()
+
+    def fail() -> Result[None]:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        results.get(fail)
+    assert len(results) == 0

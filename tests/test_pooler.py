@@ -60,7 +60,7 @@ def test_lost_statement_is_503_and_drains_the_pool(
     sqlstate: str, statement: str, app: Flask, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     user, client = make.user(), app.test_client()
-    path, other = f"/api/users/@{user.handle}/short", f"/api/activities/@{user.handle}"
+    path, other = f"/api/users/@{user.handle}/short", f"/api/activities/@{user.handle}?limit=1"
     open_all_connections(app)
     assert [client.get(path).status_code for _ in range(THREADS)] == [200] * THREADS
     before = on_pooled_connections(app, PID)
@@ -113,7 +113,7 @@ def test_lost_statement_of_a_write_writes_nothing(app: Flask, sign_in: SignIn, m
 
 
 def test_prepare_off_prepares_nothing(app: Flask, unprepared: Flask, make: Make) -> None:
-    path = f"/api/activities/@{make.user().handle}"
+    path = f"/api/activities/@{make.user().handle}?limit=1"
 
     def prepared(service: Flask) -> int:
         """Return the number of statements that ten equal requests have prepared, on all connections."""
@@ -128,7 +128,7 @@ def test_each_connection_has_names_of_its_own(app: Flask, make: Make) -> None:
     user = make.user()
     open_all_connections(app)
 
-    for path in (f"/api/users/@{user.handle}/short", f"/api/activities/@{user.handle}"):
+    for path in (f"/api/users/@{user.handle}/short", f"/api/activities/@{user.handle}?limit=1"):
         assert {app.test_client().get(path).status_code for _ in range(THREADS)} == {200}
 
     names = [name for (name,) in on_pooled_connections(app, "SELECT name FROM pg_prepared_statements")]

@@ -213,8 +213,8 @@ def test_anonymous_first_page_has_a_span_tree_each_time(service: Watched, world:
 
     names = [tree.names() for tree in service.trees()]
 
-    read = ("visitors-home", ("home-activities", ("activities/home",)))
-    assert names == [(f"GET {HOME}", read), (f"GET {HOME}", ("visitors-home",)), (f"GET {HOME}", ("visitors-home",))]
+    read = ("anonymous-page", ("home-activities", ("activities/home",)))
+    assert names == [(f"GET {HOME}", read), (f"GET {HOME}", ("anonymous-page",)), (f"GET {HOME}", ("anonymous-page",))]
     assert world.activity.message == MARKER
 
 
@@ -246,11 +246,13 @@ def test_internal_error_marks_its_spans_without_the_message(service: Watched, ow
     ok, wrong = service.trees()
 
     unset, error = Status.STATUS_CODE_UNSET, Status.STATUS_CODE_ERROR
-    assert [tree.span.status.code for tree in ok.flat()] == [unset] * 3
-    assert [tree.span.status.code for tree in wrong.flat()] == [error] * 3
+    assert [tree.span.status.code for tree in ok.flat()] == [unset] * 4
+    assert [tree.span.status.code for tree in wrong.flat()] == [error] * 4
     (use_case,) = wrong.below
-    (statement,) = use_case.below
-    assert [tree.span.status.message for tree in (wrong, use_case, statement)] == ["500", *["UndefinedColumn"] * 2]
+    (read,) = use_case.below
+    (statement,) = read.below
+    messages = [tree.span.status.message for tree in (wrong, use_case, read, statement)]
+    assert messages == ["500", *["UndefinedColumn"] * 3]
     assert attributes(statement.span.attributes)["db.response.status_code"] == "42703"
     assert attributes(wrong.span.attributes)["error.type"] == "500"
     assert "error.type" not in attributes(ok.span.attributes)

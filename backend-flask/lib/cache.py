@@ -1,4 +1,4 @@
-"""Single-flight cache: concurrent calls share one execution, and its result is kept for a short time.
+"""Single-flight cache: concurrent calls with one key share an execution, and its result is kept for a short time.
 
 The age of a result counts from the start of its execution. A call gets the result within the cache's `max_age` seconds
 of that start, and before the first of its rows expires.
@@ -6,48 +6,62 @@ of that start, and before the first of its rows expires.
 
 import threading
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from lib.pagination import Page
 
 MAX_AGE_SECONDS = 1.0
+# The most results that a process keeps: 10 MB of usual pages, and 50 MB of the largest ones.
+MAX_RESULTS = 1_000
 
 T = TypeVar("T")
 
 
+class Result(NamedTuple, Generic[T]):
+    """A page, the value computed from it, and whether later calls may get it too."""
+
+    page: Page
+    value: T
+    is_kept: bool = True
+
+
 class InFlightCall(Generic[T]):
-    """An execution, running or ended: its future holds a page and the value computed from that page."""
+    """An execution, running or ended, with the future of its result."""
 
     def __init__(self) -> None:
         self.started_at = time.monotonic()
-        self.future: Future[tuple[Page, T]] = Future()
+        self.future: Future[Result[T]] = Future()
 
     def may_serve(self, now: float, max_age: float) -> bool:
         """Return whether a caller at the time `now` may wait for the execution, or take its result."""
-        if now - self.started_at >= max_age:
-            return False
-        if not self.future.done():
-            return True
-        # Callers that waited for the execution get its failure. Later callers start a new execution.
-        return self.future.exception() is None and self.is_live(now)
+        return now - self.started_at < max_age and (not self.future.done() or self.is_live(now))
 
     def is_live(self, now: float) -> bool:
         """Return whether no row of the result had expired at the time `now`."""
-        page, _ = self.future.result()
-        return now <= self.started_at or page.expires_in is None or now < self.started_at + page.expires_in
+        expires_in = self.future.result().page.expires_in
+        return now <= self.started_at or expires_in is None or now < self.started_at + expires_in
 
 
 class SingleFlightCache(Generic[T]):
-    """A cache of one page and the value computed from it, for all threads of one process."""
+    """A cache of results by key, for all threads of one process."""
 
-    def __init__(self, max_age: float = MAX_AGE_SECONDS) -> None:
+    def __init__(self, max_age: float = MAX_AGE_SECONDS, max_results: int = MAX_RESULTS) -> None:
         self._max_age = max_age
-        self._call: InFlightCall[T] | None = None
-        self._starting = threading.Lock()
+        self._max_results = max_results
+        # The calls are in the order of their start.
+        self._calls: OrderedDict[Hashable, InFlightCall[T]] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def get(self, read: Callable[[], tuple[Page, T]], accept: Callable[[T], bool] = lambda _: True) -> tuple[Page, T]:
+    def __len__(self) -> int:
+        """Return the number of kept results and running executions."""
+        return len(self._calls)
+
+    def get(
+        self, read: Callable[[], Result[T]], accept: Callable[[T], bool] = lambda _: True, key: Hashable = None
+    ) -> Result[T]:
         """Return the result of `read`, or of another caller's. All waiting callers get the exceptions of `read`.
 
         The caller gets no result that `accept` refuses, unless its execution started after this call.
@@ -55,24 +69,45 @@ class SingleFlightCache(Generic[T]):
         now = time.monotonic()
         refused: InFlightCall[T] | None = None
         while True:
-            call = self._join_or_start(now, read, refused)
+            call = self._join_or_start(now, read, key, refused)
             result = call.future.result()
             if not call.is_live(now):
                 continue
-            if accept(result[1]) or call.started_at >= now:
+            if accept(result.value) or call.started_at >= now:
                 return result
             refused = call
 
     def _join_or_start(
-        self, now: float, read: Callable[[], tuple[Page, T]], refused: InFlightCall[T] | None
+        self, now: float, read: Callable[[], Result[T]], key: Hashable, refused: InFlightCall[T] | None
     ) -> InFlightCall[T]:
-        with self._starting:
-            if self._call is not None and self._call is not refused and self._call.may_serve(now, self._max_age):
-                return self._call
-            call = self._call = InFlightCall()
+        with self._lock:
+            call = self._calls.get(key)
+            if call is not None and call is not refused and call.may_serve(now, self._max_age):
+                return call
+            self._make_room(now)
+            self._calls.pop(key, None)
+            call = self._calls[key] = InFlightCall()
         try:
-            call.future.set_result(read())
+            result = read()
         except BaseException as error:
+            # Callers that wait for the execution get its failure. Later callers start a new execution.
+            self._drop(key, call)
             call.future.set_exception(error)
             raise
+        if not result.is_kept:
+            self._drop(key, call)
+        call.future.set_result(result)
         return call
+
+    def _make_room(self, now: float) -> None:
+        # Each new call removes up to two outdated ones: the table shrinks again, and no call removes hundreds.
+        for _ in range(2):
+            if self._calls and now - next(iter(self._calls.values())).started_at >= self._max_age:
+                self._calls.popitem(last=False)
+        if len(self._calls) >= self._max_results:
+            self._calls.popitem(last=False)
+
+    def _drop(self, key: Hashable, call: InFlightCall[T]) -> None:
+        with self._lock:
+            if self._calls.get(key) is call:
+                del self._calls[key]

@@ -77,6 +77,11 @@ class Db:
         return self
 
     @property
+    def has_read_standby(self) -> bool:
+        """Return whether the request has asked a standby, whose rows may be a second old."""
+        return self.timings.standby > 0
+
+    @property
     def seen(self) -> Seen | None:
         """The last transaction that the request has seen. `None` without standbys, where that needs no proof."""
         return None

@@ -132,11 +132,19 @@ def link_header(args: Mapping[str, str], page: Page) -> str:
     The references are queries alone (RFC 3986, section 5.2). Clients resolve them against the request's URL, because
     a proxy may have removed a prefix of its path.
     """
-    parameters = {name: args[name] for name in ("term", "reposts", "limit") if name in args}
+    parameters = link_parameters(args)
     # A cursor needs no quoting.
     query = f"{urlencode(parameters)}&cursor=" if parameters else "cursor="
     neighbours = (("next", page.next), ("prev", page.prev))
     return ", ".join(f'<?{query}{cursor}>; rel="{rel}"' for rel, cursor in neighbours if cursor)
+
+
+def link_parameters(args: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that a request shares with those for its neighbours, without a default `limit`."""
+    parameters = {name: args[name] for name in ("term", "reposts", "limit") if name in args}
+    if parameters.get("limit") == str(FIRST_PAGE.limit):
+        del parameters["limit"]
+    return parameters
 
 
 def complete_response(response: Response) -> Response:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from lib.pagination import FIRST_PAGE, Order
 
 # Seconds until a page expires: until the first of its rows does, or unknown.
-EARLIEST_EXPIRY = "EXTRACT(epoch FROM min((array_row).expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
+EARLIEST_EXPIRY = "EXTRACT(epoch FROM min(expires_at) FILTER (WHERE n <= %(limit)s) - now())::float8"
 NO_EXPIRY = "NULL::float8"
 # The keyset of the last scanned row, where the scan ended before the page was full. A full page ends its scan early.
 STOPPED_AT = """\
@@ -66,6 +66,15 @@ class ParentQuery(NamedTuple):
     query: str
     key: str | None = None
     rows_key: str | None = None
+    # Whether its row has an `expires_at`.
+    expires: bool = False
+
+    @property
+    def expires_in(self) -> str:
+        """Return the SQL expression of the seconds until the response expires, over `object_row` and `page`."""
+        if not self.expires:
+            return "page.expires_in"
+        return "LEAST(page.expires_in, EXTRACT(epoch FROM object_row.expires_at - now())::float8) AS expires_in"
 
     @property
     def json(self) -> str:
@@ -124,15 +133,15 @@ WITH array_row AS (
 SELECT COALESCE(json_agg(array_row), '[]') AS json, count(*) AS length FROM array_row"""
 
 
-def query_wrap_page(template: str, *, expires_in: str = NO_EXPIRY, has_items: bool = False) -> str:
+def query_wrap_page(template: str, *, expires: bool = False, has_items: bool = False) -> str:
     """Return a statement for a page of the feed `template`: `json`, an array, and the data for its cursors.
 
     `template` reads its feed from a keyset on, by `{comparison}` and `{direction}`, and fetches one row more than
     the page shows. `fetched` counts that row too. `keysets` has the first row's keyset and, on a full page, the
-    last row's. `expires_in` is the number of seconds until the first row of the page expires.
+    last row's. `expires_in` is the number of seconds until the first row of the page expires, where rows do.
     """
     return f"""\
-WITH {page_ctes(template, expires_in, has_items=has_items)}
+WITH {page_ctes(template, expires=expires, has_items=has_items)}
 SELECT page.json, page.fetched, page.keysets, page.expires_in FROM page"""
 
 
@@ -142,7 +151,7 @@ def query_wrap_bounded_page(scan_template: str, template: str, *, has_items: boo
     A further column, `stopped_at`, is the keyset of the last scanned row where the scan ended before the page was full.
     """
     return f"""\
-WITH {scan_cte(scan_template)}{page_ctes(template, NO_EXPIRY, has_items=has_items)}
+WITH {scan_cte(scan_template)}{page_ctes(template, has_items=has_items)}
 SELECT
     page.json,
     page.fetched,
@@ -153,28 +162,24 @@ FROM page"""
 
 
 def query_wrap_page_with_parent(
-    parent: ParentQuery,
-    parent_template: str,
-    template: str,
-    *,
-    scan_template: str | None = None,
-    has_items: bool = False,
+    feed: PagedQuery, parent: ParentQuery, parent_template: str, template: str, scan_template: str | None = None
 ) -> str:
-    """Return a statement for a page of the feed `template` under its parent, with the columns of `query_wrap_page`.
+    """Return a statement for a page of `feed`, which `template` reads, under its parent.
 
-    With `scan_template` the columns are those of `query_wrap_bounded_page`. Without the parent's row it has no row.
+    The columns are those of `query_wrap_page`, with `scan_template` those of `query_wrap_bounded_page`. Without the
+    parent's row it has no row.
     """
     scan, stopped_at = (scan_cte(scan_template), f",\n    {STOPPED_AT}") if scan_template else ("", "")
     return f"""\
 WITH object_row AS (
 {parent_template}
 ),
-{scan}{page_ctes(template, NO_EXPIRY, has_items=has_items)}
+{scan}{page_ctes(template, expires=feed.expires, has_items=feed.has_items)}
 SELECT
     {parent.json},
     page.fetched,
     page.keysets,
-    page.expires_in{stopped_at}
+    {parent.expires_in}{stopped_at}
 FROM object_row CROSS JOIN page"""
 
 
@@ -183,15 +188,16 @@ def scan_cte(scan_template: str) -> str:
     return f"scanned AS MATERIALIZED (\n{scan_template}\n),\n"
 
 
-def page_ctes(template: str, expires_in: str, *, has_items: bool = False) -> str:
+def page_ctes(template: str, *, expires: bool = False, has_items: bool = False) -> str:
     """Return CTEs that end in `page`: the rows of `template` that the page shows, and their keysets."""
     shown = "array_row.item AS array_row" if has_items else "array_row"
+    expires_at, expires_in = (", array_row.expires_at", EARLIEST_EXPIRY) if expires else ("", NO_EXPIRY)
     return f"""\
 array_row AS (
 {template}
 ),
 numbered AS (
-    SELECT {shown}, array_row.created_at, array_row.uuid, row_number() OVER () AS n FROM array_row
+    SELECT {shown}, array_row.created_at, array_row.uuid{expires_at}, row_number() OVER () AS n FROM array_row
 ),
 page AS (
     SELECT
@@ -301,17 +307,12 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
     scan_template = load_sql(feed.scan.query, has_reader=has_reader) if feed.scan else None
     if feed.parent is not None:
         template = query_wrap_page_with_parent(
-            feed.parent,
-            load_sql(feed.parent.query, has_reader=has_reader),
-            template,
-            scan_template=scan_template,
-            has_items=feed.has_items,
+            feed, feed.parent, load_sql(feed.parent.query, has_reader=has_reader), template, scan_template
         )
     elif scan_template is not None:
         template = query_wrap_bounded_page(scan_template, template, has_items=feed.has_items)
     else:
-        expires_in = EARLIEST_EXPIRY if feed.expires else NO_EXPIRY
-        template = query_wrap_page(template, expires_in=expires_in, has_items=feed.has_items)
+        template = query_wrap_page(template, expires=feed.expires, has_items=feed.has_items)
     # Reversed where the scan runs against the order in which the page shows its rows.
     row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
     statement = admitting(template, has_reader=has_reader).format(

@@ -1,5 +1,6 @@
 """Activities: feeds, threads, search, and writes."""
 
+from collections.abc import Callable, Hashable
 from threading import BoundedSemaphore
 from typing import cast
 from uuid import UUID
@@ -8,16 +9,17 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 
 from lib.auth import login_optional, login_required, public
 from lib.body import json_object
-from lib.db import get_db
-from lib.http import copy_response, has_flag, idempotency_key, json_response, page_request
-from lib.pagination import FIRST_PAGE
+from lib.db import Db, get_db
+from lib.http import copy_response, has_flag, idempotency_key, json_response, link_parameters, page_request
+from lib.pagination import FIRST_PAGE, Page, PageRequest
 from lib.rate_limits import search_limited
 from routes.current_user import current_user, reader
+from services.anonymous_pages import AnonymousPages
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
 from services.delete_activity import DeleteActivity
 from services.following_activities import FollowingActivities
-from services.home_activities import AnonymousHomeFeed, HomeActivities
+from services.home_activities import HomeActivities
 from services.likes import ActivityLikes, LikeActivity, LikedActivities, UnlikeActivity
 from services.notifications_activities import NotificationsActivities
 from services.reposts import ActivityReposts, RepostActivity, UnrepostActivity
@@ -33,10 +35,22 @@ bp = Blueprint("activities", __name__, url_prefix="/api/activities")
 
 
 def init_app(app: Flask) -> None:
-    """Create the process's cache of the home feed and its semaphore for searches, and register the routes."""
-    app.extensions["anonymous_home_feed"] = AnonymousHomeFeed[Response]()
+    """Create the process's cache of anonymous first pages and its semaphore for searches, and register the routes."""
+    app.extensions["anonymous_pages"] = AnonymousPages[Response]()
     app.extensions["searches"] = BoundedSemaphore(SEARCHES)
     app.register_blueprint(bp)
+
+
+def page_response(key: Hashable, page_request: PageRequest, read: Callable[[Db], Page]) -> Response:
+    """Return the response with the page that `read` returns: an anonymous first page from the process's cache."""
+    db = get_db()
+    parameters = link_parameters(g.args)
+    if g.token is None and page_request == FIRST_PAGE and parameters in ({}, {"reposts": "true"}):
+        pages = cast("AnonymousPages[Response]", current_app.extensions["anonymous_pages"])
+        # A response has the parameters in its `Link`.
+        key = (key, bool(parameters))
+        return copy_response(pages.run(db=db, key=key, read=lambda: read(db), render=json_response))
+    return json_response(read(db))
 
 
 @bp.get("/home")
@@ -44,10 +58,12 @@ def init_app(app: Flask) -> None:
 def home() -> Response:
     """Return live activities of all users."""
     page = page_request(g.args)
-    if page == FIRST_PAGE and g.token is None:
-        feed = cast("AnonymousHomeFeed[Response]", current_app.extensions["anonymous_home_feed"])
-        return copy_response(feed.run(db=get_db(), render=json_response))
-    return json_response(HomeActivities(get_db()).run(page_request=page, reader=reader()))
+    # All anonymous requests share this page, so a read of the primary costs less than a standby's, which is not kept.
+    return page_response(
+        "home",
+        page,
+        lambda db: HomeActivities(db if g.token else db.primary).run(page_request=page, reader=reader()),
+    )
 
 
 @bp.get("/following")
@@ -71,8 +87,12 @@ def search() -> Response:
 @login_optional
 def tagged(tag: str) -> Response:
     """Return live activities with a hashtag."""
-    page, tagged_activities = page_request(g.args), TaggedActivities(get_db())
-    return json_response(tagged_activities.run(tag=tag, page_request=page, reader=reader()))
+    page = page_request(g.args)
+    return page_response(
+        ("tagged", tag),
+        page,
+        lambda db: TaggedActivities(db).run(tag=tag, page_request=page, reader=reader()),
+    )
 
 
 @bp.get("/notifications")
@@ -94,9 +114,10 @@ def liked() -> Response:
 def user(handle: str) -> Response:
     """Return a user's profile and live activities, with `reposts=true` also what the user reposted."""
     page, has_reposts = page_request(g.args), has_flag(g.args, "reposts")
-    user_activities = UserActivities(get_db())
-    return json_response(
-        user_activities.run(handle=handle, page_request=page, has_reposts=has_reposts, reader=reader())
+    return page_response(
+        ("user", handle.lower()),
+        page,
+        lambda db: UserActivities(db).run(handle=handle, page_request=page, has_reposts=has_reposts, reader=reader()),
     )
 
 
@@ -104,9 +125,11 @@ def user(handle: str) -> Response:
 @login_optional
 def show(handle: str, activity_uuid: UUID) -> Response:
     """Return an activity and its live replies."""
-    page, show_activity = page_request(g.args), ShowActivity(get_db())
-    return json_response(
-        show_activity.run(handle=handle, activity_uuid=activity_uuid, page_request=page, reader=reader())
+    page = page_request(g.args)
+    return page_response(
+        ("show", handle.lower(), activity_uuid),
+        page,
+        lambda db: ShowActivity(db).run(handle=handle, activity_uuid=activity_uuid, page_request=page, reader=reader()),
     )
 
 

@@ -7,8 +7,8 @@ from lib.database import Db
 from lib.pagination import Order, Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery, ParentQuery
 
-ACTIVITY = ParentQuery("activities/show", key="activity", rows_key="replies")
-REPLIES = PagedQuery("activities/replies", Order.OLDEST_FIRST, ACTIVITY)
+ACTIVITY = ParentQuery("activities/show", key="activity", rows_key="replies", expires=True)
+REPLIES = PagedQuery("activities/replies", Order.OLDEST_FIRST, ACTIVITY, expires=True)
 # A page scans at most 200 replies, so it may be short: a block hides some from the reader.
 UNBLOCKED_REPLIES = PagedQuery(
     "activities/replies_unblocked", Order.OLDEST_FIRST, ACTIVITY, scan=BoundedScan("activities/reply_entries", 200)

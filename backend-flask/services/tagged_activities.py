@@ -6,7 +6,7 @@ from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery
 from lib.text import fold, is_hashtag
 
-TAGGED = PagedQuery("activities/tagged")
+TAGGED = PagedQuery("activities/tagged", expires=True)
 # A page scans at most 200 activities, so it may be short: the reader does not see all authors.
 VISIBLE_TAGGED = PagedQuery("activities/tagged_visible", scan=BoundedScan("activities/tagged_entries", 200))
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from lib import spans
-from lib.cache import SingleFlightCache
+from lib.cache import Result, SingleFlightCache
 from lib.database import Db
 from lib.pagination import Page
 
@@ -26,12 +26,12 @@ class Trends(Generic[T]):
     def run(self, *, db: Db, render: Callable[[Page], T]) -> T:
         """Return the result of `render` for at most ten hashtags, at most a minute old."""
 
-        def read() -> tuple[Page, T]:
+        def read() -> Result[T]:
             margin = timedelta(seconds=MAX_AGE_SECONDS)
             page = db.primary.query_array("trends/index", margin=margin, scan_limit=MAX_TAGGINGS)
-            return page, render(page)
+            return Result(page, render(page))
 
         with spans.use_case("trends") as span:
-            page, rendered = self._cache.get(read)
+            page, rendered, _ = self._cache.get(read)
             span.set_attribute("app.result_length", page.length)
             return rendered

@@ -6,10 +6,14 @@ from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery, ParentQuery
 
 PROFILE = ParentQuery("users/profile", key="profile", rows_key="activities")
-USER = PagedQuery("activities/user", parent=PROFILE)
+USER = PagedQuery("activities/user", parent=PROFILE, expires=True)
 # A page scans at most 1,000 activities and reposts, so it may be short: a profile does not show every entry.
 USER_WITH_REPOSTS = PagedQuery(
-    "activities/user_with_reposts", parent=PROFILE, scan=BoundedScan("activities/user_entries", 1_000), has_items=True
+    "activities/user_with_reposts",
+    parent=PROFILE,
+    expires=True,
+    scan=BoundedScan("activities/user_entries", 1_000),
+    has_items=True,
 )
 
 

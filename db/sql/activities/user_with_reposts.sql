@@ -10,6 +10,7 @@ WITH shown AS (
 SELECT
     shown.created_at,
     shown.uuid,
+    live_activities.expires_at,
     (
         SELECT row_to_json(item)
         FROM (
