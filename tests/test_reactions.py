@@ -13,13 +13,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from harness.waiting import wait_until
+from lib.pool import THREADS
 from tests.conftest import SignIn, links, rows_of, walk
 from tests.factories import Activity, Make, User
 from tests.processes import waits
 from tests.reactions import LIKE, LIKED, REACTIONS, Reaction
 from tests.tokens import bearer
 
-THREADS = 16
+CALLERS = 16
 METHODS = ("PUT", "DELETE")
 
 
@@ -329,7 +330,7 @@ def test_concurrent_writes_are_counted_exactly(app: Flask, make: Make) -> None:
         response = app.test_client().open(reaction.path(activity), method=method, headers=headers)
         return response.status_code, response.json[reaction.member] is (method == "PUT")
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(CALLERS) as pool:
         results = set(pool.map(lambda each: call(*each), calls))
 
     assert results == {(HTTPStatus.OK, True)}
@@ -372,7 +373,8 @@ def test_writes_of_all_kinds_while_the_purge_runs_have_no_error(app: Flask, make
                 results.add(("DELETE reply", ended.status_code))
         return results
 
-    with ThreadPoolExecutor(CLIENTS) as pool, psycopg.connect(owner_url, autocommit=True) as purge:
+    # As many at once as the service has threads: each has a connection of the pool then.
+    with ThreadPoolExecutor(THREADS) as pool, psycopg.connect(owner_url, autocommit=True) as purge:
         clients = [pool.submit(call_at_random, number) for number in range(CLIENTS)]
         purged = 0
         while not all(each.done() for each in clients):

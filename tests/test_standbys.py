@@ -153,7 +153,8 @@ def seen(response: TestResponse) -> dict[str, str]:
 
 
 def profile(user: User) -> str:
-    return f"/api/activities/@{user.handle}"
+    """Return the path of a profile that no process keeps."""
+    return f"/api/activities/@{user.handle}?limit=19"
 
 
 def post(client: FlaskClient, message: str = "a crud") -> TestResponse:
@@ -347,7 +348,7 @@ def test_not_found_is_the_primarys_word(client: FlaskClient, make: Make, pair: P
     wait_for_replay(*pair)
     with pair.paused():
         activity = make.activity(author, "new")
-        response = client.get(f"{profile(author)}/status/{activity.uuid}")
+        response = client.get(f"/api/activities/@{author.handle}/status/{activity.uuid}")
 
         assert (response.status_code, server(response)) == (200, "primary")
 
@@ -365,7 +366,7 @@ def test_client_that_saw_an_activity_go_does_not_see_it_again(
         gone = [
             sign_in(author).delete(path, headers=seen(first_read)),
             sign_in(make.user()).put(f"{path}/like", headers=seen(first_read)),
-            sign_in(author).get(f"{profile(author)}/status/{activity.uuid}"),
+            sign_in(author).get(f"/api/activities/@{author.handle}/status/{activity.uuid}"),
         ]
         for response in gone:
             assert response.status_code == 404
@@ -431,6 +432,17 @@ def read_times(client: FlaskClient, path: str, times: int) -> list[TestResponse]
 def test_cached_home_feed_is_the_primarys(client: FlaskClient) -> None:
     # A standby's page may be a second old, and stays in the cache for another.
     assert server(client.get("/api/activities/home")) == "primary"
+
+
+@pytest.mark.usefixtures("cache_clock")
+def test_page_of_the_primary_is_kept_and_that_of_a_standby_is_not(client: FlaskClient, make: Make, pair: Pair) -> None:
+    kofi, mira = make.user("kofi"), make.user("mira")
+    wait_for_replay(*pair)
+
+    servers = [server(client.get(f"/api/activities/@{user.handle}")) for user in (kofi, kofi, mira, mira)]
+
+    # The first read is a sample of the primary.
+    assert servers == ["primary", "none", "standby", "standby"]
 
 
 def test_cached_home_feed_holds_what_its_client_has_seen(client: FlaskClient, sign_in: SignIn, make: Make) -> None:

@@ -1,6 +1,6 @@
 """Rate limits by the package limits: a request counts by one policy, for its user or for its client's network.
 
-A window counts reads before their views. It counts writes by their responses, because a replay or a server's error
+Reads count before their views, and writes by their responses, because a replay or a server's error
 costs nothing. Further hooks refuse a client with too many rejected tokens before the next token is verified.
 
 Flask-Limiter, an extension over the same package, parses its limits with each request. That doubles the time of an

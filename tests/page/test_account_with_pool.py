@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
+from harness.waiting import wait_until
 from tests.cognito import DELETE_USER, FakeCognito, fake_cognito
 from tests.factories import Make, User
 from tests.page.conftest import Visit, delete_account
@@ -60,6 +61,7 @@ def test_user_signs_in_again_and_deletes(visit: Visit, site: str, login: Managed
     dialog.get_by_role("button", name="Sign in").click()
 
     # Without the sign-out the login page would not ask for the password.
+    wait_until(lambda: "/oauth2/token" in login.requests)
     expect(page.get_by_text("lin@example.com")).to_be_visible()
     assert [path for path in login.requests if path != "/oauth2/revoke"] == [
         *("/logout", "/oauth2/authorize", "/oauth2/token")
