@@ -111,16 +111,9 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
             raise TooManyRequests
         g.token_quota = tokens
 
-    def count_rejected_token(response: Response) -> Response:
-        if response.status_code == HTTPStatus.UNAUTHORIZED and "token_quota" in g:
-            g.quota = g.token_quota
-            g.quota.hit()
-        return response
-
     app.extensions["rate_limits"] = quota
     app.before_request(refuse_rejected_tokens)
-    app.after_request(describe_quota)
-    app.after_request(count_rejected_token)
+    app.after_request(count_response)
 
 
 def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
@@ -145,7 +138,6 @@ def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
             raise TooManyRequests
 
     app.before_request(count_request)
-    app.after_request(count_response)
 
 
 def policy() -> str:
@@ -176,26 +168,33 @@ def client() -> str:
 
 
 def count_response(response: Response) -> Response:
-    """Count a write or an export. Replays have counted before, and server errors ask for a retry."""
-    quota = unwrap(g).get("quota")
-    if (
-        quota
-        and quota.policy in COUNTED_BY_RESPONSE
+    """Count a write, an export or a rejected token, and describe the client's quota in the response's headers."""
+    state = unwrap(g)
+    quota: Quota | None = state.get("quota")
+    if quota and is_counted(quota, response):
+        quota.hit()
+    if response.status_code == HTTPStatus.UNAUTHORIZED and "token_quota" in state:
+        quota = state.token_quota
+        quota.hit()
+    if quota:
+        describe(quota, response)
+    return response
+
+
+def is_counted(quota: Quota, response: Response) -> bool:
+    """Return whether a write or an export counts. Replays have counted before, and server errors ask for a retry."""
+    return (
+        quota.policy in COUNTED_BY_RESPONSE
         and response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
         and response.status_code != HTTPStatus.TOO_MANY_REQUESTS
         and REPLAYED not in response.headers
-    ):
-        quota.hit()
-    return response
+    )
 
 
-def describe_quota(response: Response) -> Response:
-    """Add the client's quota (draft-ietf-httpapi-ratelimit-headers-10) and, beyond it, `Retry-After`."""
-    quota: Quota | None = unwrap(g).get("quota")
-    if quota:
-        amount, reset = quota.rate.amount, quota.seconds_to_reset
-        response.headers["RateLimit-Policy"] = f'"{quota.policy}";q={amount};w={quota.rate.get_expiry()}'
-        response.headers["RateLimit"] = f'"{quota.policy}";r={max(0, amount - quota.count)};t={reset}'
-        if quota.is_exceeded:
-            response.headers["Retry-After"] = str(reset)
-    return response
+def describe(quota: Quota, response: Response) -> None:
+    """Add the quota (draft-ietf-httpapi-ratelimit-headers-10) and, beyond it, `Retry-After`."""
+    amount, reset = quota.rate.amount, quota.seconds_to_reset
+    response.headers["RateLimit-Policy"] = f'"{quota.policy}";q={amount};w={quota.rate.get_expiry()}'
+    response.headers["RateLimit"] = f'"{quota.policy}";r={max(0, amount - quota.count)};t={reset}'
+    if quota.is_exceeded:
+        response.headers["Retry-After"] = str(reset)
