@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPSConnection
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -234,15 +235,36 @@ def test_compressed_page_and_files_are_revalidated(url: str, compressible: list[
             assert (again.status, again.body, again.headers["cache-control"]) == (304, b"", cache_control), path
 
 
-def test_json_is_not_compressed(url: str, make: Make) -> None:
-    make.activity(make.user(), "hello " * 40)
+def test_anonymous_json_is_compressed_and_revalidated(url: str, make: Make) -> None:
+    lin = make.user("lin")
+    for _ in range(8):
+        make.activity(lin, "hello " * 40)
 
-    for path in (HOME, "/openapi.json", "/nope"):
-        response = ask(url, "GET", path, Accept_Encoding="gzip")
+    for path, authorization in product((HOME, "/api/activities/@lin"), ("", "Bearer null")):
+        plain = ask(url, "GET", path, Authorization=authorization)
+        packed = ask(url, "GET", path, Authorization=authorization, Accept_Encoding="gzip")
+        again = ask(url, "GET", path, Accept_Encoding="gzip", If_None_Match=packed.headers["etag"])
 
-        assert "content-encoding" not in response.headers
-        assert isinstance(json.loads(response.body), list | dict)
-        assert "Accept-Encoding" not in response.headers["vary"]
+        assert (packed.status, packed.headers["content-encoding"]) == (200, "gzip"), path
+        assert gzip.decompress(packed.body) == plain.body, path
+        assert len(packed.body) < len(plain.body) / 4, path
+        assert packed.headers["etag"] == f"W/{plain.headers['etag']}", path
+        assert packed.headers["cache-control"] == "no-cache", path
+        assert "Accept-Encoding" in plain.headers["vary"], path
+        assert (again.status, again.body) == (304, b""), path
+
+
+def test_json_of_a_user_and_short_json_are_not_compressed(url: str, make: Make) -> None:
+    lin = make.user("lin")
+    for _ in range(8):
+        make.activity(lin, "hello " * 40)
+    token = tokens.bearer(lin.cognito_user_id)["Authorization"]
+
+    for path, authorization in ((HOME, token), (HOME, "Bearer x"), ("/nope", "")):
+        response = ask(url, "GET", path, Authorization=authorization, Accept_Encoding="gzip")
+
+        assert "content-encoding" not in response.headers, (path, authorization)
+        assert isinstance(json.loads(response.body), list), (path, authorization)
 
 
 def test_failure_of_the_service_keeps_the_page(url: str) -> None:

@@ -45,15 +45,11 @@ class Quota:
     policy: str
     rate: RateLimitItem
     storage: Storage
-    client: str
+    # The key of its window in the storage.
+    key: str
     count: int = 0
     # Whether the quota refuses the request.
     is_exceeded: bool = False
-
-    @property
-    def key(self) -> str:
-        """Return the key of the quota's window in the storage."""
-        return self.rate.key_for(self.client, self.policy)
 
     def hit(self) -> None:
         """Count a request."""
@@ -97,7 +93,8 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
 
     def quota(policy: str) -> Quota:
         """Return the quota of the current request's client by a policy."""
-        return Quota(policy, rates[policy], storage, client())
+        rate = rates[policy]
+        return Quota(policy, rate, storage, rate.key_for(client(), policy))
 
     def refuse_rejected_tokens() -> None:
         """Raise `TooManyRequests` before another token of the client's is verified."""
