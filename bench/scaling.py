@@ -83,7 +83,7 @@ def reads(db: Db, database: Database) -> dict[str, Calls]:
         "status": [
             partial(status, handle=handle, activity_uuid=uuid, page_request=PAGE) for uuid, _, handle in activities
         ],
-        "notifications": [partial(notifications, user=user, page_request=PAGE) for user in users],
+        "notifications": [partial(notifications, reader=user.sub, page_request=PAGE) for user in users],
         "search, a term of 20": [partial(search, term=RARE, page_request=PAGE)] * TRIES,
         "search, a term of all": [partial(search, term=COMMON, page_request=PAGE)] * TRIES,
     }

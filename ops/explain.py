@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -41,7 +40,7 @@ SAMPLE = """
 """
 # The user with the most mentions, else any user.
 MENTIONED = """
-    SELECT users.uuid, users.cognito_user_id
+    SELECT users.cognito_user_id
     FROM users LEFT JOIN mentionings ON mentionings.user_uuid = users.uuid
     GROUP BY users.uuid
     ORDER BY count(mentionings.activity_uuid) DESC
@@ -107,7 +106,7 @@ def service_queries(connection: Connection) -> list[Query]:
         raise CommandError("no activity with a reply, or no conversation, to query: run bin/db-seed")
     created_at, uuid, handle, author, sub = sample
     group, sender = conversation
-    mentioned, mentioned_sub = connection.execute(MENTIONED).fetchone() or (author, sub)
+    (mentioned,) = connection.execute(MENTIONED).fetchone() or (sub,)
     # Without any like or repost the queries find no row.
     liked, liker, _, reader = reaction(connection, "likes") or (uuid, author, handle, sub)
     reposted, _, reposter, _ = reaction(connection, "reposts") or (uuid, author, handle, sub)
@@ -130,9 +129,9 @@ def service_queries(connection: Connection) -> list[Query]:
         page_query("search, two letters of none", SEARCH, words=["%zq%"]),
         page_query("search, a term of all, with a token", SEARCH, words=["%e%"], reader=reader),
         *(count_query(word) for word in ("imported", "yesterday", "the")),
-        page_query("notifications", NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
-        page_query("notifications of all kinds", ALL_NOTIFICATIONS, user_uuid=mentioned, reader=mentioned_sub),
-        unread_query(mentioned, mentioned_sub),
+        page_query("notifications", NOTIFICATIONS, reader=mentioned),
+        page_query("notifications of all kinds", ALL_NOTIFICATIONS, reader=mentioned),
+        unread_query(mentioned),
         *hashtag_queries(connection, reader),
         page_query("likes of an activity", LIKES, activity_uuid=liked),
         page_query("reposts of an activity", REPOSTS, activity_uuid=reposted),
@@ -157,17 +156,20 @@ def hashtag_queries(connection: Connection, reader: str) -> list[Query]:
 
 def follow_queries(follow: TupleRow, middle: dict[str, Any]) -> list[Query]:
     """Return the queries of a follow: uuid, sub and handle of the follower, and handle of the followed user."""
-    follower, sub, handle, followed_handle = follow
-    reader = {"user_uuid": follower, "reader": sub}
+    follower, reader, handle, followed_handle = follow
     pair = {"user_uuid": follower, "handles": [handle, followed_handle]}
     return [
-        page_query("following, activities", FOLLOWING_ACTIVITIES, **reader),
-        page_query("following, a page in the middle", FOLLOWING_ACTIVITIES, **reader, **middle),
-        page_query("following, the page before it", FOLLOWING_ACTIVITIES, Order.OLDEST_FIRST, **reader, **middle),
+        page_query("following, activities", FOLLOWING_ACTIVITIES, reader=reader),
+        page_query("following, a page in the middle", FOLLOWING_ACTIVITIES, reader=reader, **middle),
+        page_query("following, the page before it", FOLLOWING_ACTIVITIES, Order.OLDEST_FIRST, reader=reader, **middle),
         page_query("followers of a user", FOLLOWERS, handle=followed_handle),
         page_query("users whom a user follows", FOLLOWING, handle=handle),
         Query("relationships", array_statement("users/relationships"), pair),
-        Query("suggested users", array_statement("users/suggested", has_reader=True), reader),
+        Query(
+            "suggested users",
+            array_statement("users/suggested", has_reader=True),
+            {"user_uuid": follower, "reader": reader},
+        ),
         page_query("muted users", MUTED, user_uuid=follower),
         page_query("blocked users", BLOCKED, user_uuid=follower),
     ]
@@ -187,10 +189,10 @@ def page_query(title: str, feed: PagedQuery, order: Order | None = None, **param
     return Query(title, statement, start | parameters)
 
 
-def unread_query(user_uuid: UUID, reader: str) -> Query:
-    """Return the query that counts the unread notifications of a user."""
+def unread_query(reader: str) -> Query:
+    """Return the query that counts the unread notifications of the user with the claim `sub` `reader`."""
     statement = object_statement("notifications/unread_count", has_reader=True)
-    return Query("unread notifications", statement, {"user_uuid": user_uuid, "uuid": NEWEST.uuid, "reader": reader})
+    return Query("unread notifications", statement, {"uuid": NEWEST.uuid, "reader": reader})
 
 
 def count_query(word: str) -> Query:

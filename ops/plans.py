@@ -7,7 +7,7 @@ tables and indexes.
 import time
 from datetime import timedelta
 from operator import attrgetter
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
@@ -39,21 +39,21 @@ def write_queries(connection: Connection) -> list[Query]:
     sample = connection.execute(SAMPLE).fetchone()
     if sample is None:
         raise CommandError("no activity with a reply to write to: run bin/db-seed")
-    _, activity, handle, author, _ = sample
+    _, activity, handle, author, reader = sample
     return [
-        post_query(author),
-        post_query(author, "a post with a mention, a hashtag", mentions=[handle], tags=["cloud"]),
+        post_query(reader),
+        post_query(reader, "a post with a mention, a hashtag", mentions=[handle], tags=["cloud"]),
         # The author may like the own activity.
         Query("a like", load_sql("likes/create").encode(), {"activity_uuid": activity, "user_uuid": author}),
     ]
 
 
-def post_query(author: UUID, title: str = "a post", **parameters: list[str]) -> Query:
+def post_query(reader: str, title: str = "a post", **parameters: list[str]) -> Query:
     """Return the statement of a post, whose uuid is a new one."""
     message = "a message of some words, as many users write it"
-    row = {"uuid": uuid4(), "user_uuid": author, "message": message, "search_text": message, "ttl": timedelta(days=1)}
-    names = {"handle": "a", "display_name": "A"}
-    return Query(title, object_statement("activities/create"), row | names | {"mentions": [], "tags": []} | parameters)
+    row = {"uuid": uuid4(), "reader": reader, "message": message, "search_text": message, "ttl": timedelta(days=1)}
+    statement = object_statement("activities/create", has_reader=True)
+    return Query(title, statement, row | {"mentions": [], "tags": []} | parameters)
 
 
 def measure_write(connection: Connection, query: Query) -> Cost:
@@ -67,7 +67,7 @@ def measure_write(connection: Connection, query: Query) -> Cost:
 
 def post_rate(connection: Connection) -> float:
     """Return the number of posts that one connection writes in a second, without a commit, and undo them."""
-    query = post_query(write_queries(connection)[0].parameters["user_uuid"])
+    query = post_query(write_queries(connection)[0].parameters["reader"])
     return max(rate_of_posts(connection, query) for _ in range(ATTEMPTS))
 
 

@@ -125,22 +125,22 @@ def test_first_page_uses_a_generic_plan(app: Flask, owner_url: str) -> None:
     database = Database("CONNECTION_URL", owner_url)
     fake_data(database, Size(users=2_000, activities=20_000, likes=20_000, reposts=20_000, follows=20_000))
     with database.connect() as connection:
-        people = connection.execute("SELECT uuid, handle FROM users LIMIT 20").fetchall()
+        people = connection.execute("SELECT uuid, handle, cognito_user_id FROM users LIMIT 20").fetchall()
 
     with app.extensions["database_pool"].pool.connection() as connection:
         db = Db(lambda: nullcontext(connection))
-        for uuid, handle in people:
+        for uuid, handle, reader in people:
             db.query_page(HOME, FIRST_PAGE)
             db.query_page(TAGGED, FIRST_PAGE, tag="cloud")
             db.query_page(USER, FIRST_PAGE, handle=handle)
             db.query_page(USER_WITH_REPOSTS, FIRST_PAGE, handle=handle)
-            db.query_page(NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
-            db.query_page(ALL_NOTIFICATIONS, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
-            db.query_object("notifications/unread_count", user_uuid=uuid, uuid=NEWEST.uuid, reader=str(uuid))
-            db.query_page(VISIBLE_HOME, FIRST_PAGE, reader=str(uuid))
-            db.query_page(VISIBLE_TAGGED, FIRST_PAGE, tag="cloud", reader=str(uuid))
-            db.query_page(LIKED, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
-            db.query_page(FOLLOWING_ACTIVITIES, FIRST_PAGE, user_uuid=uuid, reader=str(uuid))
+            db.query_page(NOTIFICATIONS, FIRST_PAGE, reader=reader)
+            db.query_page(ALL_NOTIFICATIONS, FIRST_PAGE, reader=reader)
+            db.query_object("notifications/unread_count", uuid=NEWEST.uuid, reader=reader)
+            db.query_page(VISIBLE_HOME, FIRST_PAGE, reader=reader)
+            db.query_page(VISIBLE_TAGGED, FIRST_PAGE, tag="cloud", reader=reader)
+            db.query_page(LIKED, FIRST_PAGE, user_uuid=uuid, reader=reader)
+            db.query_page(FOLLOWING_ACTIVITIES, FIRST_PAGE, reader=reader)
         plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE %s"
         plan_counts = connection.execute(plans, ["%live_activities%"]).fetchall()
 
@@ -267,7 +267,7 @@ def test_personal_home_costs_the_same_for_authors_without_activities(owner: psyc
         WHERE follower.handle = 'dormant301' AND followed.handle LIKE 'dormant%' AND followed.handle <> follower.handle
     """
     owner.execute(follows)
-    ((reader, uuid),) = owner.execute("SELECT cognito_user_id, uuid FROM users WHERE handle = 'dormant301'").fetchall()
+    ((reader,),) = owner.execute("SELECT cognito_user_id FROM users WHERE handle = 'dormant301'").fetchall()
     ((middle, activity_uuid),) = owner.execute(
         "SELECT created_at, uuid FROM live_activities ORDER BY created_at OFFSET 5000 LIMIT 1"
     ).fetchall()
@@ -277,7 +277,7 @@ def test_personal_home_costs_the_same_for_authors_without_activities(owner: psyc
         for mode in ("force_custom_plan", "force_generic_plan"):
             owner.execute(f"SET plan_cache_mode = {mode}".encode())
             for order in (Order.NEWEST_FIRST, Order.OLDEST_FIRST):
-                parameters = {"user_uuid": uuid, "reader": reader, "created_at": middle, "uuid": activity_uuid}
+                parameters = {"reader": reader, "created_at": middle, "uuid": activity_uuid}
                 cost = measure(owner, page_query("following", FOLLOWING_ACTIVITIES, order, **parameters))
                 assert cost.rows <= 2 * 301 + 30
                 assert cost.buffers <= 8 * 301
@@ -352,8 +352,8 @@ def test_personal_home_visits_few_reposts_of_a_popular_activity(
         for order, plan in product((Order.NEWEST_FIRST, Order.OLDEST_FIRST), ("custom", "generic")):
             with subtests.test(vacuum, order=order.name, plan=plan):
                 owner.execute(f"SET plan_cache_mode = force_{plan}_plan".encode())
-                values = {"user_uuid": reader.uuid, "reader": reader.cognito_user_id}
-                cost = prepared_cost(owner, page_query("following", FOLLOWING_ACTIVITIES, order, **values))
+                query = page_query("following", FOLLOWING_ACTIVITIES, order, reader=reader.cognito_user_id)
+                cost = prepared_cost(owner, query)
                 # Of each walk 200 rows, and for each entry ten reposts for each of three authors, and the authors.
                 assert cost.rows <= 6 + 4 * 200 + 21 * (10 * 3 + 1 + 3) + 10 * 21
                 assert {"reposts_user_idx", "reposts_activity_idx", "reposts_pkey"} < set(cost.indexes)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
+from uuid import UUID
 
 import psycopg
 from opentelemetry.trace import Span
@@ -19,7 +20,7 @@ from lib.consistency import Seen
 from lib.exceptions import DatabaseUnavailable, NotFound, Unauthorized, is_connection_error
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
-from lib.queries import PagedQuery, array_statement, is_read, load_sql, object_statement, page_statement
+from lib.queries import CURRENT_USER, PagedQuery, array_statement, is_read, load_sql, object_statement, page_statement
 
 # The SQLSTATE of the function `admit`, which refuses deleted users.
 USER_DELETED = "CR401"
@@ -59,6 +60,8 @@ class Db:
 
     # The role that metrics and spans name, where there are several servers.
     role: str | None = None
+    # The uuid of the current user, from the last statement that returned it.
+    user_uuid: UUID | None = None
 
     def __init__(
         self,
@@ -92,7 +95,9 @@ class Db:
 
     def query_object(self, name: str, **parameters: Any) -> JSONBytes:
         """Return the one row of query `name` as a JSON object. Raises `NotFound` when there is none."""
-        (json,) = self._row(name, object_statement(name, has_reader=has_reader(parameters)), parameters)
+        json, *user = self._row(name, object_statement(name, has_reader=has_reader(parameters)), parameters)
+        if user:
+            (self.user_uuid,) = user
         return cast(JSONBytes, json)
 
     def query_array(self, name: str, **parameters: Any) -> Page:
@@ -122,6 +127,8 @@ class Db:
             ),
             {**parameters, "limit": page_request.limit, "created_at": start.created_at, "uuid": start.uuid},
         )
+        if feed.parent is CURRENT_USER:
+            self.user_uuid = bounds.pop()
         # A bounded scan may end before the page is full. Then `stopped_at` is the keyset of the last scanned row.
         stopped_at = bounds[0] if bounds else None
         # Past the end of a feed no row gives the cursor back, so that cursor starts at the feed's end.
@@ -140,6 +147,7 @@ class Db:
             statements = Db(lambda: nullcontext(connection), self.timings, in_transaction=True)
             statements.role = self.role
             yield statements
+            self.user_uuid = statements.user_uuid
 
     def _row(self, name: str, statement: bytes, parameters: dict[str, Any]) -> TupleRow:
         try:

@@ -38,7 +38,7 @@ class ReplayedResponse(NamedTuple):
 
 def run_once(
     db: Db,
-    user_uuid: UUID,
+    reader: str,
     idempotency_key: IdempotencyKey | None,
     write: Callable[[Db, UUID], JSONBytes],
     replay: Callable[[CreatedResource], JSONBytes],
@@ -47,7 +47,8 @@ def run_once(
 
     The write's transaction claims the key; another request with the same key waits for its end. A transaction
     whose connection was lost is repeated once: the key shows whether the first attempt was committed.
-    Raises `ValidationError` when the key belongs to another request.
+    `reader` is the claim `sub` of the current user. Raises `ValidationError` when the key belongs to another request,
+    and `NotFound` with a key of a user without a row.
     """
     resource_uuid = uuid4()
     if idempotency_key is None:
@@ -55,9 +56,9 @@ def run_once(
 
     def write_or_replay() -> JSONBytes | ReplayedResponse:
         with db.transaction() as transaction:
-            if claim(transaction, user_uuid, idempotency_key, resource_uuid):
+            if claim(transaction, reader, idempotency_key, resource_uuid):
                 return write(transaction, resource_uuid)
-        return ReplayedResponse(replay(find(db, user_uuid, idempotency_key)))
+        return ReplayedResponse(replay(find(db, reader, idempotency_key)))
 
     try:
         return write_or_replay()
@@ -67,20 +68,18 @@ def run_once(
     return write_or_replay()
 
 
-def claim(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey, resource_uuid: UUID) -> bool:
-    """Claim the key. Return False when another request has it already."""
+def claim(db: Db, reader: str, idempotency_key: IdempotencyKey, resource_uuid: UUID) -> bool:
+    """Claim the key. Return False when another request has it already, or the user has no row."""
     try:
-        db.query_row(
-            "idempotency_keys/claim", user_uuid=user_uuid, resource_uuid=resource_uuid, **idempotency_key._asdict()
-        )
+        db.query_row("idempotency_keys/claim", reader=reader, resource_uuid=resource_uuid, **idempotency_key._asdict())
     except NotFound:
         return False
     return True
 
 
-def find(db: Db, user_uuid: UUID, idempotency_key: IdempotencyKey) -> CreatedResource:
+def find(db: Db, reader: str, idempotency_key: IdempotencyKey) -> CreatedResource:
     """Return the resource of the request that has the key. Raises `ValidationError` when that request differs."""
-    *resource, is_same = db.query_row("idempotency_keys/find", user_uuid=user_uuid, **idempotency_key._asdict())
+    *resource, is_same = db.query_row("idempotency_keys/find", reader=reader, **idempotency_key._asdict())
     if not is_same:
         raise ValidationError("idempotency_key_reused")
     return CreatedResource(*resource)

@@ -3,7 +3,8 @@
 A query is `db/sql/<resource>/<verb>.sql`: one statement with named parameters.
 A wrapped query returns one value of JSON. Queries of activities share `db/sql/activities/columns.sql`. A query may
 include another one by its name in braces, `{notifications/newest}`, and a condition on the user in a column:
-`{users/is_visible(scanned.user_uuid)}`.
+`{users/is_visible(scanned.user_uuid)}`. The parameter `reader` is the claim `sub` of an authenticated reader, by which
+a statement finds the reader's row itself: `{users/current}` is the uuid.
 """
 
 import re
@@ -40,7 +41,7 @@ MAX_SCAN = 200
 INCLUSION = re.compile(r"{(\w+/\w+)(?:\((\w+\.\w+)\))?}")
 FOLDER = Path(__file__).parents[2] / "db" / "sql"
 # The list of an activity's columns, and the names that each placeholder fills into the list. A read joins the
-# author. A write returns its own row only, so the author's names come as parameters.
+# author. A write returns its own row only, so the author's names come from its CTE `author`.
 COLUMNS = "activities/columns"
 READER_COLUMN = "activities/reader_column"
 # The further columns for an authenticated reader, each with the table of its rows.
@@ -49,8 +50,8 @@ PLACEHOLDERS = {
     "{columns}": {"activity": "live_activities", "display_name": "users.display_name", "handle": "users.handle"},
     "{written_columns}": {
         "activity": "activities",
-        "display_name": "%(display_name)s::text AS display_name",
-        "handle": "%(handle)s::text AS handle",
+        "display_name": "(SELECT author.display_name FROM author) AS display_name",
+        "handle": "(SELECT author.handle FROM author) AS handle",
     },
 }
 # The same columns of a row that a statement has just created: a new activity has no likes and no reposts.
@@ -84,6 +85,10 @@ class ParentQuery(NamedTuple):
         return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
 
 
+# The parent of a current user's pages: a user without a row has no page. The page's statement also returns its uuid.
+CURRENT_USER = ParentQuery("users/current")
+
+
 class BoundedScan(NamedTuple):
     """A query whose rows the feed's query filters, as the CTE `scanned`, and the most rows that one page scans.
 
@@ -112,7 +117,7 @@ class PagedQuery:
     has_items: bool = False
 
 
-def query_wrap_object(template: str) -> str:
+def query_wrap_object(template: str, further_column: str = "") -> str:
     """Return a statement whose column `json` holds the row of `template` as an object. Without a row it has no row.
 
     `template` may write (`INSERT ... RETURNING`), because the wrapper is a CTE and no sub-select.
@@ -121,7 +126,7 @@ def query_wrap_object(template: str) -> str:
 WITH object_row AS (
 {template}
 )
-SELECT row_to_json(object_row) AS json FROM object_row"""
+SELECT row_to_json(object_row) AS json{further_column} FROM object_row"""
 
 
 def query_wrap_array(template: str) -> str:
@@ -167,9 +172,10 @@ def query_wrap_page_with_parent(
     """Return a statement for a page of `feed`, which `template` reads, under its parent.
 
     The columns are those of `query_wrap_page`, with `scan_template` those of `query_wrap_bounded_page`. Without the
-    parent's row it has no row.
+    parent's row it has no row. Below the current user the last column is `user_uuid`.
     """
     scan, stopped_at = (scan_cte(scan_template), f",\n    {STOPPED_AT}") if scan_template else ("", "")
+    user_uuid = ",\n    object_row.uuid AS user_uuid" if parent is CURRENT_USER else ""
     return f"""\
 WITH object_row AS (
 {parent_template}
@@ -179,7 +185,7 @@ SELECT
     {parent.json},
     page.fetched,
     page.keysets,
-    {parent.expires_in}{stopped_at}
+    {parent.expires_in}{stopped_at}{user_uuid}
 FROM object_row CROSS JOIN page"""
 
 
@@ -227,7 +233,7 @@ def load_sql(name: str, *, has_reader: bool = False) -> str:
 def included_sql(name: str, user: str | None, *, has_reader: bool) -> str:
     """Return the query `name`, or the condition `name` on `user`. Without a reader a condition on one is true."""
     if user is None:
-        return load_sql(name, has_reader=has_reader)
+        return without_comments(load_sql(name, has_reader=has_reader))
     condition = uncommented_sql(name)
     return condition.format(user=user) if has_reader or "%(reader)s" not in condition else "true"
 
@@ -247,8 +253,13 @@ def columns(names: Mapping[str, str], *, is_written: bool, has_reader: bool) -> 
 
 
 def uncommented_sql(name: str) -> str:
-    """Return the text of the file `name` without its comments."""
-    return "\n".join(line for line in read_sql(name).splitlines() if not line.startswith("--")).strip()
+    """Return the text of the file `name` without its comments, with the expressions that it includes."""
+    return INCLUSION.sub(lambda included: uncommented_sql(included[1]), without_comments(read_sql(name)))
+
+
+def without_comments(text: str) -> str:
+    """Return SQL without the comments at the beginning of its lines."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--")).strip()
 
 
 def read_sql(name: str) -> str:
@@ -270,7 +281,7 @@ def snapshot_statement(statement: bytes) -> bytes:
 
 @cache
 def object_statement(name: str, *, has_reader: bool = False) -> bytes:
-    """Return the statement of the query `name` that returns an object.
+    """Return the statement of the query `name` that returns an object, and with a reader also the reader's `user_uuid`.
 
     If the query counts a feed's rows, it reads the feed forwards from the time in its CTE `marker`, visits `MAX_SCAN`
     rows at most, and counts to `MAX_COUNT`.
@@ -283,7 +294,8 @@ def object_statement(name: str, *, has_reader: bool = False) -> bytes:
         # after that of its statistics it expects no row, and would read the newest activities of all users.
         template = template.replace("%(limit)s", str(MAX_COUNT)).replace("%(scan_limit)s", str(MAX_SCAN))
         template = template.replace("%(created_at)s", "(SELECT marker.read_at FROM marker)")
-    return admitting(query_wrap_object(template), has_reader=has_reader).encode()
+    user_uuid = f", {uncommented_sql(CURRENT_USER.query)} AS user_uuid" if has_reader else ""
+    return admitting(query_wrap_object(template, user_uuid), has_reader=has_reader).encode()
 
 
 @cache

@@ -13,7 +13,7 @@ from lib.db import Db, get_db
 from lib.http import copy_response, has_flag, idempotency_key, json_response, link_parameters, page_request
 from lib.pagination import FIRST_PAGE, Page, PageRequest
 from lib.rate_limits import search_limited
-from routes.current_user import current_user, reader
+from routes.current_user import current_user, for_current_user, reader
 from services.anonymous_pages import AnonymousPages
 from services.create_activity import CreateActivity
 from services.create_reply import CreateReply
@@ -70,7 +70,8 @@ def home() -> Response:
 @login_required
 def following() -> Response:
     """Return live activities of the current user and of those whom the current user follows."""
-    return json_response(FollowingActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
+    page, following_activities = page_request(g.args), FollowingActivities(get_db())
+    return json_response(for_current_user(lambda sub: following_activities.run(reader=sub, page_request=page)))
 
 
 @bp.get("/search")
@@ -99,7 +100,8 @@ def tagged(tag: str) -> Response:
 @login_required
 def notifications() -> Response:
     """Return replies to the current user, and mentions."""
-    return json_response(NotificationsActivities(get_db()).run(user=current_user(), page_request=page_request(g.args)))
+    page, notifications_activities = page_request(g.args), NotificationsActivities(get_db())
+    return json_response(for_current_user(lambda sub: notifications_activities.run(reader=sub, page_request=page)))
 
 
 @bp.get("/liked")
@@ -138,13 +140,10 @@ def show(handle: str, activity_uuid: UUID) -> Response:
 def create() -> Response:
     """Publish an activity."""
     body = json_object(request)
+    message, ttl, key = body.get_str("message"), body.get_str("ttl"), idempotency_key(request)
+    create_activity = CreateActivity(get_db())
     return json_response(
-        CreateActivity(get_db()).run(
-            author=current_user,
-            message=body.get_str("message"),
-            ttl=body.get_str("ttl"),
-            idempotency_key=idempotency_key(request),
-        )
+        for_current_user(lambda sub: create_activity.run(reader=sub, message=message, ttl=ttl, idempotency_key=key))
     )
 
 
@@ -152,13 +151,14 @@ def create() -> Response:
 @login_required
 def reply(activity_uuid: UUID) -> Response:
     """Reply to an activity."""
-    body = json_object(request)
+    message, key, create_reply = (
+        json_object(request).get_str("message"),
+        idempotency_key(request),
+        CreateReply(get_db()),
+    )
     return json_response(
-        CreateReply(get_db()).run(
-            author=current_user,
-            activity_uuid=activity_uuid,
-            message=body.get_str("message"),
-            idempotency_key=idempotency_key(request),
+        for_current_user(
+            lambda sub: create_reply.run(reader=sub, activity_uuid=activity_uuid, message=message, idempotency_key=key)
         )
     )
 
@@ -174,14 +174,16 @@ def delete(activity_uuid: UUID) -> Response:
 @login_required
 def like(activity_uuid: UUID) -> Response:
     """Like an activity."""
-    return json_response(LikeActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+    like_activity = LikeActivity(get_db())
+    return json_response(for_current_user(lambda sub: like_activity.run(reader=sub, activity_uuid=activity_uuid)))
 
 
 @bp.delete("/<uuid:activity_uuid>/like")
 @login_required
 def unlike(activity_uuid: UUID) -> Response:
     """Remove the current user's like of an activity."""
-    return json_response(UnlikeActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+    unlike_activity = UnlikeActivity(get_db())
+    return json_response(for_current_user(lambda sub: unlike_activity.run(reader=sub, activity_uuid=activity_uuid)))
 
 
 @bp.get("/<uuid:activity_uuid>/likes")
@@ -195,14 +197,16 @@ def likes(activity_uuid: UUID) -> Response:
 @login_required
 def repost(activity_uuid: UUID) -> Response:
     """Repost an activity."""
-    return json_response(RepostActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+    repost_activity = RepostActivity(get_db())
+    return json_response(for_current_user(lambda sub: repost_activity.run(reader=sub, activity_uuid=activity_uuid)))
 
 
 @bp.delete("/<uuid:activity_uuid>/repost")
 @login_required
 def unrepost(activity_uuid: UUID) -> Response:
     """Remove the current user's repost of an activity."""
-    return json_response(UnrepostActivity(get_db()).run(user=current_user(), activity_uuid=activity_uuid))
+    unrepost_activity = UnrepostActivity(get_db())
+    return json_response(for_current_user(lambda sub: unrepost_activity.run(reader=sub, activity_uuid=activity_uuid)))
 
 
 @bp.get("/<uuid:activity_uuid>/reposts")

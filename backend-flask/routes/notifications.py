@@ -6,7 +6,7 @@ from lib.auth import login_required
 from lib.body import json_object
 from lib.db import get_db
 from lib.http import json_response, page_request
-from routes.current_user import current_user
+from routes.current_user import current_user, for_current_user
 from services.notifications import Notifications, ReadNotifications, UnreadNotifications
 
 bp = Blueprint("notifications", __name__, url_prefix="/api/notifications")
@@ -16,14 +16,15 @@ bp = Blueprint("notifications", __name__, url_prefix="/api/notifications")
 @login_required
 def index() -> Response:
     """Return replies, mentions, likes, reposts and follows by others."""
-    return json_response(Notifications(get_db()).run(user=current_user(), page_request=page_request(g.args)))
+    page, notifications = page_request(g.args), Notifications(get_db())
+    return json_response(for_current_user(lambda sub: notifications.run(reader=sub, page_request=page)))
 
 
 @bp.get("/unread")
 @login_required
 def unread() -> Response:
     """Return the number of unread notifications."""
-    return json_response(UnreadNotifications(get_db()).run(user=current_user()))
+    return json_response(for_current_user(lambda sub: UnreadNotifications(get_db()).run(reader=sub)))
 
 
 @bp.put("/read")

@@ -41,7 +41,7 @@ class CreateMessage:
         with spans.use_case("create-message"):
             return run_once(
                 self.db,
-                user.uuid,
+                user.sub,
                 idempotency_key,
                 write=lambda db, uuid: db.query_object(
                     "messages/create",

@@ -58,7 +58,7 @@ class CreateMessageGroup:
         with spans.use_case("create-message-group"):
             return run_once(
                 self.db,
-                user.uuid,
+                user.sub,
                 idempotency_key,
                 write=write,
                 replay=lambda resource: self.db.query_object(

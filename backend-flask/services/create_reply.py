@@ -1,6 +1,5 @@
 """Replying to activities."""
 
-from collections.abc import Callable
 from uuid import UUID
 
 from lib import spans
@@ -8,7 +7,6 @@ from lib.database import Db
 from lib.idempotency import IdempotencyKey, ReplayedResponse, run_once
 from lib.pagination import JSONBytes
 from lib.text import fold, hashtags, mentioned_handles
-from services.get_or_create_user import User
 from services.validation import raise_if_any, validate_reply
 
 
@@ -21,28 +19,25 @@ class CreateReply:
     def run(
         self,
         *,
-        author: Callable[[], User],
+        reader: str,
         activity_uuid: UUID,
         message: str | None,
         idempotency_key: IdempotencyKey | None,
     ) -> JSONBytes | ReplayedResponse:
         """Return the reply. Raises `ValidationError`, and `NotFound` when its parent is not live.
 
-        The call of `author` comes after the validation: invalid input costs no query.
+        `reader` is the claim `sub` of the author. Raises `NotFound` also when the author has no row.
         """
         raise_if_any(validate_reply(message))
-        user = author()
         with spans.use_case("create-reply"):
             return run_once(
                 self.db,
-                user.uuid,
+                reader,
                 idempotency_key,
                 write=lambda db, uuid: db.query_object(
                     "activities/reply",
                     uuid=uuid,
-                    user_uuid=user.uuid,
-                    handle=user.handle,
-                    display_name=user.display_name,
+                    reader=reader,
                     activity_uuid=activity_uuid,
                     message=message,
                     search_text=fold(message or ""),
@@ -50,6 +45,6 @@ class CreateReply:
                     tags=hashtags(message or ""),
                 ),
                 replay=lambda resource: self.db.query_object(
-                    "activities/find", activity_uuid=resource.uuid, reader=user.sub
+                    "activities/find", activity_uuid=resource.uuid, reader=reader
                 ),
             )

@@ -59,7 +59,7 @@ class CreateReport:
         with spans.use_case("create-report"):
             return run_once(
                 self.db,
-                user.uuid,
+                user.sub,
                 idempotency_key,
                 write=lambda db, uuid: find_or_create(db, uuid, same, comment),
                 replay=lambda _: self.db.query_object("reports/find", **same),

@@ -20,10 +20,10 @@ class LikeActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
-        """Return the liked activity, also when `user` liked it before. Raises `NotFound` when it is not live."""
+    def run(self, *, reader: str, activity_uuid: UUID) -> JSONBytes:
+        """Return the liked activity, also when the reader liked it before. Raises `NotFound` when it is not live."""
         with spans.use_case("like-activity"):
-            return write_reaction(self.db, "likes/create", user, activity_uuid)
+            return write_reaction(self.db, "likes/create", reader, activity_uuid)
 
 
 class UnlikeActivity:
@@ -32,10 +32,10 @@ class UnlikeActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
-        """Return the activity, also when `user` did not like it. Raises `NotFound` when it is not live."""
+    def run(self, *, reader: str, activity_uuid: UUID) -> JSONBytes:
+        """Return the activity, also when the reader did not like it. Raises `NotFound` when it is not live."""
         with spans.use_case("unlike-activity"):
-            return write_reaction(self.db, "likes/delete", user, activity_uuid)
+            return write_reaction(self.db, "likes/delete", reader, activity_uuid)
 
 
 class ActivityLikes:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from lib import spans
 from lib.database import Db
 from lib.pagination import NEWEST, JSONBytes, Page, PageRequest
-from lib.queries import BoundedScan, PagedQuery
+from lib.queries import CURRENT_USER, BoundedScan, PagedQuery
 from services.get_or_create_user import User
 from services.validation import parse_until
 
 # A page scans at most 200 notifications, so it may be short: the reader does not see all users.
-NOTIFICATIONS = PagedQuery("notifications/index", scan=BoundedScan("notifications/newest", 200), has_items=True)
+NOTIFICATIONS = PagedQuery(
+    "notifications/index", parent=CURRENT_USER, scan=BoundedScan("notifications/newest", 200), has_items=True
+)
 
 
 class Notifications:
@@ -19,10 +21,10 @@ class Notifications:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, page_request: PageRequest) -> Page:
+    def run(self, *, reader: str, page_request: PageRequest) -> Page:
         """Return notifications about live activities, newest first."""
         with spans.use_case("notifications") as span:
-            page = self.db.query_page(NOTIFICATIONS, page_request, user_uuid=user.uuid, reader=user.sub)
+            page = self.db.query_page(NOTIFICATIONS, page_request, reader=reader)
             span.set_attribute("app.result_length", page.length)
             return page
 
@@ -33,12 +35,10 @@ class UnreadNotifications:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User) -> JSONBytes:
+    def run(self, *, reader: str) -> JSONBytes:
         """Return the number of notifications after the user's marker, 100 at most, and whether there are more."""
         with spans.use_case("unread-notifications"):
-            return self.db.query_object(
-                "notifications/unread_count", user_uuid=user.uuid, uuid=NEWEST.uuid, reader=user.sub
-            )
+            return self.db.query_object("notifications/unread_count", uuid=NEWEST.uuid, reader=reader)
 
 
 class ReadNotifications:

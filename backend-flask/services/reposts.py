@@ -6,7 +6,6 @@ from lib import spans
 from lib.database import Db
 from lib.pagination import JSONBytes, Page, PageRequest
 from lib.queries import PagedQuery, ParentQuery
-from services.get_or_create_user import User
 from services.reactions import write_reaction
 
 REPOSTS = PagedQuery("reposts/index", parent=ParentQuery("activities/find"), has_items=True)
@@ -18,10 +17,10 @@ class RepostActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
-        """Return the activity, also when `user` reposted it before. Raises `NotFound` when it is not live."""
+    def run(self, *, reader: str, activity_uuid: UUID) -> JSONBytes:
+        """Return the activity, also when the reader reposted it before. Raises `NotFound` when it is not live."""
         with spans.use_case("repost-activity"):
-            return write_reaction(self.db, "reposts/create", user, activity_uuid)
+            return write_reaction(self.db, "reposts/create", reader, activity_uuid)
 
 
 class UnrepostActivity:
@@ -30,10 +29,10 @@ class UnrepostActivity:
     def __init__(self, db: Db) -> None:
         self.db = db
 
-    def run(self, *, user: User, activity_uuid: UUID) -> JSONBytes:
-        """Return the activity, also when `user` did not repost it. Raises `NotFound` when it is not live."""
+    def run(self, *, reader: str, activity_uuid: UUID) -> JSONBytes:
+        """Return the activity, also when the reader did not repost it. Raises `NotFound` when it is not live."""
         with spans.use_case("unrepost-activity"):
-            return write_reaction(self.db, "reposts/delete", user, activity_uuid)
+            return write_reaction(self.db, "reposts/delete", reader, activity_uuid)
 
 
 class ActivityReposts:

@@ -37,7 +37,7 @@ class UpdateProfile:
         with spans.use_case("update-profile"):
             return run_once(
                 self.db,
-                current_user.uuid,
+                current_user.sub,
                 idempotency_key,
                 write=lambda db, _: db.query_object(
                     "users/update", user_uuid=current_user.uuid, display_name=display_name, bio=bio, has_bio=has_bio

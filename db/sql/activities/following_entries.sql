@@ -1,5 +1,6 @@
--- The next entries of a personal home, in order: activities without replies of a user and of those whom the user follows,
--- and all reposts by any of these. An original has several entries, of which `is_newest` marks the newest among these rows.
+-- The next entries of a personal home, in order: activities without replies of the reader and of those whom the reader
+-- follows, and all reposts by any of these. An original has several entries, of which `is_newest` marks the newest among
+-- these rows.
 --
 -- Each author has two walks, of activities and of reposts. Of each walk the statement probes for the one entry nearest to
 -- the keyset. All rows are in the walks whose nearest entries come first, as many walks as rows, and none of the rows is

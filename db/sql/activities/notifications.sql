@@ -1,2 +1,2 @@
--- Live replies to a user and live mentions of the user, each once, without the user's own activities.
+-- Live replies to the reader and live mentions of the reader, each once, without the reader's own activities.
 {activities/visible}

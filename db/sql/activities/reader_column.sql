@@ -5,15 +5,10 @@
 -- The probe takes the first row from (activity, reader) on, in the primary key's order, because only the primary key
 -- serves that. For EXISTS, or for an equality, the planner may also choose to read all rows of the reader.
     COALESCE((
-        SELECT
-            {table}.activity_uuid = live_activities.uuid
-            AND {table}.user_uuid = (SELECT reader.uuid FROM users AS reader WHERE reader.cognito_user_id = %(reader)s)
+        SELECT {table}.activity_uuid = live_activities.uuid AND {table}.user_uuid = {users/current}
         FROM {table}
         WHERE
-            ({table}.activity_uuid, {table}.user_uuid) >= (
-                live_activities.uuid,
-                (SELECT reader.uuid FROM users AS reader WHERE reader.cognito_user_id = %(reader)s)
-            )
+            ({table}.activity_uuid, {table}.user_uuid) >= (live_activities.uuid, {users/current})
         ORDER BY {table}.activity_uuid, {table}.user_uuid
         LIMIT 1
     ), false) AS {column}

@@ -1,4 +1,4 @@
--- Follows of a user, as notifications.
+-- Follows of the reader, as notifications.
 SELECT
     'follow' AS kind,
     follows.created_at,
@@ -7,7 +7,7 @@ SELECT
     NULL::uuid AS activity_uuid
 FROM follows
 WHERE
-    follows.followed_uuid = (SELECT %(user_uuid)s::uuid)
+    follows.followed_uuid = {users/current}
     AND (follows.created_at, follows.follower_uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY follows.created_at {direction}, follows.follower_uuid {direction}
 LIMIT %(scan_limit)s

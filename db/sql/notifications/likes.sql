@@ -1,4 +1,4 @@
--- Likes of a user's live activities by others, as notifications.
+-- Likes of the reader's live activities by others, as notifications.
 SELECT
     'like' AS kind,
     likes.created_at,
@@ -8,7 +8,7 @@ SELECT
 FROM likes
 JOIN live_activities ON live_activities.uuid = likes.activity_uuid
 WHERE
-    likes.author_uuid = (SELECT %(user_uuid)s::uuid)
+    likes.author_uuid = {users/current}
     AND likes.user_uuid <> likes.author_uuid
     AND (likes.created_at, likes.user_uuid) {comparison} ((SELECT %(created_at)s::timestamptz), %(uuid)s)
 ORDER BY likes.created_at {direction}, likes.user_uuid {direction}

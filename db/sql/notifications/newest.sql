@@ -1,4 +1,4 @@
--- The next notifications of a user, of every kind, for the CTE `scanned`: `user_uuid` has acted.
+-- The next notifications of the reader, of every kind, for the CTE `scanned`: `user_uuid` has acted.
 --
 -- In each of them a sub-select hides the keyset from the planner, as in activities/home_entries.sql.
 (

@@ -1,4 +1,4 @@
--- The next replies to a user and mentions of the user, for the CTE `scanned`.
+-- The next replies to the reader and mentions of the reader, for the CTE `scanned`.
 (
 {notifications/replies}
 )

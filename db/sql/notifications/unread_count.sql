@@ -1,11 +1,12 @@
--- Count a user's notifications after the user's marker, to a limit, without those of hidden users. Without a marker all
--- are unread. There may be more than the count also after a whole scan.
+-- Count the reader's notifications after the reader's marker, to a limit, without those of hidden users. Without a
+-- marker all are unread. There may be more than the count also after a whole scan. A reader without a row in `users` has
+-- no count.
 WITH marker AS (
     SELECT COALESCE(
         (
             SELECT read_markers.read_at
             FROM read_markers
-            WHERE read_markers.user_uuid = %(user_uuid)s AND read_markers.feed = 'notifications'
+            WHERE read_markers.user_uuid = {users/current} AND read_markers.feed = 'notifications'
         ),
         '-infinity'
     ) AS read_at
@@ -28,3 +29,4 @@ SELECT
     LEAST(counted.n, %(limit)s) AS count,
     counted.n > %(limit)s OR EXISTS (SELECT FROM scanned OFFSET %(scan_limit)s - 1) AS is_more
 FROM counted
+WHERE {users/current} IS NOT NULL

@@ -4,6 +4,6 @@
         FROM blocks
         WHERE
             blocks.blocker_uuid = {user}
-            AND blocks.blocked_uuid = (SELECT reader.uuid FROM users AS reader WHERE reader.cognito_user_id = %(reader)s)
+            AND blocks.blocked_uuid = {users/current}
         LIMIT 1
     ) IS NULL

@@ -3,7 +3,7 @@
         SELECT true
         FROM block_pairs
         WHERE
-            block_pairs.user_uuid = (SELECT reader.uuid FROM users AS reader WHERE reader.cognito_user_id = %(reader)s)
+            block_pairs.user_uuid = {users/current}
             AND block_pairs.other_user_uuid = {user}
         LIMIT 1
     ) IS NULL

@@ -7,7 +7,7 @@
         SELECT true
         FROM hidden_users
         WHERE
-            hidden_users.reader_uuid = (SELECT reader.uuid FROM users AS reader WHERE reader.cognito_user_id = %(reader)s)
+            hidden_users.reader_uuid = {users/current}
             AND hidden_users.user_uuid = {user}
         LIMIT 1
     ) IS NULL
