@@ -386,16 +386,17 @@ def test_write_that_finds_nothing_is_seen(app: Flask, first_read: TestResponse) 
     assert db.seen.includes(Seen.parse(first_read.headers[SEEN]))
 
 
+@pytest.mark.parametrize("path", ["/api/users/me", "/api/activities/following", "/api/notifications/unread"])
 def test_read_that_makes_the_users_row_is_the_primarys(
-    pair: Pair, make: Make, cognito: FakeCognito, jwks_url: str
+    pair: Pair, make: Make, cognito: FakeCognito, jwks_url: str, path: str
 ) -> None:
     sub = str(uuid4())
     cognito.people[sub] = {"preferred_username": "newcomer", "name": "Newcomer", "email": "new@example.com"}
     with application(*pair.urls, jwks_url, cognito_endpoint=cognito.url) as app, pair.paused():
         client = app.test_client()
         first = client.get("/api/activities/search?term=first")
-        response = client.get("/api/users/me", headers=tokens.bearer(sub) | seen(first))
-        again = client.get("/api/users/me", headers=tokens.bearer(sub) | seen(first))
+        response = client.get(path, headers=tokens.bearer(sub) | seen(first))
+        again = client.get(path, headers=tokens.bearer(sub) | seen(first))
 
     # The standby has no such row yet. That makes no second one.
     assert [response.status_code, again.status_code] == [200, 200]

@@ -1,5 +1,7 @@
 """Tracing: the spans of each request, their attributes, and no personal data or secret in the export."""
 
+from uuid import uuid4
+
 import pytest
 from flask.testing import FlaskClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -252,6 +254,18 @@ def test_internal_error_marks_its_spans_without_the_message(service: Watched, ow
     assert attributes(statement.span.attributes)["db.response.status_code"] == "42703"
     assert attributes(wrong.span.attributes)["error.type"] == "500"
     assert "error.type" not in attributes(ok.span.attributes)
+
+
+def test_404_reads_the_user_and_repeats_the_statement(service: Watched, world: World) -> None:
+    path, headers = f"/api/activities/{uuid4()}/reply", bearer(world.owner.cognito_user_id)
+    response = service.app.test_client().post(path, json={"message": MARKER}, headers=headers)
+
+    (tree,) = service.trees()
+
+    reply = ("create-reply", ("activities/reply",))
+    assert response.status_code == 404
+    assert tree.names() == ("POST /api/activities/<activity_uuid>/reply", reply, ("sign-in", ("users/viewer",)), reply)
+    assert attributes(tree.span.attributes)["app.user_id"] == str(world.owner.uuid)
 
 
 def test_remote_trace_is_continued(service: Watched) -> None:

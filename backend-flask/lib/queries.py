@@ -305,8 +305,15 @@ def array_statement(name: str, *, has_reader: bool = False) -> bytes:
 
 
 def admitting(statement: str, *, has_reader: bool) -> str:
-    """Return a wrapped statement that refuses a deleted reader, where it has a reader."""
-    return statement + ADMIT_READER if has_reader else statement
+    """Return a wrapped statement that refuses a deleted reader, where it has a reader.
+
+    The statement finds the reader once, in its CTE `reader`.
+    """
+    if not has_reader:
+        return statement
+    reader = uncommented_sql(CURRENT_USER.query)
+    statement = statement.replace(reader, "(SELECT reader.uuid FROM reader)").removeprefix("WITH ")
+    return f"WITH reader AS MATERIALIZED {reader},\n{statement}{ADMIT_READER}"
 
 
 @cache
