@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from psycopg import Connection
 from werkzeug.test import TestResponse
 
+from lib.pool import THREADS
 from tests.conftest import SignIn
 from tests.factories import Activity, Make, User
 
@@ -98,12 +99,12 @@ def test_replayed_request_returns_the_first_response_and_writes_nothing(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_32_concurrent_requests_with_one_key_write_once(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
+def test_concurrent_requests_with_one_key_write_once(subtests: pytest.Subtests, sign_in: SignIn, make: Make) -> None:
     for way in WAYS:
         user = make.user()
         write = way(make, user)
         send = partial(post, key="key", body=write.body, path=write.path)
-        with subtests.test(way.__name__), ThreadPoolExecutor(32) as pool:
+        with subtests.test(way.__name__), ThreadPoolExecutor(THREADS) as pool:
             (before,) = make.owner.execute(write.counting.encode()).fetchone()
 
             responses = list(pool.map(send, [sign_in(user) for _ in range(32)]))

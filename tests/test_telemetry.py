@@ -116,7 +116,7 @@ def test_two_processes_export_everything_at_sigterm(service_url: str, make: Make
         with running("serve", **{**RIGHT, "CONNECTION_URL": service_url, "PORT": port, **settings}) as server:
             assert get(port, "/livez")[0] == 200
             for _ in range(300):
-                assert get(port, f"/api/activities/@{author.handle}")[0] == 200
+                assert get(port, f"/api/users/@{author.handle}/short")[0] == 200
             server.send_signal(signal.SIGTERM)
             _, err = server.communicate(timeout=30)
 
