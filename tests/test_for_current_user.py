@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from lib.config import Config
+from lib.pool import THREADS
 from tests import settings
 from tests.cognito import GET_USER, FakeCognito
 from tests.conftest import FRONTEND
@@ -124,13 +125,13 @@ def test_writes_of_a_first_request_are_those_of_the_new_user(
 
 
 @pytest.mark.usefixtures("bystander")
-def test_32_concurrent_first_requests_all_succeed(
+def test_concurrent_first_requests_all_succeed(
     subtests: pytest.Subtests, app: Flask, activity: Activity, owner: Connection
 ) -> None:
     following, post, keyed_reply, like = READS[0], POSTS[0], *REPLIES_AND_REACTIONS[1:3]
     for call, created in ((following, 0), (post, 32), (keyed_reply, 1), (like, 0)):
         before = counts(owner)
-        with subtests.test(f"{call.method} {call.path}"), ThreadPoolExecutor(32) as pool:
+        with subtests.test(f"{call.method} {call.path}"), ThreadPoolExecutor(THREADS) as pool:
             responses = list(pool.map(lambda _, call=call: send(app, call, activity.uuid), range(32)))
 
             assert {response.status_code for response in responses} == {200}
