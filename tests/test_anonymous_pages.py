@@ -184,6 +184,22 @@ def test_page_ends_with_the_first_activity_that_expires(
             assert not is_cached(client.get(path))
 
 
+@pytest.mark.parametrize("query", ["", "?reposts=true"])
+def test_profile_ends_with_the_first_activity_that_it_counts(
+    client: FlaskClient, make: Make, cache_clock: Clock, lin: User, query: str
+) -> None:
+    make.activity(lin, "below the first page", age="1 day", ttl="1 day 0.6 s")
+    for _ in range(20):
+        make.activity(lin)
+
+    first = client.get(f"/api/activities/@lin{query}")
+    assert first.json["profile"]["cruds_count"] == 22
+    assert "below the first page" not in first.text
+    cache_clock.now += 0.6
+
+    assert not is_cached(client.get(f"/api/activities/@lin{query}"))
+
+
 @pytest.mark.usefixtures("cache_clock")
 def test_each_page_is_cached_by_itself(client: FlaskClient, make: Make, lin: User) -> None:
     other = make.activity(make.user("mira"), "another's")

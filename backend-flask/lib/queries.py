@@ -69,6 +69,8 @@ class ParentQuery(NamedTuple):
     rows_key: str | None = None
     # Whether its row has an `expires_at`.
     expires: bool = False
+    # Whether the response shows only the row's column `item`.
+    has_item: bool = False
 
     @property
     def expires_in(self) -> str:
@@ -82,7 +84,8 @@ class ParentQuery(NamedTuple):
         """Return the SQL expression of the response's JSON, over `object_row` and `page`."""
         if self.key is None:
             return "page.json"
-        return f"json_build_object('{self.key}', object_row, '{self.rows_key}', page.json) AS json"
+        shown = "object_row.item" if self.has_item else "object_row"
+        return f"json_build_object('{self.key}', {shown}, '{self.rows_key}', page.json) AS json"
 
 
 # The parent of a current user's pages: a user without a row has no page. The page's statement also returns its uuid.

@@ -5,7 +5,7 @@ from lib.database import Db
 from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery, ParentQuery
 
-PROFILE = ParentQuery("users/profile", key="profile", rows_key="activities")
+PROFILE = ParentQuery("users/profile", key="profile", rows_key="activities", expires=True, has_item=True)
 USER = PagedQuery("activities/user", parent=PROFILE, expires=True)
 # A page scans at most 1,000 activities and reposts, so it may be short: a profile does not show every entry.
 USER_WITH_REPOSTS = PagedQuery(

@@ -3,10 +3,10 @@ INSERT INTO reports (uuid, reporter_uuid, reported_uuid, category, comment, evid
 SELECT
     %(uuid)s,
     %(reporter_uuid)s,
-    profile.uuid,
+    (profile.item ->> 'uuid')::uuid,
     %(category)s,
     %(comment)s,
-    jsonb_build_object('user', to_jsonb(profile))
+    jsonb_build_object('user', profile.item)
 FROM (
 {users/profile}
 ) AS profile
