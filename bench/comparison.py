@@ -1,24 +1,26 @@
 """Compare candidates on the same data, by turns, for several rounds."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from math import isnan
 from statistics import median
-from types import MappingProxyType
 from typing import NamedTuple
 
 import urllib3
 
 from bench.chart import Bar
 from bench.data import postmaster
-from bench.servers import Server, check_post, check_reads, environment, running
+from bench.requests import sample
+from bench.servers import BARE, CRUDDUR, EACH, Server, check, environment, request_lines, running
 from harness.collector import collector_process
 from harness.commands import tell
+from harness.figures import Figure
+from harness.postgres import unpurged
 from harness.processes import CLEAN
 from harness.wrk import Request, Run, Sample, pgbench, wrk
+from lib.conninfo import conninfo
 from ops.command import Database
 
 CONNECTIONS = (16, 64)
@@ -42,49 +44,72 @@ class Schedule(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A server with its requests and settings, or pgbench with a script."""
+    """A server in a dress with its requests, or pgbench with a script."""
 
     name: str
     server: Server | None = None
+    dress: str = BARE
     requests: Sequence[Request] = ()
-    settings: Mapping[str, str] = MappingProxyType({})
     script: str = ""
-    is_traced: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The name and the dress."""
+        return self.name, self.dress
 
 
 @dataclass
 class Comparison:
-    """Samples by candidate and connections, one a round. All requests of each candidate, and the exported ones."""
+    """Samples by name, dress and connections, one a round. The log lines and the traces that were lost of a candidate."""
 
-    samples: dict[tuple[str, int], list[Sample]]
-    requests: Counter[str] = field(default_factory=Counter)
-    exported: Counter[str] = field(default_factory=Counter)
+    samples: dict[tuple[str, str, int], list[Sample]]
+    lost_lines: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost_traces: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, name: str, connections: int, sample: Sample) -> None:
+    def add(self, key: tuple[str, str], connections: int, sample: Sample) -> None:
         """Add the sample of a run."""
-        self.samples[name, connections].append(sample)
+        self.samples[*key, connections].append(sample)
         if sample.faults:
-            tell(f"{name}, {connections} connections, is void: {sample.faults}")
+            tell(f"{', '.join(key)}, {connections} connections, is void: {sample.faults}")
 
-    def ratios(self, one: str, other: str) -> list[float | None]:
-        """Return the ratio of two candidates' rates for each number of connections."""
-        return [ratio(self.samples[one, number], self.samples[other, number]) for number in CONNECTIONS]
+    def ratios(self, dress: str, one: str, other: str) -> list[float | None]:
+        """Return the ratio of two candidates' rates in a dress for each number of connections."""
+        return [ratio(*(self.samples[name, dress, number] for name in (one, other))) for number in CONNECTIONS]
+
+    def losses(self) -> list[Figure]:
+        """Return how many log lines and traces of this service's requests were lost, by its dress."""
+        lost = [("log lines", dress, self.lost_lines[CRUDDUR.name, dress]) for dress in self.dresses() if dress != BARE]
+        lost += [("traces", dress, self.lost_traces[CRUDDUR.name, dress]) for dress in self.dresses() if dress == EACH]
+        return [Figure(f"{what} lost, {dress}", "0", f"{count:,}", count == 0) for what, dress, count in lost]
+
+    def dresses(self) -> list[str]:
+        """Return the dresses in the order of the candidates."""
+        return list(dict.fromkeys(dress for _, dress, _ in self.samples))
 
     def bars(self, panel: str) -> list[Bar]:
-        """Return the requests a second as bars of the chart."""
+        """Return the requests a second as bars of the chart, a panel for each dress."""
         bars = []
-        for (name, number), samples in self.samples.items():
+        for (name, dress, number), samples in self.samples.items():
             is_void = any(sample.faults for sample in samples)
             value, text = (0, "void") if is_void else (median(each.rate for each in samples), figures(samples)[0])
-            bars.append(Bar(panel, name, f"{number} connections", value, text))
-        return bars
+            bars.append(Bar(f"{panel}, {dress}, requests a second", name, f"{number} connections", value, text))
+        return sorted(bars, key=lambda bar: bar.panel)
 
     def table(self) -> list[list[str]]:
-        """Return the medians over the rounds."""
+        """Return the medians over the rounds, and how far the rounds differ."""
         return [
-            ["server", "connections", *COLUMNS],
-            *([name, str(number), *figures(runs)] for (name, number), runs in self.samples.items()),
+            ["server", "dress", "connections", *COLUMNS, "rounds differ by"],
+            *(
+                [name, dress, str(number), *figures(runs), f"{spread(runs):.0%}"]
+                for (name, dress, number), runs in self.samples.items()
+            ),
         ]
+
+
+def spread(samples: Sequence[Sample]) -> float:
+    """Return how far the highest rate of the rounds is above the lowest, as a share of it."""
+    rates = [sample.rate for sample in samples]
+    return max(rates) / max(min(rates), 1) - 1
 
 
 def ratio(ones: Sequence[Sample], others: Sequence[Sample]) -> float | None:
@@ -103,32 +128,41 @@ def figures(samples: Sequence[Sample]) -> list[str]:
 
 
 def compare(database: Database, candidates: Sequence[Candidate], schedule: Schedule) -> Comparison:
-    """Measure all candidates by turns. Each round begins with another."""
-    comparison = Comparison({(each.name, number): [] for each in candidates for number in CONNECTIONS})
-    for n in range(schedule.rounds):
-        start = n % len(candidates)
-        for candidate in (*candidates[start:], *candidates[:start]):
-            tell(f"round {n + 1} of {schedule.rounds}: {candidate.name}")
-            with collector_process() if candidate.is_traced else nullcontext() as url:
-                with session(candidate, database, url) as measure:
-                    warm_up = measure(Run(CONNECTIONS[0], WARM_UP_SECONDS, n))
-                    samples = {number: measure(Run(number, schedule.seconds, n)) for number in CONNECTIONS}
-                comparison.exported[candidate.name] += int(urllib3.request("GET", url).data) if url else 0
-            for number, sample in samples.items():
-                comparison.add(candidate.name, number, sample)
-            comparison.requests[candidate.name] += sum(each.requests for each in (warm_up, *samples.values()))
+    """Check the responses of all candidates, and measure them by turns. Each round begins with another."""
+    comparison = Comparison({(*each.key, number): [] for each in candidates for number in CONNECTIONS})
+    with unpurged(conninfo(database.url)):
+        check_all(database, candidates)
+        for n in range(schedule.rounds):
+            start = n % len(candidates)
+            for candidate in (*candidates[start:], *candidates[:start]):
+                tell(f"round {n + 1} of {schedule.rounds}: {', '.join(candidate.key)}")
+                measure(comparison, database, candidate, schedule.seconds, n)
     return comparison
 
 
-@contextmanager
-def session(candidate: Candidate, database: Database, collector_url: str | None) -> Iterator[Callable[[Run], Sample]]:
-    """Run the candidate while this lasts, and check its responses. Yields the function that measures it."""
+def check_all(database: Database, candidates: Sequence[Candidate]) -> None:
+    """Raise `CommandError` unless all servers give the same responses."""
+    with collector_process() as url, running(CRUDDUR, database, name="reference") as reference:
+        for candidate in candidates:
+            if candidate.server:
+                with running(candidate.server, database, candidate.dress, url) as service:
+                    check(service, reference, sample(candidate.requests))
+
+
+def measure(comparison: Comparison, database: Database, candidate: Candidate, seconds: int, n: int) -> None:
+    """Add the samples of a round, and what was lost of its log and traces, which are whole once the server has ended."""
+    runs = [Run(CONNECTIONS[0], WARM_UP_SECONDS, n), *(Run(number, seconds, n) for number in CONNECTIONS)]
     postgres = postmaster(database)
     if candidate.server is None:
-        yield partial(pgbench, CLEAN | environment(database), postgres, candidate.script)
-        return
-    export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if collector_url else {}
-    with running(candidate.server, database, {**export, **candidate.settings}) as service:
-        first = candidate.requests[0]
-        check_post(service, database, first) if first.body else check_reads(service, database)
-        yield partial(wrk, service, postgres, candidate.requests)
+        environ = CLEAN | environment(database)
+        samples = [pgbench(environ, postgres, candidate.script, run) for run in runs]
+    else:
+        with nullcontext("") if candidate.dress == BARE else collector_process() as url:
+            with running(candidate.server, database, candidate.dress, url) as service:
+                samples = [wrk(service, postgres, candidate.requests, run) for run in runs]
+            requests, lines = sum(each.requests for each in samples), request_lines(service.log)
+            traces = int(urllib3.request("GET", url).data) if url else 0
+        comparison.lost_lines[candidate.key] += max(0, requests - lines)
+        comparison.lost_traces[candidate.key] += max(0, requests - traces)
+    for run, each in zip(runs[1:], samples[1:], strict=True):
+        comparison.add(candidate.key, run.connections, each)

@@ -45,9 +45,12 @@ class Data(NamedTuple):
     name: str
     users: int
     activities: int
+    reactions: int = 0
+    follows: int = 0
 
 
-READS = Data("bench_reads", users=10_000, activities=200_000)
+# Each user follows twenty others, and has liked and reposted the newest activity.
+READS = Data("bench_feeds", users=10_000, activities=200_000, reactions=10_000, follows=200_000)
 SMALL = Data("bench_small", users=500, activities=10_000)
 LARGE = Data("bench_large", users=50_000, activities=1_000_000)
 
@@ -60,8 +63,8 @@ def get_or_create(server: Database, data: Data) -> Database:
         drop(database)
         create(database)
         schema_load(database)
-        terms = partial(with_terms, count=data.activities)
-        fake_data(database, Size(users=data.users, activities=data.activities), change=terms)
+        size = Size(data.users, data.activities, data.reactions, data.reactions, data.follows)
+        fake_data(database, size, change=partial(with_terms, count=data.activities))
     return database
 
 

@@ -11,10 +11,9 @@ from bench.chart import Bar
 from bench.comparison import Schedule
 from bench.data import COMMON, LARGE, RARE, SMALL, as_service, get_or_create, get_or_create_expired
 from bench.report import Findings, at_most
-from bench.servers import PAGE
 from harness.commands import tell
 from lib.db import Db
-from lib.pagination import Cursor, Keyset, PageRequest
+from lib.pagination import FIRST_PAGE, Cursor, Keyset, PageRequest
 from ops.command import Database
 from services.get_or_create_user import User
 from services.home_activities import HomeActivities
@@ -77,15 +76,16 @@ def reads(db: Db, database: Database) -> dict[str, Calls]:
     notifications, search = NotificationsActivities(db).run, SearchActivities(db, BoundedSemaphore(1)).run
     pages = [PageRequest(20, Cursor(backwards=False, keyset=Keyset(at, uuid).packed)) for uuid, at, _ in activities]
     return {
-        "home": [partial(home, page_request=PAGE)] * TRIES,
+        "home": [partial(home, page_request=FIRST_PAGE)] * TRIES,
         "home, further pages": [partial(home, page_request=page) for page in pages],
-        "profile": [partial(profile, handle=user.handle, page_request=PAGE) for user in users],
+        "profile": [partial(profile, handle=user.handle, page_request=FIRST_PAGE) for user in users],
         "status": [
-            partial(status, handle=handle, activity_uuid=uuid, page_request=PAGE) for uuid, _, handle in activities
+            partial(status, handle=handle, activity_uuid=uuid, page_request=FIRST_PAGE)
+            for uuid, _, handle in activities
         ],
-        "notifications": [partial(notifications, reader=user.sub, page_request=PAGE) for user in users],
-        "search, a term of 20": [partial(search, term=RARE, page_request=PAGE)] * TRIES,
-        "search, a term of all": [partial(search, term=COMMON, page_request=PAGE)] * TRIES,
+        "notifications": [partial(notifications, reader=user.sub, page_request=FIRST_PAGE) for user in users],
+        "search, a term of 20": [partial(search, term=RARE, page_request=FIRST_PAGE)] * TRIES,
+        "search, a term of all": [partial(search, term=COMMON, page_request=FIRST_PAGE)] * TRIES,
     }
 
 

@@ -1,33 +1,24 @@
 """Run the servers of a comparison, and check that all give the same responses."""
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
 import urllib3
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.data import as_service, service_url
+from bench.data import service_url
 from bench.install import PEERS, venv
-from harness.environment import HOME_FEED, PROCESSES, SERVE, serving
-from harness.postgres import unpurged
+from harness.environment import PROCESSES, SERVE, serving
 from harness.processes import Running
 from harness.wrk import Request
 from lib.command_errors import CommandError
-from lib.conninfo import conninfo
-from lib.pagination import PageRequest
-from lib.queries import READER_COLUMNS
 from ops.command import Database
-from services.home_activities import HomeActivities
-from services.user_activities import UserActivities
 
-SAMPLE_HANDLES = ("person_1", "Person_77", "person_500")
-PAGE = PageRequest(20)
 # The variables that libpq, asyncpg and postgres.js have in common.
 PG = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
 
@@ -47,10 +38,18 @@ FASTAPI = Server(
     "FastAPI + asyncpg", (*UVICORN.split(), "--port", "{port}", "main:app", "--app-dir", PEERS / "fastapi")
 )
 FASTIFY = Server("Fastify + postgres.js", ("node", PEERS / "fastify" / "server.js"))
-# The dress besides the tracing by OTEL_*: the peers' packages, and a JSON line a request, gunicorn's by its access log.
+# A production dress besides the tracing by OTEL_*: the peers' packages, and a JSON line a request, gunicorn's by its
+# access log.
 GUNICORN_LOG = """--access-logfile=- --access-logformat='{"method": "%(m)s", "path": "%(U)s", "status": %(s)s}'"""
 PRODUCTION = {"DRESS": "production", "ACCESS_LOG": "on", "GUNICORN_CMD_ARGS": GUNICORN_LOG}
-ONE_IN_TEN = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+BARE, TENTH, EACH = "bare", "10 % traced", "each traced"
+DRESSES = {
+    BARE: {"ACCESS_LOG": "off"},
+    TENTH: {**PRODUCTION, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"},
+    EACH: PRODUCTION,
+}
+# The start of the status in a request's line of the log.
+STATUS = b'"status":'
 
 
 def dressed(server: Server) -> Server:
@@ -60,11 +59,26 @@ def dressed(server: Server) -> Server:
 
 
 @contextmanager
-def running(server: Server, database: Database, settings: Mapping[str, str]) -> Iterator[Running]:
-    """Run the server on `database` while this lasts, from its first feed on."""
-    url, words = service_url(database), {**environment(database), **settings}
-    with unpurged(conninfo(database.url)), serving(url, server.command, name="server", **words) as service:
+def running(
+    server: Server,
+    database: Database,
+    dress: str = BARE,
+    collector_url: str = "",
+    name: str = "server",
+    **settings: str,
+) -> Iterator[Running]:
+    """Run the server in a dress while this lasts, from its first feed on. `name` is the log's."""
+    command = (server if dress == BARE else dressed(server)).command
+    export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if dress != BARE else {}
+    words = {**environment(database), **DRESSES[dress], **export, **settings}
+    with serving(service_url(database), command, name=name, **words) as service:
         yield service
+
+
+def request_lines(log: Path) -> int:
+    """Return the number of requests in a server's log."""
+    with log.open("rb") as lines:
+        return sum(STATUS in line for line in lines)
 
 
 def environment(database: Database) -> dict[str, str]:
@@ -76,39 +90,30 @@ def environment(database: Database) -> dict[str, str]:
         # Our packages are not theirs.
         "PYTHONPATH": "",
         "NODE_ENV": "production",
-        "ACCESS_LOG": "off",
     }
 
 
-def check_reads(service: Running, database: Database) -> None:
-    """Raise `CommandError` unless the feed, its second page and profiles are those of our own statements."""
-    with as_service(database) as db, urllib3.PoolManager() as http:
-        first = HomeActivities(db).run(page_request=PAGE)
-        second = HomeActivities(db).run(page_request=PageRequest(20, first.next))
-        response = check_response(http.request("GET", service.url + HOME_FEED), first.json)
-        following = urljoin(service.url + HOME_FEED, response.headers["Link"].partition(">")[0].lstrip("<"))
-        check_response(http.request("GET", following), second.json)
-        for handle in SAMPLE_HANDLES:
-            profile = UserActivities(db).run(handle=handle, page_request=PAGE)
-            check_response(http.request("GET", f"{service.url}/api/activities/@{handle}"), profile.json)
+def check(service: Running, reference: Running, requests: Sequence[Request]) -> None:
+    """Raise `CommandError` unless the responses are those of the reference, this service on the same database."""
+    with urllib3.PoolManager() as http:
+        for request in requests:
+            bodies = pages(http, service.url, request)
+            if request.method == "POST":
+                # A second POST would create a second activity.
+                path = f"/api/activities/@{bodies[0]['handle']}/status/{bodies[0]['uuid']}"
+                expected = [pages(http, reference.url, Request(path, request.token))[0]["activity"]]
+            else:
+                expected = pages(http, reference.url, request)
+            for body, wanted in zip(bodies, expected, strict=False):
+                if body != wanted:
+                    raise CommandError(f"{service.url}{request.path}: unlike this service: {str(body)[:300]}")
 
 
-def check_post(service: Running, database: Database, request: Request) -> None:
-    """Raise `CommandError` unless the response to a post is the activity that is in the database then."""
-    headers = {"Authorization": f"Bearer {request.token}", "Content-Type": "application/json"}
-    response = urllib3.request("POST", service.url + request.path, body=request.body, headers=headers)
-    activity = response.json()
-    with as_service(database) as db:
-        expected = db.query_object("activities/show", activity_uuid=activity["uuid"], handle=activity["handle"])
-    # Only this service has likes and reposts.
-    reactions = {name: False for name in READER_COLUMNS if name in activity}
-    check_response(response, json.dumps(json.loads(expected) | reactions).encode())
-
-
-def check_response(response: urllib3.BaseHTTPResponse, expected: bytes) -> urllib3.BaseHTTPResponse:
-    """Return the response. Raises `CommandError` unless it is 200 with the expected JSON."""
-    if response.status != HTTPStatus.OK or response.json() != json.loads(expected):
-        raise CommandError(
-            f"{response.url}: unlike the other servers, this one responds {response.status} and {response.data[:300]!r}"
-        )
-    return response
+def pages(http: urllib3.PoolManager, url: str, request: Request) -> list[Any]:
+    """Return the response's JSON, and that of the next page if there is one. Raises `CommandError` unless it is 200."""
+    response = request.send(http, url)
+    if response.status != HTTPStatus.OK:
+        raise CommandError(f"{url}{request.path}: {response.status}, {response.data[:300]!r}")
+    link = response.headers.get("Link", "").partition(">")[0].lstrip("<")
+    following = request._replace(path=urljoin(request.path, link))
+    return [response.json(), *([following.send(http, url).json()] if link else [])]

@@ -10,12 +10,14 @@ import urllib3
 from bench.comparison import CONNECTIONS, Schedule
 from bench.data import READS, get_or_create
 from bench.report import Findings, at_most
-from bench.scenarios import profiles, signed_in
+from bench.requests import home, profiles
 from bench.servers import CRUDDUR, running
 from harness.commands import tell
+from harness.postgres import unpurged
 from harness.processes import Running, worker_memory_mb
 from harness.wrk import Request, Run, wrk
 from lib.command_errors import CommandError
+from lib.conninfo import conninfo
 from ops.command import Database
 
 EARLY, LATE = 1_000, 100_000
@@ -24,18 +26,19 @@ EARLY, LATE = 1_000, 100_000
 def worker(server: Database, schedule: Schedule) -> Findings:
     """Measure the memory after few requests and after many, and the time of a start."""
     database = get_or_create(server, READS)
+    requests = profiles(database)[: EARLY // 2] + home(database)[: EARLY // 2]
     starts = []
-    for _ in range(schedule.rounds):
-        with running(CRUDDUR, database, {}) as service:
-            starts.append(service.seconds)
+    with unpurged(conninfo(database.url)):
+        for _ in range(schedule.rounds):
+            with running(CRUDDUR, database) as service:
+                starts.append(service.seconds)
+        tell(f"worker: {LATE:,} requests")
+        with running(CRUDDUR, database, WEB_CONCURRENCY="1") as service:
+            send_each(service, requests)
+            early = worker_memory_mb(service.pid)
+            send_many(service, requests, LATE - EARLY)
+            late = worker_memory_mb(service.pid)
     start = median(starts)
-    requests = profiles()[: EARLY // 2] + signed_in(database)[: EARLY // 2]
-    tell(f"worker: {LATE:,} requests")
-    with running(CRUDDUR, database, {"WEB_CONCURRENCY": "1"}) as service:
-        send_each(service, requests)
-        early = worker_memory_mb(service.pid)
-        send_many(service, requests, LATE - EARLY)
-        late = worker_memory_mb(service.pid)
     return Findings(
         title="A worker's memory, and the start",
         method=f"One worker, asked for profiles and for the home feed signed in; medians of {schedule.rounds} starts.",
@@ -57,12 +60,7 @@ def worker(server: Database, schedule: Schedule) -> Findings:
 def send_each(service: Running, requests: Sequence[Request]) -> None:
     """Send each request once. Raises `CommandError` unless all responses are 200."""
     with urllib3.PoolManager(maxsize=CONNECTIONS[0]) as http, ThreadPoolExecutor(CONNECTIONS[0]) as threads:
-
-        def status(request: Request) -> int:
-            headers = {"Authorization": f"Bearer {request.token}"} if request.token else {}
-            return http.request("GET", service.url + request.path, headers=headers).status
-
-        statuses = set(threads.map(status, requests))
+        statuses = set(threads.map(lambda request: request.send(http, service.url).status, requests))
     if statuses != {HTTPStatus.OK}:
         raise CommandError(f"the service responds with {statuses}")
 

@@ -1,5 +1,5 @@
--- The requests that wrk sends: a random choice out of a file, one a line: method, path, token and body, parted by
--- tabs. wrk.lua <file> <seed> [statuses]. At the end it prints the line that harness/wrk.py reads. `statuses` has it
+-- The requests that wrk sends: a random choice out of a file, one a line: method, path, token, ETag and body,
+-- parted by tabs. wrk.lua <file> <seed> [statuses]. At the end it prints the line that harness/wrk.py reads. `statuses` has it
 -- count the responses of each status, which costs wrk time for each.
 
 local requests = {}
@@ -21,11 +21,14 @@ function init(args)
     response = count
   end
   for line in io.lines(args[1]) do
-    local method, path, token, body = line:match("^(.-)\t(.-)\t(.-)\t(.*)$")
+    local method, path, token, etag, body = line:match("^(.-)\t(.-)\t(.-)\t(.-)\t(.*)$")
     -- As a page of another origin sends it.
     local headers = { ["Content-Type"] = "application/json", ["Origin"] = "http://localhost:3000" }
     if token ~= "" then
       headers["Authorization"] = "Bearer " .. token
+    end
+    if etag ~= "" then
+      headers["If-None-Match"] = etag
     end
     if body == "" then
       body = nil

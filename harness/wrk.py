@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
+import urllib3
+
 from harness.commands import tell
 from harness.processes import Running, cpu_seconds, last_words, output, peak_memory_mb
 from lib.command_errors import CommandError
@@ -23,15 +25,24 @@ NONE = float("nan")
 
 
 class Request(NamedTuple):
-    """A POST with a body, or a GET without one."""
+    """A request, with the ETag for `If-None-Match` if it has one."""
 
     path: str
     token: str = ""
     body: str = ""
+    method: str = "GET"
+    etag: str = ""
 
     def line(self) -> str:
         """Return the line that wrk.lua reads."""
-        return "\t".join(("POST" if self.body else "GET", *self))
+        return "\t".join((self.method, self.path, self.token, self.etag, self.body))
+
+    def send(self, http: urllib3.PoolManager, url: str) -> urllib3.BaseHTTPResponse:
+        """Send the request to the server at `url`, and return the response."""
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return http.request(self.method, url + self.path, body=self.body or None, headers=headers)
 
 
 class Run(NamedTuple):

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,96 +18,23 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from pydantic import BaseModel, Field, field_validator
+from statements import (
+    CREATE,
+    FOLLOWING,
+    HOME,
+    LIKE,
+    LIKED,
+    NOTIFICATIONS,
+    READ,
+    THREAD,
+    UNREAD,
+    USER,
+    USER_WITH_REPOSTS,
+    VIEWER,
+)
 
-COLUMNS = """
-    activities.uuid,
-    users.display_name,
-    users.handle,
-    activities.message,
-    activities.replies_count,
-    activities.reposts_count,
-    activities.likes_count,
-    activities.reply_to_activity_uuid,
-    activities.expires_at,
-    activities.created_at
-"""
-# The last row of a full page is where the next one begins.
-PAGE = """
-    COALESCE(json_agg(feed), '[]') AS json,
-    (array_agg(feed.created_at))[20] AS created_at,
-    (array_agg(feed.uuid))[20] AS uuid
-"""
-HOME = f"""
-WITH feed AS (
-    SELECT {COLUMNS}
-    FROM live_activities AS activities
-    JOIN users ON users.uuid = activities.user_uuid
-    WHERE activities.reply_to_activity_uuid IS NULL AND (activities.created_at, activities.uuid) < ($1, $2)
-    ORDER BY activities.created_at DESC, activities.uuid DESC
-    LIMIT 20
-)
-SELECT {PAGE} FROM feed
-"""
-USER = f"""
-WITH profile AS (
-    SELECT
-        users.uuid,
-        users.cognito_user_id AS cognito_user_uuid,
-        users.handle,
-        users.display_name,
-        users.bio,
-        (
-            SELECT count(*) FROM (
-                SELECT FROM live_activities
-                WHERE live_activities.user_uuid = users.uuid AND live_activities.reply_to_activity_uuid IS NULL
-                LIMIT 10000
-            ) AS counted
-        ) AS cruds_count,
-        COALESCE(follow_counts.followers_count, 0) AS followers_count,
-        COALESCE(follow_counts.following_count, 0) AS following_count
-    FROM users
-    LEFT JOIN follow_counts ON follow_counts.user_uuid = users.uuid
-    WHERE lower(users.handle COLLATE "C") = lower($3 COLLATE "C")
-),
-feed AS (
-    SELECT {COLUMNS}
-    FROM live_activities AS activities
-    JOIN users ON users.uuid = activities.user_uuid
-    WHERE
-        activities.user_uuid = (SELECT profile.uuid FROM profile)
-        AND activities.reply_to_activity_uuid IS NULL
-        AND (activities.created_at, activities.uuid) < ($1, $2)
-    ORDER BY activities.created_at DESC, activities.uuid DESC
-    LIMIT 20
-),
-page AS (SELECT {PAGE} FROM feed)
-SELECT
-    json_build_object('profile', profile, 'activities', page.json) AS json,
-    page.created_at,
-    page.uuid
-FROM profile CROSS JOIN page
-"""
-VIEWER = "SELECT users.uuid FROM users WHERE users.cognito_user_id = $1"
-CREATE = f"""
-WITH activities AS (
-    INSERT INTO activities (user_uuid, message, mentions, expires_at)
-    VALUES (
-        $1,
-        $2,
-        ARRAY(
-            SELECT users.uuid FROM users
-            WHERE lower(users.handle COLLATE "C") = ANY ($3::text[]) AND users.uuid <> $1
-        ),
-        now() + $4::interval
-    )
-    RETURNING *
-),
-activity AS (
-    SELECT {COLUMNS} FROM activities JOIN users ON users.uuid = activities.user_uuid
-)
-SELECT row_to_json(activity) FROM activity
-"""
 FIRST = (datetime(9999, 12, 31, tzinfo=UTC), UUID(int=2**128 - 1))
+OLDEST = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 TTL = {
     "30-days": timedelta(days=30),
     "7-days": timedelta(days=7),
@@ -130,6 +57,9 @@ CLAIMS = jwt.JWTClaimsRegistry(
     token_use={"essential": True, "value": "access"},
 )
 JSON = "application/json"
+# The plans are the same for all parameters, and planning anew takes longer than some of the reads.
+GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
+Sub = tuple[str, ...]
 
 
 class NewActivity(BaseModel):
@@ -147,10 +77,16 @@ class NewActivity(BaseModel):
         return ttl
 
 
+class Marker(BaseModel):
+    """Body of a request to mark notifications as read."""
+
+    until: datetime
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open a pool for each process, by PGHOST, PGUSER and the like."""
-    async with asyncpg.create_pool(min_size=8, max_size=8) as pool:
+    async with asyncpg.create_pool(min_size=8, max_size=8, server_settings=GENERIC_PLANS) as pool:
         app.state.pool = pool
         yield
 
@@ -159,57 +95,124 @@ app = FastAPI(lifespan=lifespan)
 
 
 async def place(cursor: str | None = None) -> tuple[datetime, UUID]:
-    """Where the page begins."""
-    if cursor is None:
-        return FIRST
+    """Return where the page begins."""
+    return position(cursor) if cursor else FIRST
+
+
+async def reply_place(cursor: str | None = None) -> tuple[datetime, UUID]:
+    """Return where the page begins, the oldest row first."""
+    return position(cursor) if cursor else OLDEST
+
+
+def position(cursor: str) -> tuple[datetime, UUID]:
+    """Return the position of a cursor."""
     created_at, uuid = cursor.split(",")
     return datetime.fromisoformat(created_at), UUID(uuid)
 
 
-async def viewer(bearer: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> UUID:
-    """Return the current user."""
+def verified_sub(token: str) -> str:
+    """Return the claim `sub` of a token."""
     try:
-        claims = jwt.decode(bearer.credentials, KEYS, algorithms=["RS256"]).claims
+        claims = jwt.decode(token, KEYS, algorithms=["RS256"]).claims
         CLAIMS.validate(claims)
     except (JoseError, ValueError) as error:
         raise HTTPException(401) from error
-    uuid: UUID | None = await app.state.pool.fetchval(VIEWER, claims["sub"])
+    return str(claims["sub"])
+
+
+async def reader(bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> Sub:
+    """Return the claim `sub` as the last parameter of a statement, and no parameter of an anonymous request."""
+    with suppress(HTTPException):
+        return (verified_sub(bearer.credentials),) if bearer else ()
+    return ()
+
+
+async def viewer(bearer: Annotated[HTTPAuthorizationCredentials, Depends(HTTPBearer())]) -> UUID:
+    """Return the current user."""
+    uuid: UUID | None = await app.state.pool.fetchval(VIEWER, verified_sub(bearer.credentials))
     if uuid is None:
         raise HTTPException(401)
     return uuid
 
 
 Place = Annotated[tuple[datetime, UUID], Depends(place)]
+ReplyPlace = Annotated[tuple[datetime, UUID], Depends(reply_place)]
+Reader = Annotated[Sub, Depends(reader)]
 Viewer = Annotated[UUID, Depends(viewer)]
 
 
 def send(path: str, row: Any) -> Response:
     """Return a page, and the link to the next."""
+    if row is None:
+        raise HTTPException(404)
     response = Response(row["json"], media_type=JSON)
     if row["uuid"]:
         cursor = quote(f"{row['created_at'].isoformat()},{row['uuid']}")
-        response.headers["Link"] = f'<{path}?cursor={cursor}>; rel="next"'
+        response.headers["Link"] = f'<{path}cursor={cursor}>; rel="next"'
     return response
 
 
+def send_object(json: str | None) -> Response:
+    """Return an object."""
+    if json is None:
+        raise HTTPException(404)
+    return Response(json, media_type=JSON)
+
+
 @app.get("/api/activities/home")
-async def home(place: Place) -> Response:
-    """Everyone's live activities."""
-    return send("/api/activities/home", await app.state.pool.fetchrow(HOME, *place))
+async def home(place: Place, reader: Reader) -> Response:
+    """Return everyone's live activities."""
+    return send("?", await app.state.pool.fetchrow(HOME[bool(reader)], *place, *reader))
+
+
+@app.get("/api/activities/following")
+async def following(place: Place, viewer: Viewer) -> Response:
+    """Return the activities and reposts of the current user and of those whom the user follows."""
+    return send("?", await app.state.pool.fetchrow(FOLLOWING, *place, viewer))
 
 
 @app.get("/api/activities/@{handle}")
-async def user(handle: str, place: Place) -> Response:
-    """Return a user and their live activities."""
-    row = await app.state.pool.fetchrow(USER, *place, handle)
-    if row is None:
-        raise HTTPException(404)
-    return send(f"/api/activities/@{handle}", row)
+async def user(handle: str, place: Place, reader: Reader, *, reposts: bool = False) -> Response:
+    """Return a user and their live activities, with `reposts=true` also what they reposted."""
+    statement, path = (USER_WITH_REPOSTS, "?reposts=true&") if reposts else (USER, "?")
+    return send(path, await app.state.pool.fetchrow(statement[bool(reader)], *place, handle, *reader))
+
+
+@app.get("/api/activities/@{handle}/status/{uuid}")
+async def thread(handle: str, uuid: UUID, place: ReplyPlace, reader: Reader) -> Response:
+    """Return an activity and its live replies."""
+    return send("?", await app.state.pool.fetchrow(THREAD[bool(reader)], *place, uuid, handle, *reader))
 
 
 @app.post("/api/activities")
 async def create(author: Viewer, activity: NewActivity) -> Response:
     """Publish an activity."""
     mentioned = sorted({handle.lower() for handle in MENTION.findall(activity.message)})
-    made = await app.state.pool.fetchval(CREATE, author, activity.message, mentioned, TTL[activity.ttl])
-    return Response(made, media_type=JSON)
+    ttl = TTL[activity.ttl]
+    return send_object(await app.state.pool.fetchval(CREATE, author, activity.message, mentioned, ttl))
+
+
+@app.put("/api/activities/{uuid}/like")
+async def like(uuid: UUID, viewer: Viewer) -> Response:
+    """Like an activity."""
+    async with app.state.pool.acquire() as connection:
+        await connection.execute(LIKE, viewer, uuid)
+        return send_object(await connection.fetchval(LIKED, viewer, uuid))
+
+
+@app.get("/api/notifications")
+async def notifications(place: Place, viewer: Viewer) -> Response:
+    """Return replies, mentions, likes, reposts and follows by others."""
+    return send("?", await app.state.pool.fetchrow(NOTIFICATIONS, *place, viewer))
+
+
+@app.get("/api/notifications/unread")
+async def unread(viewer: Viewer) -> Response:
+    """Return the number of unread notifications."""
+    return send_object(await app.state.pool.fetchval(UNREAD, viewer))
+
+
+@app.put("/api/notifications/read")
+async def read(viewer: Viewer, marker: Marker) -> Response:
+    """Mark notifications as read."""
+    return send_object(await app.state.pool.fetchval(READ, viewer, marker.until))
