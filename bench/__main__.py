@@ -5,13 +5,13 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 
 from bench.comparison import Schedule
-from bench.data import postgres_version
 from bench.install import install
 from bench.report import Findings, load, section, write
 from bench.scaling import scaling
 from bench.scenarios import COMPARISONS
 from bench.worker import worker
 from harness.commands import is_autogrouping, machine, parse, tell
+from harness.postgres import postgres_version
 from ops import command, dev_keys
 from ops.command import ROOT, Database, open_database, run
 

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import isnan
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import urllib3
 
-from bench.chart import Bar
-from bench.data import postmaster
 from bench.requests import sample
-from bench.servers import BARE, CRUDDUR, EACH, Server, check, environment, request_lines, running
+from bench.servers import BARE, CRUDDUR, EACH, Server, check, count_lines, environment, running
+from harness.chart import Bar
 from harness.collector import collector_process
 from harness.commands import tell
 from harness.figures import Figure
-from harness.postgres import unpurged
+from harness.postgres import postmaster, unpurged
 from harness.processes import CLEAN
 from harness.wrk import Request, Run, Sample, pgbench, wrk
 from lib.conninfo import conninfo
@@ -52,44 +52,40 @@ class Candidate(NamedTuple):
     requests: Sequence[Request] = ()
     script: str = ""
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """The name and the dress."""
-        return self.name, self.dress
-
 
 @dataclass
 class Comparison:
-    """Samples by name, dress and connections, one a round. The log lines and the traces that were lost of a candidate."""
+    """Samples by name, dress and connections, one a round, and what of this service's log and traces was lost."""
 
     samples: dict[tuple[str, str, int], list[Sample]]
-    lost_lines: Counter[tuple[str, str]] = field(default_factory=Counter)
-    lost_traces: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
 
-    def add(self, key: tuple[str, str], connections: int, sample: Sample) -> None:
+    def add(self, name: str, dress: str, connections: int, sample: Sample) -> None:
         """Add the sample of a run."""
-        self.samples[*key, connections].append(sample)
+        self.samples[name, dress, connections].append(sample)
         if sample.faults:
-            tell(f"{', '.join(key)}, {connections} connections, is void: {sample.faults}")
+            tell(f"{name}, {dress}, {connections} connections, is void: {sample.faults}")
+
+    def count_lost(self, dress: str, requests: int, log: Path, traces: int) -> None:
+        """Count what is missing of a session's requests. Requests that a run's end cut off have lines and traces too."""
+        self.lost[f"log lines lost, {dress}"] += max(0, requests - count_lines(log, b'"status":'))
+        # The SDK's message, at most one a minute.
+        self.lost[f"messages of dropped spans, {dress}"] += count_lines(log, b"Queue full, dropping")
+        if dress == EACH:
+            self.lost[f"traces lost, {dress}"] += max(0, requests - traces)
+
+    def losses(self) -> list[Figure]:
+        """Return the losses. None is wanted."""
+        return [Figure(what, "0", f"{count:,}", count == 0) for what, count in self.lost.items()]
 
     def ratios(self, dress: str, one: str, other: str) -> list[float | None]:
         """Return the ratio of two candidates' rates in a dress for each number of connections."""
         return [ratio(*(self.samples[name, dress, number] for name in (one, other))) for number in CONNECTIONS]
 
-    def losses(self) -> list[Figure]:
-        """Return how many log lines and traces of this service's requests were lost, by its dress."""
-        lost = [("log lines", dress, self.lost_lines[CRUDDUR.name, dress]) for dress in self.dresses() if dress != BARE]
-        lost += [("traces", dress, self.lost_traces[CRUDDUR.name, dress]) for dress in self.dresses() if dress == EACH]
-        return [Figure(f"{what} lost, {dress}", "0", f"{count:,}", count == 0) for what, dress, count in lost]
-
-    def dresses(self) -> list[str]:
-        """Return the dresses in the order of the candidates."""
-        return list(dict.fromkeys(dress for _, dress, _ in self.samples))
-
     def bars(self, panel: str) -> list[Bar]:
-        """Return the requests a second as bars of the chart, a panel for each dress."""
+        """Return the requests a second as bars of the chart, a panel for each dress. Without a panel there are none."""
         bars = []
-        for (name, dress, number), samples in self.samples.items():
+        for (name, dress, number), samples in self.samples.items() if panel else ():
             is_void = any(sample.faults for sample in samples)
             value, text = (0, "void") if is_void else (median(each.rate for each in samples), figures(samples)[0])
             bars.append(Bar(f"{panel}, {dress}, requests a second", name, f"{number} connections", value, text))
@@ -97,19 +93,14 @@ class Comparison:
 
     def table(self) -> list[list[str]]:
         """Return the medians over the rounds, and how far the rounds differ."""
-        return [
-            ["server", "dress", "connections", *COLUMNS, "rounds differ by"],
-            *(
-                [name, dress, str(number), *figures(runs), f"{spread(runs):.0%}"]
-                for (name, dress, number), runs in self.samples.items()
-            ),
-        ]
+        heading = ["server", "dress", "connections", *COLUMNS, "rounds differ by"]
+        return [heading, *([*map(str, key), *figures(runs), spread(runs)] for key, runs in self.samples.items())]
 
 
-def spread(samples: Sequence[Sample]) -> float:
-    """Return how far the highest rate of the rounds is above the lowest, as a share of it."""
+def spread(samples: Sequence[Sample]) -> str:
+    """Return how far the highest rate of the rounds is above the lowest."""
     rates = [sample.rate for sample in samples]
-    return max(rates) / max(min(rates), 1) - 1
+    return f"{max(rates) / min(rates) - 1:.0%}" if all(rates) else ""
 
 
 def ratio(ones: Sequence[Sample], others: Sequence[Sample]) -> float | None:
@@ -129,40 +120,33 @@ def figures(samples: Sequence[Sample]) -> list[str]:
 
 def compare(database: Database, candidates: Sequence[Candidate], schedule: Schedule) -> Comparison:
     """Check the responses of all candidates, and measure them by turns. Each round begins with another."""
-    comparison = Comparison({(*each.key, number): [] for each in candidates for number in CONNECTIONS})
+    comparison = Comparison({(each.name, each.dress, number): [] for each in candidates for number in CONNECTIONS})
     with unpurged(conninfo(database.url)):
-        check_all(database, candidates)
+        with collector_process() as url, running(CRUDDUR, database, name="reference") as reference:
+            for candidate in candidates:
+                if candidate.server:
+                    with running(candidate.server, database, candidate.dress, url) as service:
+                        check(service, reference, sample(candidate.requests))
         for n in range(schedule.rounds):
             start = n % len(candidates)
             for candidate in (*candidates[start:], *candidates[:start]):
-                tell(f"round {n + 1} of {schedule.rounds}: {', '.join(candidate.key)}")
+                tell(f"round {n + 1} of {schedule.rounds}: {candidate.name}, {candidate.dress}")
                 measure(comparison, database, candidate, schedule.seconds, n)
     return comparison
 
 
-def check_all(database: Database, candidates: Sequence[Candidate]) -> None:
-    """Raise `CommandError` unless all servers give the same responses."""
-    with collector_process() as url, running(CRUDDUR, database, name="reference") as reference:
-        for candidate in candidates:
-            if candidate.server:
-                with running(candidate.server, database, candidate.dress, url) as service:
-                    check(service, reference, sample(candidate.requests))
-
-
 def measure(comparison: Comparison, database: Database, candidate: Candidate, seconds: int, n: int) -> None:
-    """Add the samples of a round, and what was lost of its log and traces, which are whole once the server has ended."""
+    """Add the samples of a round. The server's log and traces are whole once it has ended."""
+    postgres, (name, server, dress, requests, script) = postmaster(database), candidate
     runs = [Run(CONNECTIONS[0], WARM_UP_SECONDS, n), *(Run(number, seconds, n) for number in CONNECTIONS)]
-    postgres = postmaster(database)
-    if candidate.server is None:
-        environ = CLEAN | environment(database)
-        samples = [pgbench(environ, postgres, candidate.script, run) for run in runs]
+    if server is None:
+        samples = [pgbench(CLEAN | environment(database), postgres, script, run) for run in runs]
     else:
-        with nullcontext("") if candidate.dress == BARE else collector_process() as url:
-            with running(candidate.server, database, candidate.dress, url) as service:
-                samples = [wrk(service, postgres, candidate.requests, run) for run in runs]
-            requests, lines = sum(each.requests for each in samples), request_lines(service.log)
+        with collector_process() if dress != BARE else nullcontext("") as url:
+            with running(server, database, dress, url) as service:
+                samples = [wrk(service, postgres, requests, run) for run in runs]
             traces = int(urllib3.request("GET", url).data) if url else 0
-        comparison.lost_lines[candidate.key] += max(0, requests - lines)
-        comparison.lost_traces[candidate.key] += max(0, requests - traces)
+        if server == CRUDDUR and dress != BARE:
+            comparison.count_lost(dress, sum(each.requests for each in samples), service.log, traces)
     for run, each in zip(runs[1:], samples[1:], strict=True):
-        comparison.add(candidate.key, run.connections, each)
+        comparison.add(name, dress, run.connections, each)

@@ -10,13 +10,12 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from harness.commands import tell
-from harness.processes import command_name, parent
 from lib.checks import SCHEMA
 from lib.conninfo import conninfo
 from lib.db import Db
 from lib.pool import Connection, configure_connection
 from lib.text import fold
-from ops.command import Database, is_local
+from ops.command import Database
 from ops.create_database import ROLE, create
 from ops.drop_database import drop
 from ops.fake_data import Activity, Size, fake_data
@@ -126,18 +125,3 @@ def as_service(database: Database) -> Iterator[Db]:
     with Connection.connect(url, autocommit=True, prepare_threshold=0) as connection:
         configure_connection(connection)
         yield Db(lambda: nullcontext(connection))
-
-
-def postmaster(database: Database) -> int | None:
-    """Return the process of the database's server, if that is on this machine."""
-    with database.connect() as connection:
-        session = connection.info.backend_pid
-        if is_local(connection.info.hostaddr) and "postgres" in command_name(session):
-            return parent(session)
-    return None
-
-
-def postgres_version(server: Database) -> str:
-    """Return the major version of the server."""
-    with server.connect("postgres") as connection:
-        return str(connection.info.server_version // 10_000)

@@ -1,16 +1,17 @@
 """Write findings as Markdown: on the terminal, and in docs/performance.md between two marks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from bench.chart import TITLE, Bar, chart
+from harness.chart import Bar, chart
 from harness.figures import HEADING, Figure
 from harness.markdown import replaced, table
 
 PROGRAM = "bin/bench"
+TITLE = "Requests a second of each server, and the time of a read as the table grows"
 
 
 class Findings(NamedTuple):
@@ -21,22 +22,6 @@ class Findings(NamedTuple):
     table: list[list[str]]
     ratios: list[Figure]
     bars: list[Bar]
-
-
-def at_least(name: str, limit: float, values: Sequence[float | None]) -> Figure:
-    """Compare ratios with a lower limit. None is a void figure, which reaches no limit."""
-    return Figure(name, f"≥ {limit:g}", text(values), all(value is not None and value >= limit for value in values))
-
-
-def at_most(name: str, limit: float, values: Sequence[float | None], unit: str = "") -> Figure:
-    """Compare ratios, or figures in `unit`, with an upper limit."""
-    reached = all(value is not None and value <= limit for value in values)
-    return Figure(name, f"≤ {limit:g}{unit}", text(values) + unit, reached)
-
-
-def text(values: Sequence[float | None]) -> str:
-    """Format figures for a table."""
-    return " and ".join("void" if value is None else f"{value:.2f}" for value in values)
 
 
 def load(path: Path) -> dict[str, Findings]:
@@ -53,7 +38,7 @@ def section(findings: Findings) -> str:
 def write(findings: Mapping[str, Findings], machine: str, document: Path) -> None:
     """Write all findings into the document between its marks, and draw the chart beside it."""
     picture = document.with_suffix(".svg")
-    picture.write_text(chart([bar for each in findings.values() for bar in each.bars]))
+    picture.write_text(chart(TITLE, [bar for each in findings.values() for bar in each.bars]))
     sections = "\n\n".join(section(each) for each in findings.values())
     block = f"{machine}\n\n![{TITLE}]({picture.name})\n\n{sections}"
     document.write_text(replaced(document.read_text(), PROGRAM, block))

@@ -7,11 +7,12 @@ from statistics import median
 from threading import BoundedSemaphore
 from timeit import timeit
 
-from bench.chart import Bar
 from bench.comparison import Schedule
 from bench.data import COMMON, LARGE, RARE, SMALL, as_service, get_or_create, get_or_create_expired
-from bench.report import Findings, at_most
+from bench.report import Findings
+from harness.chart import Bar
 from harness.commands import tell
+from harness.figures import at_most
 from lib.db import Db
 from lib.pagination import FIRST_PAGE, Cursor, Keyset, PageRequest
 from ops.command import Database

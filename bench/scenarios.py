@@ -1,15 +1,20 @@
 """The comparisons: candidates on the same data, and the wanted ratios of their rates."""
 
+import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from bench import requests
 from bench.comparison import CONNECTIONS, Candidate, Schedule, compare
 from bench.data import READS, clone, get_or_create, named
-from bench.report import Findings, at_least
+from bench.report import Findings
+from bench.requests import DRAWN, SIGNED_IN, signed_in
 from bench.servers import BARE, CRUDDUR, EACH, FASTAPI, FASTIFY, JOURNAL, TENTH, Server
 from harness.commands import is_autogrouping
+from harness.environment import HOME_FEED
+from harness.figures import at_least
 from harness.wrk import Request, pgbench_script
 from lib.pagination import NEWEST
 from lib.queries import PagedQuery, page_statement
@@ -19,7 +24,7 @@ from services.home_activities import HOME
 from services.user_activities import USER
 
 PGBENCH = "pgbench"
-PEOPLE, BY_USERS = f"{READS.users:,} people", f" By {requests.SIGNED_IN:,} people, picked at random."
+PEOPLE = f"{READS.users:,} people"
 COMMIT = "SELECT current_setting('fsync'), current_setting('synchronous_commit')"
 
 
@@ -34,17 +39,15 @@ class Target(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """A comparison: servers in each of the dresses, and pgbench if it has a script; their requests; wanted ratios."""
+    """A comparison: servers in each of the dresses, and Postgres alone; wanted ratios; a panel of the chart."""
 
     title: str
     requests: Callable[[Database], list[Request]]
     servers: Sequence[Server] = (CRUDDUR, FASTAPI)
     dresses: Sequence[str] = (TENTH,)
     targets: Sequence[Target] = ()
-    # A panel of the chart, and a note on the method.
     panel: str = ""
-    note: str = ""
-    script: str = ""
+    alone: Sequence[Candidate] = ()
     is_writing: bool = False
 
     def run(self, server: Database, schedule: Schedule) -> Findings:
@@ -53,27 +56,21 @@ class Scenario(NamedTuple):
         database = named(server, "bench_writes") if self.is_writing else reads
         if self.is_writing:
             clone(reads, database)
-        result = compare(database, self.candidates(self.requests(database)), schedule)
-        with database.connect() as connection:
-            commit = " and ".join(*connection.execute(COMMIT))
+        sent = self.requests(database)
+        candidates = [Candidate(each.name, each, dress, sent) for dress in self.dresses for each in self.servers]
+        result = compare(database, [*candidates, *self.alone], schedule)
+        users = len({each.token for each in sent if each.token})
+        notes = [method(schedule), *([f"Tokens of {users:,} people, picked at random."] if users else [])]
         if self.is_writing:
+            with database.connect() as connection:
+                commit = " and ".join(*connection.execute(COMMIT))
+            notes.append(f"fsync and synchronous_commit are {commit}.")
             drop(database)
         ratios = [
-            at_least(
-                f"{each.one} against {each.other}, {each.dress}",
-                each.ratio,
-                result.ratios(each.dress, each.one, each.other)[: each.figures],
-            )
-            for each in self.targets
+            at_least(f"{one} against {other}, {dress}", least, result.ratios(dress, one, other)[:figures])
+            for dress, other, least, one, figures in self.targets
         ]
-        note = f"{self.note} fsync and synchronous_commit are {commit}." if self.is_writing else self.note
-        bars = result.bars(self.panel) if self.panel else []
-        return Findings(self.title, method(schedule) + note, result.table(), ratios + result.losses(), bars)
-
-    def candidates(self, sent: Sequence[Request]) -> list[Candidate]:
-        """Return the servers in each dress, and pgbench."""
-        raced = [Candidate(each.name, each, dress, sent) for dress in self.dresses for each in self.servers]
-        return [*raced, *([Candidate(PGBENCH, script=self.script)] if self.script else [])]
+        return Findings(self.title, " ".join(notes), result.table(), ratios + result.losses(), result.bars(self.panel))
 
 
 def method(schedule: Schedule) -> str:
@@ -84,18 +81,18 @@ def method(schedule: Schedule) -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}: {rounds}, with {connections} connections{autogroup}."
 
 
-def script(feed: PagedQuery, **values: str) -> str:
-    """Return pgbench's script for the first page of a feed. Values that all requests share are constants of it."""
+def pgbench(feed: PagedQuery, **values: str) -> Candidate:
+    """Return pgbench with the first page of a feed. Values that all requests share are constants of its statement."""
     keyset = {"created_at": f"'{NEWEST.created_at}'::timestamptz", "uuid": f"'{NEWEST.uuid}'::uuid"}
     statement = pgbench_script(page_statement(feed, feed.order, is_default_limit=True), **keyset, **values)
-    return f"\\set n random(1, {READS.users})\n{statement}"
+    return Candidate(PGBENCH, script=f"\\set n random(1, {READS.users})\n{statement}")
 
 
 COMPARISONS = {
     # Each request is for another profile, so that every one goes to the database.
     "profiles": Scenario(
         f"Profiles of {PEOPLE}, picked at random",
-        requests.profiles,
+        lambda _: list(map(Request, requests.PROFILES)),
         (CRUDDUR, FASTAPI, FASTIFY, JOURNAL),
         (BARE, TENTH, EACH),
         [
@@ -105,11 +102,11 @@ COMPARISONS = {
             *(Target(EACH, FASTAPI.name, 1), Target(EACH, FASTIFY.name, 0.45)),
         ],
         panel="Profiles",
-        script=script(USER, handle="('person_' || :n)"),
+        alone=[pgbench(USER, handle="('person_' || :n)")],
     ),
     "zipf": Scenario(
         f"Profiles of {PEOPLE}, by a Zipf distribution (s = {requests.ZIPF})",
-        requests.popular_profiles,
+        lambda _: list(map(Request, requests.zipf(requests.PROFILES, random.Random(1)))),
         (CRUDDUR, FASTAPI, FASTIFY),
         targets=[Target(TENTH, FASTAPI.name, 2)],
         panel="Profiles by Zipf",
@@ -118,7 +115,7 @@ COMPARISONS = {
     # 0.32 and 0.19 of pgbench's rate. A peer with less than nine tenths of that is set up wrongly.
     "home": Scenario(
         "The home feed, a visitor's first page",
-        requests.first_page,
+        lambda _: [Request(HOME_FEED)],
         (CRUDDUR, FASTAPI, FASTIFY),
         (BARE, TENTH),
         [
@@ -127,20 +124,19 @@ COMPARISONS = {
             Target(BARE, PGBENCH, 0.17, FASTAPI.name, figures=1),
         ],
         panel="Home feed",
-        script=script(HOME),
+        alone=[pgbench(HOME)],
     ),
-    "signed-in": Scenario("The home feed, signed in", requests.home, note=BY_USERS),
-    "following": Scenario("The personal home", requests.signed_in("/api/activities/following"), note=BY_USERS),
-    "thread": Scenario("An activity and its replies", requests.threads),
-    "notifications": Scenario("Notifications", requests.signed_in(requests.NOTIFICATIONS), note=BY_USERS),
-    "like": Scenario("A like", requests.likes, note=BY_USERS, is_writing=True),
+    "signed-in": Scenario("The home feed, signed in", partial(signed_in, "first page", SIGNED_IN)),
+    "following": Scenario("The personal home", partial(signed_in, "following", SIGNED_IN)),
+    "thread": Scenario("An activity and its replies, signed in", partial(signed_in, "thread", DRAWN)),
+    "notifications": Scenario("Notifications", partial(signed_in, "notifications", SIGNED_IN)),
+    "like": Scenario("Liking an activity", partial(signed_in, "like", DRAWN), is_writing=True),
     # The token is verified, and the activity is on the disk before the response.
     "posting": Scenario(
         "Posting an activity",
-        requests.posts,
+        partial(signed_in, "post", SIGNED_IN),
         targets=[Target(TENTH, FASTAPI.name, 1.2)],
         panel="Posting",
-        note=BY_USERS,
         is_writing=True,
     ),
     "mixed": Scenario(
@@ -148,7 +144,6 @@ COMPARISONS = {
         requests.mixed,
         targets=[Target(TENTH, FASTAPI.name, 1.3)],
         panel="Mixed load",
-        note=" Half of the visits are anonymous, half signed in.",
         is_writing=True,
     ),
 }

@@ -48,8 +48,6 @@ DRESSES = {
     TENTH: {**PRODUCTION, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"},
     EACH: PRODUCTION,
 }
-# The start of the status in a request's line of the log.
-STATUS = b'"status":'
 
 
 def dressed(server: Server) -> Server:
@@ -60,25 +58,20 @@ def dressed(server: Server) -> Server:
 
 @contextmanager
 def running(
-    server: Server,
-    database: Database,
-    dress: str = BARE,
-    collector_url: str = "",
-    name: str = "server",
-    **settings: str,
+    server: Server, database: Database, dress: str = BARE, url: str = "", name: str = "server", **settings: str
 ) -> Iterator[Running]:
-    """Run the server in a dress while this lasts, from its first feed on. `name` is the log's."""
+    """Run the server in a dress while this lasts, from its first 200 on. `url` is the collector's, `name` its log's."""
     command = (server if dress == BARE else dressed(server)).command
-    export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector_url} if dress != BARE else {}
-    words = {**environment(database), **DRESSES[dress], **export, **settings}
+    export = {"OTEL_EXPORTER_OTLP_ENDPOINT": url} if dress != BARE else {}
+    words = environment(database) | DRESSES[dress] | export | settings
     with serving(service_url(database), command, name=name, **words) as service:
         yield service
 
 
-def request_lines(log: Path) -> int:
-    """Return the number of requests in a server's log."""
+def count_lines(log: Path, text: bytes) -> int:
+    """Return the number of lines of a log with that text."""
     with log.open("rb") as lines:
-        return sum(STATUS in line for line in lines)
+        return sum(text in line for line in lines)
 
 
 def environment(database: Database) -> dict[str, str]:

@@ -18,11 +18,11 @@ from psycopg.rows import TupleRow
 
 from harness.certificates import DAY, Identity, signed
 from harness.ports import HOST, free_port
-from harness.processes import is_alive, launch, output, tree
+from harness.processes import command_name, is_alive, launch, output, parent, tree
 from harness.waiting import poll, wait_until
 from lib.command_errors import CommandError
 from lib.purge import LOCK
-from ops.command import data_dir
+from ops.command import Database, data_dir, is_local
 from ops.embedded import OWNER, bin_dir, unprivileged_command
 
 NAME = "cruddur"
@@ -216,6 +216,21 @@ def rows(url: str, statement: str, parameters: Sequence[object] | None = None) -
         cursor = connection.execute(statement.encode(), parameters)
         # The description of `SELECT FROM` is empty, and that of a statement without rows None.
         return [] if cursor.description is None else cursor.fetchall()
+
+
+def postmaster(database: Database) -> int | None:
+    """Return the process of the database's server, if that is on this machine."""
+    with database.connect() as connection:
+        session = connection.info.backend_pid
+        if is_local(connection.info.hostaddr) and "postgres" in command_name(session):
+            return parent(session)
+    return None
+
+
+def postgres_version(server: Database) -> str:
+    """Return the major version of the server."""
+    with server.connect("postgres") as connection:
+        return str(connection.info.server_version // 10_000)
 
 
 @contextmanager

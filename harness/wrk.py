@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
@@ -20,6 +22,8 @@ from ops import embedded
 
 LUA = Path(__file__).with_name("wrk.lua")
 TIMEOUT = "10s"
+# The connections of `send_each` and `send_many`.
+SENDERS = 16
 # A figure that does not apply, or that this machine does not show.
 NONE = float("nan")
 
@@ -140,6 +144,23 @@ def pgbench_script(statement: bytes, **values: str) -> str:
     """Return the service's statement for pgbench, each parameter replaced by its expression in `values`."""
     named = re.sub(r"%\((\w+)\)s", lambda parameter: values[parameter[1]], statement.decode())
     return f"{named.replace('%%', '%')};\n"
+
+
+def send_each(service: Running, requests: Sequence[Request]) -> None:
+    """Send each request once. Raises `CommandError` unless all responses are 200."""
+    with urllib3.PoolManager(maxsize=SENDERS) as http, ThreadPoolExecutor(SENDERS) as threads:
+        statuses = set(threads.map(lambda request: request.send(http, service.url).status, requests))
+    if statuses != {HTTPStatus.OK}:
+        raise CommandError(f"the service responds with {statuses}")
+
+
+def send_many(service: Running, requests: Sequence[Request], count: int) -> None:
+    """Send at least `count` requests, picked at random. Raises `CommandError` when one fails."""
+    while count > 0:
+        sample = wrk(service, None, requests, Run(SENDERS, seconds=5, seed=count))
+        if sample.faults or not sample.requests:
+            raise CommandError(f"the service fails: {sample.faults or 'no response'}")
+        count -= sample.requests
 
 
 class Burst(NamedTuple):

@@ -1,19 +1,25 @@
 """The reports of bin/bench: parsing, ratios, limits and the document. No test measures speed."""
 
 import os
+import random
 import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from xml.dom.minidom import parseString
 
 import pytest
 import urllib3
 
-from bench.chart import TITLE, Bar, chart
-from bench.comparison import Comparison, figures, ratio
-from bench.report import PROGRAM, Findings, at_least, at_most, load, write
-from bench.servers import CRUDDUR, FASTAPI, JOURNAL, Server, dressed
+from bench import requests
+from bench.comparison import Comparison, figures, ratio, spread
+from bench.report import PROGRAM, TITLE, Findings, load, write
+from bench.scenarios import COMPARISONS
+from bench.servers import BARE, CRUDDUR, EACH, FASTAPI, JOURNAL, TENTH, Server, check, dressed
+from harness.chart import Bar, chart
+from harness.figures import at_least, at_most
 from harness.markdown import marks, replaced, table
-from harness.processes import cpu_seconds, tree
+from harness.processes import Running, cpu_seconds, tree
 from harness.stubs import StubRequest, StubResponse, http_stub
 from harness.wrk import Request, Sample, pgbench_script, read_pgbench, read_wrk
 from lib.command_errors import CommandError
@@ -51,9 +57,10 @@ def test_pgbench_runs_the_services_own_statement() -> None:
     assert pgbench_text.endswith(";\n")
 
 
-def test_request_with_a_body_is_a_post() -> None:
-    assert Request("/api/activities/home").line() == "GET\t/api/activities/home\t\t"
-    assert Request("/api/activities", "token", "{}").line() == "POST\t/api/activities\ttoken\t{}"
+def test_request_is_a_line_of_method_path_token_etag_and_body() -> None:
+    assert Request("/api/activities/home").line() == "GET\t/api/activities/home\t\t\t"
+    assert Request("/api/activities", "token", "{}", "POST").line() == "POST\t/api/activities\ttoken\t\t{}"
+    assert Request("/like", "token", method="PUT", etag='"1"').line() == 'PUT\t/like\ttoken\t"1"\t'
 
 
 def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
@@ -63,16 +70,134 @@ def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert ratio(ours, theirs) == 1.0
 
 
-def test_failed_request_voids_its_figure() -> None:
-    comparison = Comparison({(name, number): [] for name in ("ours", "theirs") for number in (16, 64)})
-    for number in (16, 64):
-        comparison.add("ours", number, FOUND)
-        comparison.add("theirs", number, FOUND._replace(faults="1 not 200" if number == 64 else ""))
+def test_spread_is_the_highest_rate_against_the_lowest() -> None:
+    assert spread([FOUND._replace(rate=rate) for rate in (100.0, 125.0, 110.0)]) == "25%"
+    assert spread([FOUND, FOUND._replace(rate=0.0)]) == ""
 
-    assert comparison.ratios("ours", "theirs") == [1.0, None]
-    assert comparison.table()[4][:3] == ["theirs", "64", "void: 1 not 200"]
+
+def test_failed_request_voids_its_figure() -> None:
+    comparison = Comparison({(name, BARE, number): [] for name in ("ours", "theirs") for number in (16, 64)})
+    for number in (16, 64):
+        comparison.add("ours", BARE, number, FOUND)
+        comparison.add("theirs", BARE, number, FOUND._replace(faults="1 not 200" if number == 64 else ""))
+
+    assert comparison.ratios(BARE, "ours", "theirs") == [1.0, None]
+    assert comparison.table()[4][:4] == ["theirs", BARE, "64", "void: 1 not 200"]
     assert [bar.text for bar in comparison.bars("Feeds")] == ["200", "200", "200", "void"]
-    assert not at_least("feeds", 0.5, comparison.ratios("ours", "theirs")).is_reached
+    assert not at_least("feeds", 0.5, comparison.ratios(BARE, "ours", "theirs")).is_reached
+
+
+def test_dresses_are_compared_within_themselves() -> None:
+    comparison = Comparison({(name, dress, 16): [] for name in ("ours", "theirs") for dress in (BARE, TENTH)})
+    for dress, rate in ((BARE, 100.0), (TENTH, 300.0)):
+        comparison.add("ours", dress, 16, FOUND._replace(rate=rate))
+        comparison.add("theirs", dress, 16, FOUND._replace(rate=200.0))
+
+    table = {tuple(row[:2]): row for row in comparison.table()}
+    assert table["ours", TENTH][3] == "300"
+    assert {bar.panel for bar in comparison.bars("Feeds")} == {f"Feeds, {d}, requests a second" for d in (BARE, TENTH)}
+
+
+def test_lost_log_lines_and_traces_are_counted(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text('{"status": 200}\nstarted\n{"status":200}\n{"message": "Queue full, dropping Span."}\n')
+    comparison = Comparison({})
+
+    comparison.count_lost(TENTH, 5, log, 0)
+    comparison.count_lost(EACH, 2, log, 1)
+
+    assert [row.measured for row in comparison.losses()] == ["3", "1", "0", "1", "1"]
+    assert [row.what for row in comparison.losses() if row.is_reached] == [f"log lines lost, {EACH}"]
+
+
+def test_more_lines_than_requests_are_no_loss_and_pay_for_none(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text('{"status": 200}\n' * 5)
+    comparison = Comparison({})
+
+    comparison.count_lost(TENTH, 3, log, 0)
+    comparison.count_lost(TENTH, 6, log, 0)
+
+    assert comparison.losses()[0].measured == "1"
+
+
+def test_zipf_draws_by_rank_and_not_by_order() -> None:
+    paths = [f"/{n}" for n in range(100)]
+    drawn = Counter(requests.zipf(paths, random.Random(1), count=200_000))
+    counts = [count for _, count in drawn.most_common()]
+
+    assert set(drawn) == set(paths)
+    assert counts[0] / counts[1] == pytest.approx(2**requests.ZIPF, rel=0.05)
+    assert counts[0] / counts[9] == pytest.approx(10**requests.ZIPF, rel=0.1)
+    assert [path for path, _ in drawn.most_common(5)] != paths[:5]
+
+
+def test_shares_of_the_mixed_load_are_those_of_a_visit() -> None:
+    shares = requests.shares()
+
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["poll", False] == shares["poll", True] == 12 * shares["first page", False]
+    # Anonymous readers write nothing, and have no page of their own.
+    assert {kind for (kind, is_signed_in), share in shares.items() if share and not is_signed_in} == {
+        *("first page", "poll", "thread", "profile"),
+    }
+
+
+def test_sample_has_each_kind_and_writes_last() -> None:
+    uuid = "5a4a3a2a-0000-4000-8000-000000000000"
+    reads = [Request(f"/api/activities/@person_{n}", token) for n in range(50) for token in ("", "token")]
+    writes = [Request(f"/api/activities/{uuid}/like", "token", method="PUT"), Request("/x", "token", "{}", "POST")]
+
+    methods = [request.method for request in requests.sample([*writes, *reads])]
+
+    assert methods[-2:] == ["POST", "PUT"] or methods[-3:].count("GET") == 0
+    assert len(methods) < 12
+    assert {request.token for request in requests.sample(reads)} == {"", "token"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "body", "is_same"),
+    [
+        (Request("/api/activities/home"), b"[]", True),
+        (Request("/api/activities/home"), b"[1]", False),
+        (Request("/api/activities", "token", "{}", "POST"), b'{"handle": "lin", "uuid": "7"}', True),
+        (Request("/api/activities", "token", "{}", "POST"), b'{"handle": "lin", "uuid": "8"}', False),
+    ],
+)
+def test_peer_with_another_response_is_refused(request_: Request, body: bytes, *, is_same: bool) -> None:
+    def ours(request: StubRequest) -> StubResponse:
+        is_thread = "/status/" in request.path
+        return StubResponse(body=b'{"activity": {"handle": "lin", "uuid": "7"}}' if is_thread else b"[]")
+
+    with http_stub(lambda _: StubResponse(body=body)) as peer, http_stub(ours) as reference:
+        servers = [Running(0, url, 0, Path()) for url in (peer, reference)]
+        if is_same:
+            check(servers[0], servers[1], [request_])
+        else:
+            with pytest.raises(CommandError, match="unlike this service"):
+                check(servers[0], servers[1], [request_])
+
+
+def test_peer_with_another_second_page_is_refused() -> None:
+    def server(last: bytes) -> Callable[[StubRequest], StubResponse]:
+        link = {"Link": '<?cursor=1>; rel="next"'}
+        return lambda request: (
+            StubResponse(body=last) if "cursor" in request.path else StubResponse(b"[1]", headers=link)
+        )
+
+    with http_stub(server(b"[2]")) as peer, http_stub(server(b"[3]")) as reference:
+        servers = [Running(0, url, 0, Path()) for url in (peer, reference)]
+        check(servers[0], servers[0], [Request("/feed")])
+        with pytest.raises(CommandError, match=re.escape("/feed: unlike this service: [2]")):
+            check(servers[0], servers[1], [Request("/feed")])
+
+
+def test_each_target_is_of_candidates_that_race() -> None:
+    for scenario in COMPARISONS.values():
+        names = {(server.name, dress) for server in scenario.servers for dress in scenario.dresses}
+        names |= {(each.name, each.dress) for each in scenario.alone}
+        for target in scenario.targets:
+            assert {(target.one, target.dress), (target.other, target.dress)} <= names, scenario.title
 
 
 def test_figure_that_does_not_apply_is_blank() -> None:
@@ -117,13 +242,13 @@ def test_missing_findings_file_is_empty(tmp_path: Path) -> None:
 
 
 def test_chart_is_valid_xml_with_void_bars() -> None:
-    document = parseString(chart([BAR, BAR._replace(panel="others", value=0.0, text="void")]))
+    document = parseString(chart(TITLE, [BAR, BAR._replace(panel="others", value=0.0, text="void")]))
 
     texts = [node.firstChild.nodeValue for node in document.getElementsByTagName("text")]
     assert texts.count("Feeds <&>") == 1
     assert texts.count("void") == 1
     assert document.getElementsByTagName("title")[0].firstChild.nodeValue == TITLE
-    assert "prefers-color-scheme: dark" in chart([BAR])
+    assert "prefers-color-scheme: dark" in chart(TITLE, [BAR])
 
 
 def test_table_is_aligned() -> None:
@@ -150,7 +275,8 @@ def test_unknown_scenario_is_refused_at_once() -> None:
     result = script("bench", "guesses")
 
     assert result.returncode == 2
-    assert "there are reads, production, production-traced, home, signed-in, posting, growth, worker" in result.stderr
+    names = "profiles, zipf, home, signed-in, following, thread, notifications, like, posting, mixed, growth, worker"
+    assert f"there are {names}" in result.stderr
 
 
 @pytest.mark.parametrize("server", [FASTAPI, JOURNAL])

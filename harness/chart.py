@@ -5,7 +5,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-TITLE = "Requests a second of each server, and the time of a read as the table grows"
 DARK = {"#ffffff": "#0d1117", "#1f2328": "#e6edf3", "#0969da": "#58a6ff", "#bf5b00": "#f0953f", "#6639ba": "#b392f0"}
 PAGE, INK, *COLORS = DARK
 STYLE = " ".join(f'[fill="{light}"] {{ fill: {dark} }}' for light, dark in DARK.items())
@@ -38,8 +37,8 @@ class Bar(NamedTuple):
     text: str
 
 
-def chart(bars: Sequence[Bar]) -> str:
-    """Draw the panels one below the other, each on a scale of its own."""
+def chart(heading: str, bars: Sequence[Bar]) -> str:
+    """Draw the panels one below the other, each on a scale of its own. `heading` is for readers of the page's text."""
     # The library is large, and only a chart needs it.
     from vl_convert import vegalite_to_svg
 
@@ -47,7 +46,7 @@ def chart(bars: Sequence[Bar]) -> str:
     svg = vegalite_to_svg({"background": PAGE, "padding": 16, "config": CONFIG, "resolve": RESOLVE, "vconcat": panels})
     head, _, body = svg.partition(">")
     style = f"<style>@media (prefers-color-scheme: dark) {{ {STYLE} }}</style>"
-    return f'{head} role="img"><title>{TITLE}</title>{style}{body}\n'
+    return f'{head} role="img"><title>{heading}</title>{style}{body}\n'
 
 
 def draw_panel(title: str, bars: Sequence[Bar]) -> dict[str, Any]:
