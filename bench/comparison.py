@@ -67,7 +67,7 @@ class Comparison:
             tell(f"{name}, {dress}, {connections} connections, is void: {sample.faults}")
 
     def count_lost(self, dress: str, requests: int, log: Path, traces: int) -> None:
-        """Count what is missing of a session's requests. Requests that a run's end cut off have lines and traces too."""
+        """Count what is missing of a session's requests. Those that a run's end cut off have lines and traces too."""
         self.lost[f"log lines lost, {dress}"] += max(0, requests - count_lines(log, b'"status":'))
         # The SDK's message, at most one a minute.
         self.lost[f"messages of dropped spans, {dress}"] += count_lines(log, b"Queue full, dropping")
