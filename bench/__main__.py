@@ -29,7 +29,7 @@ def main() -> None:
     """Run the command."""
     parser = ArgumentParser(prog="bin/bench", description=__doc__)
     parser.add_argument("--seconds", type=int, default=5, metavar="N", help="duration of a run of load")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="number of runs of each")
+    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="number of runs of each")
     args = parse(parser, "SCENARIO", SCENARIOS, ROOT / "docs" / "performance.md")
     if args.seconds < 1 or args.rounds < 1:
         parser.error("--seconds and --rounds are 1 or more")

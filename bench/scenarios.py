@@ -60,7 +60,7 @@ class Scenario(NamedTuple):
         candidates = [Candidate(each.name, each, dress, sent) for dress in self.dresses for each in self.servers]
         result = compare(database, [*candidates, *self.alone], schedule)
         users = len({each.token for each in sent if each.token})
-        notes = [method(schedule), *([f"Tokens of {users:,} people, picked at random."] if users else [])]
+        notes = [method(schedule), *([f"Tokens of {users:,} users, picked at random."] if users else [])]
         if self.is_writing:
             with database.connect() as connection:
                 commit = " and ".join(*connection.execute(COMMIT))
