@@ -123,10 +123,10 @@ def compare(database: Database, candidates: Sequence[Candidate], schedule: Sched
     comparison = Comparison({(each.name, each.dress, number): [] for each in candidates for number in CONNECTIONS})
     with unpurged(conninfo(database.url)):
         with collector_process() as url, running(CRUDDUR, database, name="reference") as reference:
-            for candidate in candidates:
+            for n, candidate in enumerate(candidates):
                 if candidate.server:
                     with running(candidate.server, database, candidate.dress, url) as service:
-                        check(service, reference, sample(candidate.requests))
+                        check(service, reference, sample(candidate.requests, seed=n))
         for n in range(schedule.rounds):
             start = n % len(candidates)
             for candidate in (*candidates[start:], *candidates[:start]):

@@ -112,8 +112,8 @@ def signed_in(name: str, count: int, database: Database) -> list[Request]:
     return [VISIT[name].request(sources, sources.tokens[n % SIGNED_IN]) for n in range(count)]
 
 
-def sample(requests: Sequence[Request]) -> list[Request]:
+def sample(requests: Sequence[Request], seed: int) -> list[Request]:
     """Return a few of the requests: one of each kind at least. Those that write come last."""
-    kinds = {(re.sub(r"@\w+|[0-9a-f-]{36}", "", each.path), bool(each.token), each.method): each for each in requests}
-    some = random.Random(1).sample(requests, min(len(requests), 5))
-    return sorted([*kinds.values(), *some], key=lambda each: each.method)
+    shuffled = random.Random(seed).sample(requests, len(requests))
+    kinds = {(re.sub(r"@\w+|[0-9a-f-]{36}", "", each.path), bool(each.token), each.method): each for each in shuffled}
+    return sorted([*kinds.values(), *shuffled[:5]], key=lambda each: each.method)

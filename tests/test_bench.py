@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 from xml.dom.minidom import parseString
 
 import pytest
@@ -148,13 +149,19 @@ def test_sample_has_each_kind_and_writes_last() -> None:
     reads = [Request(f"/api/activities/@person_{n}", token) for n in range(50) for token in ("", "token")]
     writes = [Request(f"/api/activities/{uuid}/like", "token", method="PUT"), Request("/x", "token", "{}", "POST")]
 
-    sample = requests.sample([*writes, *reads])
+    sample = requests.sample([*writes, *reads], seed=1)
 
     assert set(writes) <= set(sample)
     assert len(sample) < 12
     assert {request.token for request in sample if request.method == "GET"} == {"", "token"}
     methods = [request.method for request in sample]
     assert methods == sorted(methods, key=("GET", "POST", "PUT").index)
+
+
+def test_each_server_is_checked_with_likes_of_its_own() -> None:
+    likes = [Request(f"/api/activities/{UUID(int=n)}/like", "token", method="PUT") for n in range(10_000)]
+
+    assert not set(requests.sample(likes, seed=0)) & set(requests.sample(likes, seed=1))
 
 
 @pytest.mark.parametrize(
