@@ -27,6 +27,7 @@ THREADS = """
     LIMIT 10000
 """
 PROFILES = [f"/api/activities/@person_{n}" for n in range(1, READS.users + 1)]
+RELATIONSHIPS = "/api/users/relationships?handles="
 UNTIL = json.dumps({"until": "2026-01-01T00:00:00+00:00"})
 
 
@@ -71,16 +72,18 @@ def post(sources: Sources, token: str) -> Request:
     return Request("/api/activities", token, json.dumps({"message": message, "ttl": "7-days"}), "POST")
 
 
-# A visit to the page in backend-flask/web. The intervals are the page's: everyone's first page each 10 s, without a
-# token and by its ETag, and the unread count each 30 s. New posts change that page between two polls: each is 200, and
-# a signed-in page then reads its user's. Invented are the visit's five minutes, two of them on the home page, and the
-# number of clicks. Half of the visits are signed in. Trends and suggestions beside the home page are left out.
+# A visit to the page in backend-flask/web; half of the visits are signed in. The page polls everyone's first page each
+# 10 s, without a token and by its ETag, and the unread count each 30 s. New posts change it between two polls: each is
+# 200, and a signed-in page then reads its own. Assumed are five minutes, two of them at home, and the number of clicks.
 VISIT = {
     "first page": Kind(1, 1, path(HOME_FEED)),
+    "trends": Kind(1, 1, path("/api/trends")),
+    "suggestions": Kind(0, 1, path("/api/users/suggested")),
     "poll": Kind(12, 12, lambda *_: Request(HOME_FEED, etag='"of the poll before"')),
     "first page after a poll": Kind(0, 12, path(HOME_FEED)),
     "thread": Kind(4, 4, lambda sources, token: Request(sources.thread(), token)),
     "profile": Kind(3, 3, lambda sources, token: Request(f"{sources.profile()}?reposts=true", token)),
+    "relationship": Kind(0, 3, lambda sources, token: Request(f"{RELATIONSHIPS}{sources.profile()[17:]}", token)),
     "following": Kind(0, 1, path("/api/activities/following")),
     "notifications": Kind(0, 1, path("/api/notifications")),
     "notifications read": Kind(0, 1, lambda _, token: Request("/api/notifications/read", token, UNTIL, "PUT")),

@@ -38,8 +38,7 @@ FASTAPI = Server(
     "FastAPI + asyncpg", (*UVICORN.split(), "--port", "{port}", "main:app", "--app-dir", PEERS / "fastapi")
 )
 FASTIFY = Server("Fastify + postgres.js", ("node", PEERS / "fastify" / "server.js"))
-# A production dress besides the tracing by OTEL_*: the peers' packages, and a JSON line a request, gunicorn's by its
-# access log.
+# Besides the tracing by OTEL_*: the peers' packages, and a JSON line a request, gunicorn's by its access log.
 GUNICORN_LOG = """--access-logfile=- --access-logformat='{"method": "%(m)s", "path": "%(U)s", "status": %(s)s}'"""
 PRODUCTION = {"DRESS": "production", "ACCESS_LOG": "on", "GUNICORN_CMD_ARGS": GUNICORN_LOG}
 BARE, TENTH, EACH = "bare", "10 % traced", "each traced"

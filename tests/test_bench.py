@@ -140,7 +140,7 @@ def test_shares_of_the_mixed_load_are_those_of_a_visit() -> None:
     assert shares["poll", False] == shares["poll", True] == 12 * shares["first page", False]
     # Anonymous readers write nothing, and have no page of their own.
     assert {kind for (kind, is_signed_in), share in shares.items() if share and not is_signed_in} == {
-        *("first page", "poll", "thread", "profile"),
+        *("first page", "trends", "poll", "thread", "profile"),
     }
 
 

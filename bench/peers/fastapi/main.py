@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,10 @@ from statements import (
     LIKED,
     NOTIFICATIONS,
     READ,
+    RELATIONSHIPS,
+    SUGGESTED,
     THREAD,
+    TRENDS,
     UNREAD,
     USER,
     USER_WITH_REPOSTS,
@@ -59,6 +63,8 @@ CLAIMS = jwt.JWTClaimsRegistry(
 JSON = "application/json"
 # The plans are the same for all parameters, and planning anew takes longer than some of the reads.
 GENERIC_PLANS = {"plan_cache_mode": "force_generic_plan"}
+# The trends are the same for all users, and change slowly.
+TRENDS_SECONDS = 60
 Sub = tuple[str, ...]
 
 
@@ -88,6 +94,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open a pool for each process, by PGHOST, PGUSER and the like."""
     async with asyncpg.create_pool(min_size=8, max_size=8, server_settings=GENERIC_PLANS) as pool:
         app.state.pool = pool
+        app.state.trends = -TRENDS_SECONDS, ""
         yield
 
 
@@ -216,3 +223,25 @@ async def unread(viewer: Viewer) -> Response:
 async def read(viewer: Viewer, marker: Marker) -> Response:
     """Mark notifications as read."""
     return send_object(await app.state.pool.fetchval(READ, viewer, marker.until))
+
+
+@app.get("/api/users/relationships")
+async def relationships(viewer: Viewer, handles: str) -> Response:
+    """Return what the current user is to other users."""
+    return send_object(await app.state.pool.fetchval(RELATIONSHIPS, viewer, handles.split(",")))
+
+
+@app.get("/api/users/suggested")
+async def suggested(viewer: Viewer) -> Response:
+    """Return users whom the current user may want to follow."""
+    return send_object(await app.state.pool.fetchval(SUGGESTED, viewer))
+
+
+@app.get("/api/trends")
+async def trends() -> Response:
+    """Return the hashtags that most users used within the last day."""
+    now, (read_at, page) = time.monotonic(), app.state.trends
+    if now - read_at > TRENDS_SECONDS:
+        page = await app.state.pool.fetchval(TRENDS)
+        app.state.trends = now, page
+    return send_object(page)

@@ -308,6 +308,97 @@ READ = """
     ON CONFLICT (user_uuid, feed) DO UPDATE SET read_at = GREATEST(read_markers.read_at, EXCLUDED.read_at)
     RETURNING json_build_object('until', read_markers.read_at)
 """
+RELATIONSHIPS = """
+    WITH relationship AS (
+        SELECT
+            users.uuid,
+            users.handle,
+            EXISTS (
+                SELECT FROM follows WHERE follows.follower_uuid = $1 AND follows.followed_uuid = users.uuid
+            ) AS following,
+            EXISTS (
+                SELECT FROM follows WHERE follows.follower_uuid = users.uuid AND follows.followed_uuid = $1
+            ) AS followed_by,
+            EXISTS (
+                SELECT FROM mutes
+                WHERE
+                    mutes.muter_uuid = $1
+                    AND mutes.muted_uuid = users.uuid
+                    AND COALESCE(mutes.expires_at, 'infinity') > now()
+            ) AS muting,
+            EXISTS (
+                SELECT FROM blocks WHERE blocks.blocker_uuid = $1 AND blocks.blocked_uuid = users.uuid
+            ) AS blocking
+        FROM unnest($2::text[]) WITH ORDINALITY AS requested (handle, n)
+        JOIN users ON lower(users.handle COLLATE "C") = lower(requested.handle COLLATE "C")
+        ORDER BY requested.n
+    )
+    SELECT COALESCE(json_agg(relationship), '[]') FROM relationship
+"""
+TRENDS = """
+    WITH trend AS (
+        SELECT taggings.tag AS hashtag, count(*) AS count, count(DISTINCT taggings.user_uuid) AS people
+        FROM taggings
+        JOIN live_activities ON live_activities.uuid = taggings.activity_uuid
+        WHERE taggings.created_at > now() - interval '24 hours'
+        GROUP BY taggings.tag
+        HAVING count(DISTINCT taggings.user_uuid) >= 2
+        ORDER BY people DESC, count DESC, hashtag
+        LIMIT 10
+    )
+    SELECT COALESCE(json_agg(trend), '[]') FROM trend
+"""
+SUGGESTED = f"""
+    WITH followed AS (
+        SELECT follows.followed_uuid AS uuid
+        FROM follows
+        WHERE follows.follower_uuid = $1
+        ORDER BY follows.created_at DESC, follows.followed_uuid DESC
+        LIMIT 100
+    ),
+    candidates AS (
+        SELECT theirs.uuid, count(*) AS common
+        FROM followed
+        CROSS JOIN LATERAL (
+            SELECT follows.followed_uuid AS uuid
+            FROM follows
+            WHERE follows.follower_uuid = followed.uuid
+            ORDER BY follows.created_at DESC, follows.followed_uuid DESC
+            LIMIT 50
+        ) AS theirs
+        GROUP BY theirs.uuid
+        UNION ALL
+        SELECT DISTINCT newest.user_uuid, 0
+        FROM (
+            SELECT live_activities.user_uuid
+            FROM live_activities
+            WHERE live_activities.reply_to_activity_uuid IS NULL
+            ORDER BY live_activities.created_at DESC, live_activities.uuid DESC
+            LIMIT 500
+        ) AS newest
+    ),
+    ranked AS (
+        SELECT candidates.uuid, max(candidates.common) AS common, max(follow_counts.followers_count) AS followers
+        FROM candidates
+        LEFT JOIN follow_counts ON follow_counts.user_uuid = candidates.uuid
+        WHERE
+            candidates.uuid <> $1
+            AND NOT EXISTS (
+                SELECT FROM follows WHERE follows.follower_uuid = $1 AND follows.followed_uuid = candidates.uuid
+            )
+            {FIRST.visible.format("candidates.uuid")}
+        GROUP BY candidates.uuid
+        ORDER BY common DESC, followers DESC NULLS LAST, candidates.uuid
+        LIMIT 5
+    ),
+    suggested AS (
+        SELECT users.uuid, users.handle, users.display_name
+        FROM ranked
+        JOIN users ON users.uuid = ranked.uuid
+        ORDER BY ranked.common DESC, ranked.followers DESC NULLS LAST, ranked.uuid
+    )
+    SELECT COALESCE(json_agg(suggested), '[]') FROM suggested
+"""
 VIEWER = "SELECT users.uuid FROM users WHERE users.cognito_user_id = $1"
 CREATE = f"""
     WITH activities AS (
