@@ -140,7 +140,7 @@ def test_console_exporter_prints_a_span_tree(service_url: str, make: Make) -> No
         _, err = server.communicate(timeout=30)
 
     names = [line[: len(line) - len(line.lstrip())] + line.split(" ms ")[0].split()[0] for line in err.splitlines()]
-    assert names == ["GET", "  user-activities", "    activities/user"]
+    assert names == ["GET", "  anonymous-page", "    user-activities", "      activities/user"]
 
 
 @pytest.mark.slow
