@@ -50,8 +50,8 @@ class Data(NamedTuple):
 
 # Each user follows twenty others, and has liked and reposted the newest activity.
 READS = Data("bench_feeds", users=10_000, activities=200_000, reactions=10_000, follows=200_000)
-SMALL = Data("bench_small", users=500, activities=10_000)
-LARGE = Data("bench_large", users=50_000, activities=1_000_000)
+SMALL = Data("bench_20_thousand", users=1_000, activities=20_000)
+LARGE = Data("bench_2_million", users=100_000, activities=2_000_000)
 
 
 def get_or_create(server: Database, data: Data) -> Database:
