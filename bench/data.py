@@ -70,9 +70,9 @@ def get_or_create(server: Database, data: Data) -> Database:
 def get_or_create_expired(server: Database) -> Database:
     """Return a copy of the large database with 95 % of the newest 10,000 activities expired, and none purged."""
     large = get_or_create(server, LARGE)
-    database = named(server, "bench_expired")
+    database = named(server, "bench_2_million_expired")
     if not is_fresh(database):
-        tell(f"creating bench_expired from {LARGE.name}")
+        tell(f"creating bench_2_million_expired from {LARGE.name}")
         clone(large, database)
         with database.connect() as connection:
             connection.execute(EXPIRE)
