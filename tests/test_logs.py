@@ -22,11 +22,13 @@ from harness.postgres import rows
 from harness.processes import UNLIMITED, tree
 from harness.waiting import wait_until
 from lib.logs import (
+    ATOMIC_BYTES,
     QUEUE_SIZE,
     REQUESTS,
     BoundedQueueHandler,
     ContextFilter,
     JSONFormatter,
+    Listener,
     RepetitionFilter,
     Stream,
     TextFormatter,
@@ -368,12 +370,12 @@ def test_partly_written_line_does_not_corrupt_the_next() -> None:
     os.set_blocking(writer, False)
     stream = Stream(writer)
     with pytest.raises(BlockingIOError):
-        stream.write("x" * (1 << 20) + "\n")
+        stream.write(b"x" * (1 << 20) + b"\n")
     with os.fdopen(reader, "rb", buffering=0) as log:
         log.read(1 << 20)
 
-        stream.write("next\n")
-        stream.write("last\n")
+        stream.write(b"next\n")
+        stream.write(b"last\n")
         os.close(writer)
 
         assert log.read() == b"\nnext\nlast\n"
@@ -386,3 +388,32 @@ def test_text_format_is_one_short_line() -> None:
 
     assert TextFormatter().format(request)[9:] == "GET (no such path) 404 1.2 ms 01234567"
     assert TextFormatter().format(record("no %s", "luck"))[9:] == "warning: no luck"
+
+
+class RecordedStream(Stream):
+    """A stream that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def write(self, lines: bytes) -> None:
+        """Keep the lines."""
+        self.writes.append(lines)
+
+
+def test_queued_lines_are_written_at_the_end_in_writes_that_no_process_mixes() -> None:
+    handler, stream = BoundedQueueHandler(QUEUE_SIZE), RecordedStream()
+    listener = Listener(handler, JSONFormatter(), stream)
+    # One line is longer than what a pipe takes in one piece.
+    for n in range(QUEUE_SIZE):
+        text = "long " * ATOMIC_BYTES if n == 70 else f"line {n}"
+        handler.handle(logging.LogRecord("cruddur", logging.INFO, __file__, 0, text, None, None))
+
+    listener.start()
+    listener.stop()
+
+    assert len(b"".join(stream.writes).splitlines()) == QUEUE_SIZE
+    assert all(each.endswith(b"\n") for each in stream.writes)
+    assert [each.count(b"\n") for each in stream.writes if len(each) > ATOMIC_BYTES] == [1]
+    assert len(stream.writes) < QUEUE_SIZE / 10
+    assert handler.dropped == 0

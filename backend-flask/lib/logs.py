@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ FLUSH_SECONDS = 1.0
 # wake its thread as often: a sixth of a request's CPU.
 BATCH_SECONDS = 0.02
 BATCH_LINES = 100
+# The workers share standard error. Only a write of at most this many bytes to a pipe is never mixed with another's.
+ATOMIC_BYTES = select.PIPE_BUF
 NOTICE_SECONDS = 1.0
 # The log of psycopg's pool has each message once in this time.
 REPETITION_SECONDS = 10.0
@@ -107,23 +110,25 @@ class Listener(QueueListener):
     def __init__(self, handler: BoundedQueueHandler, formatter: logging.Formatter, stream: "Stream") -> None:
         super().__init__(handler.queue)
         self._handler, self._formatter, self._stream = handler, formatter, stream
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
+        self._is_stopping = False
         self._failed = self._reported = 0
         self._reported_at = float("-inf")
 
     def dequeue(self, block: bool) -> logging.LogRecord:  # noqa: FBT001 - as logging calls it
         """Return the next record, after the lines so far are written if there is none yet."""
-        if self._handler.records.empty():
-            self._flush()
+        if not self._handler.records.empty():
+            return super().dequeue(block)
+        self._flush()
         record = super().dequeue(block)
-        if not self._lines:
+        if not self._is_stopping:
             time.sleep(BATCH_SECONDS)
         return record
 
     def handle(self, record: logging.LogRecord) -> None:
         """Format one record, and write a full batch."""
         try:
-            self._lines.append(f"{self._formatter.format(record)}\n")
+            self._lines.append(self._line(record))
         except Exception:  # noqa: BLE001 - an exception would end the thread, and with it the log
             self._failed += 1
         if len(self._lines) >= BATCH_LINES:
@@ -132,16 +137,24 @@ class Listener(QueueListener):
     def _flush(self) -> None:
         """Write the lines. When writing works again, report the number of lost records."""
         lines, self._lines = self._lines, []
-        if not lines:
-            return
-        if not self._write("".join(lines)):
-            self._failed += len(lines)
-        elif self._handler.records.empty() or time.monotonic() - self._reported_at > NOTICE_SECONDS:
+        is_written = False
+        while lines:
+            length = count = 0
+            while count < len(lines) and (not count or length + len(lines[count]) <= ATOMIC_BYTES):
+                length += len(lines[count])
+                count += 1
+            is_written = self._write(b"".join(lines[:count]))
+            self._failed += 0 if is_written else count
+            del lines[:count]
+        if is_written and (self._handler.records.empty() or time.monotonic() - self._reported_at > NOTICE_SECONDS):
             self._report_lost()
 
-    def _write(self, text: str) -> bool:
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return f"{self._formatter.format(record)}\n".encode(errors="backslashreplace")
+
+    def _write(self, lines: bytes) -> bool:
         try:
-            self._stream.write(text)
+            self._stream.write(lines)
         except Exception:  # noqa: BLE001 - as in `handle`
             return False
         return True
@@ -152,11 +165,12 @@ class Listener(QueueListener):
             return
         message = f"{lost - self._reported} log records were dropped: standard error was not read, or not writable"
         notice = logging.LogRecord(logger.name, logging.WARNING, __file__, 0, message, None, None)
-        if self._write(f"{self._formatter.format(notice)}\n"):
+        if self._write(self._line(notice)):
             self._reported, self._reported_at = lost, time.monotonic()
 
     def stop(self) -> None:
         """Write the queued records, for a second at most: an unread pipe must not keep the process from ending."""
+        self._is_stopping = True
         self.enqueue_sentinel()
         if self._thread is not None:
             self._thread.join(FLUSH_SECONDS)
@@ -175,10 +189,10 @@ class Stream:
         self._descriptor = descriptor
         self._is_torn = False
 
-    def write(self, lines: str) -> None:
+    def write(self, lines: bytes) -> None:
         """Write lines, in one piece if the kernel accepts it. Raises `OSError`."""
         # After a line that failed halfway, the first of these starts on a new one.
-        rest = (b"\n" if self._is_torn else b"") + lines.encode(errors="backslashreplace")
+        rest = (b"\n" if self._is_torn else b"") + lines
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
             self._is_torn = bool(rest)
