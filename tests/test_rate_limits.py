@@ -497,6 +497,20 @@ def test_memory_of_a_process_is_bounded(clock: Clock, monkeypatch: pytest.Monkey
     assert storage.reset() == 60
 
 
+def test_long_window_keeps_no_ended_ones_in_memory(clock: Clock) -> None:
+    storage = BoundedMemoryStorage()
+    storage.incr("export", 3600)
+    for _ in range(30):
+        for n in range(10):
+            storage.incr(f"client {n} at {clock.now}", 60)
+        clock.now += 60
+
+    assert storage.get("export") == 1
+    assert storage.get_expiry("export") == clock.now + 1800
+    # At most the windows of the last minutes, and the long one.
+    assert storage.reset() < 30
+
+
 def test_log_never_contains_the_clients_address(limited: Limited, caplog: pytest.LogCaptureFixture) -> None:
     app = limited(anonymous_reads=1)
 

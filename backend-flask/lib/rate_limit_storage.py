@@ -51,38 +51,37 @@ class BoundedMemoryStorage(Storage):
 
     def __init__(self) -> None:
         super().__init__()
-        # The windows are in the order of their start. All limits are per minute, so this is the order of their end too.
-        self._windows: OrderedDict[str, Window] = OrderedDict()
+        # A table for each duration of windows. In each they are in the order of their start, and so of their end.
+        self._tables: dict[float, OrderedDict[str, Window]] = {}
         self._lock = Lock()
 
     def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Count a hit, and return the window's count."""
         now = time.monotonic()
         with self._lock:
-            window = self._windows.get(key)
+            table = self._tables.setdefault(expiry, OrderedDict())
+            window = table.get(key)
             if window is None or window.end <= now:
-                self._make_room(now)
-                self._windows.pop(key, None)
-                window = self._windows[key] = Window(now + expiry)
+                make_room(table, now)
+                table.pop(key, None)
+                window = table[key] = Window(now + expiry)
             window.count += amount
             return window.count
 
-    def _make_room(self, now: float) -> None:
-        # Each new window removes up to two old ones: the table shrinks again, and no request removes thousands.
-        for _ in range(2):
-            if self._windows and next(iter(self._windows.values())).end <= now:
-                self._windows.popitem(last=False)
-        if len(self._windows) >= MAX_WINDOWS:
-            self._windows.popitem(last=False)
+    def _window(self, key: str) -> Window | None:
+        # A key names the duration, so one table has it.
+        return next((table[key] for table in self._tables.values() if key in table), None)
 
     def get(self, key: str) -> int:
         """Return the count of the key's window."""
-        window = self._windows.get(key)
+        with self._lock:
+            window = self._window(key)
         return window.count if window and window.end > time.monotonic() else 0
 
     def get_expiry(self, key: str) -> float:
         """Return the end of the key's window, in seconds since the epoch."""
-        window = self._windows.get(key)
+        with self._lock:
+            window = self._window(key)
         return time.time() + (max(0.0, window.end - time.monotonic()) if window else 0.0)
 
     def check(self) -> bool:
@@ -92,14 +91,24 @@ class BoundedMemoryStorage(Storage):
     def reset(self) -> int:
         """Forget all windows, and return how many there were."""
         with self._lock:
-            count = len(self._windows)
-            self._windows.clear()
+            count = sum(map(len, self._tables.values()))
+            self._tables.clear()
         return count
 
     def clear(self, key: str) -> None:
         """Forget the key's window."""
         with self._lock:
-            self._windows.pop(key, None)
+            for table in self._tables.values():
+                table.pop(key, None)
+
+
+def make_room(table: OrderedDict[str, Window], now: float) -> None:
+    """Remove up to two ended windows before a new one, so that the table shrinks again; the oldest if it is full."""
+    for _ in range(2):
+        if table and next(iter(table.values())).end <= now:
+            table.popitem(last=False)
+    if len(table) >= MAX_WINDOWS:
+        table.popitem(last=False)
 
 
 class SharedStorage(Storage):
