@@ -10,6 +10,7 @@ import pytest
 from harness.waiting import wait_until
 from lib import cache
 from lib.cache import MAX_AGE_SECONDS, Result, SingleFlightCache
+from lib.exceptions import NotFound
 from lib.pagination import Page
 from tests.clock import Clock
 
@@ -223,3 +224,33 @@ def test_failed_execution_is_not_kept() -> None:
     with pytest.raises(ConnectionError):
         results.get(fail)
     assert len(results) == 0
+
+
+@pytest.mark.usefixtures("cache_clock")
+def test_refused_result_and_missing_row_of_another_call_make_the_caller_read_itself() -> None:
+    results = SingleFlightCache[int]()
+    is_reading, may_end = threading.Event(), threading.Event()
+
+    def older() -> Result[int]:
+        is_reading.set()
+        may_end.wait()
+        return Result(Page(b"", 0), 50, is_kept=False)
+
+    def missing() -> Result[int]:
+        older()
+        raise NotFound
+
+    for read in (older, missing):
+        is_reading.clear()
+        may_end.clear()
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(results.get, read)
+            is_reading.wait()
+            # The execution of the first call has begun by the clock's time of the second.
+            second = pool.submit(
+                results.get, lambda: Result(Page(b"", 0), 100, is_kept=False), lambda value: value >= 100
+            )
+            may_end.set()
+
+            assert second.result().value == 100
+            assert (first.exception() is None) == (read is older)

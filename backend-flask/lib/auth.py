@@ -19,6 +19,8 @@ from lib.local_proxy import unwrap
 View = TypeVar("View", bound=Callable[..., Any])
 
 ATTRIBUTE = "auth_policy"
+# The `Authorization` of a client without a token (docs/contract.md).
+NO_TOKEN = {"", "Bearer null"}
 
 
 class AuthPolicy(Enum):
@@ -89,6 +91,11 @@ def bearer_token(request: Request) -> str:
     if bearer is None:
         raise Unauthorized
     return bearer[1]
+
+
+def sends_token(request: Request) -> bool:
+    """Return whether a request has an `Authorization` other than that of anonymous clients, valid or not."""
+    return request.environ.get("HTTP_AUTHORIZATION", "") not in NO_TOKEN
 
 
 def is_user_specific(policy: AuthPolicy | None, token: Token | None) -> bool:

@@ -9,12 +9,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
+from lib.exceptions import NotFound
 from lib.pagination import Page
 
 MAX_AGE_SECONDS = 1.0
-# The most results that a process keeps: 10 MB of usual pages, and 50 MB of the largest ones.
+# The most results that a process keeps.
 MAX_RESULTS = 1_000
 
 T = TypeVar("T")
@@ -64,29 +66,35 @@ class SingleFlightCache(Generic[T]):
     ) -> Result[T]:
         """Return the result of `read`, or of another caller's. All waiting callers get the exceptions of `read`.
 
-        The caller gets no result that `accept` refuses, unless its execution started after this call.
+        The caller gets no result of another that `accept` refuses, and no `NotFound`, which may be older than the call:
+        then it executes `read` itself.
         """
         now = time.monotonic()
-        refused: InFlightCall[T] | None = None
+        is_refused = False
         while True:
-            call = self._join_or_start(now, read, key, refused)
-            result = call.future.result()
-            if not call.is_live(now):
-                continue
-            if accept(result.value) or call.started_at >= now:
-                return result
-            refused = call
+            call, is_own = self._join_or_create(now, key, must_create=is_refused)
+            if is_own:
+                return self._execute(call, read, key)
+            with suppress(NotFound):
+                result = call.future.result()
+                if not call.is_live(now):
+                    continue
+                if accept(result.value):
+                    return result
+            is_refused = True
 
-    def _join_or_start(
-        self, now: float, read: Callable[[], Result[T]], key: Hashable, refused: InFlightCall[T] | None
-    ) -> InFlightCall[T]:
+    def _join_or_create(self, now: float, key: Hashable, *, must_create: bool) -> tuple[InFlightCall[T], bool]:
+        """Return a call that may serve the caller, or a new one, and whether it is new."""
         with self._lock:
             call = self._calls.get(key)
-            if call is not None and call is not refused and call.may_serve(now, self._max_age):
-                return call
+            if call is not None and not must_create and call.may_serve(now, self._max_age):
+                return call, False
             self._make_room(now)
             self._calls.pop(key, None)
             call = self._calls[key] = InFlightCall()
+            return call, True
+
+    def _execute(self, call: InFlightCall[T], read: Callable[[], Result[T]], key: Hashable) -> Result[T]:
         try:
             result = read()
         except BaseException as error:
@@ -97,7 +105,7 @@ class SingleFlightCache(Generic[T]):
         if not result.is_kept:
             self._drop(key, call)
         call.future.set_result(result)
-        return call
+        return result
 
     def _make_room(self, now: float) -> None:
         # Each new call removes up to two outdated ones: the table shrinks again, and no call removes hundreds.

@@ -117,8 +117,9 @@ class Consistency:
     def __init__(self, floor: Floor, seen: Seen | None) -> None:
         self._floor = floor
         self._given = seen
-        # What the request's own statements have seen.
+        # What the request's own statements have seen, and the last transaction up to which the newest of them has all.
         self.seen: Seen | None = None
+        self.held: Seen | None = None
 
     def wants_standby(self) -> bool:
         """Return whether the next read should ask a standby."""
@@ -141,6 +142,7 @@ class Consistency:
         if not all(holds(history, snapshot, seen) for seen in required):
             return False
         self.record(Seen(history, snapshot.xmax - 1))
+        self.held = Seen(history, snapshot.xmin - 1)
         return True
 
     def sample(self, began_at: float, history: str, snapshot: Snapshot) -> None:
@@ -148,6 +150,7 @@ class Consistency:
         seen = Seen(history, snapshot.xmax - 1)
         self._floor.record(Sample(began_at, seen))
         self.record(seen)
+        self.held = Seen(history, snapshot.xmin - 1)
 
     def record(self, seen: Seen) -> None:
         """Record that the response shows `seen`."""
@@ -158,6 +161,6 @@ class Consistency:
         """Record that the response shows an unknown state."""
         self.seen = UNKNOWN
 
-    def allows(self, seen: Seen | None) -> bool:
-        """Return whether a cached response that shows `seen` holds all that the client has seen."""
-        return self._given is None or (seen is not None and seen.includes(self._given))
+    def allows(self, held: Seen | None) -> bool:
+        """Return whether a cached response that has all transactions up to `held` has all that the client has seen."""
+        return self._given is None or (held is not None and held.includes(self._given))

@@ -89,8 +89,13 @@ class Db:
         """The last transaction that the request has seen. `None` without standbys, where that needs no proof."""
         return None
 
-    def may_show(self, seen: Seen | None) -> bool:  # noqa: ARG002 - without standbys every response is new enough
-        """Return whether a cached response that shows `seen` holds all that the client has seen. Then record it."""
+    @property
+    def held(self) -> Seen | None:
+        """The last transaction up to which the request's last read has all. `None` without standbys."""
+        return None
+
+    def may_show(self, seen: Seen | None, held: Seen | None) -> bool:  # noqa: ARG002 - without standbys all are new enough
+        """Return whether a cached response has all that the client has seen: all up to `held`. Record `seen` then."""
         return True
 
     def query_object(self, name: str, **parameters: Any) -> JSONBytes:

@@ -19,7 +19,7 @@ from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import Storage
 from werkzeug.exceptions import TooManyRequests
 
-from lib.auth import AuthPolicy, policy_for
+from lib.auth import AuthPolicy, policy_for, sends_token
 from lib.client_address import client_network
 from lib.config import Config
 from lib.http import READS, REPLAYED
@@ -29,8 +29,6 @@ from lib.rate_limit_storage import open_storage
 View = TypeVar("View", bound=Callable[..., Any])
 
 ATTRIBUTE = "rate_limit_policy"
-# The `Authorization` of a client without a token (docs/contract.md).
-NO_TOKEN = {"", "Bearer null"}
 # The policies. Requests of one policy count together.
 ANONYMOUS_READS, USER_READS, USER_WRITES = "anonymous-reads", "user-reads", "user-writes"
 SEARCHES, EXPORTS, REJECTED_TOKENS = "searches", "exports", "rejected-tokens"
@@ -150,12 +148,8 @@ def policy() -> str:
 
 def sends_required_token() -> bool:
     """Return whether the current request sends a token to a view that requires one."""
-    environ = request.environ
-    return (
-        environ.get("HTTP_AUTHORIZATION", "") not in NO_TOKEN
-        and environ["REQUEST_METHOD"] != "OPTIONS"
-        and policy_for(request.endpoint) is AuthPolicy.REQUIRED
-    )
+    current = unwrap(request)
+    return sends_token(current) and current.method != "OPTIONS" and policy_for(current.endpoint) is AuthPolicy.REQUIRED
 
 
 def client() -> str:

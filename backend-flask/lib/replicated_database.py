@@ -60,9 +60,14 @@ class ReplicatedDb(Db):
         """The last transaction that the request's statements have seen."""
         return self._consistency.seen
 
-    def may_show(self, seen: Seen | None) -> bool:
-        """Return whether a cached response that shows `seen` holds all that the client has seen. Then record it."""
-        may_show = self._consistency.allows(seen)
+    @property
+    def held(self) -> Seen | None:
+        """The last transaction up to which the request's last read has all."""
+        return self._consistency.held
+
+    def may_show(self, seen: Seen | None, held: Seen | None) -> bool:
+        """Return whether a cached response has all that the client has seen: all up to `held`. Record `seen` then."""
+        may_show = self._consistency.allows(held)
         if may_show and seen:
             self._consistency.record(seen)
         return may_show

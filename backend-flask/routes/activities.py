@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 
-from lib.auth import login_optional, login_required, public
+from lib.auth import login_optional, login_required, public, sends_token
 from lib.body import json_object
 from lib.db import Db, get_db
 from lib.http import copy_response, has_flag, idempotency_key, json_response, link_parameters, page_request
@@ -45,7 +45,7 @@ def page_response(key: Hashable, page_request: PageRequest, read: Callable[[Db],
     """Return the response with the page that `read` returns: an anonymous first page from the process's cache."""
     db = get_db()
     parameters = link_parameters(g.args)
-    if g.token is None and page_request == FIRST_PAGE and parameters in ({}, {"reposts": "true"}):
+    if not sends_token(request) and page_request == FIRST_PAGE and parameters in ({}, {"reposts": "true"}):
         pages = cast("AnonymousPages[Response]", current_app.extensions["anonymous_pages"])
         # A response has the parameters in its `Link`.
         key = (key, bool(parameters))
