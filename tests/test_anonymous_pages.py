@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from lib import cache
+from services import anonymous_pages
 from tests.clock import Clock
 from tests.conftest import FRONTEND, SignIn, links
 from tests.factories import Make, User
@@ -230,3 +231,12 @@ def test_parameter_of_another_route_is_in_no_cached_link(client: FlaskClient) ->
 
     assert "term" not in client.get(HOME).headers["Link"]
     assert "term" not in client.get(HOME).headers["Link"]
+
+
+@pytest.mark.usefixtures("cache_clock", "lin")
+def test_page_above_the_limit_is_not_kept(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = len(client.get("/api/activities/@lin?limit=19").data)
+    for limit, is_kept in ((length - 1, False), (length, True)):
+        monkeypatch.setattr(anonymous_pages, "MAX_KEPT_BYTES", limit)
+
+        assert [is_cached(client.get("/api/activities/@lin")) for _ in range(2)] == [False, is_kept]
