@@ -21,6 +21,7 @@ from harness.ports import free_port
 from harness.postgres import rows
 from harness.processes import UNLIMITED, tree
 from harness.waiting import wait_until
+from lib import logs
 from lib.logs import (
     ATOMIC_BYTES,
     QUEUE_SIZE,
@@ -401,7 +402,10 @@ class RecordedStream(Stream):
         self.writes.append(lines)
 
 
-def test_queued_lines_are_written_at_the_end_in_writes_that_no_process_mixes() -> None:
+def test_queued_lines_are_written_at_the_end_in_writes_that_no_process_mixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A single wait for further lines would be too long. So a wait with lines in the queue fails this test.
+    monkeypatch.setattr(logs, "BATCH_SECONDS", 60)
+    monkeypatch.setattr(logs, "FLUSH_SECONDS", 30)
     handler, stream = BoundedQueueHandler(QUEUE_SIZE), RecordedStream()
     listener = Listener(handler, JSONFormatter(), stream)
     # One line is longer than what a pipe takes in one piece.
