@@ -82,7 +82,8 @@ def record(message: str, *values: object) -> logging.LogRecord:
 def test_json_log_has_one_object_per_line(service_url: str, owner: psycopg.Connection, make: Make) -> None:
     make.activity(make.user("lin"), MARKER)
     port = free_port()
-    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on"}
+    # Lines of two processes are in the order of their batches.
+    settings = {**RIGHT, "CONNECTION_URL": service_url, "PORT": port, "ACCESS_LOG": "on", "WEB_CONCURRENCY": "1"}
     with running("serve", **settings) as server:
         assert get(port, "/livez")[0] == 200
         with closing(HTTPConnection("127.0.0.1", int(port), timeout=5)) as connection:
