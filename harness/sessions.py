@@ -29,7 +29,8 @@ class Session:
 
     def __init__(self, person: Person) -> None:
         self.person = person
-        self.profile = f"/api/activities/@{person.handle}"
+        # A page that no process keeps.
+        self.profile = f"/api/activities/@{person.handle}?limit=19"
         self.newest = -1
         self.seen = ""
 
