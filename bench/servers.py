@@ -96,9 +96,8 @@ def check(service: Running, reference: Running, requests: Sequence[Request]) -> 
                 expected = [pages(http, reference.url, Request(path, request.token))[0]["activity"]]
             else:
                 expected = pages(http, reference.url, request)
-            for body, wanted in zip(bodies, expected, strict=False):
-                if body != wanted:
-                    raise CommandError(f"{service.url}{request.path}: unlike this service: {str(body)[:300]}")
+            if bodies != expected:
+                raise CommandError(f"{service.url}{request.path}: unlike this service: {str(bodies)[:300]}")
 
 
 def pages(http: urllib3.PoolManager, url: str, request: Request) -> list[Any]:

@@ -187,16 +187,22 @@ def test_peer_with_another_response_is_refused(request_: Request, body: bytes, *
                 check(servers[0], servers[1], [request_])
 
 
-def test_peer_with_another_second_page_is_refused() -> None:
-    def server(last: bytes) -> Callable[[StubRequest], StubResponse]:
-        first = StubResponse(body=b"[1]", headers={"Link": '<?cursor=1>; rel="next"'})
+def test_peer_with_another_second_page_or_without_one_is_refused() -> None:
+    def server(last: bytes, **headers: str) -> Callable[[StubRequest], StubResponse]:
+        first = StubResponse(body=b"[1]", headers=headers)
         return lambda request: StubResponse(body=last) if "cursor" in request.path else first
 
-    with http_stub(server(b"[2]")) as peer, http_stub(server(b"[3]")) as reference:
-        servers = [Running(0, url, 0, Path()) for url in (peer, reference)]
+    link = '<?cursor=1>; rel="next"'
+    with (
+        http_stub(server(b"[2]", Link=link)) as peer,
+        http_stub(server(b"[3]", Link=link)) as reference,
+        http_stub(server(b"")) as last_page,
+    ):
+        servers = [Running(0, url, 0, Path()) for url in (peer, reference, last_page)]
         check(servers[0], servers[0], [Request("/feed")])
-        with pytest.raises(CommandError, match=re.escape("/feed: unlike this service: [2]")):
-            check(servers[0], servers[1], [Request("/feed")])
+        for one, shown in ((servers[0], "[[1], [2]]"), (servers[2], "[[1]]")):
+            with pytest.raises(CommandError, match=re.escape(f"/feed: unlike this service: {shown}")):
+                check(one, servers[1], [Request("/feed")])
 
 
 def test_each_target_is_of_candidates_that_race() -> None:

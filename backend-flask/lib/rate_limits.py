@@ -76,29 +76,36 @@ def export_limited(view: View) -> View:
     return view
 
 
+class RateLimits:
+    """The rate of each policy, and the storage that counts requests."""
+
+    def __init__(self, config: Config) -> None:
+        self._storage = open_storage(config.rate_limit_storage_url)
+        self._rates: dict[str, RateLimitItem] = {
+            ANONYMOUS_READS: RateLimitItemPerMinute(config.rate_limit_anonymous_reads),
+            USER_READS: RateLimitItemPerMinute(config.rate_limit_user_reads),
+            USER_WRITES: RateLimitItemPerMinute(config.rate_limit_user_writes),
+            SEARCHES: RateLimitItemPerMinute(config.rate_limit_searches),
+            # An export reads all rows of a user.
+            EXPORTS: RateLimitItemPerHour(1),
+            REJECTED_TOKENS: RateLimitItemPerMinute(config.rate_limit_rejected_tokens),
+        }
+
+    def quota(self, policy: str) -> Quota:
+        """Return the quota of the current request's client by a policy."""
+        rate = self._rates[policy]
+        return Quota(policy, rate, self._storage, rate.key_for(client(), policy))
+
+
 def limit_rejected_tokens(app: Flask, config: Config) -> None:
     """Refuse clients with too many rejected tokens. Call this before authentication: its hook must come first."""
-    storage = open_storage(config.rate_limit_storage_url)
-    rates: dict[str, RateLimitItem] = {
-        ANONYMOUS_READS: RateLimitItemPerMinute(config.rate_limit_anonymous_reads),
-        USER_READS: RateLimitItemPerMinute(config.rate_limit_user_reads),
-        USER_WRITES: RateLimitItemPerMinute(config.rate_limit_user_writes),
-        SEARCHES: RateLimitItemPerMinute(config.rate_limit_searches),
-        # An export reads all rows of a user.
-        EXPORTS: RateLimitItemPerHour(1),
-        REJECTED_TOKENS: RateLimitItemPerMinute(config.rate_limit_rejected_tokens),
-    }
-
-    def quota(policy: str) -> Quota:
-        """Return the quota of the current request's client by a policy."""
-        rate = rates[policy]
-        return Quota(policy, rate, storage, rate.key_for(client(), policy))
+    rate_limits = app.extensions["rate_limits"] = RateLimits(config)
 
     def refuse_rejected_tokens() -> None:
         """Raise `TooManyRequests` before another token of the client's is verified."""
         if not sends_required_token():
             return
-        tokens = quota(REJECTED_TOKENS)
+        tokens = rate_limits.quota(REJECTED_TOKENS)
         tokens.read()
         if tokens.count >= tokens.rate.amount:
             tokens.is_exceeded = True
@@ -106,13 +113,13 @@ def limit_rejected_tokens(app: Flask, config: Config) -> None:
             raise TooManyRequests
         g.token_quota = tokens
 
-    app.extensions["rate_limits"] = quota
     app.before_request(refuse_rejected_tokens)
     app.after_request(count_response)
 
 
 def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
     """Limit requests to all blueprints but the `unlimited`. Call this after authentication: users have limits."""
+    rate_limits: RateLimits = app.extensions["rate_limits"]
     unlimited_names = {blueprint.name for blueprint in unlimited}
 
     def count_request() -> None:
@@ -122,7 +129,7 @@ def limit_requests(app: Flask, unlimited: Iterable[Blueprint]) -> None:
         if current.endpoint is None or current.method == "OPTIONS" or current.blueprint in unlimited_names:
             return
         state = unwrap(g)
-        state.quota = quota = current_app.extensions["rate_limits"](policy())
+        state.quota = quota = rate_limits.quota(policy())
         if quota.policy in COUNTED_BY_RESPONSE:
             quota.read()
             quota.is_exceeded = quota.count >= quota.rate.amount

@@ -41,11 +41,11 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(bp)
 
 
-def page_response(key: Hashable, page_request: PageRequest, read: Callable[[Db], Page]) -> Response:
+def page_response(key: Hashable, requested: PageRequest, read: Callable[[Db], Page]) -> Response:
     """Return the response with the page that `read` returns: an anonymous first page from the process's cache."""
     db = get_db()
     parameters = link_parameters(g.args)
-    if not sends_token(request) and page_request == FIRST_PAGE and parameters in ({}, {"reposts": "true"}):
+    if not sends_token(request) and requested == FIRST_PAGE and parameters in ({}, {"reposts": "true"}):
         pages = cast("AnonymousPages[Response]", current_app.extensions["anonymous_pages"])
         # A response has the parameters in its `Link`.
         key = (key, bool(parameters))
