@@ -111,7 +111,6 @@ class Listener(QueueListener):
         super().__init__(handler.queue)
         self._handler, self._formatter, self._stream = handler, formatter, stream
         self._lines: list[bytes] = []
-        self._is_stopping = False
         self._failed = self._reported = 0
         self._reported_at = float("-inf")
 
@@ -121,8 +120,7 @@ class Listener(QueueListener):
             return super().dequeue(block)
         self._flush()
         record = super().dequeue(block)
-        if not self._is_stopping:
-            time.sleep(BATCH_SECONDS)
+        time.sleep(BATCH_SECONDS)
         return record
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -170,7 +168,6 @@ class Listener(QueueListener):
 
     def stop(self) -> None:
         """Write the queued records, for a second at most: an unread pipe must not keep the process from ending."""
-        self._is_stopping = True
         self.enqueue_sentinel()
         if self._thread is not None:
             self._thread.join(FLUSH_SECONDS)

@@ -6,7 +6,8 @@ from lib.pagination import Page, PageRequest
 from lib.queries import BoundedScan, PagedQuery, ParentQuery
 
 PROFILE = ParentQuery("users/profile", key="profile", rows_key="activities", expires=True, has_item=True)
-USER = PagedQuery("activities/user", parent=PROFILE, expires=True)
+# The profile counts all of these activities, so the page expires with it.
+USER = PagedQuery("activities/user", parent=PROFILE)
 # A page scans at most 1,000 activities and reposts, so it may be short: a profile does not show every entry.
 USER_WITH_REPOSTS = PagedQuery(
     "activities/user_with_reposts",
