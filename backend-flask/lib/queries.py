@@ -210,9 +210,9 @@ numbered AS (
 ),
 page AS (
     SELECT
-        COALESCE(json_agg(array_row ORDER BY n {{row_order}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
+        COALESCE(json_agg(array_row {{json_order}}) FILTER (WHERE n <= %(limit)s), '[]') AS json,
         count(*) AS fetched,
-        array_agg(timestamptz_send(created_at) || uuid_send(uuid) ORDER BY n)
+        array_agg(timestamptz_send(created_at) || uuid_send(uuid) {{keyset_order}})
             FILTER (WHERE n IN (1, %(limit)s)) AS keysets,
         {expires_in} AS expires_in
     FROM numbered
@@ -335,14 +335,16 @@ def page_statement(feed: PagedQuery, order: Order, *, is_default_limit: bool, ha
         template = query_wrap_bounded_page(scan_template, template, has_items=feed.has_items)
     else:
         template = query_wrap_page(template, expires=feed.expires, has_items=feed.has_items)
-    # Reversed where the scan runs against the order in which the page shows its rows.
-    row_order = "ASC" if order.direction == feed.order.row_order else "DESC"
+    # Rows come in the order of the scan. Where the page shows them in that order, no aggregate sorts them again.
+    is_reversed = order.direction != feed.order.row_order
+    json_order, keyset_order = ("ORDER BY n DESC", "ORDER BY n") if is_reversed else ("", "")
     statement = admitting(template, has_reader=has_reader).format(
         comparison=order.comparison,
         direction=order.direction,
         opposite=order.reversed.direction,
         opposite_comparison=order.reversed.comparison,
-        row_order=row_order,
+        json_order=json_order,
+        keyset_order=keyset_order,
     )
     if feed.scan is not None:
         statement = statement.replace("%(scan_limit)s", str(feed.scan.limit))
