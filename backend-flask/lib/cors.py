@@ -1,7 +1,7 @@
 """CORS by flask-cors: only pages of the configured origins may call this service.
 
-Two hooks add behaviour that flask-cors lacks (docs/contract.md): a preflight of an unknown path gets 200, and
-every response varies by `Origin`.
+A hook adds what flask-cors lacks (docs/contract.md): a preflight of an unknown path gets 200. lib/http.py has every
+response vary by `Origin`.
 """
 
 import re
@@ -34,13 +34,12 @@ def init_app(app: Flask, origins: Iterable[str]) -> None:
         expose_headers=EXPOSED_HEADERS,
         max_age=MAX_AGE_SECONDS,
         always_send=False,
-        # flask-cors adds `Vary` for allowed origins only. `vary_by_origin` adds it to every response.
+        # lib/http.py adds `Vary` to every response.
         vary_header=False,
         # With True flask-cors replaces two methods of the application. Errors pass the `after_request` hooks anyway.
         intercept_exceptions=False,
     )
     app.before_request(answer_preflight)
-    app.after_request(vary_by_origin)
 
 
 def answer_preflight() -> Response | None:
@@ -50,10 +49,4 @@ def answer_preflight() -> Response | None:
         return None
     response = Response()
     del response.headers["Content-Type"]
-    return response
-
-
-def vary_by_origin(response: Response) -> Response:
-    """Keep caches from mixing responses with and without CORS headers."""
-    response.headers.add("Vary", "Origin")
     return response

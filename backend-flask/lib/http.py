@@ -29,8 +29,14 @@ MAX_LIMIT = 100
 # RFC 9110, section 7.2: a host in the syntax of RFC 3986, or nothing, and an optional port.
 # The comma is not allowed, because the server joins two Host headers with it.
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]*)(:[0-9]*)?")
-# Without a `Server` header granian would add its own name.
-FIXED_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("Server", "cruddur"))
+FIXED_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    # Without it granian would add its own name.
+    ("Server", "cruddur"),
+    # Caches must not mix responses with and without CORS headers. flask-cors adds it for allowed origins only.
+    ("Vary", "Origin"),
+)
 
 
 class HandleConverter(BaseConverter):
@@ -52,7 +58,8 @@ def init_app(app: Flask) -> None:
 
 def check_request() -> None:
     """Check path, host, method and query, and set `g.args`. Raises `BadRequest`, `NotFound` and werkzeug's errors."""
-    environ = request.environ
+    current = unwrap(request)
+    environ, rule = current.environ, current.url_rule
     if environ["PATH_INFO"].startswith("//"):
         # werkzeug would strip all slashes but one.
         raise NotFound
@@ -61,9 +68,9 @@ def check_request() -> None:
     if HOST.fullmatch(host) is None or (not host and environ["SERVER_PROTOCOL"] == "HTTP/1.1"):
         raise MalformedRequest
     # RFC 9110, section 9.1: methods are case-sensitive. werkzeug would accept `get` as GET.
-    if request.url_rule and not environ["REQUEST_METHOD"].isupper():
-        raise MethodNotAllowed(list(request.url_rule.methods or ()))
-    g.args = query_args(request) if environ.get("QUERY_STRING") else {}
+    if rule and not environ["REQUEST_METHOD"].isupper():
+        raise MethodNotAllowed(list(rule.methods or ()))
+    g.args = query_args(current) if environ.get("QUERY_STRING") else {}
 
 
 def query_args(request: Request) -> dict[str, str]:
@@ -149,9 +156,8 @@ def link_parameters(args: Mapping[str, str]) -> dict[str, str]:
 
 def complete_response(response: Response) -> Response:
     """Complete the headers of every response, of views and of error handlers."""
-    environ, state, headers = request.environ, unwrap(g), response.headers
-    for name, value in FIXED_HEADERS:
-        headers[name] = value
+    environ, state = request.environ, unwrap(g)
+    response.headers.extend(FIXED_HEADERS)
     # Both are missing when an earlier hook has answered the request.
     policy, token = state.get("auth_policy"), state.get("token")
     is_read = environ["REQUEST_METHOD"] in READS
@@ -187,4 +193,6 @@ def set_cache_control(response: Response, *, is_read: bool, is_personal: bool) -
     The header of a view, if the response has one, takes precedence.
     """
     is_cacheable = is_read and not is_personal and response.status_code in {200, 304}
-    response.headers.setdefault("Cache-Control", NO_CACHE if is_cacheable else NO_STORE)
+    # Looking for a header that is missing raises an exception within werkzeug, and `getlist` does not.
+    if not response.headers.getlist("Cache-Control"):
+        response.headers.add("Cache-Control", NO_CACHE if is_cacheable else NO_STORE)
