@@ -70,6 +70,8 @@ def load_token() -> None:
     state.auth_policy = policy = policy_for(current.endpoint)
     if policy is AuthPolicy.PUBLIC or current.method == "OPTIONS":
         return
+    if policy is AuthPolicy.OPTIONAL and not sends_token(current):
+        return
     start = time.perf_counter()
     try:
         state.token = get_cognito().verify(bearer_token(current))

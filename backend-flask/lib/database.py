@@ -136,12 +136,13 @@ class Db:
             self.user_uuid = bounds.pop()
         # A bounded scan may end before the page is full. Then `stopped_at` is the keyset of the last scanned row.
         stopped_at = bounds[0] if bounds else None
-        # Past the end of a feed no row gives the cursor back, so that cursor starts at the feed's end.
-        end = stopped_at or order.reversed.start.packed
-        first, last = (keysets[0], keysets[-1]) if keysets else (end, None)
-        behind = Cursor(not backwards, first) if page_request.cursor else None
-        end_keyset = last if fetched > page_request.limit else stopped_at
+        end_keyset = keysets[-1] if fetched > page_request.limit else stopped_at
         ahead = Cursor(backwards, end_keyset) if end_keyset else None
+        behind = None
+        if page_request.cursor:
+            # Past the end of a feed no row gives the cursor back, so that cursor starts at the feed's end.
+            first = keysets[0] if keysets else stopped_at or order.reversed.start.packed
+            behind = Cursor(not backwards, first)
         following, preceding = (behind, ahead) if backwards else (ahead, behind)
         return Page(json, min(fetched, page_request.limit), following, preceding, expires_in)
 

@@ -192,7 +192,11 @@ def is_counted(quota: Quota, response: Response) -> bool:
 def describe(quota: Quota, response: Response) -> None:
     """Add the quota (draft-ietf-httpapi-ratelimit-headers-10) and, beyond it, `Retry-After`."""
     amount, reset = quota.rate.amount, quota.seconds_to_reset
-    response.headers["RateLimit-Policy"] = f'"{quota.policy}";q={amount};w={quota.rate.get_expiry()}'
-    response.headers["RateLimit"] = f'"{quota.policy}";r={max(0, amount - quota.count)};t={reset}'
+    response.headers.extend(
+        [
+            ("RateLimit-Policy", f'"{quota.policy}";q={amount};w={quota.rate.get_expiry()}'),
+            ("RateLimit", f'"{quota.policy}";r={max(0, amount - quota.count)};t={reset}'),
+        ]
+    )
     if quota.is_exceeded:
         response.headers["Retry-After"] = str(reset)

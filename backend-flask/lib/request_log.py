@@ -57,18 +57,17 @@ def trace_id(environ: "WSGIEnvironment") -> str:
 
 def finish_request(response: Response) -> Response:
     """Add the request's id and timings to the response, and log the request."""
-    state = unwrap(g)
+    state, current = unwrap(g), unwrap(request)
     if "start" not in state:
         # The hook of an extension failed before ours ran.
         start_request()
     seconds = time.perf_counter() - state.start
-    response.headers.add("X-Request-Id", state.request_id)
-    response.headers.add("Server-Timing", server_timing(state, seconds))
-    if logger.isEnabledFor(logging.INFO) and request.path not in HEALTH_CHECKS:
+    response.headers.extend([("X-Request-Id", state.request_id), ("Server-Timing", server_timing(state, seconds))])
+    if logger.isEnabledFor(logging.INFO) and current.path not in HEALTH_CHECKS:
         logger.info(
             "request",
             extra={
-                "method": method(request),
+                "method": method(current),
                 "status": response.status_code,
                 "duration_ms": round(seconds * 1000, 2),
             },
@@ -80,17 +79,21 @@ def server_timing(state: "_AppCtxGlobals", seconds: float) -> str:
     """Return the header `Server-Timing` (https://www.w3.org/TR/server-timing/), in milliseconds."""
     auth, db = state.get("auth_seconds", 0.0), state.get("db")
     timings = db.timings if db else Timings()
-    parts = {"auth": auth, "pool": timings.pool, "db": timings.db, "total": seconds}
-    if timings.standby:
-        parts["db;desc=standby"] = timings.standby
-    return ", ".join([f"{name};dur={value * 1000:.2f}" for name, value in parts.items()])
+    standby = f", db;desc=standby;dur={timings.standby * 1000:.2f}" if timings.standby else ""
+    return (
+        f"auth;dur={auth * 1000:.2f}, pool;dur={timings.pool * 1000:.2f}, db;dur={timings.db * 1000:.2f}, "
+        f"total;dur={seconds * 1000:.2f}{standby}"
+    )
 
 
 def log_context() -> dict[str, Any]:
     """Return the log's fields of the current request, and no fields outside of a request."""
-    if not has_request_context() or "trace_id" not in g:
+    if not has_request_context():
         return {}
-    return {"trace_id": g.trace_id, "request_id": g.request_id, "route": route(request)}
+    state = unwrap(g)
+    if "trace_id" not in state:
+        return {}
+    return {"trace_id": state.trace_id, "request_id": state.request_id, "route": route(unwrap(request))}
 
 
 def method(request: Request) -> str:

@@ -157,7 +157,7 @@ def duration_recorder() -> Callable[[Response], Response]:
             }
             if current.url_rule:
                 attributes["http.route"] = current.url_rule.rule
-            histogram.record(time.perf_counter() - g.start, attributes)
+            histogram.record(time.perf_counter() - unwrap(g).start, attributes)
         return response
 
     return record
