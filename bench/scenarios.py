@@ -16,7 +16,6 @@ from harness.commands import is_autogrouping
 from harness.environment import HOME_FEED
 from harness.figures import at_least
 from harness.wrk import Request, pgbench_script
-from lib.pagination import NEWEST
 from lib.queries import PagedQuery, page_statement
 from ops.command import Database
 from ops.drop_database import drop
@@ -82,8 +81,7 @@ def method(schedule: Schedule) -> str:
 
 def pgbench(feed: PagedQuery, **values: str) -> Candidate:
     """Return pgbench with the first page of a feed. Values that all requests share are constants of its statement."""
-    keyset = {"created_at": f"'{NEWEST.created_at}'::timestamptz", "uuid": f"'{NEWEST.uuid}'::uuid"}
-    statement = pgbench_script(page_statement(feed, feed.order, is_default_limit=True), **keyset, **values)
+    statement = pgbench_script(page_statement(feed, feed.order, is_first=True, is_default_limit=True), **values)
     return Candidate(PGBENCH, script=f"\\set n random(1, {READS.users})\n{statement}")
 
 

@@ -183,10 +183,11 @@ def reaction(connection: Connection, table: str) -> TupleRow | None:
 
 def page_query(title: str, feed: PagedQuery, order: Order | None = None, **parameters: Any) -> Query:
     """Return the query of a page: the first one in the feed's order, unless `parameters` have a keyset."""
-    order = order or feed.order
-    start = {"created_at": order.start.created_at, "uuid": order.start.uuid}
-    statement = page_statement(feed, order, is_default_limit=True, has_reader=has_reader(parameters))
-    return Query(title, statement, start | parameters)
+    is_first = "uuid" not in parameters
+    statement = page_statement(
+        feed, order or feed.order, is_first=is_first, is_default_limit=True, has_reader=has_reader(parameters)
+    )
+    return Query(title, statement, parameters)
 
 
 def unread_query(reader: str) -> Query:

@@ -50,7 +50,7 @@ def test_pgbench_result_is_its_rate() -> None:
 
 
 def test_pgbench_runs_the_services_own_statement() -> None:
-    statement = page_statement(USER, USER.order, is_default_limit=False)
+    statement = page_statement(USER, USER.order, is_first=False, is_default_limit=False)
     pgbench_text = pgbench_script(statement, limit="20", created_at="now()", uuid="gen_random_uuid()", handle=":handle")
 
     assert ":handle" in pgbench_text

@@ -127,6 +127,7 @@ class Db:
             page_statement(
                 feed,
                 order,
+                is_first=page_request.cursor is None,
                 is_default_limit=page_request.limit == FIRST_PAGE.limit,
                 has_reader=has_reader(parameters),
             ),
