@@ -2,6 +2,8 @@
 --
 -- Each probe takes the first row from a pair on, in the primary key's order, because only the primary key serves that.
 -- For EXISTS, or for an equality, the planner may also choose to read all followers of a user.
+--
+-- The sub-select hides the number of handles from the planner, which would plan anew for each array.
 SELECT
     users.uuid,
     users.handle,
@@ -36,6 +38,6 @@ SELECT
         ORDER BY blocks.blocker_uuid, blocks.blocked_uuid
         LIMIT 1
     ), false) AS blocking
-FROM unnest(%(handles)s::text[]) WITH ORDINALITY AS requested (handle, n)
+FROM unnest((SELECT %(handles)s::text[])) WITH ORDINALITY AS requested (handle, n)
 JOIN users ON lower(users.handle COLLATE "C") = lower(requested.handle COLLATE "C") AND users.cognito_user_id IS NOT NULL
 ORDER BY requested.n
