@@ -36,13 +36,12 @@ shown AS (
                         SELECT true
                         FROM authors
                         WHERE (
-                            -- The first repost from (activity, author) on, as in activities/reader_column.sql.
-                            SELECT
-                                reposts.activity_uuid = original.uuid
-                                AND reposts.user_uuid = authors.uuid
-                                AND reposts.created_at > scanned.created_at
+                            -- An equality, as in activities/reader_column.sql.
+                            SELECT reposts.created_at > scanned.created_at
                             FROM reposts
-                            WHERE (reposts.activity_uuid, reposts.user_uuid) >= (original.uuid, authors.uuid)
+                            WHERE
+                                (reposts.activity_uuid, reposts.user_uuid) >= (original.uuid, authors.uuid)
+                                AND (reposts.activity_uuid, reposts.user_uuid) <= (original.uuid, authors.uuid)
                             ORDER BY reposts.activity_uuid, reposts.user_uuid
                             LIMIT 1
                         )

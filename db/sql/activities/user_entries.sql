@@ -19,12 +19,11 @@ FROM (
             (SELECT live_activities.uuid FROM live_activities WHERE live_activities.uuid = activities.uuid) IS NOT NULL
             -- The first repost from (activity, user) on, as in activities/reader_column.sql.
             AND COALESCE((
-                SELECT
-                    reposts.activity_uuid <> activities.uuid
-                    OR reposts.user_uuid <> activities.user_uuid
-                    OR reposts.created_at <= activities.created_at
+                SELECT reposts.created_at <= activities.created_at
                 FROM reposts
-                WHERE (reposts.activity_uuid, reposts.user_uuid) >= (activities.uuid, activities.user_uuid)
+                WHERE
+                    (reposts.activity_uuid, reposts.user_uuid) >= (activities.uuid, activities.user_uuid)
+                    AND (reposts.activity_uuid, reposts.user_uuid) <= (activities.uuid, activities.user_uuid)
                 ORDER BY reposts.activity_uuid, reposts.user_uuid
                 LIMIT 1
             ), true) AS is_shown
