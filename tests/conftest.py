@@ -28,7 +28,8 @@ from werkzeug.test import TestResponse
 from app import create_app
 from harness.collector import Collector, collecting
 from harness.waiting import poll
-from lib import cache
+from lib import cache, deadline
+from lib import cognito as cognito_module
 from lib.config import Config
 from lib.exporters import providers
 from ops import dev_keys, embedded
@@ -224,6 +225,19 @@ def app(service_url: str, jwks_url: str, growing_pool: None) -> Iterator[Flask]:
 def client(app: Flask) -> FlaskClient:
     """Return a client that sends no token."""
     return app.test_client()
+
+
+@pytest.fixture
+def slow_cognito(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each call to Cognito take longer than a request may wait for the database, by the clock of that limit."""
+    clock, call = Clock(), cognito_module.call
+
+    def slow(*args: Any, **options: Any) -> Any:
+        clock.now += 3
+        return call(*args, **options)
+
+    monkeypatch.setattr(deadline, "time", clock)
+    monkeypatch.setattr(cognito_module, "call", slow)
 
 
 @pytest.fixture

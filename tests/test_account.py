@@ -105,6 +105,18 @@ def test_account_needs_a_response_of_the_pool(
         assert (response.status_code, response.json) == expected
 
 
+@pytest.mark.usefixtures("slow_cognito")
+def test_wait_for_the_pool_leaves_the_database_its_time(
+    app: Flask, sign_in: SignIn, lin: User, cognito: FakeCognito
+) -> None:
+    for path in (ACCOUNT, EXPORT):
+        assert sign_in(lin).get(path).status_code == 200
+
+    # The row of a new user is created after a response of the pool.
+    cognito.people["new"] = {"preferred_username": "new", "email": EMAIL}
+    assert app.test_client().get(ACCOUNT, headers=bearer("new")).json["handle"] == "new"
+
+
 def test_export_holds_all_rows_of_the_user_and_of_no_other(
     sign_in: SignIn, make: Make, lin: User, bystander: User, owner: Connection
 ) -> None:

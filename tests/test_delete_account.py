@@ -254,6 +254,77 @@ def test_slow_pool_is_not_waited_for(
     assert deletions(owner) == [("unknown", andrew.cognito_user_id, True, False)]
 
 
+@pytest.mark.usefixtures("slow_cognito")
+def test_slow_success_is_confirmed_at_once(ask: Ask, andrew: User, owner: Connection) -> None:
+    assert ask(andrew).status_code == 200
+    assert deletions(owner) == [("deleted", None, True, False)]
+
+
+@pytest.fixture
+def refusing(cognito: FakeCognito) -> None:
+    """Have the pool refuse deletions."""
+    cognito.faults[DELETE_USER] = (400, b'{"__type":"TooManyRequestsException"}')
+
+
+@pytest.mark.usefixtures("bystander", "refusing", "slow_cognito")
+def test_slow_refusal_deletes_nothing(ask: Ask, andrew: User, owner: Connection) -> None:
+    assert ask(andrew).status_code == 503
+    assert deletions(owner) == []
+
+
+def lose(patch: pytest.MonkeyPatch, query: str, commits: list[bool]) -> None:
+    """Lose the connection during a query, as often as `commits` has entries: after its commit, or before."""
+    query_row, rest = Db.query_row, iter(commits)
+
+    def lost(db: Db, name: str, **parameters: Any) -> Any:
+        is_committed = next(rest, None) if name == query else None
+        row = None if is_committed is False else query_row(db, name, **parameters)
+        if is_committed is None:
+            return row
+        raise psycopg.OperationalError
+
+    patch.setattr(Db, "query_row", lost)
+
+
+@pytest.mark.usefixtures("bystander", "refusing")
+@pytest.mark.parametrize("commits", [[True], [False]])
+def test_refusal_deletes_nothing_when_the_database_is_lost_once(
+    ask: Ask, andrew: User, owner: Connection, monkeypatch: pytest.MonkeyPatch, commits: list[bool]
+) -> None:
+    lose(monkeypatch, "deletions/refuse", commits)
+
+    assert ask(andrew).status_code == 503
+    assert deletions(owner) == []
+
+
+@pytest.mark.usefixtures("refusing")
+def test_refusal_that_no_database_stores_is_a_failure(
+    ask: Ask, andrew: User, owner: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lose(monkeypatch, "deletions/refuse", [False, False])
+
+    assert ask(andrew).status_code == 503
+    assert deletions(owner) == [("requested", andrew.cognito_user_id, False, False)]
+    sub_hash = sha256(andrew.cognito_user_id.encode()).hexdigest()
+    assert f"a deletion could not be taken back: {sub_hash}" in caplog.messages
+
+
+@pytest.mark.usefixtures("refusing")
+def test_refusal_after_the_confirmation_does_not_stop_the_deletion(
+    ask: Ask, andrew: User, owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_user = Cognito.delete_user
+
+    def confirmed_meanwhile(pool: Cognito, token: cognito_module.Token) -> str:
+        owner.execute("SELECT confirm_deletion(sub_hash, 'unknown') FROM deletions")
+        return delete_user(pool, token)
+
+    monkeypatch.setattr(Cognito, "delete_user", confirmed_meanwhile)
+
+    assert ask(andrew).status_code == 200
+    assert deletions(owner) == [("unknown", andrew.cognito_user_id, True, False)]
+
+
 def test_user_that_the_pool_does_not_know_is_deleted(
     ask: Ask, andrew: User, owner: Connection, cognito: FakeCognito
 ) -> None:
@@ -368,15 +439,8 @@ def test_interrupted_deletion_is_completed_or_as_if_never_asked(
 def test_lost_database_completes_the_deletion_later(
     ask: Ask, andrew: User, owner: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    query_row = Db.query_row
-
-    def lost(db: Db, name: str, **parameters: Any) -> Any:
-        if name == "deletions/confirm":
-            raise psycopg.OperationalError
-        return query_row(db, name, **parameters)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Db, "query_row", lost)
+        lose(patch, "deletions/confirm", [False])
         assert ask(andrew).status_code == 200
 
     assert deletions(owner) == [("requested", andrew.cognito_user_id, False, False)]

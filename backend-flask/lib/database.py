@@ -17,6 +17,7 @@ from psycopg.rows import TupleRow
 
 from lib import spans
 from lib.consistency import Seen
+from lib.deadline import Deadline
 from lib.exceptions import DatabaseUnavailable, NotFound, Unauthorized, is_connection_error
 from lib.pagination import FIRST_PAGE, Cursor, JSONBytes, Page, PageRequest
 from lib.pool import Connection
@@ -62,6 +63,8 @@ class Db:
     role: str | None = None
     # The uuid of the current user, from the last statement that returned it.
     user_uuid: UUID | None = None
+    # The limits of the request's queries.
+    deadlines: tuple[Deadline, ...] = ()
 
     def __init__(
         self,
@@ -78,6 +81,11 @@ class Db:
     def primary(self) -> "Db":
         """The same queries, whose reads ask no standby."""
         return self
+
+    def restart_deadlines(self) -> None:
+        """Give the queries that follow all of the time again. Call this after a wait for another service."""
+        for deadline in self.deadlines:
+            deadline.restart()
 
     @property
     def has_read_standby(self) -> bool:

@@ -74,13 +74,14 @@ pool = cast("ConnectionPool[Connection]", LocalProxy(get_pool))
 
 
 def get_db() -> Db:
-    """Return the request's `Db`. A single deadline bounds all of its queries together."""
+    """Return the request's `Db`. A single deadline bounds all of its queries together, without calls to Cognito."""
     state = unwrap(g)
     if "db" not in state:
         database_pool, replication = get_database_pool(), current_app.extensions.get("replication")
         deadline = Deadline(database_pool.timeout)
         if replication is None:
             state.db = Db(partial(database_pool.connection, deadline))
+            state.db.deadlines = (deadline,)
         else:
             state.db = replicated_db(replication, deadline)
     return cast(Db, state.db)
@@ -103,7 +104,9 @@ def replicated_db(replication: Replication, deadline: Deadline) -> ReplicatedDb:
         drain=replication.standby.pool.drain,
         cluster=lambda: replication.primary.cluster,
     )
-    return ReplicatedDb(servers, Consistency(replication.floor, seen))
+    db = ReplicatedDb(servers, Consistency(replication.floor, seen))
+    db.deadlines = (deadline, standby_deadline)
+    return db
 
 
 def add_seen(response: Response) -> Response:

@@ -16,6 +16,10 @@ class Deadline:
         self._within = within
         self._end: float | None = None
 
+    def restart(self) -> None:
+        """Start the clock anew with the next call of `remaining`."""
+        self._end = None
+
     def remaining(self) -> float:
         """Return the seconds until the deadline, 0 after it."""
         now = time.monotonic()

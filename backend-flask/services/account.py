@@ -24,7 +24,9 @@ class Account:
     def run(self, *, user: User, token: Token) -> JSONBytes:
         """Return the account. Raises `Unauthorized` when Cognito rejects the token, and `UpstreamUnavailable`."""
         with spans.use_case("account"):
-            return self.db.query_object("users/account", user_uuid=user.uuid, email=self.cognito.email(token))
+            email = self.cognito.email(token)
+            self.db.restart_deadlines()
+            return self.db.query_object("users/account", user_uuid=user.uuid, email=email)
 
 
 class AccountExport:
@@ -43,10 +45,12 @@ class AccountExport:
         `Overloaded`.
         """
         with take_turn(self.turns), spans.use_case("account-export"):
+            email = self.cognito.email(token)
+            self.db.restart_deadlines()
             return self.db.query_object(
                 "users/export",
                 user_uuid=user.uuid,
-                email=self.cognito.email(token),
+                email=email,
                 limit=MAX_ROWS,
                 retention=self.retention,
             )

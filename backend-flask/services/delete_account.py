@@ -18,6 +18,8 @@ logger = logging.getLogger("cruddur")
 
 # The longest time since the sign-in with which a user may delete the account.
 MAX_SIGN_IN_AGE_SECONDS = 300
+# How often a withdrawal is tried: without it the deletion goes on.
+WITHDRAWALS = 2
 # The clocks of the service and of the user pool may differ by this.
 CLOCK_TOLERANCE_SECONDS = 30
 
@@ -35,7 +37,8 @@ class DeleteAccount:
     def run(self, *, user: User, token: Token, handle: str | None) -> JSONBytes:
         """Return the user's uuid. Raises `ValidationError`, `Unauthorized` and `UpstreamUnavailable`.
 
-        After an exception nothing was deleted. `handle` is the user's own, typed again.
+        After an exception nothing was deleted, unless the database was lost for the withdrawal too. `handle` is the
+        user's own, typed again.
         """
         if (handle or "").removeprefix("@").lower() != user.handle.lower():
             raise ValidationError("handle_mismatch")
@@ -69,17 +72,23 @@ class DeleteAccount:
         except (Unauthorized, UpstreamUnavailable):
             if self._refuse(sub_hash):
                 raise
-        # The deletion can't be taken back any more, so it goes on.
+        # The purge or an operator has confirmed the deletion meanwhile, so it goes on.
         return "unknown"
 
     def _refuse(self, sub_hash: bytes) -> bool:
-        try:
-            (is_refused,) = self.db.query_row("deletions/refuse", sub_hash=sub_hash, request=self.request)
-        except DATABASE_AWAY:
-            return False
-        return bool(is_refused)
+        """Return whether the deletion is taken back, or may be: with the database away the purge deletes the user."""
+        for _ in range(WITHDRAWALS):
+            self.db.restart_deadlines()
+            try:
+                (is_refused,) = self.db.query_row("deletions/refuse", sub_hash=sub_hash, request=self.request)
+            except DATABASE_AWAY:
+                continue
+            return bool(is_refused)
+        logger.warning("a deletion could not be taken back: %s", sub_hash.hex())
+        return True
 
     def _confirm(self, sub_hash: bytes, outcome: str) -> None:
+        self.db.restart_deadlines()
         try:
             self.db.query_row("deletions/confirm", sub_hash=sub_hash, outcome=outcome)
         except DATABASE_AWAY as error:

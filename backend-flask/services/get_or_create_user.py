@@ -34,7 +34,9 @@ class GetOrCreateUser:
             try:
                 return self._find(token)
             except NotFound:
-                return self._create(token, self.cognito.attributes(token))
+                attributes = self.cognito.attributes(token)
+                self.db.restart_deadlines()
+                return self._create(token, attributes)
 
     def _find(self, token: Token) -> User:
         uuid, handle, display_name = self.db.query_row("users/viewer", cognito_user_id=token.sub)
