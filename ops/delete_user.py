@@ -52,9 +52,9 @@ def find(connection: Connection, handle: str) -> str:
 def delete(connection: Connection, sub: str, retention_days: str) -> bytes:
     """Delete the user `sub`. Return the hash after the end of the deletion."""
     sub_hash = sha256(sub.encode()).digest()
-    with connection.transaction():
-        connection.execute(REQUEST, [sub, retention_days])
-        connection.execute(CONFIRM, [sub_hash])
+    # Two transactions, as in the service: a creation of the user that waits for the second one sees the first.
+    connection.execute(REQUEST, [sub, retention_days])
+    connection.execute(CONFIRM, [sub_hash])
     while connection.execute(IS_FINISHED, [sub_hash]).fetchone() == (False,):
         batch = purge_batch(connection)
         if batch is None or not batch.is_busy:

@@ -3,6 +3,7 @@
 from hashlib import sha256
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 from psycopg import Connection
 
@@ -123,6 +124,28 @@ def test_user_is_deleted_by_letter(
     assert owner.execute("SELECT FROM users WHERE uuid = %s", [user.uuid]).fetchall() == []
     assert owner.execute("SELECT FROM activities WHERE user_uuid = %s", [user.uuid]).fetchall() == []
     assert "no user has the handle" in fails("db-delete-user", "andrewbrown", CONNECTION_URL=owner_url)
+
+
+def test_deletion_by_letter_refuses_the_user_before_the_names_go(
+    owner: Connection, owner_url: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make.user("andrewbrown")
+    seen = []
+
+    def look(connection: Connection, statement: str, parameters: list[object]) -> object:
+        if statement == delete_user.CONFIRM:
+            seen.extend(deletions(owner))
+        return execute(connection, statement, parameters)
+
+    execute = Connection.execute
+    with psycopg.connect(owner_url, autocommit=True) as connection, monkeypatch.context() as patch:
+        earlier = "UPDATE deletions SET confirmed_at = confirmed_at - interval '70 seconds' WHERE finished_at IS NULL"
+        patch.setattr(delete_user, "time", SimpleNamespace(sleep=lambda _: owner.execute(earlier)))
+        patch.setattr(connection, "execute", lambda *args: look(connection, *args))
+        delete_user.delete(connection, user.cognito_user_id, "35")
+
+    # A creation of the user that waits for the confirmation finds the request.
+    assert seen == [("requested", user.cognito_user_id, False)]
 
 
 @pytest.mark.usefixtures("bystander")
