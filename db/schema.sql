@@ -1344,7 +1344,7 @@ BEGIN
             deletions.finished_at IS NULL
             AND deletions.confirmed_at IS NULL
             AND deletions.requested_at < now() - interval '60 seconds'
-        LIMIT 100
+        LIMIT LEAST(100, most)
         FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM public.confirm_deletion(hash, 'unknown');
@@ -1359,6 +1359,8 @@ BEGIN
         LIMIT 20
         FOR UPDATE SKIP LOCKED
     LOOP
+        -- With no row left to delete, each step would seem done.
+        EXIT WHEN remaining < 1;
         before := remaining;
         PERFORM public.anonymise_user(deletion.user_uuid);
         -- End activities with the replies below, and lock all parents and activities in one order before.
@@ -1615,5 +1617,5 @@ CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
 );
 INSERT INTO alembic_version (version_num)
-SELECT '0018' WHERE NOT EXISTS (SELECT FROM alembic_version);
+SELECT '0019' WHERE NOT EXISTS (SELECT FROM alembic_version);
 GRANT SELECT (version_num) ON alembic_version TO cruddur_service;

@@ -495,6 +495,13 @@ def test_deletion_ends_seventy_seconds_after_its_confirmation(
     assert owner.execute("SELECT FROM users WHERE uuid = %s", [andrew.uuid]).fetchall() == []
 
 
+def request_and_confirm(owner: Connection, user: User) -> None:
+    """Delete a user in the database."""
+    owner.execute("SELECT request_deletion(%s, interval '35 days', gen_random_uuid())", [user.cognito_user_id])
+    sub_hash = sha256(user.cognito_user_id.encode()).digest()
+    owner.execute("SELECT confirm_deletion(%s, 'deleted')", [sub_hash])
+
+
 class Scene:
     """A user with one of everything, and a partner who has the same with the user."""
 
@@ -686,6 +693,43 @@ def test_purge_works_in_bounded_batches(ask: Ask, make: Make, owner: Connection,
     purge(owner)
     assert owner.execute("SELECT replies_count FROM activities").fetchall() == [(0,)]
     assert owner.execute("SELECT FROM idempotency_keys").fetchall() == []
+
+
+# After timeouts of statements a batch has no more rows.
+SMALLEST_BATCH = 10
+
+
+def test_small_batch_finishes_no_deletion_with_rows(make: Make, owner: Connection) -> None:
+    partner = make.user("partner")
+    leavers = [make.user() for _ in range(SMALLEST_BATCH + 1)]
+    # The user's row stays for the partner. Nothing else deletes the last user's like and follow.
+    make.conversation(leavers[-1], partner, "hello")
+    make.like(make.activity(partner), leavers[-1])
+    make.follow(leavers[-1], partner)
+    for leaver in leavers:
+        request_and_confirm(owner, leaver)
+    owner.execute("UPDATE deletions SET confirmed_at = confirmed_at - interval '71 seconds'")
+
+    while owner.execute("SELECT ended FROM purge(%s)", [SMALLEST_BATCH]).fetchone() != (0,):
+        pass
+
+    assert [row[3] for row in deletions(owner)] == [True] * len(leavers)
+    assert owner.execute("SELECT FROM likes UNION ALL SELECT FROM follows").fetchall() == []
+    assert make.miscounted() == []
+    assert make.miscounted_follows() == []
+
+
+def test_small_batch_confirms_many_interrupted_deletions(make: Make, owner: Connection) -> None:
+    for _ in range(2 * SMALLEST_BATCH + 1):
+        owner.execute("SELECT request_deletion(%s, '1 day', gen_random_uuid())", [make.user().cognito_user_id])
+    owner.execute("UPDATE deletions SET requested_at = requested_at - interval '61 seconds'")
+
+    confirmed = []
+    for _ in range(3):
+        owner.execute("SELECT FROM purge(%s)", [SMALLEST_BATCH])
+        confirmed.append(sum(row[2] for row in deletions(owner)))
+
+    assert confirmed == [10, 20, 21]
 
 
 def test_finished_deletion_goes_when_backups_have_gone(ask: Ask, andrew: User, owner: Connection) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cruddur")
 
 # The revision in db/migrations that the queries need, or a later one.
-SCHEMA = "0018"
+SCHEMA = "0019"
 OLDEST_SERVER = 15
 # The number of connections that the role may have: the lowest limit that is set. -1 means no limit.
 CONNECTION_LIMIT = """
