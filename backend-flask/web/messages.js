@@ -10,6 +10,8 @@ import {TEXT} from "./strings.js";
 const LIST_POLL_SECONDS = 10;
 const POLL_SECONDS = 3;
 const UUID_LENGTH = 36;
+// The handles of deleted users, which belong to no profile.
+const DELETED = "deleted_";
 
 export function render(view, [path, receiver]) {
   if (path === "messages") return renderConversations(view);
@@ -147,7 +149,7 @@ async function renderConversation(view, uuid) {
     const last = messages.findLast(({handle}) => !session.isMe(handle));
     if (last) await optional(request("PUT", `${path}/read`, {body: {until: last.created_at}}));
   };
-  const form = composer({
+  const writer = () => composer({
     view,
     draft: `message.${uuid}`,
     title: TEXT.newMessage,
@@ -161,8 +163,11 @@ async function renderConversation(view, uuid) {
     // The next poll shows the message too.
     sent: () => optional(showNew()),
   });
+  const isDeleted = other?.handle.startsWith(DELETED);
+  const form = isDeleted ? el("p", {class: "note"}, TEXT.memberDeleted) : writer();
+  const nameOf = isDeleted ? name : userLink;
   view.heading = other?.display_name ?? TEXT.messages;
-  const heading = el("h1", {}, TEXT.conversationWith, " ", other ? userLink(other) : "");
+  const heading = el("h1", {}, TEXT.conversationWith, " ", other ? nameOf(other) : "");
   view.element.append(heading, older, el("div", {role: "log", "aria-label": TEXT.messages}, list), form);
   add(first.data, (added) => list.append(...added));
   form.scrollIntoView({block: "nearest"});

@@ -158,6 +158,7 @@ export const TEXT = {
   conversationWith: "Conversation with",
   older: "Show older messages",
   newMessage: "New message",
+  memberDeleted: "This account was deleted. You can read its messages, and send no more.",
   messageGoneFromPage: "A message has disappeared.",
   noConversation: "This conversation does not exist.",
 

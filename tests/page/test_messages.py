@@ -24,6 +24,21 @@ def bubble(page: Page, message: str) -> Locator:
     return page.get_by_role("log").get_by_role("listitem").filter(has_text=message)
 
 
+def test_conversation_with_a_deleted_user_can_be_read(visit: Visit, make: Make) -> None:
+    one, other = make.user("one"), make.user("other")
+    make.conversation(one, other, "still here")
+    make.owner.execute("SELECT request_deletion(%s, '35 days', gen_random_uuid())", [other.cognito_user_id])
+    make.owner.execute("SELECT confirm_deletion(sub_hash, 'deleted') FROM deletions")
+    page = visit(one, path="messages")
+    page.get_by_role("link", name="Deleted user").click()
+
+    expect(page.get_by_role("log")).to_contain_text("still here")
+    expect(page.get_by_role("heading", name="Conversation with Deleted user")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("This account was deleted.")
+    expect(page.get_by_role("main").get_by_role("textbox")).to_have_count(0)
+    expect(page.get_by_role("main").get_by_role("link")).to_have_count(0)
+
+
 def test_two_users_converse(visit: Visit, make: Make) -> None:
     one, other = make.user("one", display_name="User One"), make.user("other", display_name="The Other")
     here = visit(one, path="@other")
