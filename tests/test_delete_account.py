@@ -390,6 +390,29 @@ def test_token_is_rejected_during_and_after_the_deletion(
     ).fetchone() == (0,)
 
 
+def test_profile_update_that_began_before_the_deletion_names_no_deleted_user(
+    app: Flask, andrew: User, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The row stays for the partner of a conversation.
+    make.conversation(andrew, make.user("partner"), "hello")
+    query_object = Db.query_object
+
+    def delete_before(db: Db, name: str, **parameters: Any) -> Any:
+        if name == "users/update":
+            request_and_confirm(make.owner, andrew)
+        return query_object(db, name, **parameters)
+
+    monkeypatch.setattr(Db, "query_object", delete_before)
+    profile = {"display_name": MARKER, "bio": MARKER}
+    headers = bearer(andrew.cognito_user_id)
+
+    response = app.test_client().put("/api/profile/update", json=profile, headers=headers)
+
+    assert (response.status_code, response.json) == (401, ["generic_401"])
+    purge(make.owner)
+    assert named(make.owner, MARKER) == {}
+
+
 def test_creation_that_began_before_the_deletion_makes_no_user(
     ask: Ask, andrew: User, owner: Connection, service_url: str
 ) -> None:
