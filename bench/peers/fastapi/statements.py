@@ -43,9 +43,10 @@ def reacted(uuid: str, column: str, table: str) -> str:
     """
     return f"""
         COALESCE((
-            SELECT {table}.activity_uuid = activities.uuid AND {table}.user_uuid = {uuid}
+            SELECT true
             FROM {table}
             WHERE ({table}.activity_uuid, {table}.user_uuid) >= (activities.uuid, {uuid})
+                AND ({table}.activity_uuid, {table}.user_uuid) <= (activities.uuid, {uuid})
             ORDER BY {table}.activity_uuid, {table}.user_uuid
             LIMIT 1
         ), false) AS {column}

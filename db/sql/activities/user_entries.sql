@@ -17,7 +17,7 @@ FROM (
             false AS is_repost,
             -- For EXISTS the planner may also choose to read all live activities once.
             (SELECT live_activities.uuid FROM live_activities WHERE live_activities.uuid = activities.uuid) IS NOT NULL
-            -- The first repost from (activity, user) on, as in activities/reader_column.sql.
+            -- An equality, as in activities/reader_column.sql.
             AND COALESCE((
                 SELECT reposts.created_at <= activities.created_at
                 FROM reposts
