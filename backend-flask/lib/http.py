@@ -181,7 +181,11 @@ def answer_not_modified(response: Response) -> None:
     werkzeug's `make_conditional` also evaluates `If-Match`, ranges and dates, which are for files.
     """
     tag, _ = response.get_etag()
-    if tag is not None and request.if_none_match.contains_weak(tag):
+    sent = request.environ["HTTP_IF_NONE_MATCH"]
+    # werkzeug's parser takes a tenth of a cached page's time, so it reads only what it alone can tell.
+    if tag is None or (tag not in sent and "*" not in sent):
+        return
+    if sent == quote_etag(tag) or request.if_none_match.contains_weak(tag):
         response.status_code = 304
         response.set_data(b"")
         del response.headers["Content-Type"]
