@@ -31,6 +31,7 @@ let current = null;
 const main = el("main", {id: "main", tabindex: "-1"});
 const nav = el("nav", {"aria-label": TEXT.navigation});
 const account = el("div", {class: "account"});
+const skip = el("a", {class: "skip", click: (event) => (event.preventDefault(), main.focus())}, TEXT.skip);
 
 // The content of one history entry. Its signal ends with it; "show" and "hide" say when it is on the page.
 class View extends EventTarget {
@@ -174,6 +175,8 @@ const renderNavigation = () => keepFocus(nav, fillNavigation);
 function fillNavigation() {
   const me = session.user();
   const here = location.pathname;
+  // Before this the address may have a token.
+  skip.href = location.href;
   const item = (path, text, extra) => {
     const isHere = new URL(path, ROOT).pathname === here;
     return link(path, {"aria-current": isHere && "page", ...extra}, text);
@@ -234,7 +237,6 @@ function restart() {
 }
 
 async function start() {
-  const skip = el("a", {class: "skip", href: location.href, click: (event) => (event.preventDefault(), main.focus())}, TEXT.skip);
   const header = el("header", {class: "top"}, skip, link("./", {class: "logo"}, "Cruddur"), nav, account);
   const announcements = el("div", {id: "announcements", class: "hidden", "aria-live": "polite"});
   document.querySelector("noscript").replaceWith(header, banner, main, announcements);

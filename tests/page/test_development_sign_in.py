@@ -50,3 +50,10 @@ def test_link_signs_in_within_an_open_tab(visit: Visit, make: Make) -> None:
 
     expect(page.get_by_role("banner")).to_contain_text("Lin Yue")
     assert "token" not in page.url
+
+
+def test_no_part_of_the_page_keeps_the_link(visit: Visit, make: Make) -> None:
+    page = visit(make.user(display_name="Lin Yue"))
+    expect(page.get_by_role("banner")).to_contain_text("Lin Yue")
+
+    assert "token=" not in page.content()
