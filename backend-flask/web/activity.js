@@ -284,10 +284,12 @@ export class PagedList {
     if (next) this.observer.observe(this.more);
   }
 
-  // Add the rows that the list lacks, each above its successor.
-  merge(rows) {
+  // Add the rows that the list lacks, each above its successor. Rows below the last known one follow with the next page.
+  merge(page) {
+    const last = page.findLastIndex((row) => this.has(row));
+    const rows = last < 0 ? page : page.slice(0, last);
     for (const [index, row] of [...rows.entries()].reverse()) {
-      const successor = rows[index + 1] && this.items.get(keyOf(rows[index + 1]));
+      const successor = page[index + 1] && this.items.get(keyOf(page[index + 1]));
       const place = successor?.parentNode === this.list ? successor : this.list.firstChild;
       this.insert(row, (item) => this.list.insertBefore(item, place));
     }
