@@ -78,10 +78,12 @@ async function send(method, path, token, {body, key, etag, signal}) {
   if (etag) headers["If-None-Match"] = etag;
   if (seen) headers["Cruddur-Seen"] = seen;
   const url = new URL(path, ROOT);
+  // A browser that goes back would take a response from its cache, however old.
+  const cache = etag ? "default" : "no-cache";
   const sent = Date.now();
   let response, text;
   try {
-    response = await fetch(url, {method, headers, body: body && JSON.stringify(body), signal, credentials: "omit"});
+    response = await fetch(url, {method, headers, body: body && JSON.stringify(body), signal, cache, credentials: "omit"});
     learnClock(response.headers.get("Date"), sent, Date.now());
     learnSeen(response.headers.get("Cruddur-Seen"));
     text = await response.text();

@@ -13,6 +13,16 @@ from tests.page.conftest import Held, Visit, card, go, poll_now, scroll_to_end
 pytestmark = pytest.mark.slow
 
 PAGE_ROWS = 20
+# Until its "load" event a page that Chromium goes back to takes responses from the cache without revalidation.
+LATE_LOAD_EVENT = """document.addEventListener("DOMContentLoaded", () => {
+    const image = new Image();
+    image.src = "/api/activities/@nobody";
+    document.head.append(image);
+})"""
+FEED_TIMING = """() => performance.getEntriesByType("resource")
+    .filter(({name, responseEnd}) => name.endsWith("/api/activities/home") && responseEnd)
+    .map(({startTime, transferSize}) => [startTime, transferSize])"""
+LOAD_EVENT = "() => performance.getEntriesByType('navigation')[0].loadEventStart"
 
 
 def test_anonymous_client_reads_feed(visit: Visit, make: Make) -> None:
@@ -322,3 +332,39 @@ def test_back_closes_a_dialog(visit: Visit, make: Make) -> None:
 
     expect(card(page, "hello")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_rows_of_the_next_page_stay_below(visit: Visit, make: Make) -> None:
+    author = make.user()
+    known = [make.activity(author, f"number {age - 1:02}", age=f"{age} minutes") for age in range(1, 2 * PAGE_ROWS + 1)]
+    page = visit(viewport={"width": 400, "height": 300})
+    expect(page.get_by_role("article")).to_have_count(PAGE_ROWS)
+    # Older activities move up from the second page.
+    for activity in known[3:6]:
+        make.expire(activity)
+    make.activity(author, "fresh")
+    poll_now(page)
+    page.get_by_role("button", name="1 new").click()
+    scroll_to_end(page)
+
+    shown = [text for text in activities(page) if text not in {"number 03", "number 04", "number 05"}]
+    numbers = [*range(3), *range(6, 2 * PAGE_ROWS)]
+    assert shown == ["fresh", *(f"number {number:02}" for number in numbers)]
+
+
+def test_page_gone_back_to_shows_no_stored_feed(visit: Visit, make: Make) -> None:
+    make.activity(make.user(), "seen before")
+    page = visit(path="livez")
+    page.goto("")
+    expect(card(page, "seen before")).to_be_visible()
+    page.goto("docs")
+    page.context.add_init_script(LATE_LOAD_EVENT)
+    with make.owner.transaction():
+        make.owner.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        page.go_back(wait_until="commit")
+        expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    wait_until(lambda: page.evaluate(FEED_TIMING) and page.evaluate(LOAD_EVENT), "the feed and the load event")
+    start, size = page.evaluate(FEED_TIMING)[0]
+
+    assert start < page.evaluate(LOAD_EVENT)
+    assert size > 0
