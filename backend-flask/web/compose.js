@@ -49,6 +49,8 @@ export function composer({view, draft, title, path, limit, action, sent, done, h
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
       error.textContent = failure.text;
+      // An earlier request of this attempt may have created a resource that is gone by now.
+      if (failure.status === 404) store.endAttempt();
     } finally {
       form.inert = false;
       submit.textContent = action;
@@ -84,14 +86,15 @@ async function post(path, body, key, error) {
     try {
       return (await request("POST", path, {body, key})).data;
     } catch (failure) {
-      if (seconds === null || failure.status !== 0) throw failure;
+      if (seconds === null || failure.status !== 0 || !navigator.onLine) throw failure;
       error.textContent = TEXT.lost;
       await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     }
   }
 }
 
-// A draft in sessionStorage, with the key of the attempt to send it. Another text, or a success, ends the attempt.
+// A draft in sessionStorage, with the key of the attempt to send it. Another text, a success, or a resource that is gone
+// ends the attempt.
 function draftStore(draft) {
   const item = session.draftKey(draft);
   const store = {
@@ -107,6 +110,11 @@ function draftStore(draft) {
     clear() {
       store.value = {ttl: store.value.ttl};
       store.save({});
+    },
+    endAttempt() {
+      const {message, ttl} = store.value;
+      store.value = {};
+      store.save({message, ttl});
     },
     keyFor(body) {
       if (store.value.body !== body) store.save({body, key: session.randomText()});

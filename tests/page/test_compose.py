@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from harness.proxy import proxy
 from harness.waiting import wait_until
@@ -32,6 +32,12 @@ def post(page: Page, message: str) -> None:
 def stored(make: Make, user: Any) -> list[tuple[str, str]]:
     """Return message and lifetime of a user's activities."""
     return make.owner.execute(STORED, [user.uuid]).fetchall()
+
+
+def lose_response(route: Route) -> None:
+    """Send a request, and lose its response."""
+    route.fetch()
+    route.abort()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +131,58 @@ def test_lost_response_posts_once(visit: Visit, make: Make, site: str) -> None:
         expect(card(page, "lost and found")).to_have_count(1)
         expect(text_box(page)).to_have_value("")
         assert [message for message, _ in stored(make, author)] == ["lost and found"]
+
+
+def test_lost_response_posts_once_after_a_reload(visit: Visit, make: Make) -> None:
+    author = make.user()
+    page = visit(author)
+    page.route("**/api/activities", lose_response)
+    post(page, "lost and found")
+    wait_until(lambda: page.evaluate("true") and stored(make, author), "a stored activity")
+    page.unroute_all()
+    page.reload()
+    expect(text_box(page)).to_have_value("lost and found")
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(text_box(page)).to_have_value("")
+    expect(card(page, "lost and found")).to_have_count(1)
+    assert [message for message, _ in stored(make, author)] == ["lost and found"]
+
+
+def test_text_whose_activity_is_gone_can_be_posted_again(visit: Visit, make: Make) -> None:
+    author = make.user()
+    page = visit(author)
+
+    def lose_and_expire(route: Route) -> None:
+        lose_response(route)
+        make.owner.execute("UPDATE activities SET expires_at = now() WHERE user_uuid = %s", [author.uuid])
+        page.unroute_all()
+
+    page.route("**/api/activities", lose_and_expire)
+    post(page, "once more")
+    expect(page.get_by_role("alert").filter(has_text="This is gone.")).to_be_visible()
+    expect(text_box(page)).to_have_value("once more")
+    page.get_by_role("button", name="Post", exact=True).click()
+
+    expect(card(page, "once more")).to_be_visible()
+    assert make.messages() == ["once more"]
+
+
+def test_offline_user_is_told_so_at_once(visit: Visit, make: Make) -> None:
+    author = make.user()
+    page = visit(author)
+    expect(text_box(page)).to_be_visible()
+    page.context.set_offline(True)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    post(page, "for later")
+
+    expect(page.get_by_role("alert").filter(has_text="You are offline.")).to_be_visible()
+    assert sent == ["POST"]
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Post", exact=True).click()
+    expect(card(page, "for later")).to_be_visible()
+    assert [message for message, _ in stored(make, author)] == ["for later"]
 
 
 def test_same_text_posts_twice_when_wanted(visit: Visit, make: Make) -> None:
