@@ -137,6 +137,7 @@ async function renderConversation(view, uuid) {
   }
 
   async function showNew() {
+    await markAsRead();
     const result = await request("GET", path, {signal: view.signal, etag});
     if (!result.isModified) return;
     const received = add(await untilKnown(result), (added) => list.append(...added));
@@ -145,9 +146,14 @@ async function renderConversation(view, uuid) {
     await markAsRead(received);
   }
 
-  const markAsRead = async (messages) => {
-    const last = messages.findLast(({handle}) => !session.isMe(handle));
-    if (last) await optional(request("PUT", `${path}/read`, {body: {until: last.created_at}}));
+  let unmarked = null;
+  // The user sees nothing of a view that loads while another one is on the page.
+  const markAsRead = async (messages = []) => {
+    unmarked = messages.findLast(({handle}) => !session.isMe(handle)) ?? unmarked;
+    if (!unmarked || !view.isShown || document.hidden) return;
+    const last = unmarked;
+    const result = await optional(request("PUT", `${path}/read`, {body: {until: last.created_at}}));
+    if (result && unmarked === last) unmarked = null;
   };
   const writer = () => composer({
     view,

@@ -14,19 +14,26 @@ export async function render(view) {
     el("div", {class: "notification"}, el("p", {class: "note"}, userLink(user), ` ${TEXT.notificationKinds[kind]}`), activity && activityCard(activity, view));
   const list = new PagedList({path: "api/notifications", view, item, label: TEXT.notifications, empty: TEXT.noNotifications});
   view.element.append(el("h1", {}, TEXT.notifications), list.element);
-  await markAsRead(await list.load());
+  let newest, marked;
+  // The user sees nothing of a view that loads while another one is on the page.
+  const markAsRead = async () => {
+    if (newest === marked || !view.isShown || document.hidden) return;
+    const until = newest;
+    if (!(await optional(request("PUT", "api/notifications/read", {body: {until}})))) return;
+    marked = until;
+    setUnread(0);
+  };
+  newest = (await list.load())[0]?.created_at;
+  await markAsRead();
   view.poll(POLL_SECONDS, async () => {
+    await markAsRead();
     const {isModified, etag, data} = await request("GET", list.path, {signal: view.signal, etag: list.etag});
     if (!isModified) return;
     list.etag = etag;
     // Between a whole page of new rows and the old ones there may be others.
     if (data.some((row) => list.has(row))) list.merge(data);
     else await list.load();
-    await markAsRead(data);
+    newest = data[0]?.created_at ?? newest;
+    await markAsRead();
   });
-}
-
-async function markAsRead([newest]) {
-  if (!newest) return;
-  if (await optional(request("PUT", "api/notifications/read", {body: {until: newest.created_at}}))) setUnread(0);
 }

@@ -215,3 +215,27 @@ def test_first_message_does_not_call_the_user_back(visit: Visit, make: Make) -> 
     expect(page.locator("[aria-live]")).to_contain_text("Sent.")
 
     expect(page).to_have_url(re.compile("/search$"))
+
+
+def test_messages_of_a_page_that_was_left_stay_unread(visit: Visit, make: Make) -> None:
+    reader = make.user()
+    group = make.conversation(make.user("one"), reader, "Hello!")
+    page = visit(reader, path="messages")
+    expect(page.get_by_role("main")).to_contain_text("1 unread")
+    held = Held(page, f"**/api/messages/{group}")
+    with page.expect_request(f"**/api/messages/{group}"):
+        page.get_by_role("link", name="Somebody @one").click()
+    page.go_back()
+    with page.expect_response(f"**/api/messages/{group}"):
+        held.release()
+    page.unroute_all()
+    with page.expect_response("**/livez"):
+        page.evaluate("fetch('livez')")
+    page.reload()
+    expect(page.get_by_role("main")).to_contain_text("1 unread")
+
+    page.get_by_role("link", name="Somebody @one").click()
+    expect(page.get_by_role("log")).to_contain_text("Hello!")
+    go(page, "Messages")
+    expect(page.get_by_role("main")).to_contain_text("Somebody @one")
+    expect(page.get_by_role("main")).not_to_contain_text("unread")

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.factories import Make
-from tests.page.conftest import Visit, card, poll_now, scroll_to_end
+from tests.page.conftest import Held, Visit, card, poll_now, scroll_to_end
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bystander")]
 
@@ -85,3 +85,27 @@ def test_number_of_unread_changes_under_the_focus(visit: Visit, make: Make) -> N
     page.clock.run_for(31_000)
 
     expect(page.get_by_role("link", name="Notifications, 2 unread")).to_be_focused()
+
+
+def test_notifications_of_a_page_that_was_left_stay_unread(visit: Visit, make: Make) -> None:
+    reader = make.user("reader")
+    make.mention(make.activity(make.user(), "hello @reader"), reader)
+    page = visit(reader)
+    expect(card(page, "hello @reader")).to_be_visible()
+    held = Held(page, "**/api/notifications")
+    with page.expect_request("**/api/notifications"):
+        page.get_by_role("link", name="Notifications, 1 unread").click()
+    page.go_back()
+    with page.expect_response("**/api/notifications"):
+        held.release()
+    page.unroute_all()
+    with page.expect_response("**/livez"):
+        page.evaluate("fetch('livez')")
+    expect(page.get_by_role("link", name="Notifications, 1 unread")).to_be_visible()
+    markers = "SELECT FROM read_markers WHERE user_uuid = %s"
+    assert make.owner.execute(markers, [reader.uuid]).fetchall() == []
+
+    page.go_forward()
+    expect(card(page, "hello @reader")).to_be_visible()
+    expect(page.get_by_role("link", name="Notifications", exact=True)).to_be_visible()
+    assert len(make.owner.execute(markers, [reader.uuid]).fetchall()) == 1
