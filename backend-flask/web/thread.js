@@ -43,7 +43,10 @@ export async function render(view, [, handle, uuid]) {
     list.element,
   );
   // Replies end with their activity.
-  view.element.addEventListener("left", ({detail}) => detail === card && showGone(view));
+  view.element.addEventListener("left", ({detail}) => {
+    if (detail === card) showGone(view);
+    else changed(activity.uuid, {replies_count: --activity.replies_count});
+  });
 }
 
 function showGone(view) {

@@ -183,3 +183,17 @@ def test_delete_of_a_gone_activity_removes_it(visit: Visit, make: Make) -> None:
     expect(card(page, "gone by now")).to_have_count(0)
     # The focus goes on to the next activity.
     expect(page.get_by_role("article").first.get_by_role("link").first).to_be_focused()
+
+
+def test_deleted_reply_is_not_counted(visit: Visit, make: Make) -> None:
+    author = make.user()
+    activity = make.activity(author, "the question")
+    make.activity(author, "a mistake", reply_to=activity)
+    make.activity(make.user(), "the answer", reply_to=activity)
+    page = visit(author, path=path_of(activity))
+    card(page, "a mistake").get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+    expect(page.get_by_role("link", name="Reply, 1 reply")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="Reply, 1 reply")).to_be_visible()
