@@ -79,18 +79,19 @@ export function labelledSelect(label, choices, selected) {
 }
 
 // A URL, which ends a match for the server too; a mention, or a hashtag: the rules of docs/contract.md, Text.
-const ADDRESS = String.raw`[\w\p{L}\p{M}\p{N}\-.~:\/?#\[\]@!$&'\(\)*+,;=%]`;
+const WORD = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
+const ADDRESS = String.raw`[${WORD}\-.~:\/?#\[\]@!$&'\(\)*+,;=%]`;
 const IGNORABLE = String.raw`\p{Default_Ignorable_Code_Point}`;
 const PARTS = new RegExp(
   String.raw`(?<url>https?:\/\/${ADDRESS}+)` +
     String.raw`|(?:[A-Za-z0-9+.\-]:\/\/|(?<![A-Za-z0-9_.])[Ww]{3}\.)${ADDRESS}*` +
-    String.raw`|(?<![A-Za-z0-9_@\/])@(?<handle>[A-Za-z0-9_]{1,30})(?![A-Za-z0-9_@]|[.\/][\w\p{L}\p{N}])` +
+    String.raw`|(?<![A-Za-z0-9_@\/])@(?<handle>[A-Za-z0-9_]{1,30})(?![A-Za-z0-9_@]|[.\/][${WORD}])` +
     String.raw`|(?<![[\p{L}\p{M}\p{N}_#＃&\/]--${IGNORABLE}])[#＃]` +
     // A lookahead with a reference to its group does not backtrack.
     String.raw`(?=(?<tag>[\p{L}\p{N}_][\p{L}\p{M}\p{N}_${IGNORABLE}]*))\k<tag>(?!:\/\/)`,
   "gv",
 );
-const MAX_TAG = 50;
+const FOLDED_TAG = /^[\p{L}\p{N}_][\p{L}\p{M}\p{N}_]{0,49}$/u;
 
 // Return the text as nodes: links, mentions and hashtags are links, all else is text.
 export function richText(text) {
@@ -109,7 +110,7 @@ function linkFor({0: whole, groups: {url, handle, tag}}) {
   if (handle) return link(`@${handle}`, {}, whole);
   if (tag) {
     const folded = tag.replace(/\p{Default_Ignorable_Code_Point}+/gu, "").normalize("NFKC");
-    return [...folded].length <= MAX_TAG ? link(`tags/${encodeURIComponent(tag)}`, {}, whole) : null;
+    return FOLDED_TAG.test(folded) ? link(`tags/${encodeURIComponent(tag)}`, {}, whole) : null;
   }
   // A stop or a bracket at the end belongs to the sentence.
   const address = url?.replace(/[.,;:!?'\])]+$/, "");
