@@ -154,7 +154,7 @@ async function fill(view, run) {
     if (view.signal.aborted) return;
     if (!(error instanceof ApiError)) showMessage(view, TEXT.failed, button(TEXT.tryAgain, () => location.reload()));
     else if (error.status === 401) showMessage(view, TEXT.needsSignIn, button(TEXT.signIn, () => session.signIn(ROOT)));
-    else if (error.status === 404) showMessage(view, view.notFound ?? TEXT.notFound);
+    else if (error.status === 404) showMessage(view, view.notFound ?? TEXT.notFound, view.notFoundReason && el("p", {}, view.notFoundReason));
     else showMessage(view, error.text, button(TEXT.tryAgain, () => location.reload()));
     if (!(error instanceof ApiError)) throw error;
   } finally {

@@ -8,6 +8,7 @@ import {TEXT} from "./strings.js";
 
 export async function render(view, [, handle, uuid]) {
   view.notFound = TEXT.gone;
+  view.notFoundReason = TEXT.goneReason;
   view.heading = TEXT.crudBy(`@${handle}`);
   const list = activityList({
     path: `api/activities/@${handle}/status/${uuid}`,

@@ -147,6 +147,7 @@ def test_gone_activity_says_so(visit: Visit, make: Make, state: str) -> None:
 
     assert response.status == 404
     expect(page.get_by_role("heading", name="This crud is gone")).to_be_visible()
+    expect(page.get_by_text("this one has expired, was deleted, or never existed")).to_be_visible()
     expect(page.get_by_text("the text")).to_have_count(0)
 
 
