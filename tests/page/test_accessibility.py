@@ -43,7 +43,7 @@ def paths(make: Make) -> list[str]:
     return [
         *("", "?feed=following", "@author", "@reader", "@reader?list=liked", status_path(make), "@nobody"),
         *("search", "search?term=hello", "tags/databases", "notifications", "account", "messages", f"messages/{group}"),
-        "messages/@other",
+        *("messages/@other", "@author/status/00000000-0000-4000-8000-000000000000"),
     ]
 
 
@@ -72,6 +72,34 @@ def test_pages_have_no_violations(
             assert violations(page) == []
             assert page.evaluate("document.documentElement.scrollWidth") == width
             assert page.evaluate("document.title").endswith("Cruddur")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+def test_pages_of_anonymous_clients_have_no_violations(
+    subtests: pytest.Subtests, visit: Visit, make: Make, *, scheme: str, width: int
+) -> None:
+    make_reader(make)
+    page = visit(color_scheme=scheme, viewport={"width": width, "height": 800})
+    for path in ("", "@author", status_path(make), "search?term=hello", "tags/databases", "notifications"):
+        with subtests.test(path):
+            page.goto(path)
+            wait_for_content(page)
+
+            assert violations(page) == []
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_header_has_its_links_in_one_row(visit: Visit, make: Make) -> None:
+    for width in (700, 800, 1100):
+        page = visit(make.user(display_name="Andrew Brown"), viewport={"width": width, "height": 800})
+        links = page.get_by_role("navigation", name="Main").get_by_role("link")
+        expect(links).to_have_count(5)
+        account = page.get_by_role("button", name="Sign out").bounding_box()
+        logo = page.get_by_role("link", name="Cruddur").bounding_box()
+
+        assert len({link.bounding_box()["y"] for link in links.all()}) == 1
+        # The account is beside the logo, and not below it.
+        assert account["y"] < logo["y"] + logo["height"]
 
 
 def test_dialogs_have_no_violations(subtests: pytest.Subtests, visit: Visit, make: Make) -> None:
