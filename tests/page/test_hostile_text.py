@@ -81,6 +81,34 @@ def test_hostile_texts_stay_texts(visit: Visit, make: Make, width: int) -> None:
     expect_sound_page(page, width)
 
 
+def test_hostile_messages_and_notifications_stay_texts(visit: Visit, make: Make) -> None:
+    reader, sender = make.user("reader", display_name="W" * 50), make.user("sender")
+    group = make.conversation(reader, sender)
+    activity = make.activity(reader, "of my own")
+    for number, text in enumerate(HOSTILE):
+        author = make.user(f"author{number}", display_name=name_of(text))
+        make.activity(author, text, reply_to=activity)
+        make.message(group, sender, text, age=f"{len(HOSTILE) - number} minutes")
+        make.conversation(author, reader, text)
+    page = visit(reader, viewport={"width": WIDTHS[0], "height": 800})
+    expect(page.get_by_role("banner")).to_contain_text(reader.display_name)
+    for path in ("notifications", f"@reader/status/{activity.uuid}"):
+        page.goto(path)
+        scroll_to_end(page)
+        expect_sound_page(page, WIDTHS[0])
+    page.goto("messages")
+    expect(page.get_by_role("main").get_by_role("listitem")).to_have_count(20)
+    expect_sound_page(page, WIDTHS[0])
+    page.goto(f"messages/{group}")
+    older = page.get_by_role("button", name="Show older messages")
+    for count in (20, 40, len(HOSTILE)):
+        expect(page.locator(".bubble")).to_have_count(count)
+        if count < len(HOSTILE):
+            older.click()
+    assert page.locator(".bubble .message").evaluate_all("all => all.map(each => each.textContent)") == HOSTILE
+    expect_sound_page(page, WIDTHS[0])
+
+
 def test_hostile_bios_stay_texts(visit: Visit, make: Make) -> None:
     page = visit(viewport={"width": WIDTHS[0], "height": 800})
     for number, text in enumerate(HOSTILE):
