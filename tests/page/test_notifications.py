@@ -33,6 +33,20 @@ def test_user_reads_notifications(visit: Visit, make: Make) -> None:
     expect(page.get_by_role("link", name="Notifications", exact=True)).to_be_visible()
 
 
+def test_new_notifications_appear_above_the_known_ones(visit: Visit, make: Make) -> None:
+    reader = make.user("reader")
+    make.mention(make.activity(make.user(), "the old one @reader", age="1 hour"), reader)
+    page = visit(reader, path="notifications")
+    expect(card(page, "the old one")).to_be_visible()
+    for number in (2, 1):
+        make.mention(make.activity(make.user(), f"{number} minutes old @reader", age=f"{number} minutes"), reader)
+    poll_now(page)
+    expect(page.get_by_role("article")).to_have_count(3)
+
+    texts = page.locator("article .message").all_inner_texts()
+    assert texts == ["1 minutes old @reader", "2 minutes old @reader", "the old one @reader"]
+
+
 def test_many_unread_notifications_are_counted_to_100(visit: Visit, make: Make) -> None:
     reader = make.user("reader")
     for _ in range(101):

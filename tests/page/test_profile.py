@@ -81,7 +81,11 @@ def test_user_mutes_for_a_time_and_unmutes(visit: Visit, make: Make) -> None:
     expect(page.get_by_role("article").first).to_be_visible()
     expect(card(page, "muted soon")).to_have_count(0)
 
-    page.go_back()
+    go(page, "Profile")
+    act(page, "Muted users")
+    muted = page.get_by_role("dialog", name="Muted users")
+    expect(muted.get_by_role("listitem")).to_have_text("Somebody @author")
+    muted.get_by_role("link").click()
     act(page, "Unmute")
     expect(page.get_by_role("button", name="Mute", exact=True)).to_be_visible()
     assert make.owner.execute(statement, [reader.uuid]).fetchall() == []

@@ -59,6 +59,28 @@ def test_user_signs_in_and_returns_to_the_same_page(visit: Visit, user: User, si
     assert page.evaluate("localStorage.length") == 0
 
 
+def test_user_signs_in_to_like_and_returns_to_the_same_page(visit: Visit, user: User, site: str, make: Make) -> None:
+    activity = make.activity(make.user("author"), "worth a like")
+    page = visit(path="@author")
+    page.get_by_role("button", name="Like, 0 likes").click()
+    page.get_by_role("dialog", name="Sign in").get_by_role("button", name="Sign in").click()
+
+    expect(page.get_by_role("banner")).to_contain_text(user.display_name)
+    expect(page).to_have_url(f"{site}@author")
+    page.get_by_role("button", name="Like, 0 likes").click()
+    expect(page.get_by_role("button", name="Like, 1 like")).to_be_visible()
+    assert make.likes(activity) == [user.uuid]
+
+
+def test_user_signs_in_from_a_private_page(visit: Visit, user: User, site: str) -> None:
+    page = visit(path="notifications")
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+
+    expect(page.get_by_role("banner")).to_contain_text(user.display_name)
+    expect(page).to_have_url(f"{site}notifications")
+    expect(page.get_by_text("No notifications.")).to_be_visible()
+
+
 def test_response_to_another_request_signs_nobody_in(visit: Visit, user: User, login: ManagedLogin) -> None:
     login.state = "forged"
     page = visit()

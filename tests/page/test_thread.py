@@ -109,6 +109,17 @@ def test_share_copies_link(visit: Visit, make: Make, site: str) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == f"{site}{path_of(activity)}"
 
 
+def test_share_shows_link_without_a_clipboard(visit: Visit, make: Make, site: str) -> None:
+    activity = make.activity(make.user(), "worth sharing")
+    page = visit(path="livez")
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.goto("")
+    card(page, "worth sharing").get_by_role("button", name="Share").click()
+
+    dialog = page.get_by_role("dialog", name="Copy this link")
+    expect(dialog.get_by_role("textbox")).to_have_value(f"{site}{path_of(activity)}")
+
+
 def test_share_uses_the_systems_dialog(visit: Visit, make: Make, site: str) -> None:
     activity = make.activity(make.user(), "worth sharing")
     page = visit(path="livez")
