@@ -246,6 +246,7 @@ export class PagedList {
   // Load the first page, and return its data. Throws ApiError.
   async load() {
     const result = await read(this.path, {signal: this.view.signal});
+    this.view.list = this;
     this.first = result;
     this.etag = result.etag;
     this.items.clear();
@@ -255,8 +256,10 @@ export class PagedList {
   }
 
   async loadMore() {
-    if (this.isLoading || !this.next) return;
-    this.isLoading = true;
+    if (this.next) await (this.loading ??= this.loadNext().finally(() => (this.loading = null)));
+  }
+
+  async loadNext() {
     this.more.textContent = TEXT.loading;
     const {first} = this;
     try {
@@ -268,9 +271,6 @@ export class PagedList {
       if (!(error instanceof ApiError)) throw error;
       this.more.textContent = TEXT.tryAgain;
       this.observer.unobserve(this.more);
-      return;
-    } finally {
-      this.isLoading = false;
     }
   }
 

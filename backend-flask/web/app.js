@@ -45,6 +45,8 @@ class View extends EventTarget {
     this.scroll = 0;
     this.isShown = false;
     this.title = "Cruddur";
+    // The list that grows as the user scrolls.
+    this.list = null;
   }
 
   // Set the heading and the title of the page.
@@ -129,10 +131,25 @@ function discard(key) {
 }
 
 async function render(view) {
+  const place = history.state.scroll ?? 0;
   const path = pathOf(view.url);
   const [pattern, module] = ROUTES.find(([pattern]) => pattern.test(path)) ?? [];
   if (!pattern) return showMessage(view, TEXT.notFound);
   await fill(view, async () => (await loadModule(module, view.signal)).render(view, pattern.exec(path)));
+  await returnTo(place, view);
+}
+
+// Scroll to where the user left this entry of the history in another document: before a reload, or on the way to
+// another site. The list loads as many pages as this takes.
+async function returnTo(place, view) {
+  const isLong = () => document.documentElement.scrollHeight >= place + innerHeight;
+  while (view.isShown && !isLong() && view.list?.next) {
+    const {next} = view.list;
+    await view.list.loadMore();
+    if (view.list.next === next) return;
+  }
+  // The user may have scrolled meanwhile.
+  if (view.isShown && scrollY === 0) scrollTo(0, place);
 }
 
 // Return the decoded path of a URL below the root, or null.
@@ -251,6 +268,7 @@ async function start() {
   addEventListener("hashchange", () => location.hash.startsWith("#token=") && location.reload());
   // By the time of "popstate" the browser may have changed the scroll position.
   addEventListener("scroll", () => (lastScroll = scrollY), {passive: true});
+  addEventListener("scrollend", () => history.replaceState({...history.state, scroll: scrollY}, ""));
   addEventListener("offline", () => showBanner(TEXT.offline));
   addEventListener("online", () => showBanner(""));
   document.addEventListener("click", followLink);

@@ -218,6 +218,27 @@ def test_back_and_forward_keep_the_place(visit: Visit, make: Make) -> None:
     expect(page.get_by_role("heading", name="Replies")).to_be_visible()
 
 
+@pytest.mark.parametrize("leave", ["docs", "reload"])
+def test_place_survives_another_document(visit: Visit, make: Make, leave: str) -> None:
+    author = make.user()
+    for number in range(3 * PAGE_ROWS):
+        make.activity(author, f"number {number:02}", age=f"{number} minutes")
+    page = visit()
+    for number in (19, 39, 45):
+        card(page, f"number {number:02}").scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    wait_until(lambda: page.evaluate("history.state.scroll") == place, "the end of the scrolling")
+    if leave == "reload":
+        page.reload()
+    else:
+        page.goto(leave)
+        page.go_back()
+
+    expect(card(page, "number 45")).to_be_in_viewport()
+    assert page.evaluate("scrollY") == place
+    assert activities(page) == [f"number {number:02}" for number in range(3 * PAGE_ROWS)]
+
+
 def test_following_shows_followed_users_and_their_reposts(visit: Visit, make: Make) -> None:
     reader, friend, stranger = make.user(), make.user("friend"), make.user()
     make.activity(friend, "by a friend", age="1 hour")
