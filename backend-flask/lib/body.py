@@ -60,7 +60,7 @@ def json_object(request: Request) -> JSONObject:
     # The size check comes first, so that a large body of any media type gets 413.
     body = raw_body(request)
     # Identity is the only content coding: compressed bytes would be parsed as JSON (RFC 9110, 8.4 and 15.5.16).
-    codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+    codings = {coding.strip().lower() for coding in request.environ.get("HTTP_CONTENT_ENCODING", "").split(",")}
     if request.mimetype != "application/json" or codings - {"", "identity"}:
         raise UnsupportedMediaType
     try:
@@ -118,11 +118,12 @@ def drain_body(request: Request) -> bool:
 
 def parse_json_object(body: bytes) -> dict[str, Any]:
     """Return the object that `body` spells. Raises `ValueError`, `RecursionError`."""
+    text = body.decode()
     # The service reads no numbers. Parsed as a float, a number may have any count of digits.
-    members = json.loads(
-        body.decode(), object_pairs_hook=reject_duplicate_keys, parse_int=float, parse_constant=reject_constant
-    )
-    reject_unstorable_text(members)
+    members = json.loads(text, object_pairs_hook=reject_duplicate_keys, parse_int=float, parse_constant=reject_constant)
+    # Without an escape a string of JSON has no U+0000, and in UTF-8 no half of a surrogate pair.
+    if "\\u" in text:
+        reject_unstorable_text(members)
     if isinstance(members, dict):
         return members
     raise ValueError

@@ -104,7 +104,7 @@ def has_flag(args: Mapping[str, str], name: str) -> bool:
 
 def idempotency_key(request: Request) -> IdempotencyKey | None:
     """Return a POST's idempotency key with its fingerprint, `None` without a key. Raises `BadRequest`."""
-    key = request.headers.get("Idempotency-Key")
+    key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     # A PUT is idempotent without a key.
     if key is None or request.method != "POST":
         return None
