@@ -351,8 +351,8 @@ def page_statement(
     if feed.scan is not None:
         statement = statement.replace("%(scan_limit)s", str(feed.scan.limit))
     # With a parameter as the limit the planner expects a tenth of all rows, and with parameters as the keyset a third
-    # of a feed's. It finds the generic plan too expensive, and plans each execution anew: 0.1 ms for the home feed and
-    # 0.4 for an activity's replies.
+    # of a feed's. It finds the generic plan too expensive, and plans each execution anew: 0.25 ms for the home feed
+    # and 0.5 for an activity's replies.
     if is_default_limit:
         statement = statement.replace("%(limit)s", str(FIRST_PAGE.limit))
     if is_first:
