@@ -81,7 +81,7 @@ class Make:
         self.owner = owner
         self.numbers = itertools.count(1)
 
-    def user(self, handle: str | None = None, *, display_name: str = "Somebody", bio: str | None = None) -> User:
+    def user(self, handle: str | None = None, *, display_name: str = "Test User", bio: str | None = None) -> User:
         """Insert a user with an unused handle."""
         number = next(self.numbers)
         user = (handle or f"somebody{number}", display_name, f"sub-{number}")

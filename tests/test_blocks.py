@@ -57,8 +57,8 @@ def test_block_ends_follows_and_is_listed(sign_in: SignIn, make: Make) -> None:
     for path, method, status, codes in (
         ("/api/users/@LIN/block", "PUT", 422, ["block_self"]),
         ("/api/users/@lin/block", "DELETE", 422, ["block_self"]),
-        ("/api/users/@nobody/block", "PUT", 404, ["not_found"]),
-        ("/api/users/@nobody/block", "DELETE", 404, ["not_found"]),
+        ("/api/users/@missing/block", "PUT", 404, ["not_found"]),
+        ("/api/users/@missing/block", "DELETE", 404, ["not_found"]),
     ):
         response = blocker.open(path, method=method)
         assert (response.status_code, response.json) == (status, codes)

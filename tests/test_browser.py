@@ -60,7 +60,7 @@ def test_frontend_page_reads_feed(browser: Callable[[str], str], frontend: str, 
 @pytest.mark.parametrize(
     ("path", "shown"),
     [
-        ("activities/@nobody", '404 ["not_found"]'),
+        ("activities/@missing", '404 ["not_found"]'),
         ("messages/@bayko", '404 ["not_found"]'),
         ("activities/search", '422 ["search_term_blank"]'),
     ],

@@ -112,7 +112,7 @@ def test_user_specific_response_is_not_stored(subtests: pytest.Subtests, app: Fl
 def test_writes_and_errors_are_not_stored(sign_in: SignIn, make: Make) -> None:
     client = sign_in(make.user())
     created = client.post("/api/activities", json={"message": "hello", "ttl": "1-day"})
-    failures = [client.post("/api/activities", json={}), client.get("/nope"), client.get("/api/activities/@nobody")]
+    failures = [client.post("/api/activities", json={}), client.get("/nope"), client.get("/api/activities/@missing")]
 
     for response in (created, *failures):
         assert response.headers["Cache-Control"] == "private, no-store"

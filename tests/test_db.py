@@ -132,7 +132,7 @@ def test_pool_proxy_follows_the_current_application(app: Flask) -> None:
 
 ADD = """
 INSERT INTO users (handle, display_name, cognito_user_id)
-VALUES (%(handle)s, 'Somebody', %(handle)s)
+VALUES (%(handle)s, 'Test User', %(handle)s)
 RETURNING users.handle
 -- a wrapped statement may end in a comment, even with 100 %% in it"""
 

@@ -669,7 +669,7 @@ def test_conversation_goes_with_its_last_member(
     make.conversation(andrew, partner, "hello")
     ask(andrew)
     purge(owner)
-    assert owner.execute("SELECT display_name FROM users ORDER BY 1").fetchall() == [("Deleted user",), ("Somebody",)]
+    assert owner.execute("SELECT display_name FROM users ORDER BY 1").fetchall() == [("Deleted user",), ("Test User",)]
 
     ask(partner)
     purge(owner)

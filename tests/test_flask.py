@@ -59,7 +59,7 @@ def test_flask_methods_are_not_overridden(app: Flask) -> None:
     assert app.response_class is Flask.response_class
 
 
-@pytest.mark.parametrize("path", [HOME, "/api/activities/@nobody", "/nope", "/livez"])
+@pytest.mark.parametrize("path", [HOME, "/api/activities/@missing", "/nope", "/livez"])
 def test_every_request_runs_the_hooks(app: Flask, calls: list[str], path: str) -> None:
     for _ in range(2):
         del calls[:]

@@ -108,7 +108,7 @@ def test_unknown_user_and_self_are_refused(
                 response = reader.open(f"/api/users/@{handle}/follow", method=method)
                 assert (response.status_code, response.json) == (status, codes)
     for name in LISTS:
-        response = client.get(f"/api/users/@nobody/{name}")
+        response = client.get(f"/api/users/@missing/{name}")
         assert (response.status_code, response.json) == (404, ["not_found"])
     assert make.follows() == [("lin", "mira")]
     assert make.miscounted_follows() == []

@@ -224,7 +224,7 @@ def test_follows_migration_runs_while_the_service_writes(empty_url: str) -> None
             with psycopg.connect(empty_url, autocommit=True) as service:
                 service.execute("SET ROLE cruddur_service")
                 while not is_migrated.is_set() or not count:
-                    new = (f"user_{count}", "Somebody", str(count))
+                    new = (f"user_{count}", "Test User", str(count))
                     service.execute(
                         "INSERT INTO users (handle, display_name, cognito_user_id) VALUES (%s, %s, %s)", new
                     )

@@ -125,8 +125,8 @@ def test_mute_ends_after_its_ttl(
         (mute_path(kofi), "PUT", {"ttl": 1}, 422, ["ttl_blank"]),
         (mute_path(lin), "PUT", {}, 422, ["mute_self"]),
         ("/api/users/@LIN/mute", "DELETE", {}, 422, ["mute_self"]),
-        ("/api/users/@nobody/mute", "PUT", {}, 404, ["not_found"]),
-        ("/api/users/@nobody/mute", "DELETE", {}, 404, ["not_found"]),
+        ("/api/users/@missing/mute", "PUT", {}, 404, ["not_found"]),
+        ("/api/users/@missing/mute", "DELETE", {}, 404, ["not_found"]),
     )
     for path, method, body, status, codes in refused:
         with subtests.test(f"{method} {path} {body}"):

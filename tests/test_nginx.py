@@ -268,7 +268,7 @@ def test_json_of_a_user_and_short_json_are_not_compressed(url: str, make: Make) 
 
 
 def test_failure_of_the_service_keeps_the_page(url: str) -> None:
-    response = ask(url, "GET", "/@nobody/status/5eed0000-0000-4000-a000-000000000001")
+    response = ask(url, "GET", "/@missing/status/5eed0000-0000-4000-a000-000000000001")
 
     assert (response.status, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert response.headers["cache-control"] == "private, no-store"

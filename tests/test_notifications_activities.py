@@ -101,7 +101,7 @@ MENTIONS = [
         "@LinYue. Yes",
         ".@LinYue",
     ),
-    *("…@LinYue…", "@LinYue/", "@LinYue\n", "@nobody @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️", "@LinYue/, see"),
+    *("…@LinYue…", "@LinYue/", "@LinYue\n", "@missing @kofi @LinYue", "-@LinYue-", "☁️@LinYue☁️", "@LinYue/, see"),
     # A handle is ASCII, so it starts and ends next to any other letter.
     *("@LinYueさん", "こんにちは@LinYue", "@LinYue님", "é@LinYue", "@LinYueé", "मैं@LinYueको"),
     # Mentions after a URL.

@@ -299,7 +299,7 @@ def test_page_of_an_activity_that_is_not_live_is_404_and_not_stored(
         "expired": status_path(make.activity(author, TEXT, age="1 hour", ttl="1 hour")),
         "deleted": status_path(deleted),
         "another's": f"/@{stranger.handle}/status/{make.activity(author, TEXT).uuid}",
-        "of an unknown user": f"/@nobody/status/{make.activity(author, TEXT).uuid}",
+        "of an unknown user": f"/@missing/status/{make.activity(author, TEXT).uuid}",
         "unknown": f"/@author/status/{uuid4()}",
     }
     for case, path in paths.items():
@@ -385,7 +385,7 @@ def test_development_pool_has_no_managed_login(created: CreateApp, domain: str |
 
 def test_user_pool_with_a_domain_has_a_managed_login(created: CreateApp, make: Make) -> None:
     client = created(cognito_domain=LOGIN).test_client()
-    for path in ("/", status_path(make.activity(make.user())), f"/@nobody/status/{UUID}"):
+    for path in ("/", status_path(make.activity(make.user())), f"/@missing/status/{UUID}"):
         response = client.get(path)
 
         assert attribute(response, "data-sign-in") == "cognito"

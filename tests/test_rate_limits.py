@@ -250,7 +250,7 @@ def test_health_checks_and_documentation_are_not_limited(subtests: pytest.Subtes
     client = limited(anonymous_reads=1).test_client()
 
     for path in (
-        *("/livez", "/readyz", "/api/health-check", "/", "/@nobody", "/web/0/app.js"),
+        *("/livez", "/readyz", "/api/health-check", "/", "/@missing", "/web/0/app.js"),
         *("/docs", "/docs/start.js", "/openapi.json"),
     ):
         with subtests.test(path):

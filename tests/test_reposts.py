@@ -89,7 +89,7 @@ def test_parameter_is_true_or_false_and_kept_by_links(client: FlaskClient, subte
     assert client.get(f"{PROFILE}?reposts=false&reposts=true").data == plain.data
     page = client.get(f"{PROFILE}?limit=2&reposts=true")
     assert all("reposts=true" in link and "limit=2" in link for link in page.headers["Link"].split(", "))
-    assert client.get("/api/activities/@nobody?reposts=true").json == ["not_found"]
+    assert client.get("/api/activities/@missing?reposts=true").json == ["not_found"]
 
 
 @pytest.mark.usefixtures("bystander", "author")

@@ -16,7 +16,7 @@ RESPONSES = [
     ("GET /", {}, 200),
     ("GET /search", {}, 200),
     ("GET /web/0/app.js", {}, 200),
-    ("GET /@nobody/status/5eed0000-0000-4000-a000-000000000001", {}, 404),
+    ("GET /@missing/status/5eed0000-0000-4000-a000-000000000001", {}, 404),
     ("GET /docs", {}, 200),
     ("GET /docs/", {}, 308),
     ("GET /livez", {}, 200),

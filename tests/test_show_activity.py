@@ -53,7 +53,7 @@ def test_expired_or_unknown_activity_is_not_found(client: FlaskClient, make: Mak
 
     for path in (
         f"@{stranger.handle}/status/{live.uuid}",
-        f"@nobody/status/{live.uuid}",
+        f"@missing/status/{live.uuid}",
         f"@author/status/{expired.uuid}",
         f"@author/status/{uuid4()}",
         "@author/status/home",

@@ -78,7 +78,7 @@ def test_duration_metric_counts_each_request_once(
 
     client.get("/nope")
     before = count()
-    for path in ("/api/activities/@lin", "/api/activities/@nobody", "/nope", "/livez"):
+    for path in ("/api/activities/@lin", "/api/activities/@missing", "/nope", "/livez"):
         client.get(path, headers={"User-Agent": MARKER})
     after = count()
 

@@ -237,9 +237,9 @@ def test_health_check_is_not_traced(subtests: pytest.Subtests, service: Watched)
 
 def test_internal_error_marks_its_spans_without_the_message(service: Watched, owner: Connection) -> None:
     client = service.app.test_client()
-    assert client.get("/api/activities/@nobody").status_code == 404
+    assert client.get("/api/activities/@missing").status_code == 404
     owner.execute("ALTER TABLE users DROP COLUMN bio")
-    assert client.get("/api/activities/@nobody").status_code == 500
+    assert client.get("/api/activities/@missing").status_code == 500
 
     ok, wrong = service.trees()
 

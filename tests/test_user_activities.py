@@ -51,7 +51,7 @@ def test_handle_is_case_insensitive(client: FlaskClient, make: Make) -> None:
 
 def test_unknown_handle_is_not_found(client: FlaskClient, make: Make) -> None:
     make.user("andrewbrown")
-    paths = ["@nobody", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
+    paths = ["@missing", "@andrew", "@andrewbrown2", "@", "@andrew brown", "@andrew%00brown", "@" + "a" * 31, "@é"]
 
     for path in [*paths, "andrewbrown"]:
         response = client.get(f"/api/activities/{path}")

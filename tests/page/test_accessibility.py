@@ -41,7 +41,7 @@ def paths(make: Make) -> list[str]:
     """Return a path for each page."""
     (group,) = make.owner.execute("SELECT uuid FROM message_groups").fetchone()
     return [
-        *("", "?feed=following", "@author", "@reader", "@reader?list=liked", status_path(make), "@nobody"),
+        *("", "?feed=following", "@author", "@reader", "@reader?list=liked", status_path(make), "@missing"),
         *("search", "search?term=hello", "tags/databases", "notifications", "account", "messages", f"messages/{group}"),
         *("messages/@other", "@author/status/00000000-0000-4000-8000-000000000000"),
     ]

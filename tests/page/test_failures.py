@@ -80,10 +80,10 @@ def test_page_waits_for_the_service(visit: Visit, make: Make, site: str) -> None
         page = visit(url=f"http://127.0.0.1:{network.port}/")
         expect(card(page, "before")).to_be_visible()
         network.reset()
-        page.get_by_role("link", name="Somebody").first.click()
+        page.get_by_role("link", name="Test User").first.click()
         expect_banner(page, UNAVAILABLE)
         network.recover()
-        expect(page.get_by_role("heading", name="Somebody")).to_be_visible()
+        expect(page.get_by_role("heading", name="Test User")).to_be_visible()
         expect(page.get_by_role("status")).to_be_hidden()
 
 
@@ -107,8 +107,8 @@ def test_page_says_how_long_to_wait(visit: Visit, make: Make) -> None:
     make.activity(make.user("author"), "the only one")
     page = visit()
     expect(card(page, "the only one")).to_be_visible()
-    page.get_by_role("link", name="Somebody").first.click()
-    expect(page.get_by_role("heading", name="Somebody")).to_be_visible()
+    page.get_by_role("link", name="Test User").first.click()
+    expect(page.get_by_role("heading", name="Test User")).to_be_visible()
     go(page, "Home")
 
     expect_banner(page, re.compile(r"Too many requests\. Please wait \d+ seconds?\."))
@@ -147,7 +147,7 @@ def test_scripts_loaded_later_import_only_loaded_ones() -> None:
 def test_banner_ends_with_a_refusal(visit: Visit, make: Make) -> None:
     with make.owner.transaction():
         make.owner.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        page = visit(path="@nobody")
+        page = visit(path="@missing")
         expect_banner(page, UNAVAILABLE)
 
     expect(page.get_by_role("heading", name="This profile does not exist")).to_be_visible()

@@ -16,7 +16,7 @@ PAGE_ROWS = 20
 # Until its "load" event a page that Chromium goes back to takes responses from the cache without revalidation.
 LATE_LOAD_EVENT = """document.addEventListener("DOMContentLoaded", () => {
     const image = new Image();
-    image.src = "/api/activities/@nobody";
+    image.src = "/api/activities/@missing";
     document.head.append(image);
 })"""
 FEED_TIMING = """() => performance.getEntriesByType("resource")

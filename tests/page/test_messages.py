@@ -105,7 +105,7 @@ def test_message_disappears_from_the_list_before_the_next_poll(visit: Visit, mak
 
     expect(conversation).not_to_contain_text("it ends soon")
     expect(conversation.get_by_role("timer")).to_have_count(0)
-    expect(conversation.get_by_role("link")).to_have_text("Somebody @one")
+    expect(conversation.get_by_role("link")).to_have_text("Test User @one")
     page.unroute_all()
     page.reload()
     expect(conversation).to_contain_text("it stays")
@@ -224,7 +224,7 @@ def test_messages_of_a_page_that_was_left_stay_unread(visit: Visit, make: Make) 
     expect(page.get_by_role("main")).to_contain_text("1 unread")
     held = Held(page, f"**/api/messages/{group}")
     with page.expect_request(f"**/api/messages/{group}"):
-        page.get_by_role("link", name="Somebody @one").click()
+        page.get_by_role("link", name="Test User @one").click()
     page.go_back()
     with page.expect_response(f"**/api/messages/{group}"):
         held.release()
@@ -234,8 +234,8 @@ def test_messages_of_a_page_that_was_left_stay_unread(visit: Visit, make: Make) 
     page.reload()
     expect(page.get_by_role("main")).to_contain_text("1 unread")
 
-    page.get_by_role("link", name="Somebody @one").click()
+    page.get_by_role("link", name="Test User @one").click()
     expect(page.get_by_role("log")).to_contain_text("Hello!")
     go(page, "Messages")
-    expect(page.get_by_role("main")).to_contain_text("Somebody @one")
+    expect(page.get_by_role("main")).to_contain_text("Test User @one")
     expect(page.get_by_role("main")).not_to_contain_text("unread")

@@ -29,11 +29,11 @@ def test_profile_shows_user_activities_and_reposts(visit: Visit, make: Make) -> 
     expect(page.get_by_text("1 crud", exact=True)).to_be_visible()
     expect(page.get_by_role("article")).to_have_text([re.compile("a repeated one"), re.compile("an own one")])
     page.get_by_role("button", name="1 follower").click()
-    expect(page.get_by_role("dialog", name="Followers").get_by_role("listitem")).to_have_text("Somebody @other")
+    expect(page.get_by_role("dialog", name="Followers").get_by_role("listitem")).to_have_text("Test User @other")
 
 
 def test_unknown_profile_says_so(visit: Visit) -> None:
-    expect(visit(path="@nobody").get_by_role("heading", name="This profile does not exist")).to_be_visible()
+    expect(visit(path="@missing").get_by_role("heading", name="This profile does not exist")).to_be_visible()
 
 
 def test_user_edits_own_profile(visit: Visit, make: Make) -> None:
@@ -84,7 +84,7 @@ def test_user_mutes_for_a_time_and_unmutes(visit: Visit, make: Make) -> None:
     go(page, "Profile")
     act(page, "Muted users")
     muted = page.get_by_role("dialog", name="Muted users")
-    expect(muted.get_by_role("listitem")).to_have_text("Somebody @author")
+    expect(muted.get_by_role("listitem")).to_have_text("Test User @author")
     muted.get_by_role("link").click()
     act(page, "Unmute")
     expect(page.get_by_role("button", name="Mute", exact=True)).to_be_visible()
@@ -102,7 +102,7 @@ def test_user_blocks_and_unblocks(visit: Visit, make: Make) -> None:
     assert make.owner.execute(statement, [reader.uuid]).fetchall() == [(author.uuid,)]
     go(page, "Profile")
     act(page, "Blocked users")
-    expect(page.get_by_role("dialog", name="Blocked users").get_by_role("listitem")).to_have_text("Somebody @author")
+    expect(page.get_by_role("dialog", name="Blocked users").get_by_role("listitem")).to_have_text("Test User @author")
     page.get_by_role("dialog").get_by_role("link").click()
 
     act(page, "Unblock")
